@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+import requests
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
 REQUIRE_ALL = os.environ.get("REQUIRE_ALL") == "1"
 
 
@@ -28,3 +39,94 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):  
         report.outcome = "failed"
         report.longrepr = f"skipped under REQUIRE_ALL=1: {report.longrepr}"
     return report
+
+
+@pytest.fixture(autouse=True)
+def media(tmp_path: Path, settings: Any) -> Path:
+    """Storages of the test's own."""
+    files = "django.core.files.storage.FileSystemStorage"
+    settings.STORAGES = settings.STORAGES | {
+        alias: {"BACKEND": files, "OPTIONS": {"location": tmp_path / alias}} for alias in ("input", "output")
+    }
+    return tmp_path
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running service: web, worker cluster and worker, on a database and folders of its own."""
+
+    url: str
+    folder: Path
+    process: subprocess.Popen[bytes]
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "log.txt").read_text()
+
+    def get(self, path: str, **kwargs: Any) -> requests.Response:
+        return requests.get(self.url + path, timeout=60, **kwargs)
+
+    def upload(self, content: bytes, query: str = "", *, name: str = "photo.jpg", **kwargs: Any) -> requests.Response:
+        files = {"fileobject": (name, content)}
+        return requests.post(f"{self.url}/v1/file?{query}", files=files, timeout=120, **kwargs)
+
+    def upload_async(self, content: bytes, query: str = "") -> str:
+        answer = self.upload(content, query, headers={"x-is-async": "true"})
+        assert answer.status_code == 202, answer.text
+        return str(answer.json()["id"])
+
+    def task(self, task_id: str) -> dict[str, Any]:
+        return dict(self.get(f"/v1/task/{task_id}").json())
+
+    def until(self, task_id: str, *statuses: str, seconds: float = 60) -> dict[str, Any]:
+        """The task once it has one of the statuses."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            task = self.task(task_id)
+            if task["status"] in statuses:
+                return task
+            time.sleep(0.02)
+        raise AssertionError(f"task is {task['status']} after {seconds} s, not {statuses}\n{self.log[-3000:]}")
+
+    def workers(self) -> list[int]:
+        return [int(each["worker"].rsplit(":", 1)[1]) for each in self.get("/readyz").json()["workers"]]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def serving(folder: Path, *options: str, **environment: str) -> Iterator[Server]:
+    """`manage.py serve` as a user starts it, until the block ends; then SIGTERM."""
+    port = free_port()
+    env = {name: value for name, value in os.environ.items() if not name.startswith("ANONYMIZER_")}
+    env |= {"ANONYMIZER_DATA_DIR": str(folder), "ANONYMIZER_LEASE": "4s"} | environment
+    with (folder / "log.txt").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "manage.py", "serve", "--port", str(port), *options],
+            cwd=ROOT, env=env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+    server = Server(f"http://127.0.0.1:{port}", folder, process)
+    try:
+        end = time.monotonic() + 120
+        while "Ready at" not in server.log:
+            assert process.poll() is None, f"serve ended with {process.returncode}:\n{server.log}"
+            assert time.monotonic() < end, f"not ready after 120 s:\n{server.log}"
+            time.sleep(0.1)
+        yield server
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One service for all tests that only ask it something."""
+    with serving(tmp_path_factory.mktemp("server")) as running:
+        yield running

@@ -127,9 +127,7 @@ class Detections:
     @classmethod
     def empty(cls) -> Detections:
         """No object at all: a normal value, not an error."""
-        return cls(
-            np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty(0, np.uint8), np.empty(0, np.str_)
-        )
+        return cls(np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty(0, np.uint8), np.empty(0, np.str_))
 
     @classmethod
     def merge(cls, parts: Iterable[Detections]) -> Detections:

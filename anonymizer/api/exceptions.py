@@ -1,0 +1,128 @@
+"""Every error as the contract's JSON object."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, JsonResponse
+from rest_framework import exceptions
+from rest_framework.response import Response
+
+from anonymizer.pipeline.errors import AnonymizerError
+
+__all__ = ["Deleted", "NotFound", "NotReady", "TaskFailed", "Unavailable", "handle"]
+
+log = logging.getLogger(__name__)
+
+
+class NotFound(AnonymizerError):
+    """There is no task or file with this id."""
+
+    status = 404
+    code = "not_found"
+
+
+class NotReady(AnonymizerError):
+    """The task is not done, or its method makes no such result."""
+
+    status = 409
+    code = "not_ready"
+
+    def __init__(self, sentence: str, *, retry_after: int | None = None) -> None:
+        super().__init__(sentence)
+        self.retry_after = retry_after
+
+
+class Deleted(AnonymizerError):
+    """The task's files were deleted."""
+
+    status = 410
+    code = "deleted"
+
+
+class Unavailable(AnonymizerError):
+    """No worker is alive."""
+
+    status = 503
+    code = "no_worker"
+    retry_after = 10
+
+
+class TaskFailed(AnonymizerError):
+    """A synchronous request's task failed; it answers as the cause would have."""
+
+    def __init__(self, sentence: str, code: str, task_id: str) -> None:
+        super().__init__(sentence)
+        self.code = code
+        self.status = _STATUS_OF_CAUSE.get(code, 500)
+        self.task_id = task_id
+
+
+def _causes(kind: type[AnonymizerError]) -> dict[str, int]:
+    found = {kind.code: kind.status}
+    for each in kind.__subclasses__():
+        found |= _causes(each)
+    return found
+
+
+_STATUS_OF_CAUSE = _causes(AnonymizerError)
+
+_PLAIN = {
+    exceptions.ParseError: (400, "invalid_request"),
+    exceptions.UnsupportedMediaType: (400, "missing_file"),
+    exceptions.MethodNotAllowed: (405, "method_not_allowed"),
+    exceptions.NotAcceptable: (406, "not_acceptable"),
+    exceptions.NotFound: (404, "not_found"),
+    Http404: (404, "not_found"),
+    PermissionDenied: (403, "forbidden"),
+}
+
+
+def handle(error: Exception, context: dict[str, Any]) -> Response:
+    """Django REST framework's exception handler."""
+    if isinstance(error, AnonymizerError):
+        answer = _answer(error.status, error.code, str(error))
+        if isinstance(error, TaskFailed):
+            answer.data["task"] = error.task_id
+        retry_after = getattr(error, "retry_after", 10 if error.status == 503 else None)
+        if retry_after is not None:
+            answer["Retry-After"] = str(retry_after)
+        return answer
+    for kind, (status, code) in _PLAIN.items():
+        if isinstance(error, kind):
+            return _answer(status, code, _sentence(error))
+    if isinstance(error, exceptions.APIException):
+        return _answer(error.status_code, "invalid_request", _sentence(error))
+    log.exception("unexpected error in %s", context["view"].__class__.__name__)
+    return _answer(500, "internal_error", "The server met an error of its own; its log says more.")
+
+
+def _answer(status: int, code: str, sentence: str) -> Response:
+    return Response({"status_code": status, "error": sentence, "code": code}, status=status)
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, exceptions.UnsupportedMediaType):
+        return "The request must be multipart/form-data with the file in a part named fileobject."
+    return str(getattr(error, "detail", "") or "There is nothing at this address.")
+
+
+def not_found(request: Any, exception: Exception) -> JsonResponse:
+    """Django's handler404, for addresses that no view serves."""
+    return JsonResponse(
+        {"status_code": 404, "error": "There is nothing at this address.", "code": "not_found"}, status=404
+    )
+
+
+def server_error(request: Any) -> JsonResponse:
+    """Django's handler500."""
+    return JsonResponse(
+        {
+            "status_code": 500,
+            "error": "The server met an error of its own; its log says more.",
+            "code": "internal_error",
+        },
+        status=500,
+    )

@@ -1,0 +1,31 @@
+"""The addresses of the contract; no trailing slashes."""
+
+from django.urls import path
+from drf_spectacular.renderers import OpenApiJsonRenderer
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+
+from anonymizer.api import health, views
+from anonymizer.models import FileKind
+
+_FILE = "v1/file/<uuid:task_id>"
+
+urlpatterns = [
+    path("v1/file", views.UploadView.as_view()),
+    path(f"{_FILE}/anonymised", views.ArtefactView.as_view(), name="anonymised"),
+    path(f"{_FILE}/anonymized", views.ArtefactView.as_view()),
+    path(f"{_FILE}/original", views.OriginalView.as_view(), name="original"),
+    path(f"{_FILE}/metadata", views.MetadataView.as_view()),
+    path(f"{_FILE}/binary-mask", views.MaskView.as_view(kind=FileKind.BINARY_MASK)),
+    path(f"{_FILE}/instance-mask", views.MaskView.as_view(kind=FileKind.INSTANCE_MASK)),
+    *(
+        path(f"{_FILE}/video/{part}", views.VideoArtefactView.as_view())
+        for part in ("anonymised", "anonymized", "metadata", "binary-mask", "instance-mask")
+    ),
+    *(path(f"v1/task{part}", views.TaskListView.as_view()) for part in ("", "/list", "/lists")),
+    path("v1/task/<uuid:task_id>", views.TaskView.as_view()),
+    path("v1/openapi.json", SpectacularAPIView.as_view(renderer_classes=[OpenApiJsonRenderer]), name="schema"),
+    path("docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("healthz", health.healthz),
+    path("readyz", health.readyz),
+    path("metrics", health.metrics),
+]

@@ -1,0 +1,92 @@
+"""System checks: missing models, folders that cannot be written, settings that do not fit together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, register
+from django.core.checks import Warning as CheckWarning
+from django.core.files.storage import FileSystemStorage, storages
+
+from anonymizer.pipeline.errors import InvalidParameter
+from anonymizer.pipeline.objects import OBJECT_TYPES
+
+__all__ = ["check_defaults", "check_folders", "check_models", "check_threads"]
+
+
+@register()
+def check_models(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Each type that is asked for has a working model; each installed model is whole."""
+    from anonymizer.service import engine
+
+    store = engine.store()
+    problems: list[CheckMessage] = [CheckWarning(each, id="anonymizer.W001") for each in store.problems()]
+    installed = store.serves()
+    for each in OBJECT_TYPES:
+        if each not in installed and each in (settings.OBJECT_TYPES or OBJECT_TYPES):
+            asked = settings.OBJECT_TYPES is not None
+            kind = Error if asked else CheckWarning
+            problems.append(
+                kind(
+                    f"No working model serves {each.words}.",
+                    hint=store.remedy(each),
+                    id="anonymizer.E001" if asked else "anonymizer.W002",
+                )
+            )
+    return problems
+
+
+@register()
+def check_folders(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
+    """The storages that are folders can be written to."""
+    problems: list[CheckMessage] = []
+    for alias in ("input", "output"):
+        storage = storages[alias]
+        if isinstance(storage, FileSystemStorage) and not _writable(storage.location):
+            problems.append(
+                Error(
+                    f"The {alias} folder {storage.location} cannot be written to.",
+                    hint=f"Change its owner, or set ANONYMIZER_{alias.upper()}_DIR.",
+                    id="anonymizer.E002",
+                )
+            )
+    return problems
+
+
+@register()
+def check_defaults(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
+    """The defaults for requests are valid themselves."""
+    from anonymizer.pipeline.options import Options
+
+    try:
+        Options.from_params(settings.DEFAULT_OPTIONS)
+    except InvalidParameter as error:
+        name = "ANONYMIZER_" + error.name.upper().replace("-", "_")
+        return [Error(f"{name}: {error}", id="anonymizer.E003")]
+    return []
+
+
+@register()
+def check_threads(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Workers times threads fit the cores: waiting threads spin, and slow each other down tenfold."""
+    busy = settings.WORKERS * settings.THREADS
+    if busy <= settings.CORES:
+        return []
+    return [
+        CheckWarning(
+            f"{settings.WORKERS} worker(s) of {settings.THREADS} thread(s) are more than {settings.CORES} core(s).",
+            hint="Lower ANONYMIZER_WORKERS or ANONYMIZER_THREADS.",
+            id="anonymizer.W003",
+        )
+    ]
+
+
+def _writable(folder: str) -> bool:
+    path = Path(folder).absolute()
+    while not path.exists():
+        path = path.parent
+    return path.is_dir() and os.access(path, os.W_OK | os.X_OK)

@@ -1,0 +1,89 @@
+"""`python manage.py anonymize`: whole folders, without a server or a database."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections import Counter
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management import BaseCommand, CommandError
+from tqdm import tqdm
+
+from anonymizer.pipeline import batch
+from anonymizer.pipeline.anonymizer import Anonymizer
+from anonymizer.pipeline.errors import AnonymizerError
+from anonymizer.pipeline.image_io import Limits
+from anonymizer.pipeline.model_store import ModelStore
+from anonymizer.pipeline.options import Options, parameters
+
+
+class Command(BaseCommand):
+    help = "Anonymise a picture or a folder of pictures. Takes the parameters of the API as options."
+    requires_system_checks = []
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--input", required=True, type=Path, help="a picture, or a folder of them")
+        parser.add_argument("--output", required=True, type=Path, help="a folder; sub-folders of the input are kept")
+        parser.add_argument("--overwrite", action="store_true", help="redo pictures that have a result")
+        parser.add_argument("--workers", type=int, default=1, help="processes (1)")
+        parser.add_argument("--device", default=settings.DEVICE, help="auto, cpu, cuda or cuda:N")
+        for name, each in parameters().items():
+            parser.add_argument(
+                f"--{name}", nargs="?", const="true", metavar="VALUE", help=each.help.replace("%", "%%")
+            )
+
+    def handle(self, *args: Any, **given: Any) -> None:
+        names = [name.replace("-", "_") for name in parameters()]
+        make = partial(
+            _anonymizer, given["device"], settings.MODELS_DIR, settings.FACE_DETECTOR, settings.MAX_BYTES,
+            settings.MAX_MEGAPIXELS, legacy_masks=settings.LEGACY_INSTANCE_MASK,
+        )  # fmt: skip
+        try:
+            options, _ = Options.from_params({name: given[name] for name in names if given[name] is not None})
+            store = make().store
+            store.require(options.object_types(tuple(store.serves())))
+        except AnonymizerError as error:
+            raise CommandError(str(error)) from error
+        if given["workers"] < 1:
+            raise CommandError(f"--workers is {given['workers']}, but must be 1 or more.")
+        if not given["input"].exists():
+            raise CommandError(f"--input {given['input']} does not exist.")
+        try:
+            todo, others = batch.jobs(given["input"], given["output"])
+        except ValueError as error:
+            raise CommandError(f"--output {given['output']}: {error}.") from error
+        self._run(todo, others, options, given, make)
+
+    def _run(self, todo: list[batch.Job], others: int, options: Options, given: dict[str, Any], make: Any) -> None:
+        started = time.monotonic()
+        states: Counter[str] = Counter()
+        objects: Counter[str] = Counter()
+        with tqdm(total=len(todo), unit="picture", disable=None) as bar:
+            for outcome in batch.run(todo, options, workers=given["workers"], overwrite=given["overwrite"], make=make):
+                states[outcome.state] += 1
+                objects.update(outcome.counts)
+                if outcome.state is batch.State.FAILED:
+                    bar.write(f"FAILED {outcome.job.source}: {outcome.detail}")
+                bar.update()
+        seconds = time.monotonic() - started
+        found = ", ".join(f"{n} {name}" for name, n in objects.items()) or "nothing"
+        self.stdout.write(
+            f"{states['done']} done, {states['skipped']} skipped (have a result), {states['failed']} failed, "
+            f"{others} other file(s) left alone, in {seconds:.1f} s; found: {found}"
+        )
+        if states["failed"]:
+            raise CommandError(f"{states['failed']} picture(s) failed and have no result.", returncode=1)
+
+
+def _anonymizer(
+    device: str, models: Path, face_detector: str, size: int, megapixels: float, *, legacy_masks: bool
+) -> Anonymizer:
+    return Anonymizer(
+        store=ModelStore(models, device=device, face_detector=face_detector),
+        limits=Limits(bytes=size, megapixels=megapixels),
+        legacy_masks=legacy_masks,
+    )

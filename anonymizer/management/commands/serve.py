@@ -1,0 +1,170 @@
+"""`python manage.py serve`: web and workers, until it is told to stop."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import time
+from types import FrameType
+from typing import Any
+
+import requests
+from django.core.management import BaseCommand, CommandError
+
+from anonymizer.pipeline.objects import OBJECT_TYPES
+
+#: how long work in progress may take to finish before it is handed back
+GRACE_S = 60
+START_S = 180
+
+
+class Command(BaseCommand):
+    help = "Start web and workers; with the start options of the container that clients know."
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument(
+            "-a", "--anonymise", dest="object_types", action="append", choices=[each.value for each in OBJECT_TYPES],
+            help="an object type to serve, once for each; without, every type for which a detector is installed",
+        )  # fmt: skip
+        parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
+        parser.add_argument("--port", type=int, default=7000, help="port to listen on (7000)")
+        parser.add_argument("--api-endpoint", help="what the addresses in answers begin with; the asked host without")
+        parser.add_argument("--input", help="folder for uploads (media/input)")
+        parser.add_argument("--output", help="folder for results (media/output)")
+        parser.add_argument("--save-mask", help="default of save-mask: all, binary, instance, none")
+        parser.add_argument("--mask-scale", help="default of mask-scale, percent")
+        parser.add_argument("--format", help="default of format: whole, auto, pano:WIDTH or JSON tiling")
+        parser.add_argument("--device", help="auto, cpu, cuda or cuda:N")
+        parser.add_argument("--workers", type=int, help="worker processes for images (1)")
+        parser.add_argument("--web-threads", type=int, default=16, help="requests served at once (16)")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        environment = os.environ | _environment(options)
+        # settings were read before the options were known: everything below runs in processes with the new ones
+        self._manage(environment, "check")
+        self._manage(environment, "migrate", "--verbosity", "0")
+        supervisor = _Supervisor(environment, options["host"], options["port"], options["web_threads"])
+        try:
+            supervisor.start()
+            url = f"http://{'127.0.0.1' if options['host'] in ('0.0.0.0', '::') else options['host']}:{options['port']}"
+            workers = supervisor.until_ready(url)
+            self._say(url, workers)
+            supervisor.watch()
+        except _Stopped:
+            self.stdout.write("stopping: work in progress is finished first")
+        finally:
+            supervisor.stop()
+        self.stdout.write("stopped")
+
+    def _manage(self, environment: dict[str, str], *command: str) -> None:
+        done = subprocess.run([sys.executable, sys.argv[0], *command], env=environment, check=False)
+        if done.returncode:
+            raise CommandError(f"`manage.py {command[0]}` failed; nothing was started.")
+
+    def _say(self, url: str, workers: list[dict[str, Any]]) -> None:
+        for name, model in workers[0]["models"].items():
+            self.stdout.write(f"  {name:14} {model} on {workers[0]['device']}")
+        self.stdout.write(f"Ready at {url} (page), {url}/docs (API), {url}/admin. Try:")
+        self.stdout.write(f"  curl -F fileobject=@photo.jpg '{url}/v1/file'")
+        self.stdout.flush()
+
+
+def _environment(options: dict[str, Any]) -> dict[str, str]:
+    """The options as the environment variables that the settings read."""
+    names = {
+        "api_endpoint": "API_ENDPOINT",
+        "input": "INPUT_DIR",
+        "output": "OUTPUT_DIR",
+        "save_mask": "SAVE_MASK",
+        "mask_scale": "MASK_SCALE",
+        "format": "FORMAT",
+        "device": "DEVICE",
+        "workers": "WORKERS",
+    }
+    given = {f"ANONYMIZER_{name}": str(options[key]) for key, name in names.items() if options[key] is not None}
+    if options["object_types"]:
+        given["ANONYMIZER_OBJECT_TYPES"] = ",".join(options["object_types"])
+    return given
+
+
+class _Stopped(Exception):
+    """SIGINT or SIGTERM came."""
+
+
+class _Supervisor:
+    """Starts web and worker cluster, starts them again when they die, and stops them."""
+
+    def __init__(self, environment: dict[str, str], host: str, port: int, threads: int) -> None:
+        self._environment = environment
+        self._commands = {
+            "workers": [sys.executable, sys.argv[0], "qcluster"],
+            "web": [
+                sys.executable, "-m", "gunicorn", "celantur_site.wsgi", "--bind", f"{host}:{port}",
+                "--worker-class", "gthread", "--threads", str(threads), "--timeout", "0",
+                "--graceful-timeout", str(GRACE_S), "--log-level", "warning", "--no-control-socket",
+            ],
+        }  # fmt: skip
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._told_to_stop)
+
+    def _told_to_stop(self, number: int, frame: FrameType | None) -> None:
+        raise _Stopped
+
+    def start(self) -> None:
+        for name in self._commands:
+            self._spawn(name)
+
+    def _spawn(self, name: str) -> None:
+        # a session of its own: Ctrl-C reaches only this process, which then stops the others in their order
+        self._running[name] = subprocess.Popen(self._commands[name], env=self._environment, start_new_session=True)
+
+    def until_ready(self, url: str) -> list[dict[str, Any]]:
+        """Wait until `/readyz` is green; the workers that it shows.
+
+        Raises:
+            CommandError: it is not green in time, or a process died.
+        """
+        until = time.monotonic() + START_S
+        last = "nothing answers"
+        while time.monotonic() < until:
+            for name, process in self._running.items():
+                if process.poll() is not None:
+                    raise CommandError(f"The {name} process ended with code {process.returncode}.")
+            try:
+                answer = requests.get(f"{url}/readyz", timeout=5)
+                last = answer.text
+                if answer.ok:
+                    return list(answer.json()["workers"])
+            except requests.RequestException:
+                pass
+            time.sleep(0.1)
+        raise CommandError(f"Not ready after {START_S} s: {last}")
+
+    def watch(self) -> None:
+        """Until a signal comes: start again what died."""
+        while True:
+            for name, process in self._running.items():
+                if process.poll() is not None:
+                    sys.stderr.write(f"{name} ended with code {process.returncode}; starting again\n")
+                    self._spawn(name)
+            time.sleep(1)
+
+    def stop(self) -> None:
+        """Web first, so that nothing new comes in; then the workers, which finish what they have."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        for name in ("web", "workers"):
+            process = self._running.get(name)
+            if process is None:
+                continue
+            process.terminate()
+            try:
+                process.wait(GRACE_S)
+            except subprocess.TimeoutExpired:
+                # the lease runs out, and the next start hands the task out again
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()

@@ -1,0 +1,262 @@
+"""The one place where the steps meet: load, detect, choose, redact, encode."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anonymizer.pipeline import masks, metadata, overlay, redaction
+from anonymizer.pipeline.errors import InvalidParameter
+from anonymizer.pipeline.image_io import Limits, Picture, encode_picture, encode_png, load_picture
+from anonymizer.pipeline.model_store import ModelStore
+from anonymizer.pipeline.objects import Detections, ObjectType
+from anonymizer.pipeline.options import Format, Method, Options, Whole
+from anonymizer.pipeline.shapes import Shape, shapes
+from anonymizer.pipeline.tiling import find
+
+__all__ = ["Anonymizer", "ImageResult"]
+
+Source = str | PathLike[str] | bytes | BinaryIO
+
+
+@dataclass(frozen=True)
+class ImageResult:
+    """All that came of one picture.
+
+    Attributes:
+        picture: what was loaded.
+        pixels: the redacted picture, upright, in the shape and dtype of `picture.pixels`.
+        detections: what reached its threshold.
+        found: all that the detectors gave, whatever the score.
+        shapes: where pixels were changed.
+        object_types: what was looked for.
+        models: the models that looked.
+        coverage: what a reviewer would want to look at, in numbers.
+        seconds: of detection and redaction, without reading and writing.
+    """
+
+    picture: Picture
+    pixels: NDArray[np.uint8] | NDArray[np.uint16]
+    detections: Detections
+    found: Detections
+    shapes: Sequence[Shape]
+    options: Options
+    object_types: tuple[ObjectType, ...]
+    models: tuple[str, ...]
+    coverage: Mapping[str, int]
+    seconds: float
+    legacy_masks: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.picture.name or "image" + self.picture.info.extension
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many were redacted of each object type that was looked for."""
+        return metadata.counts(self.detections, self.object_types)
+
+    @property
+    def image(self) -> NDArray[np.uint8]:
+        """The redacted picture as (h, w, 3) uint8 RGB, upright."""
+        return replace(self.picture, pixels=self.pixels).rgb()
+
+    @property
+    def binary_mask(self) -> NDArray[np.uint8]:
+        """(h, w) uint8, 255 = anonymised."""
+        return masks.binary_mask(self.shapes, self.picture.size_hw)
+
+    @property
+    def instance_mask(self) -> NDArray[np.uint8]:
+        """(h, w, 3) uint8, as the contract says."""
+        return masks.instance_mask(self.shapes, self.picture.size_hw, legacy=self.legacy_masks)
+
+    @functools.cached_property
+    def metadata(self) -> dict[str, Any]:
+        """The metadata of the contract."""
+        return metadata.image_metadata(
+            self.name, self.picture.size_hw, self.detections, self.shapes, self.options, seconds=self.seconds
+        )
+
+    def encode(self) -> bytes:
+        """The redacted picture as a file of the format that came in.
+
+        Raises:
+            InvalidParameter: the method is `detect`, which makes no picture.
+        """
+        if self.options.method is Method.DETECT:
+            raise InvalidParameter("method", "detect", "blur, pixelate or blacken for an anonymised picture")
+        return encode_picture(
+            self.picture,
+            self.pixels,
+            quality=self.options.quality,
+            compress_level=self.options.compress_level,
+            strip_metadata=self.options.strip_metadata,
+        )
+
+    def save(self, path: str | PathLike[str], *, any_ending: bool = False) -> None:
+        """Write the redacted picture, in the format that came in; the file appears whole or not at all.
+
+        Args:
+            any_ending: do not mind an ending of another format.
+
+        Raises:
+            InvalidParameter: the path's ending is of another format, or the method is `detect`.
+        """
+        path = Path(path)
+        if not any_ending and not self.picture.info.accepts(path.suffix):
+            ending = self.picture.info.extension
+            raise InvalidParameter("path", path.name, f"a name that ends in {ending}, the format that came in")
+        write_whole(path, self.encode())
+
+    def save_extras(self, folder: str | PathLike[str], stem: str) -> None:
+        """Write the masks that the options ask for, and the metadata, beside each other in a folder."""
+        folder, options = Path(folder), self.options
+        if options.save_mask.binary:
+            write_whole(
+                folder / f"{stem}.binary-mask.png", encode_png(masks.scaled(self.binary_mask, options.mask_scale))
+            )
+        if options.save_mask.instance:
+            write_whole(
+                folder / f"{stem}.instance-mask.png", encode_png(masks.scaled(self.instance_mask, options.mask_scale))
+            )
+        write_whole(folder / f"{stem}.json", json.dumps(self.metadata, indent=1).encode())
+
+
+class Anonymizer:
+    """Finds and redacts. One of them loads each model once; it may be used by one thread at a time.
+
+    Args:
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        store: where models come from; without, those that are installed.
+        limits: what is too large.
+        noise_key: secret that the noise under blur and pixelate depends on besides the picture.
+        legacy_masks: instance masks in the older layout.
+    """
+
+    def __init__(
+        self,
+        *,
+        device: str = "auto",
+        store: ModelStore | None = None,
+        limits: Limits | None = None,
+        noise_key: bytes = b"",
+        legacy_masks: bool = False,
+    ) -> None:
+        self.store = store or ModelStore(device=device)
+        self.limits = limits or Limits()
+        self._noise_key = noise_key
+        self._legacy_masks = legacy_masks
+
+    def image(self, source: Source, options: Options | None = None, *, name: str | None = None) -> ImageResult:
+        """Anonymise one picture.
+
+        Args:
+            source: path, bytes or binary file.
+            name: shown in the metadata; the file's name without.
+
+        Raises:
+            AnonymizerError: one of its kinds, for a bad file, a missing model or a detector that failed.
+        """
+        options = options or Options()
+        picture = load_picture(source, limits=self.limits, name=name)
+        started = time.perf_counter()
+        object_types = options.object_types(tuple(self.store.serves()))
+        (found,) = self.find([picture.rgb()], object_types, options.format)
+        return self.render(picture, found, object_types, options, seconds=time.perf_counter() - started)
+
+    def images(self, sources: Iterable[Source], options: Options | None = None) -> Iterator[ImageResult]:
+        """Anonymise many, one after the other, with what `image` raises."""
+        for source in sources:
+            yield self.image(source, options)
+
+    def detect(
+        self,
+        images: Sequence[Source | NDArray[np.uint8]],
+        object_types: Sequence[ObjectType] | None = None,
+        format: Format | None = None,  # noqa: A002 (the contract's name)
+    ) -> list[Detections]:
+        """All that the detectors give for each picture, whatever the score.
+
+        Args:
+            images: paths, bytes, files, or (h, w, 3) uint8 RGB arrays.
+            object_types: what to look for; every installed type without.
+        """
+        pixels = [
+            image if isinstance(image, np.ndarray) else load_picture(image, limits=self.limits).rgb()
+            for image in images
+        ]
+        return self.find(pixels, object_types or tuple(self.store.serves()), format or Whole())
+
+    def find(
+        self,
+        images: Sequence[NDArray[np.uint8]],
+        object_types: Sequence[ObjectType],
+        format: Format,  # noqa: A002 (the contract's name)
+    ) -> list[Detections]:
+        """Run every detector that the object types need over every pixel of each (h, w, 3) RGB image.
+
+        Raises:
+            ModelMissing: no working model serves a type.
+            DetectorFailed, OutOfMemory, TooManyObjects: there is no result.
+        """
+        parts = [find(images, format, each, object_types) for each in self.store.detectors(object_types)]
+        return [Detections.merge(of_one) for of_one in zip(*parts, strict=True)] if parts else []
+
+    def render(
+        self,
+        picture: Picture,
+        found: Detections,
+        object_types: Sequence[ObjectType],
+        options: Options,
+        *,
+        seconds: float = 0.0,
+    ) -> ImageResult:
+        """Apply the options to what was found: no detector runs.
+
+        Args:
+            seconds: that finding took.
+        """
+        started = time.perf_counter()
+        found = found.of_type(*object_types)
+        chosen = found[metadata.over_threshold(found, options)]
+        where = shapes(chosen, picture.size_hw, options)
+        pixels = redaction.redact(picture.pixels, where, options, seed=self._seed(picture))
+        if options.debug:
+            pixels = overlay.draw(pixels, chosen, where, scores=options.score)
+        detectors = self.store.described(object_types)
+        return ImageResult(
+            picture=picture,
+            pixels=pixels,
+            detections=chosen,
+            found=found,
+            shapes=where,
+            options=options,
+            object_types=tuple(object_types),
+            models=tuple(dict.fromkeys(each.id for each in detectors)),
+            coverage=metadata.coverage(found, picture.size_hw, options, {d.id: d.least_size for d in detectors}),
+            seconds=seconds + time.perf_counter() - started,
+            legacy_masks=self._legacy_masks,
+        )
+
+    def _seed(self, picture: Picture) -> int:
+        digest = hashlib.blake2b(cast("Any", np.ascontiguousarray(picture.pixels)), key=self._noise_key[:64])
+        return int.from_bytes(digest.digest()[:8], "big")
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file that is visible only when it is complete; folders are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    part.write_bytes(data)
+    part.replace(path)

@@ -1,0 +1,105 @@
+"""What was found, drawn on a picture: for a person who wants to see why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from anonymizer.pipeline.objects import Detections, ObjectType
+from anonymizer.pipeline.shapes import Shape
+
+__all__ = ["COLOURS", "draw"]
+
+#: RGB, one for each object type, everywhere; from Okabe and Ito's palette, which colour-blind people can tell apart.
+COLOURS: dict[ObjectType, tuple[int, int, int]] = {
+    ObjectType.FACE: (230, 159, 0),
+    ObjectType.LICENSE_PLATE: (86, 180, 233),
+    ObjectType.PERSON: (0, 158, 115),
+    ObjectType.VEHICLE: (204, 121, 167),
+}
+
+_BLACK = (0, 0, 0)
+_TINT = 0.25
+
+_Pixels = TypeVar("_Pixels", NDArray[np.uint8], NDArray[np.uint16], NDArray[Any])
+
+
+def draw(pixels: _Pixels, detections: Detections, shapes: Sequence[Shape], *, scores: bool) -> _Pixels:
+    """The picture with boxes, and with the outlines of what is redacted, tinted.
+
+    Args:
+        pixels: (h, w), (h, w, 3) RGB or (h, w, 4) CMYK with 0 = no ink; uint8 or uint16. Not changed.
+        scores: write type and score at each box.
+
+    Returns:
+        A copy.
+    """
+    out: _Pixels = np.array(pixels, order="C")
+    line = max(round(min(out.shape[:2]) / 400), 1)
+    for shape in shapes:
+        _fill(out[shape.crop], shape.alpha, _ink(COLOURS[shape.object_type], out), line)
+    for row in range(len(detections)):
+        object_type = detections.object_type(row)
+        ink = _ink(COLOURS[object_type], out)
+        x1, y1, x2, y2 = _whole(detections.boxes[row], out)
+        for strip in _frame(x1, y1, x2, y2, line):
+            out[strip] = ink
+        if scores:
+            _label(out, f"{object_type.words} {detections.scores[row]:.2f}", x1, y1, ink, line)
+    return out
+
+
+def _ink(rgb: tuple[int, int, int], pixels: NDArray[Any]) -> NDArray[Any]:
+    """A colour in the layout of a picture."""
+    red, green, blue = rgb
+    if pixels.ndim == 2:
+        values = [round(0.299 * red + 0.587 * green + 0.114 * blue)]
+    elif pixels.shape[2] == 4:
+        values = [255 - red, 255 - green, 255 - blue, 0]
+    else:
+        values = [red, green, blue]
+    return np.asarray(np.array(values) * (np.iinfo(pixels.dtype).max // 255), pixels.dtype)
+
+
+def _whole(box: NDArray[np.float32], pixels: NDArray[Any]) -> tuple[int, int, int, int]:
+    """A box in whole pixels inside the picture."""
+    height, width = pixels.shape[:2]
+    x1, y1, x2, y2 = (int(side) for side in np.clip(np.rint(box), 0, (width, height, width, height)))
+    return x1, y1, x2, y2
+
+
+def _frame(x1: int, y1: int, x2: int, y2: int, line: int) -> list[tuple[slice, slice]]:
+    """The four strips along the inside of a box."""
+    across, down = slice(x1, x2), slice(y1, y2)
+    top, bottom = slice(y1, min(y1 + line, y2)), slice(max(y2 - line, y1), y2)
+    left, right = slice(x1, min(x1 + line, x2)), slice(max(x2 - line, x1), x2)
+    return [(top, across), (bottom, across), (down, left), (down, right)]
+
+
+def _fill(crop: NDArray[Any], alpha: NDArray[np.uint8], ink: NDArray[Any], line: int) -> None:
+    """Tint what an alpha covers, and draw its outline."""
+    plain = np.empty_like(crop)
+    plain[...] = ink
+    cv2.copyTo(cv2.addWeighted(crop, 1 - _TINT, plain, _TINT, 0), alpha, crop)
+    covered = (alpha > 0).astype(np.uint8)
+    core = cv2.erode(
+        covered, np.ones((2 * line + 1, 2 * line + 1), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0
+    )
+    cv2.copyTo(plain, covered - core, crop)
+
+
+def _label(out: NDArray[Any], text: str, x: int, y: int, ink: NDArray[Any], line: int) -> None:
+    """Text on a plate, above a box's left corner or, where there is no room, under it; inside the picture."""
+    scale = max(min(out.shape[:2]) / 1000, 0.35)
+    (width, height), base = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, line)
+    letters = np.zeros((height + base + 2 * line, width + 2 * line), np.uint8)
+    cv2.putText(letters, text, (line, height + line), cv2.FONT_HERSHEY_SIMPLEX, scale, 255, line)
+    left = max(min(x, out.shape[1] - letters.shape[1]), 0)
+    top = y - letters.shape[0] if y >= letters.shape[0] else y
+    plate = out[top : top + letters.shape[0], left : left + letters.shape[1]]
+    plate[...] = ink
+    plate[letters[: plate.shape[0], : plate.shape[1]] > 127] = _ink(_BLACK, out)

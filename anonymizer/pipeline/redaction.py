@@ -1,0 +1,107 @@
+"""What happens to the pixels of a shape: blur, pixelate, blacken.
+
+Blur and pixelate both reduce an object to a few cells across its shorter side, whatever its resolution, so that a
+close-up keeps no more than a small face. A cell is the mean of its pixels (a sampled pixel would be a pixel of the
+original), plus noise. Pixelate shows the cells as they are, blur smooths between them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar, cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from anonymizer.pipeline.objects import ObjectType
+from anonymizer.pipeline.options import Method, Options
+from anonymizer.pipeline.shapes import Shape
+
+__all__ = ["DEFAULT_CELLS", "MAX_CELLS", "MIN_CELL_PX", "NOISE", "TINT_NOISE", "cell_px", "redact"]
+
+#: Cells across an object's shorter side. Fewer for plates: three rows of cells could tell some characters apart.
+DEFAULT_CELLS: dict[ObjectType, float] = {
+    ObjectType.FACE: 3,
+    ObjectType.LICENSE_PLATE: 2,
+    ObjectType.PERSON: 3,
+    ObjectType.VEHICLE: 3,
+}
+
+#: No setting gives more.
+MAX_CELLS: dict[ObjectType, float] = {each: cells + 1 for each, cells in DEFAULT_CELLS.items()}
+
+#: Least side of a cell, in pixels: an object of a few pixels is averaged too.
+MIN_CELL_PX = 4.0
+
+#: Standard deviation of the noise on a cell, as shares of the range of values: the same on all channels, which looks
+#: natural, and on each channel alone, so that the differences between channels are not exact either.
+NOISE = 0.06
+TINT_NOISE = 0.015
+
+_Pixels = TypeVar("_Pixels", NDArray[np.uint8], NDArray[np.uint16], NDArray[Any])
+
+
+def redact(pixels: _Pixels, shapes: Sequence[Shape], options: Options, *, seed: int) -> _Pixels:
+    """The picture with every shape redacted, one after the other; the method `detect` changes nothing.
+
+    Args:
+        pixels: (h, w), (h, w, 3) RGB or (h, w, 4) CMYK with 0 = no ink; uint8 or uint16. Not changed.
+        seed: from 0 up. The same picture, shapes and seed give the same result.
+
+    Returns:
+        A copy. Outside of the shapes it equals the picture.
+    """
+    out: _Pixels = np.array(pixels, order="C")
+    if options.method is Method.DETECT:
+        return out
+    noise = np.random.default_rng(seed)
+    for shape in shapes:
+        crop = out[shape.crop]
+        if options.method is Method.BLACKEN:
+            cv2.copyTo(_black(crop), shape.alpha, crop)
+        else:
+            cell = cell_px(shape, options)
+            _mix(crop, _coarse(crop, cell, noise, smooth=options.method is Method.BLUR), shape.alpha)
+    return out
+
+
+def cell_px(shape: Shape, options: Options) -> float:
+    """Side of a cell in pixels."""
+    asked = options.kernel_size(shape.object_type)
+    if asked is None:
+        asked = 1 / DEFAULT_CELLS[shape.object_type]
+    if asked <= 1:
+        asked *= shape.short_side
+    return max(asked, shape.short_side / MAX_CELLS[shape.object_type], MIN_CELL_PX)
+
+
+def _black(crop: NDArray[Any]) -> NDArray[Any]:
+    black = np.zeros_like(crop)
+    if crop.ndim == 3 and crop.shape[2] == 4:
+        black[..., 3] = np.iinfo(crop.dtype).max
+    return black
+
+
+def _coarse(crop: NDArray[Any], cell: float, noise: np.random.Generator, *, smooth: bool) -> NDArray[Any]:
+    """The crop as means over cells of at least this side, with noise, in its own size."""
+    height, width = crop.shape[:2]
+    columns, rows = max(int(width / cell), 1), max(int(height / cell), 1)
+    top = np.iinfo(crop.dtype).max
+    means = cv2.resize(crop, (columns, rows), interpolation=cv2.INTER_AREA)
+    means = means.reshape(rows, columns, -1)
+    noisy = means + noise.normal(0, NOISE * top, (rows, columns, 1)) + noise.normal(0, TINT_NOISE * top, means.shape)
+    cells = np.rint(np.clip(noisy, 0, top)).astype(crop.dtype)
+    shown = cv2.resize(cells, (width, height), interpolation=cv2.INTER_CUBIC if smooth else cv2.INTER_NEAREST)
+    return cast("NDArray[Any]", shown)
+
+
+def _mix(crop: NDArray[Any], redacted: NDArray[Any], alpha: NDArray[np.uint8]) -> None:
+    """Put the redacted pixels into the crop: fully where alpha is 255, not at all where it is 0."""
+    if np.any((alpha > 0) & (alpha < 255)):
+        weight = alpha.astype(crop.dtype)
+        if crop.ndim == 3:
+            weight = cv2.merge([weight] * crop.shape[2])
+        kept = cv2.multiply(crop, 255 - weight, scale=1 / 255)
+        redacted = cv2.add(cv2.multiply(redacted, weight, scale=1 / 255), kept)
+    cv2.copyTo(redacted, alpha, crop)

@@ -1,0 +1,120 @@
+"""Who works on a task: a lease that one conditional UPDATE takes, a heartbeat renews, and `recover` finds lost."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import uuid
+from dataclasses import dataclass
+from types import TracebackType
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models import F, Q
+from django.utils import timezone
+
+from anonymizer.models import Status, Task, WebhookStatus
+from anonymizer.service import queue, webhooks
+
+__all__ = ["Claim", "claim", "recover"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to work on a task, for as long as the lease is renewed."""
+
+    task: Task
+    token: uuid.UUID
+
+    def update(self, **values: object) -> bool:
+        """Change the task, if it is still ours."""
+        mine = Task.objects.filter(pk=self.task.pk, lease_token=self.token, status=Status.PROCESSING)
+        return mine.update(**values) == 1
+
+    def renew(self, **values: object) -> bool:
+        """Put the lease's end off, if it is still ours."""
+        return self.update(lease_until=timezone.now() + settings.LEASE, **values)
+
+
+def claim(task_id: str, worker: str) -> Claim | None:
+    """Take a waiting task, or one whose worker was lost; None where another has it or there is nothing to do."""
+    token = uuid.uuid4()
+    now = timezone.now()
+    free = Q(status__in=[Status.NEW, Status.QUEUED]) | Q(status=Status.PROCESSING, lease_until__lt=now)
+    taken = Task.objects.filter(free, pk=task_id, leases__lt=settings.MAX_LEASES).update(
+        status=Status.PROCESSING,
+        lease_token=token,
+        lease_until=now + settings.LEASE,
+        leases=F("leases") + 1,
+        started=now,
+        worker=worker,
+    )
+    if taken != 1:
+        return None
+    task = Task.objects.filter(pk=task_id, lease_token=token).prefetch_related("files").first()
+    return None if task is None else Claim(task, token)
+
+
+class Heartbeat:
+    """Renews a claim in a thread of its own while the work goes on."""
+
+    def __init__(self, claim: Claim) -> None:
+        self._claim = claim
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+
+    def __enter__(self) -> Heartbeat:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _beat(self) -> None:
+        while not self._ended.wait(settings.LEASE.total_seconds() / 4):
+            try:
+                if not self._claim.renew():
+                    break
+            except Exception:
+                # a database that is away for a moment must not end the heartbeat: the lease itself is the limit
+                log.exception("could not renew the lease of task %s", self._claim.task.pk)
+        connection.close()
+
+
+def recover() -> int:
+    """Ring again for tasks that wait or whose worker was lost; fail those that lost three. The number rung for."""
+    now = timezone.now()
+    lost = Task.objects.filter(status=Status.PROCESSING, lease_until__lt=now)
+    for task in lost.filter(leases__gte=settings.MAX_LEASES):
+        _give_up(task)
+    # what was queued a moment ago has its own bell
+    waiting = Task.objects.filter(
+        Q(status__in=[Status.NEW, Status.QUEUED], created__lt=now - settings.LEASE)
+        | Q(status=Status.PROCESSING, lease_until__lt=now)
+    )
+    rung = 0
+    for task in waiting.order_by("created").iterator():
+        queue.ring(task)
+        rung += 1
+    if rung:
+        log.warning("rang again for %d task(s)", rung)
+    return rung
+
+
+def _give_up(task: Task) -> None:
+    with transaction.atomic():
+        given_up = Task.objects.filter(
+            pk=task.pk, status=Status.PROCESSING, lease_until__lt=timezone.now(), leases__gte=settings.MAX_LEASES
+        ).update(
+            status=Status.FAILED,
+            finished=timezone.now(),
+            failure_cause="worker_lost",
+            error=f"The worker was lost {settings.MAX_LEASES} times while it worked on this file.",
+        )
+        if given_up and task.webhook_status == WebhookStatus.SET:
+            webhooks.ring_on_commit(task)

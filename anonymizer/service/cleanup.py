@@ -1,0 +1,87 @@
+"""Periodic clean-up: old tasks' files, old tombstones, files that no row knows, rows that know no task."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.conf import settings
+from django.core.files.storage import Storage, storages
+from django.utils import timezone
+
+from anonymizer.models import File, Status, Task
+from anonymizer.service import deletion
+
+__all__ = ["Cleaned", "cleanup", "scheduled"]
+
+log = logging.getLogger(__name__)
+#: a file without a row may be one that a worker is about to publish
+ORPHAN_AGE = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Cleaned:
+    """What was removed, or would be."""
+
+    tasks: int
+    tombstones: int
+    orphans: int
+    bytes: int
+
+
+def cleanup(
+    older_than: timedelta,
+    statuses: Sequence[Status] = (Status.DONE, Status.FAILED),
+    *,
+    dry_run: bool = False,
+    orphan_age: timedelta = ORPHAN_AGE,
+) -> Cleaned:
+    """Delete the files of tasks that ended before `older_than` ago, tombstones of that age, and orphaned files.
+
+    Args:
+        statuses: `done`, `failed` or both.
+        dry_run: only count.
+        orphan_age: files without a row are removed when they are older than this.
+    """
+    before = timezone.now() - older_than
+    old = Task.objects.filter(status__in=statuses, finished__lt=before)
+    tombstones = Task.objects.filter(status=Status.DELETED, finished__lt=before)
+    size = sum(File.objects.filter(task__in=old).values_list("size", flat=True))
+    orphans = list(_orphans(timezone.now() - orphan_age))
+    counted = Cleaned(old.count(), tombstones.count(), len(orphans), size + sum(each[2] for each in orphans))
+    if not dry_run:
+        tombstones.delete()
+        deletion.delete_tasks(old)
+        for storage, key, _ in orphans:
+            storage.delete(key)
+    return counted
+
+
+def scheduled() -> str:
+    """By the clock, with the settings' age; called by django-q2."""
+    return str(cleanup(settings.CLEANUP_AFTER))
+
+
+def _orphans(before: object) -> Iterator[tuple[Storage, str, int]]:
+    for alias in ("input", "output"):
+        storage = storages[alias]
+        known = set(File.objects.filter(storage_alias=alias).values_list("key", flat=True))
+        for key in _walk(storage, ""):
+            try:
+                if key not in known and storage.get_modified_time(key) < before:  # type: ignore[operator]
+                    yield storage, key, storage.size(key)
+            except FileNotFoundError:
+                continue
+
+
+def _walk(storage: Storage, folder: str) -> Iterator[str]:
+    try:
+        folders, names = storage.listdir(folder)
+    except FileNotFoundError:
+        return
+    for name in names:
+        yield f"{folder}/{name}".lstrip("/")
+    for each in folders:
+        yield from _walk(storage, f"{folder}/{each}".lstrip("/"))

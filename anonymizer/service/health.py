@@ -1,0 +1,54 @@
+"""Whether this server can take work, and if not, what keeps it."""
+
+from __future__ import annotations
+
+from django.core.files.base import ContentFile
+from django.core.files.storage import storages
+from django.db import DatabaseError, connection
+
+from anonymizer.pipeline.objects import OBJECT_TYPES
+from anonymizer.service import engine, workers
+
+__all__ = ["readiness"]
+
+
+def readiness() -> dict[str, str]:
+    """Each thing that is needed, and "ok" or what is wrong with it."""
+    answers = {"database": _database(), "storage": _storage(), "models": _models()}
+    answers["workers"] = _workers() if answers["database"] == "ok" else "not known"
+    return answers
+
+
+def _database() -> str:
+    try:
+        with connection.cursor() as cursor:
+            # the broker's table lives in the same database
+            cursor.execute("SELECT 1 FROM django_q_ormq LIMIT 1")
+    except DatabaseError as error:
+        return f"the database does not answer ({type(error).__name__})"
+    return "ok"
+
+
+def _storage() -> str:
+    for alias in ("input", "output"):
+        try:
+            key = storages[alias].save("ready.txt", ContentFile(b"ready"))
+            storages[alias].delete(key)
+        except OSError as error:
+            return f"the {alias} storage cannot be written to ({error.strerror or type(error).__name__})"
+    return "ok"
+
+
+def _models() -> str:
+    served = engine.served_types()
+    installed = engine.store().serves()
+    missing = [each.words for each in OBJECT_TYPES if each in served and each not in installed]
+    if missing or not served:
+        return f"no model serves {', '.join(missing) or 'any type'}: run `python manage.py check`"
+    return "ok"
+
+
+def _workers() -> str:
+    if workers.alive(ready=True):
+        return "ok"
+    return "a worker is loading its models" if workers.alive() else "no worker is alive"

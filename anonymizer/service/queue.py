@@ -1,0 +1,31 @@
+"""Ringing the bell: the broker only says that a task waits."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from django.db import transaction
+from django_q.tasks import async_task
+
+from anonymizer.models import Kind, Task
+
+__all__ = ["ring", "ring_on_commit"]
+
+_QUEUES = {Kind.IMAGE: "images", Kind.VIDEO: "videos"}
+
+
+def ring(task: Task) -> None:
+    """Tell a worker of the task's queue that it waits. Ringing twice does no harm."""
+    async_task(
+        "anonymizer.service.work.process", str(task.pk), cluster=_QUEUES[Kind(task.kind)], task_name=str(task.pk)
+    )
+
+
+def ring_on_commit(task: Task) -> None:
+    """The same, once the row can be seen."""
+    transaction.on_commit(partial(ring, task))
+
+
+def call_on_commit(function: str, *args: str) -> None:
+    """Have a worker of the image queue call a function of ours, once the transaction is through."""
+    transaction.on_commit(partial(async_task, function, *args, cluster=_QUEUES[Kind.IMAGE]))

@@ -1,0 +1,50 @@
+"""A task as clients see it: the JSON object of the contract, in answers and webhooks alike."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from anonymizer.models import FileKind, Status, Task
+
+__all__ = ["report"]
+
+_URLS = {
+    "anonymised_url": (FileKind.ANONYMISED, "anonymised"),
+    "binary_mask_url": (FileKind.BINARY_MASK, "binary-mask"),
+    "instance_mask_url": (FileKind.INSTANCE_MASK, "instance-mask"),
+    "metadata_url": (FileKind.METADATA, "metadata"),
+}
+
+
+def report(task: Task) -> dict[str, Any]:
+    """The task of the contract; JSON values only. Files should be prefetched."""
+    stored = {each.kind for each in task.files.all()} if task.status == Status.DONE else set()
+    base = f"{task.endpoint}/v1"
+    return {
+        "id": str(task.pk),
+        "status": task.status,
+        "kind": task.kind,
+        "name": task.name,
+        "progress": task.progress,
+        "created": _time(task.created),
+        "started": _time(task.started),
+        "finished": _time(task.finished),
+        "duration": task.duration,
+        "method": task.method,
+        "object_types": task.object_types,
+        "detections": task.detections,
+        "coverage": task.coverage,
+        **{name: f"{base}/file/{task.pk}/{part}" if kind in stored else None for name, (kind, part) in _URLS.items()},
+        "task_url": f"{base}/task/{task.pk}",
+        "failure_cause": task.failure_cause,
+        "error": task.error,
+        "warnings": task.warnings,
+        "webhook_status": task.webhook_status,
+        "models": task.model_ids,
+        "options": task.options,
+    }
+
+
+def _time(value: datetime | None) -> str | None:
+    return None if value is None else value.isoformat().replace("+00:00", "Z")

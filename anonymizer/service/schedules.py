@@ -1,0 +1,26 @@
+"""What django-q2 does by the clock: look for lost tasks every minute, and clean up where a setting asks for it."""
+
+from __future__ import annotations
+
+from django.conf import settings
+
+__all__ = ["ensure"]
+
+
+def ensure(**kwargs: object) -> None:
+    """Make the schedules what the settings say; after every `migrate`."""
+    from django_q.models import Schedule
+
+    _schedule(Schedule, "recover", "anonymizer.service.claims.recover", minutes=1)
+    if settings.CLEANUP_SCHEDULED:
+        minutes = max(1, round(settings.CLEANUP_EVERY.total_seconds() / 60))
+        _schedule(Schedule, "cleanup", "anonymizer.service.cleanup.scheduled", minutes=minutes)
+    else:
+        Schedule.objects.filter(name="cleanup").delete()
+
+
+def _schedule(model: type, name: str, function: str, *, minutes: int) -> None:
+    wanted = {"func": function, "schedule_type": "I", "minutes": minutes, "repeats": -1}
+    if model.objects.filter(name=name, **wanted).count() != 1:  # type: ignore[attr-defined]
+        model.objects.filter(name=name).delete()  # type: ignore[attr-defined]
+        model.objects.create(name=name, **wanted)  # type: ignore[attr-defined]

@@ -1,0 +1,7 @@
+"""The page at /."""
+
+from django.urls import path
+
+from anonymizer.web.views import PageView
+
+urlpatterns = [path("", PageView.as_view(), name="page")]

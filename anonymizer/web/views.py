@@ -1,0 +1,22 @@
+"""The page at /: try a picture without writing a client."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.views.generic import TemplateView
+
+from anonymizer.pipeline.objects import OBJECT_TYPES
+from anonymizer.pipeline.options import Method
+from anonymizer.service import engine
+
+__all__ = ["PageView"]
+
+
+class PageView(TemplateView):
+    template_name = "anonymizer/page.html"
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        served = engine.served_types()
+        types = [(each.value, f"{each.words}s", each in served) for each in OBJECT_TYPES]
+        return super().get_context_data(object_types=types, methods=[each.value for each in Method], **kwargs)

@@ -1,0 +1,121 @@
+"""How strong redaction is at any size, and what it costs.
+
+    python -m benchmarks.redaction
+
+Strength: the correlation between an object and what is left of it, for a pattern of 16 x 16 random grey cells drawn at
+n pixels; 0 = nothing is left, 1 = untouched. The mean over patterns, and the highest. It shows whether strength depends
+on resolution; it is no test of re-identification.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from anonymizer.pipeline.objects import OBJECT_TYPES, Detections, ObjectType
+from anonymizer.pipeline.options import Method, Options
+from anonymizer.pipeline.redaction import redact
+from anonymizer.pipeline.shapes import shapes
+
+SIZES = (48, 96, 192, 384, 768)
+METHODS = (Method.BLUR, Method.PIXELATE, Method.BLACKEN)
+
+
+def one_type(boxes: NDArray[np.float32], object_type: ObjectType) -> Detections:
+    """Detections of one type, all certain."""
+    n = len(boxes)
+    return Detections(boxes, np.ones(n, np.float32), np.full(n, object_type.index), np.full(n, "benchmark"))
+
+
+def pattern(size: int, seed: int) -> NDArray[np.uint8]:
+    """(2 size, 2 size, 3) uint8: grey, with 16 x 16 random cells in the middle half."""
+    cells = np.random.default_rng(seed).integers(0, 256, (16, 16, 1), np.uint8).repeat(3, axis=2)
+    picture = np.full((2 * size, 2 * size, 3), 128, np.uint8)
+    half = slice(size // 2, size // 2 + size)
+    picture[half, half] = cv2.resize(cells, (size, size), interpolation=cv2.INTER_NEAREST)
+    return picture
+
+
+def correlation(size: int, object_type: ObjectType, options: Options, seed: int) -> float:
+    """Between the box of an object before and after."""
+    picture = pattern(size, seed)
+    start, stop = size // 2, size // 2 + size
+    box = np.array([[start, start, stop, stop]], np.float32)
+    found = shapes(one_type(box, object_type), picture.shape[:2], options)
+    result = redact(picture, found, options, seed=seed)
+    before, after = (each[start:stop, start:stop].astype(float).ravel() for each in (picture, result))
+    if after.std() == 0:
+        return 0.0
+    return abs(float(np.corrcoef(before, after)[0, 1]))
+
+
+def strength(patterns: int, *, bbox: bool, kernel_size: float | None) -> None:
+    print(f"\nCorrelation, mean (highest) of {patterns} patterns, {'boxes' if bbox else 'shapes'}")
+    print(f"{'method':<10}{'type':<15}" + "".join(f"{f'{size} px':>13}" for size in SIZES))
+    for method in METHODS:
+        for object_type in OBJECT_TYPES:
+            strength_of = {} if kernel_size is None else {f"kernel-size-{object_type}": kernel_size}
+            options, _ = Options.from_params({"method": method, "bbox": bbox, **strength_of})
+            cells = []
+            for size in SIZES:
+                values = [correlation(size, object_type, options, seed) for seed in range(patterns)]
+                cells.append(f"{statistics.mean(values):.2f} ({max(values):.2f})")
+            print(f"{method:<10}{object_type:<15}" + "".join(f"{cell:>13}" for cell in cells))
+
+
+def cost(runs: int) -> None:
+    """Two ways to redact 12 megapixels or less: one box, and many small ones."""
+    rng = np.random.default_rng(0)
+    picture = rng.integers(0, 256, (3400, 4400, 3), np.uint8)
+    corners = rng.uniform(0, 3300, (1000, 2)).astype(np.float32)
+    layouts = {
+        "1 face of 4000 x 3000": one_type(np.array([[200, 200, 4200, 3200]], np.float32), ObjectType.FACE),
+        "1 vehicle of 4000 x 3000": one_type(np.array([[200, 200, 4200, 3200]], np.float32), ObjectType.VEHICLE),
+        "1000 faces of 24 x 30": one_type(
+            np.hstack([corners, corners + np.array([24, 30], np.float32)]), ObjectType.FACE
+        ),
+    }
+    print(f"\nMilliseconds, median of {runs} runs, 15 megapixel RGB; the rest is without the copy of the picture")
+    options = Options(method=Method.DETECT)
+    copying = median_ms(lambda: redact(picture, [], options, seed=0), runs)
+    print(f"{'copy':<28}{'':<10}{copying:>10.1f}")
+    print(f"{'objects':<28}{'method':<10}{'redact':>10}{'shapes':>10}{'megapixels':>12}{'ms/megapixel':>14}")
+    for name, objects in layouts.items():
+        for method in METHODS:
+            options = Options(method=method)
+            found = shapes(objects, picture.shape[:2], options)
+            area = sum(int((shape.alpha > 0).sum()) for shape in found) / 1e6
+            finding = median_ms(lambda: shapes(objects, picture.shape[:2], options), runs)  # noqa: B023
+            total = median_ms(lambda: redact(picture, found, options, seed=0), runs) - copying  # noqa: B023
+            print(f"{name:<28}{method:<10}{total:>10.1f}{finding:>10.1f}{area:>12.2f}{(total + finding) / area:>14.1f}")
+
+
+def median_ms(work: Callable[[], object], runs: int) -> float:
+    """Of calling it."""
+    times = []
+    for _ in range(runs):
+        started = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - started)
+    return statistics.median(times) * 1000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--patterns", type=int, default=24, help="random patterns for each size")
+    parser.add_argument("--runs", type=int, default=5, help="runs for each time")
+    parser.add_argument("--kernel-size", type=float, help="as in the API; without, the default strength")
+    parser.add_argument("--bbox", action="store_true", help="boxes instead of shapes")
+    arguments = parser.parse_args()
+    cost(arguments.runs)
+    strength(arguments.patterns, bbox=arguments.bbox, kernel_size=arguments.kernel_size)
+
+
+if __name__ == "__main__":
+    main()

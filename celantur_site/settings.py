@@ -1,0 +1,202 @@
+"""Settings: environment variables only. The README has the table of them."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from celantur_site import env
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+OBJECT_TYPE_NAMES = ("face", "license-plate", "person", "vehicle")
+
+# --- where things are -------------------------------------------------------------------------------------------------
+DATA_DIR = Path(env.string("ANONYMIZER_DATA_DIR", str(BASE_DIR / "media")))
+INPUT_DIR = Path(env.string("ANONYMIZER_INPUT_DIR", str(DATA_DIR / "input")))
+OUTPUT_DIR = Path(env.string("ANONYMIZER_OUTPUT_DIR", str(DATA_DIR / "output")))
+MODELS_DIR = Path(env.string("ANONYMIZER_MODELS_DIR", str(BASE_DIR / "models")))
+
+
+def _secret_key() -> str:
+    """The variable, or one made at the first start and kept beside the database."""
+    given = env.string("ANONYMIZER_SECRET_KEY", "")
+    if given:
+        return given
+    file = DATA_DIR / "secret_key"
+    DATA_DIR.mkdir(parents=True, exist_ok=True)
+    try:
+        # O_EXCL: of two processes that start at once, one writes it and both read it
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
+            out.write(secrets.token_urlsafe(50))
+    except FileExistsError:
+        pass
+    return file.read_text()
+
+
+# --- Django -----------------------------------------------------------------------------------------------------------
+SECRET_KEY = _secret_key()
+DEBUG = env.boolean("ANONYMIZER_DEBUG", False)
+ALLOWED_HOSTS = env.names("ANONYMIZER_ALLOWED_HOSTS", ["*"])
+CSRF_TRUSTED_ORIGINS = env.names("ANONYMIZER_CSRF_TRUSTED_ORIGINS", [])
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "django_q",
+    "anonymizer",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "celantur_site.urls"
+WSGI_APPLICATION = "celantur_site.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+DATABASES = {
+    "default": {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": DATA_DIR / "db.sqlite3",
+        # the broker asks every few milliseconds: a connection each time would cost more than the question
+        "CONN_MAX_AGE": None,
+        "OPTIONS": {
+            "timeout": 30,
+            "transaction_mode": "IMMEDIATE",
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+        },
+        "TEST": {"NAME": DATA_DIR / "test.sqlite3"},
+    }
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+USE_TZ = True
+TIME_ZONE = "UTC"
+LANGUAGE_CODE = "en-us"
+STATIC_URL = "/static/"
+# served from where the packages have them: nothing to collect
+WHITENOISE_USE_FINDERS = True
+X_FRAME_OPTIONS = "SAMEORIGIN"
+
+_FILES = "django.core.files.storage.FileSystemStorage"
+STORAGES = {
+    "default": {"BACKEND": _FILES, "OPTIONS": {"location": DATA_DIR}},
+    "input": {"BACKEND": _FILES, "OPTIONS": {"location": INPUT_DIR}},
+    "output": {"BACKEND": _FILES, "OPTIONS": {"location": OUTPUT_DIR}},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+}
+
+# --- what this server does --------------------------------------------------------------------------------------------
+#: None: every type for which a model is installed
+OBJECT_TYPES: list[str] | None = env.names("ANONYMIZER_OBJECT_TYPES", [], OBJECT_TYPE_NAMES) or None
+API_ENDPOINT = env.string("ANONYMIZER_API_ENDPOINT", "").rstrip("/")
+DEVICE = env.string("ANONYMIZER_DEVICE", "auto")
+FACE_DETECTOR = env.string("ANONYMIZER_FACE_DETECTOR", "centerface")
+LEGACY_INSTANCE_MASK = env.boolean("ANONYMIZER_LEGACY_INSTANCE_MASK", False)
+#: defaults of requests, under the names of the contract
+DEFAULT_OPTIONS = {
+    name: value
+    for name, value in {
+        "format": env.string("ANONYMIZER_FORMAT", ""),
+        "save_mask": env.string("ANONYMIZER_SAVE_MASK", ""),
+        "mask_scale": env.string("ANONYMIZER_MASK_SCALE", ""),
+    }.items()
+    if value
+}
+MAX_BYTES = env.integer("ANONYMIZER_MAX_MEGABYTES", 200, low=1) * 2**20
+MAX_MEGAPIXELS = env.number("ANONYMIZER_MAX_MEGAPIXELS", 200.0, low=0.001)
+SYNC_TIMEOUT = env.duration("ANONYMIZER_SYNC_TIMEOUT", "300s")
+DATA_UPLOAD_MAX_MEMORY_SIZE = 2**20
+FILE_UPLOAD_PERMISSIONS = 0o640
+
+# --- the life of a task -----------------------------------------------------------------------------------------------
+LEASE = env.duration("ANONYMIZER_LEASE", "30s")
+MAX_LEASES = 3
+CLEANUP_AFTER = env.duration("ANONYMIZER_CLEANUP_AFTER", "30d")
+CLEANUP_EVERY = env.duration("ANONYMIZER_CLEANUP_EVERY", "1h")
+#: 0: never by schedule
+CLEANUP_SCHEDULED = env.boolean("ANONYMIZER_CLEANUP", False)
+
+# --- workers ----------------------------------------------------------------------------------------------------------
+CORES = len(os.sched_getaffinity(0))
+WORKERS = env.integer("ANONYMIZER_WORKERS", 1, low=1)
+#: threads of torch and OpenCV in each worker; over all processes never more than there are cores
+THREADS = env.integer("ANONYMIZER_THREADS", max(1, CORES // WORKERS), low=1)
+TASK_TIMEOUT = env.duration("ANONYMIZER_TASK_TIMEOUT", "15m")
+Q_CLUSTER = {
+    "name": "images",
+    "orm": "default",
+    "workers": WORKERS,
+    "queue_limit": WORKERS,
+    "poll": 0.02,
+    "timeout": int(TASK_TIMEOUT.total_seconds()),
+    # a task that is rung twice does no harm, and recover() rings sooner than this
+    "retry": int(TASK_TIMEOUT.total_seconds()) + 60,
+    "max_attempts": 1,
+    "ack_failures": True,
+    "recycle": 100_000,
+    "save_limit": 250,
+    "catch_up": False,
+    "label": "Queue (django-q2)",
+    "log_level": env.string("ANONYMIZER_LOG_LEVEL", "INFO"),
+    "ALT_CLUSTERS": {"videos": {"workers": 1}},
+}
+
+# --- API --------------------------------------------------------------------------------------------------------------
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [],
+    "DEFAULT_PERMISSION_CLASSES": [],
+    "UNAUTHENTICATED_USER": None,
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.MultiPartParser"],
+    "DEFAULT_PAGINATION_CLASS": "anonymizer.api.pagination.TaskPagination",
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "anonymizer.api.exceptions.handle",
+    "URL_FORMAT_OVERRIDE": None,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Anonymizer",
+    "DESCRIPTION": "Finds faces, license plates, persons and vehicles in pictures and redacts them.",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+    "SERVE_AUTHENTICATION": [],
+    "SERVE_PERMISSIONS": [],
+}
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "loggers": {
+        "anonymizer": {"handlers": ["console"], "level": env.string("ANONYMIZER_LOG_LEVEL", "INFO")},
+        "django.request": {"handlers": ["console"], "level": "ERROR", "propagate": False},
+    },
+}

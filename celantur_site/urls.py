@@ -1,0 +1,12 @@
+"""Where requests go."""
+
+from django.contrib import admin
+from django.urls import include, path
+
+urlpatterns = [
+    path("admin/", admin.site.urls),
+    path("", include("anonymizer.api.urls")),
+    path("", include("anonymizer.web.urls")),
+]
+handler404 = "anonymizer.api.exceptions.not_found"
+handler500 = "anonymizer.api.exceptions.server_error"

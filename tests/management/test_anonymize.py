@@ -1,0 +1,109 @@
+"""`manage.py anonymize`: folders in, folders out, as a user types it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import ROOT
+from tests.pictures import decoded, drawn, encoded
+
+
+def anonymize(*arguments: object, folder: Path) -> subprocess.CompletedProcess[str]:
+    # a folder of data that does not exist: neither a server nor a database is needed
+    env = os.environ | {"ANONYMIZER_DATA_DIR": str(folder / "no-data"), "ANONYMIZER_SECRET_KEY": "x"}
+    command = [sys.executable, "manage.py", "anonymize", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture
+def album(tmp_path: Path) -> Path:
+    """A folder with a sub-folder, two drawn pictures, and a text."""
+    folder = tmp_path / "album"
+    (folder / "trip" / "day 1").mkdir(parents=True)
+    (folder / "a.jpg").write_bytes(encoded(drawn(seed=1)))
+    (folder / "trip" / "day 1" / "b.png").write_bytes(encoded(drawn(seed=2), "PNG"))
+    (folder / "notes.txt").write_text("not a picture")
+    return folder
+
+
+def test_sub_folders_are_kept_and_results_are_skipped_the_next_time(album: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = anonymize("--input", album, "--output", out, "--face", "--save-mask", "binary", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "2 done, 0 skipped (have a result), 0 failed, 1 other file(s) left alone" in done.stdout
+    names = sorted(str(each.relative_to(out)) for each in out.rglob("*") if each.is_file())
+    assert names == [
+        "a.jpg", "a.jpg.binary-mask.png", "a.jpg.json",
+        "trip/day 1/b.png", "trip/day 1/b.png.binary-mask.png", "trip/day 1/b.png.json",
+    ]  # fmt: skip
+    assert json.loads((out / "a.jpg.json").read_text())["filename"] == "a.jpg"
+    again = anonymize("--input", album, "--output", out, "--face", folder=tmp_path)
+    assert "0 done, 2 skipped" in again.stdout
+    assert not (tmp_path / "no-data" / "db.sqlite3").exists()
+
+
+def test_a_failure_is_one_line_and_the_others_are_done(album: Path, tmp_path: Path) -> None:
+    (album / "cut.jpg").write_bytes(encoded()[:900])
+    out = tmp_path / "out"
+    done = anonymize("--input", album, "--output", out, "--face", "--workers", 2, folder=tmp_path)
+    assert done.returncode == 1
+    lines = [line for line in (done.stdout + done.stderr).splitlines() if "FAILED" in line]
+    assert len(lines) == 1
+    assert "cut.jpg" in lines[0]
+    assert "2 done, 0 skipped (have a result), 1 failed" in done.stdout
+    assert not (out / "cut.jpg").exists()
+
+
+def test_a_real_face_is_covered(data: Path, tmp_path: Path) -> None:
+    source = tmp_path / "portrait.jpg"
+    shutil.copy(data / "images" / "portrait.jpg", source)
+    out = tmp_path / "out"
+    done = anonymize("--input", source, "--output", out, "--face", "--method", "blacken", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    mask = decoded((out / "portrait.jpg.binary-mask.png").read_bytes())
+    assert (mask == 255).any()
+    assert decoded((out / "portrait.jpg").read_bytes())[mask == 255].mean() < 12
+    found = json.loads((out / "portrait.jpg.json").read_text())["detections"]
+    assert {each["type_label"] for each in found} == {"face"}
+
+
+def test_detect_writes_no_picture(album: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    anonymize("--input", album / "a.jpg", "--output", out, "--method", "detect", "--save-mask", "none", folder=tmp_path)
+    assert [each.name for each in out.iterdir()] == ["a.jpg.json"]
+    again = anonymize("--input", album / "a.jpg", "--output", out, "--method", "detect", folder=tmp_path)
+    assert "1 skipped" in again.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--face-threshold", "2"], "face-threshold is '2'"),
+        (["--workers", "0"], "--workers is 0"),
+        (["--input", "/no/such/place"], "/no/such/place does not exist"),
+        (["--output", "album"], "would replace originals"),
+    ],
+)
+def test_bad_arguments_are_named(album: Path, tmp_path: Path, arguments: list[str], words: str) -> None:
+    arguments = [str(tmp_path / each) if each == "album" else each for each in arguments]
+    done = anonymize("--input", album, "--output", tmp_path / "out", *arguments, folder=tmp_path)
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_originals_stay_as_they_were(album: Path, tmp_path: Path) -> None:
+    before = (album / "a.jpg").read_bytes()
+    anonymize("--input", album, "--output", album / "out", "--face", folder=tmp_path)
+    anonymize("--input", album, "--output", album / "out", "--face", "--overwrite", folder=tmp_path)
+    assert (album / "a.jpg").read_bytes() == before
+    assert not (album / "out" / "out").exists()
+    assert np.array_equal(decoded(before).shape, decoded((album / "out" / "a.jpg").read_bytes()).shape)

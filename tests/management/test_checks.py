@@ -1,0 +1,82 @@
+"""`manage.py check`: what would keep a server from doing its work."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.checks import CheckMessage
+from django.core.exceptions import ImproperlyConfigured
+
+from anonymizer import checks
+from celantur_site import env
+from tests.conftest import ROOT
+
+
+def ids(found: list[CheckMessage]) -> list[str | None]:
+    return [each.id for each in found]
+
+
+def test_an_install_that_is_whole_has_nothing_to_say() -> None:
+    assert checks.check_models(None) == []
+    assert checks.check_folders(None) == []
+    assert checks.check_defaults(None) == []
+    assert checks.check_threads(None) == []
+
+
+def test_bad_defaults_are_named(settings: Any) -> None:
+    settings.DEFAULT_OPTIONS = {"mask_scale": "500"}
+    (found,) = checks.check_defaults(None)
+    assert found.id == "anonymizer.E003"
+    assert "ANONYMIZER_MASK_SCALE: mask-scale is '500'" in found.msg
+
+
+def test_more_threads_than_cores_are_warned_of(settings: Any) -> None:
+    settings.WORKERS, settings.THREADS, settings.CORES = 4, 2, 2
+    assert ids(checks.check_threads(None)) == ["anonymizer.W003"]
+
+
+def test_a_folder_that_cannot_be_written_is_named(settings: Any) -> None:
+    storage = {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": "/proc/nothing"}}
+    settings.STORAGES = settings.STORAGES | {"output": storage}
+    (found,) = checks.check_folders(None)
+    assert found.id == "anonymizer.E002"
+    assert "/proc/nothing" in found.msg
+
+
+def test_missing_models_are_named_with_their_remedy(tmp_path: Path) -> None:
+    (tmp_path / "registry.toml").write_bytes((ROOT / "models" / "registry.toml").read_bytes())
+    done = subprocess.run(
+        [sys.executable, "manage.py", "check"], cwd=ROOT, capture_output=True, text=True,
+        env=os.environ | {"ANONYMIZER_MODELS_DIR": str(tmp_path), "ANONYMIZER_OBJECT_TYPES": "person"},
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "No working model serves person" in done.stderr
+    assert "HINT" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "read"),
+    [
+        ("X_LEASE", "soon", lambda: env.duration("X_LEASE", "30s")),
+        ("X_WORKERS", "two", lambda: env.integer("X_WORKERS", 1)),
+        ("X_WORKERS", "-1", lambda: env.integer("X_WORKERS", 1)),
+        ("X_DEBUG", "maybe", lambda: env.boolean("X_DEBUG", False)),
+        ("X_TYPES", "face,dog", lambda: env.names("X_TYPES", [], ("face",))),
+    ],
+)
+def test_a_bad_setting_fails_with_its_name(monkeypatch: pytest.MonkeyPatch, name: str, value: str, read: Any) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ImproperlyConfigured, match=name):
+        read()
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("15m", 900), ("1.5h", 5400), ("7d", 604800), ("2w", 1209600)]
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert env.parse_duration(text).total_seconds() == seconds

@@ -1,0 +1,283 @@
+"""A task from submission to its end, and what may come between."""
+
+from __future__ import annotations
+
+import io
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from django.utils import timezone
+from django_q.models import OrmQ
+
+from anonymizer.models import File, FileKind, Status, Task
+from anonymizer.pipeline.errors import DetectorFailed, TooManyObjects
+from anonymizer.pipeline.objects import Detections
+from anonymizer.service import claims, deletion, submit, work
+from tests.pictures import decoded, drawn, encoded
+from tests.service.conftest import FakeDetector
+
+pytestmark = pytest.mark.django_db(transaction=True)
+Upload = Callable[..., Task]
+
+
+def stored(folder: Path) -> list[Path]:
+    return [each for each in folder.rglob("*") if each.is_file()]
+
+
+def test_a_picture_is_done_with_all_that_the_contract_promises(upload: Upload, media: Path) -> None:
+    task = upload(encoded(drawn(), "PNG"), method="blacken", bbox=True, margin=0)
+    assert task.status == Status.QUEUED
+    assert OrmQ.objects.count() == 1
+    assert work.process(str(task.pk)) == "done"
+    task = Task.objects.get(pk=task.pk)
+    assert (task.status, task.progress, task.detections) == (
+        Status.DONE,
+        1.0,
+        {"face": 1, "license-plate": 1, "person": 0, "vehicle": 0},
+    )
+    assert task.coverage == {"found": 2, "near_threshold": 1, "small": 0, "at_border": 0}
+    assert task.model_ids == ["fake"]
+    assert task.duration is not None and task.duration > 0
+    assert {each.kind for each in task.files.all()} == set(FileKind.values)
+    before, after, mask = (
+        drawn(),
+        decoded(_bytes(task, FileKind.ANONYMISED)),
+        decoded(_bytes(task, FileKind.BINARY_MASK)),
+    )
+    assert np.array_equal(np.asarray(before)[mask == 0], after[mask == 0])
+    assert not after[mask == 255].any()
+    assert mask[30, 30] == 255
+    assert mask[110, 130] == 255
+
+
+def test_the_result_is_seen_only_when_it_is_whole(upload: Upload, detector: FakeDetector, media: Path) -> None:
+    seen: list[tuple[str, int]] = []
+    task = upload()
+    detector.during = lambda: seen.append((Task.objects.get(pk=task.pk).status, File.objects.filter(task=task).count()))
+    work.process(str(task.pk))
+    assert set(seen) == {(Status.PROCESSING, 1)}
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (DetectorFailed("The detector fake failed."), "detector_failed"),
+        (TooManyObjects("More than 5000 objects."), "too_many_objects"),
+        (RuntimeError("a secret path"), "internal_error"),
+        (MemoryError(), "out_of_memory"),
+    ],
+)
+def test_a_detector_that_fails_leaves_no_result(
+    upload: Upload, detector: FakeDetector, media: Path, error: Exception, cause: str
+) -> None:
+    detector.error = error
+    task = upload()
+    work.process(str(task.pk))
+    task.refresh_from_db()
+    assert (task.status, task.error is not None) == (Status.FAILED, True)
+    assert task.failure_cause in (cause, "detector_failed")
+    assert "secret" not in str(task.error)
+    assert [each.kind for each in task.files.all()] == [FileKind.ORIGINAL]
+    assert stored(media / "output") == []
+
+
+def test_a_task_is_worked_on_once(upload: Upload, detector: FakeDetector) -> None:
+    task = upload()
+    assert work.process(str(task.pk)) == "done"
+    calls = detector.calls
+    assert work.process(str(task.pk)) == "nothing to do"
+    assert detector.calls == calls
+
+
+def test_an_id_that_is_gone_is_left_alone() -> None:
+    assert work.process("0199f1c2-0000-7000-8000-000000000000") == "nothing to do"
+
+
+def test_only_one_of_two_workers_gets_a_task(upload: Upload) -> None:
+    task = upload()
+    first, second = claims.claim(str(task.pk), "a"), claims.claim(str(task.pk), "b")
+    assert first is not None
+    assert second is None
+    assert Task.objects.get(pk=task.pk).worker == "a"
+
+
+def test_deleting_while_it_runs_leaves_nothing(upload: Upload, detector: FakeDetector, media: Path) -> None:
+    task = upload()
+    detector.during = lambda: bool(deletion.delete_files(task)) or None  # type: ignore[func-returns-value]
+    assert work.process(str(task.pk)).startswith("dropped")
+    assert Task.objects.get(pk=task.pk).status == Status.DELETED
+    assert stored(media) == []
+    assert list((media / "output").rglob("*")) == []
+
+
+def test_deleting_twice_says_so(upload: Upload) -> None:
+    task = upload()
+    assert deletion.delete_files(task) is True
+    assert deletion.delete_files(task) is False
+
+
+@pytest.mark.parametrize("how", ["row", "queryset", "file"])
+def test_deleting_rows_removes_bytes(upload: Upload, media: Path, how: str) -> None:
+    task = upload()
+    work.process(str(task.pk))
+    assert len(stored(media)) == 6
+    if how == "row":
+        Task.objects.get(pk=task.pk).delete()
+    elif how == "queryset":
+        Task.objects.filter(pk=task.pk).delete()
+    else:
+        File.objects.all().delete()
+    assert stored(media) == []
+
+
+def test_a_lease_that_is_renewed_is_not_lost(upload: Upload, settings: Any, detector: FakeDetector) -> None:
+    settings.LEASE = timedelta(seconds=0.8)
+    task = upload()
+    rung: list[int] = []
+
+    def slow() -> None:
+        time.sleep(1.5)
+        rung.append(claims.recover())
+
+    detector.during = slow
+    assert work.process(str(task.pk)) == "done"
+    assert sum(rung) == 0
+
+
+def test_a_lost_task_is_rung_for_again(upload: Upload, detector: FakeDetector) -> None:
+    task = upload()
+    OrmQ.objects.all().delete()
+    mine = claims.claim(str(task.pk), "lost")
+    assert claims.recover() == 0
+    Task.objects.filter(pk=task.pk).update(lease_until=timezone.now() - timedelta(seconds=1))
+    assert claims.recover() == 1
+    assert OrmQ.objects.count() == 1
+    assert work.process(str(task.pk)) == "done"
+    assert mine is not None
+    assert mine.update(progress=0.5) is False
+
+
+def test_a_task_that_was_never_rung_for_is_found(upload: Upload) -> None:
+    task = upload()
+    OrmQ.objects.all().delete()
+    Task.objects.filter(pk=task.pk).update(created=timezone.now() - timedelta(hours=1))
+    assert claims.recover() == 1
+
+
+def test_three_lost_leases_are_a_failure(upload: Upload, settings: Any) -> None:
+    task = upload()
+    for _ in range(settings.MAX_LEASES):
+        assert claims.claim(str(task.pk), "lost") is not None
+        Task.objects.filter(pk=task.pk).update(lease_until=timezone.now() - timedelta(seconds=1))
+    assert claims.claim(str(task.pk), "fourth") is None
+    claims.recover()
+    task.refresh_from_db()
+    assert (task.status, task.failure_cause) == (Status.FAILED, "worker_lost")
+
+
+def test_a_late_worker_cannot_publish(upload: Upload, detector: FakeDetector, media: Path) -> None:
+    task = upload()
+
+    def lose() -> None:
+        if detector.calls == 1:
+            Task.objects.filter(pk=task.pk).update(lease_until=timezone.now() - timedelta(seconds=1))
+            other = threading.Thread(target=work.process, args=(str(task.pk),))
+            other.start()
+            other.join()
+
+    detector.during = lose
+    assert work.process(str(task.pk)).startswith("dropped")
+    task.refresh_from_db()
+    assert task.status == Status.DONE
+    assert len(stored(media / "output")) == 5
+
+
+class TestRunningAgain:
+    CHANGES = [
+        {"face_threshold": 0.2},
+        {"method": "blacken"},
+        {"method": "pixelate", "face": True},
+        {"ignores": [{"topLeftX": 10, "topLeftY": 10, "width": 40, "height": 40}]},
+        {"bbox": True, "save_mask": "binary"},
+    ]
+
+    @pytest.mark.parametrize("changes", CHANGES)
+    def test_no_detector_runs_and_the_bytes_are_those_of_a_fresh_upload(
+        self, upload: Upload, detector: FakeDetector, changes: dict[str, Any]
+    ) -> None:
+        options = submit.Options(**changes)
+        first = upload()
+        work.process(str(first.pk))
+        fresh = upload(**changes)
+        work.process(str(fresh.pk))
+        calls = detector.calls
+        new = submit.again(Task.objects.get(pk=first.pk), options, options.object_types())
+        assert work.process(str(new.pk)) == "done"
+        assert detector.calls == calls
+        new = Task.objects.get(pk=new.pk)
+        fresh = Task.objects.get(pk=fresh.pk)
+        assert (new.detections, new.coverage, new.options) == (fresh.detections, fresh.coverage, fresh.options)
+        for kind in (FileKind.ANONYMISED, FileKind.BINARY_MASK, FileKind.INSTANCE_MASK):
+            assert (new.file(kind) is None) == (fresh.file(kind) is None)
+            if fresh.file(kind):
+                assert _bytes(new, kind) == _bytes(fresh, kind), kind
+
+    def test_what_the_detectors_did_not_see_runs_them(self, upload: Upload, detector: FakeDetector) -> None:
+        first = upload(face=True)
+        work.process(str(first.pk))
+        for options in (submit.Options(face=True, format="auto"), submit.Options(face=True, person=True)):
+            calls = detector.calls
+            new = submit.again(Task.objects.get(pk=first.pk), options, options.object_types())
+            work.process(str(new.pk))
+            assert detector.calls > calls
+
+    def test_a_picture_without_objects_runs_no_detector_either(self, upload: Upload, detector: FakeDetector) -> None:
+        detector.detect = lambda images, side=None: [Detections.empty() for _ in images]  # type: ignore[method-assign]
+        first = upload()
+        work.process(str(first.pk))
+        del detector.detect  # type: ignore[attr-defined]
+        new = submit.again(Task.objects.get(pk=first.pk))
+        assert work.process(str(new.pk)) == "done"
+        assert detector.calls == 0
+
+    def test_a_deleted_original_cannot_be_run_again(self, upload: Upload) -> None:
+        task = upload()
+        deletion.delete_files(task)
+        with pytest.raises(submit.BrokenMedia, match="was deleted"):
+            submit.again(Task.objects.get(pk=task.pk))
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("street.jpg", "street.jpg"),
+        ("../../etc/passwd", "passwd"),
+        ("C:\\photos\\me.jpg", "me.jpg"),
+        ("a\x00b\nc\u202e.jpg", "abc.jpg"),
+        ("..", ""),
+        ("", ""),
+        ("x" * 5000 + ".jpg", "x" * 251 + ".jpg"),
+        ("größe 写真.jpg", "größe 写真.jpg"),
+    ],
+)
+def test_names_are_made_harmless(given: str, kept: str) -> None:
+    assert submit.clean_name(given) == kept
+
+
+def test_an_empty_upload_is_refused_and_leaves_nothing(upload: Upload, media: Path, detector: FakeDetector) -> None:
+    with pytest.raises(submit.BrokenMedia, match="empty"):
+        submit.submit(io.BytesIO(), submit.Options(), submit.Options().object_types())
+    assert Task.objects.count() == 0
+    assert stored(media) == []
+
+
+def _bytes(task: Task, kind: FileKind) -> bytes:
+    file = task.file(kind)
+    assert file is not None
+    return file.read()
