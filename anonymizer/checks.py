@@ -85,7 +85,7 @@ def check_threads(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[Chec
     ]
 
 
-def _writable(folder: str) -> bool:
+def _writable(folder: str | os.PathLike[str]) -> bool:
     path = Path(folder).absolute()
     while not path.exists():
         path = path.parent

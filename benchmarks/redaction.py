@@ -30,7 +30,7 @@ METHODS = (Method.BLUR, Method.PIXELATE, Method.BLACKEN)
 def one_type(boxes: NDArray[np.float32], object_type: ObjectType) -> Detections:
     """Detections of one type, all certain."""
     n = len(boxes)
-    return Detections(boxes, np.ones(n, np.float32), np.full(n, object_type.index), np.full(n, "benchmark"))
+    return Detections(boxes, np.ones(n, np.float32), np.full(n, object_type.number), np.full(n, "benchmark"))
 
 
 def pattern(size: int, seed: int) -> NDArray[np.uint8]:

@@ -54,5 +54,5 @@ class _Tasks:
 def metrics(request: HttpRequest) -> HttpResponse:
     """Prometheus."""
     registry = CollectorRegistry()
-    registry.register(_Tasks())  # type: ignore[arg-type]
+    registry.register(_Tasks())
     return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import cast
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -13,7 +14,7 @@ from rest_framework.request import Request
 from anonymizer.models import Kind, Status
 from anonymizer.pipeline.errors import InvalidParameter
 from anonymizer.pipeline.objects import ObjectType
-from anonymizer.pipeline.options import Options
+from anonymizer.pipeline.options import Options, boolean
 from anonymizer.service import engine
 from anonymizer.service.submit import Webhook
 
@@ -41,7 +42,7 @@ def read(request: Request) -> Asked:
     Raises:
         InvalidParameter: a value is not allowed.
     """
-    params = _flat(request.data) | _flat(request.query_params)
+    params = _flat(cast("QueryDict", request.data)) | _flat(request.query_params)
     delivery = {key: params.pop(key, "").strip() for key in DELIVERY}
     options, warnings = Options.from_params(params, defaults=settings.DEFAULT_OPTIONS)
     return Asked(
@@ -59,7 +60,7 @@ def is_async(request: Request) -> bool:
     Raises:
         InvalidParameter: the header is neither true nor false.
     """
-    from anonymizer.pipeline.options import boolean
+    
 
     value = request.headers.get("x-is-async", "")
     return bool(value.strip()) and boolean("x-is-async", value)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, inline_serializer
 from rest_framework import serializers
@@ -24,13 +26,13 @@ __all__ = [
 ]
 
 
-class ErrorObject(serializers.Serializer):
+class ErrorObject(serializers.Serializer[Any]):
     status_code = serializers.IntegerField()
     error = serializers.CharField(help_text="One sentence that names the parameter, the value and what is allowed.")
     code = serializers.CharField()
 
 
-class TaskObject(serializers.Serializer):
+class TaskObject(serializers.Serializer[Any]):
     """A task, as every answer and webhook has it."""
 
     id = serializers.UUIDField()
@@ -59,7 +61,7 @@ class TaskObject(serializers.Serializer):
     options = serializers.DictField()
 
 
-class Upload(serializers.Serializer):
+class Upload(serializers.Serializer[Any]):
     fileobject = serializers.FileField(help_text="The picture. The part may also be named file.")
 
 

@@ -114,7 +114,7 @@ class ImageResult:
             InvalidParameter: the path's ending is of another format, or the method is `detect`.
         """
         path = Path(path)
-        if not any_ending and not self.picture.info.accepts(path.suffix):
+        if not any_ending and not self.picture.info.accepts(path.name):
             ending = self.picture.info.extension
             raise InvalidParameter("path", path.name, f"a name that ends in {ending}, the format that came in")
         write_whole(path, self.encode())

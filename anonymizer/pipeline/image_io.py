@@ -58,7 +58,7 @@ _CODECS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Picture:
     """A decoded picture, upright, with everything that its output needs.
 

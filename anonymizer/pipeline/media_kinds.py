@@ -28,6 +28,13 @@ class MediaInfo:
     media_type: str
     extension: str
 
+    def accepts(self, name: str) -> bool:
+        """Whether a file name ends as files of this format do."""
+        return name.lower().endswith((self.extension, *_OTHER_EXTENSIONS.get(self.format, ())))
+
+
+_OTHER_EXTENSIONS = {"jpeg": (".jpeg", ".jpe", ".jfif"), "tiff": (".tiff",), "heic": (".heif",)}
+
 
 def _image(name: str, extension: str) -> MediaInfo:
     return MediaInfo(MediaKind.IMAGE, name, f"image/{name}", extension)

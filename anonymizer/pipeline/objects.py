@@ -22,7 +22,7 @@ class ObjectType(StrEnum):
     VEHICLE = "vehicle"
 
     @property
-    def index(self) -> int:
+    def number(self) -> int:
         """Its place in `OBJECT_TYPES`: the number that `Detections.types` holds."""
         return OBJECT_TYPES.index(self)
 
@@ -135,8 +135,8 @@ class Detections:
         found = [part for part in parts if len(part)]
         if not found:
             return cls.empty()
-        arrays = [np.concatenate([getattr(part, f.name) for part in found]) for f in fields(cls)[:-1]]
-        return cls(*arrays, masks=tuple(mask for part in found for mask in part.masks))
+        arrays = {f.name: np.concatenate([getattr(part, f.name) for part in found]) for f in fields(cls)[:-1]}
+        return cls(**arrays, masks=tuple(mask for part in found for mask in part.masks))
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -144,16 +144,16 @@ class Detections:
     def __getitem__(self, index: NDArray[np.bool_] | NDArray[np.intp] | slice | Sequence[int]) -> Detections:
         """The objects that a boolean array, an array of numbers or a slice picks."""
         rows = np.arange(len(self))[index]
-        arrays = [getattr(self, f.name)[rows] for f in fields(self)[:-1]]
-        return Detections(*arrays, masks=tuple(self.masks[row] for row in rows))
+        arrays = {f.name: getattr(self, f.name)[rows] for f in fields(self)[:-1]}
+        return Detections(**arrays, masks=tuple(self.masks[row] for row in rows))
 
     def of_type(self, *object_types: ObjectType) -> Detections:
         """Those of the given object types."""
-        return self[np.isin(self.types, [each.index for each in object_types])]
+        return self[np.isin(self.types, [each.number for each in object_types])]
 
     def count_by_type(self) -> dict[ObjectType, int]:
         """How many there are of each object type that occurs."""
-        counts = {each: int((self.types == each.index).sum()) for each in OBJECT_TYPES}
+        counts = {each: int((self.types == each.number).sum()) for each in OBJECT_TYPES}
         return {each: n for each, n in counts.items() if n}
 
     def object_type(self, row: int) -> ObjectType:

@@ -179,7 +179,7 @@ def _ignores(name: str, value: object) -> tuple[Region, ...]:
     if isinstance(value, Sequence) and all(isinstance(each, Region) for each in value):
         return tuple(value)
     try:
-        rows = json.loads(value) if isinstance(value, str) else value
+        rows: Any = json.loads(value) if isinstance(value, str) else value
         regions = tuple(Region(*(_pixels(row[side]) for side in _SIDES)) for row in rows)
     except (ValueError, TypeError, KeyError, RecursionError):
         raise InvalidParameter(name, value, allowed) from None
@@ -314,7 +314,7 @@ class Options:
             for name in params
             if name.replace("-", "_") not in known | cls.DEPRECATED.keys()
         ]
-        values = dict(defaults or {}) | {name: value for name, value in given.items() if name in known}
+        values: dict[str, Any] = dict(defaults or {}) | {name: value for name, value in given.items() if name in known}
         for old, new in cls.DEPRECATED.items():
             if old in given:
                 _share(_spelled(old), given[old])

@@ -64,7 +64,7 @@ class Encoding:
     compress_level: int = 5
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Still:
     """A picture in the layout of its file: not yet turned upright.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import IO
+from typing import BinaryIO
 
 from django.core.files.base import ContentFile
 from django.core.files.base import File as DjangoFile
@@ -52,7 +52,7 @@ def put(task: Task, attempt: str, artefacts: Iterable[Artefact]) -> list[File]:
     return stored
 
 
-def put_original(task: Task, upload: IO[bytes], media_type: str, extension: str) -> File:
+def put_original(task: Task, upload: BinaryIO, media_type: str, extension: str) -> File:
     """Store an upload; the row is returned unsaved."""
     upload.seek(0)
     digest = hashlib.file_digest(upload, "sha256").hexdigest()  # type: ignore[arg-type]

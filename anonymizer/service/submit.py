@@ -7,14 +7,14 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import IO
+from typing import BinaryIO, cast
 
 from django.conf import settings
 from django.db import transaction
 
 from anonymizer.models import FileKind, Status, Task, WebhookStatus
 from anonymizer.pipeline.errors import BrokenMedia, TooLarge, UnsupportedMedia
-from anonymizer.pipeline.image_io import MediaKind, sniff
+from anonymizer.pipeline.image_io import MediaKind, check_header, sniff
 from anonymizer.pipeline.objects import ObjectType
 from anonymizer.pipeline.options import Options
 from anonymizer.service import engine, files, queue
@@ -32,7 +32,7 @@ class Webhook:
 
 
 def submit(
-    upload: IO[bytes],
+    upload: BinaryIO,
     options: Options,
     object_types: tuple[ObjectType, ...],
     *,
@@ -62,6 +62,8 @@ def submit(
     info = sniff(upload.read(4096))
     if info.kind is MediaKind.VIDEO:
         raise UnsupportedMedia(f"The file is a video ({info.format}); this server takes images only.")
+    upload.seek(0)
+    check_header(upload, limits=engine.limits())
     task = Task(
         kind=info.kind.value,
         name=clean_name(name) or f"image{info.extension}",
@@ -114,7 +116,7 @@ def again(task: Task, options: Options | None = None, object_types: tuple[Object
     try:
         with original.storage.open(original.key) as upload:
             extension = PurePosixPath(original.key).suffix
-            stored.append(files.put_original(new, upload.file, original.media_type, extension))
+            stored.append(files.put_original(new, cast("BinaryIO", upload.file), original.media_type, extension))
         detections = task.file(FileKind.DETECTIONS)
         if detections is not None:
             copy = files.Artefact(FileKind.DETECTIONS, detections.read(), detections.media_type, ".npz")

@@ -19,7 +19,7 @@ SIZE_HW = (200, 300)
 def found(*boxes: tuple[float, ...]) -> Detections:
     n = len(boxes)
     return Detections(
-        np.array(boxes, np.float32).reshape(n, 4), np.full(n, 0.87), np.full(n, FACE.index), np.full(n, "t")
+        np.array(boxes, np.float32).reshape(n, 4), np.full(n, 0.87), np.full(n, FACE.number), np.full(n, "t")
     )
 
 

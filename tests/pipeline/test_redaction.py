@@ -26,7 +26,7 @@ LAYOUTS = ((), (3,), (4,))
 def found(boxes: Any, types: Any = PERSON) -> Detections:
     boxes = np.array(boxes, np.float32).reshape(-1, 4)
     n = len(boxes)
-    numbers = np.full(n, types.index) if isinstance(types, ObjectType) else np.array(types, np.uint8)
+    numbers = np.full(n, types.number) if isinstance(types, ObjectType) else np.array(types, np.uint8)
     return Detections(boxes, np.ones(n, np.float32), numbers, np.full(n, "test"))
 
 

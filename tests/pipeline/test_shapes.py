@@ -24,7 +24,7 @@ def found(*boxes: Sequence[float], object_type: ObjectType = PERSON, masks: tupl
     return Detections(
         np.array(boxes, np.float32).reshape(n, 4),
         np.ones(n, np.float32),
-        np.full(n, object_type.index, np.uint8),
+        np.full(n, object_type.number, np.uint8),
         np.full(n, "test"),
         masks=masks,
     )

@@ -44,7 +44,7 @@ class FakeDetector:
         if self.error:
             raise self.error
         boxes = np.array([[20, 20, 60, 70], [100, 100, 160, 120], [200, 50, 240, 90]], np.float32)
-        types = [ObjectType.FACE.index, ObjectType.LICENSE_PLATE.index, ObjectType.FACE.index]
+        types = [ObjectType.FACE.number, ObjectType.LICENSE_PLATE.number, ObjectType.FACE.number]
         return [Detections(boxes, [0.9, 0.7, 0.3], types, ["fake"] * 3) for _ in images]
 
 

@@ -1,0 +1,112 @@
+"""The project's own detector: all four object types in one pass."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torchvision.ops import batched_nms
+
+from anonymizer.pipeline.detectors.base import Image, check_finite, in_batches, resolve_device
+from anonymizer.pipeline.detectors.own_network import ConvNorm, OwnNetwork, boxes_xyxy
+from anonymizer.pipeline.objects import OBJECT_TYPES, Detections
+
+__all__ = ["OwnDetector", "letterboxed"]
+
+PAD = 114
+NMS_IOU = 0.6
+#: It was trained on canvases of 320 pixels: at a larger scale, what is larger than this belongs to the smaller scales.
+LARGEST_PX = 320
+
+
+class OwnDetector:
+    """Runs `OwnNetwork` with weights from a safetensors file.
+
+    Raises:
+        OSError, ValueError, RuntimeError: the file is no such weights.
+    """
+
+    id = "own-1"
+    object_types = OBJECT_TYPES
+    min_score = 0.05
+    least_size = 8.0
+    tile_side = 640
+
+    def __init__(self, weights: Path, *, device: str = "auto") -> None:
+        self._device = resolve_device(device)
+        self.device = str(self._device)
+        self._dtype = torch.float16 if self._device.type == "cuda" else torch.float32
+        network = OwnNetwork().eval()
+        # strict but for the batch norms' counters, which only training needs
+        missing, unexpected = network.load_state_dict(load_file(weights), strict=False)
+        if unexpected or any(not name.endswith("num_batches_tracked") for name in missing):
+            raise ValueError(f"{weights.name} holds the weights of another network")
+        self._network = _fused(network).to(self._device, self._dtype).to(memory_format=torch.channels_last)
+
+    def sides(self, long_side: int) -> tuple[int, ...]:
+        """Small for what fills the picture, large for what is tiny; never more than twice the picture's own size."""
+        wanted = (320, 416, 640) if long_side <= 800 else (320, 416, 640, 1280)
+        return tuple(each for each in wanted if each <= 2 * long_side) or (2 * long_side,)
+
+    def warm_up(self) -> None:
+        self.detect([np.zeros((320, 416, 3), np.uint8)], 416)
+
+    def detect(self, images: Sequence[Image], side: int) -> list[Detections]:
+        return in_batches(self.id, lambda batch: self._run(batch, side), images, pixels=side * side, device=self.device)
+
+    @torch.inference_mode()
+    def _run(self, images: Sequence[Image], side: int) -> list[Detections]:
+        scale = side / max(images[0].shape[:2])
+        inputs = np.stack([letterboxed(each, scale) for each in images])
+        tensor = torch.from_numpy(inputs).to(self._device).permute(0, 3, 1, 2)
+        tensor = tensor.to(self._dtype).div_(255).contiguous(memory_format=torch.channels_last)
+        logits, distances, cells = self._network(tensor)
+        check_finite(self.id, logits, distances)
+        boxes = boxes_xyxy(distances, cells.to(distances.dtype))
+        return [
+            self._objects(logits[n].sigmoid().float(), boxes[n].float(), scale, image.shape[:2], side)
+            for n, image in enumerate(images)
+        ]
+
+    def _objects(self, scores: Tensor, boxes: Tensor, scale: float, size_hw: tuple[int, ...], side: int) -> Detections:
+        rows, types = torch.where(scores > self.min_score)
+        chosen, values = boxes[rows], scores[rows, types]
+        if side > 416:
+            fits = (chosen[:, 2:] - chosen[:, :2]).amax(1) <= LARGEST_PX
+            chosen, values, types = chosen[fits], values[fits], types[fits]
+        keep = batched_nms(chosen, values, types, NMS_IOU)
+        pixels = (chosen[keep] / scale).cpu().numpy()
+        height, width = size_hw
+        pixels = np.clip(pixels, 0, [width, height, width, height])
+        return Detections(
+            pixels,
+            values[keep].cpu().numpy(),
+            types[keep].cpu().numpy(),
+            np.full(len(keep), self.id),
+        )
+
+
+def letterboxed(image: Image, scale: float) -> Image:
+    """An image scaled and padded right and below to multiples of 32, (h, w, 3) uint8."""
+    height, width = image.shape[:2]
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    resized = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    padded = np.full((math.ceil(size[1] / 32) * 32, math.ceil(size[0] / 32) * 32, 3), PAD, np.uint8)
+    padded[: size[1], : size[0]] = resized
+    return padded
+
+
+def _fused(network: OwnNetwork) -> OwnNetwork:
+    """The network with each batch norm worked into its convolution: the same function, in fewer steps."""
+    for module in network.modules():
+        if isinstance(module, ConvNorm):
+            module.conv = fuse_conv_bn_eval(module.conv, module.norm)  # type: ignore[arg-type]
+            module.norm = torch.nn.Identity()
+    return network

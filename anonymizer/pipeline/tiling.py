@@ -1,0 +1,234 @@
+"""Windows over pictures, and merging what was found in them.
+
+Every picture is looked at as a whole, at each of the detector's scales; formats add windows in which it is looked at closer. Boxes that
+mean the same object are merged into one, which keeps the highest score that any of them had: nothing that a window saw goes under a
+threshold because another window saw it worse.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anonymizer.pipeline.errors import TooManyObjects
+from anonymizer.pipeline.objects import Detections, ObjectType
+from anonymizer.pipeline.options import Auto, Format, Pano, Tiles
+
+if TYPE_CHECKING:
+    from anonymizer.pipeline.detectors.base import Detector
+
+__all__ = ["MAX_OBJECTS", "View", "find", "merged", "views"]
+
+Image = NDArray[np.uint8]
+
+#: More in one picture, and it fails: a crowd of this size cannot be vouched for, and nothing is dropped in silence.
+MAX_OBJECTS = 5000
+OVERLAP = 0.2
+#: a box that ends so near to a window's inner border, in pixels of the window as it was looked at, may be cut there
+CUT_PX = 3.0
+#: a cut box of which so much lies in a larger one of its type is a part of it
+CONTAINED = 0.8
+
+
+class Scales(Protocol):
+    """What of a detector decides on windows."""
+
+    @property
+    def tile_side(self) -> int: ...
+
+    def sides(self, long_side: int) -> tuple[int, ...]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A window of a picture, and the size it is looked at in.
+
+    Attributes:
+        x1, y1, x2, y2: in pixels of the picture, right and bottom exclusive; x2 beyond the picture's width goes on at its left
+            border (panoramas).
+        side: long side in pixels that the window is scaled to.
+    """
+
+    x1: int
+    y1: int
+    x2: int
+    y2: int
+    side: int
+
+    def crop(self, image: Image) -> Image:
+        width = image.shape[1]
+        rows = image[self.y1 : self.y2]
+        if self.x2 <= width:
+            return rows[:, self.x1 : self.x2]
+        return np.concatenate([rows[:, self.x1 :], rows[:, : self.x2 - width]], 1)
+
+
+def views(size_hw: tuple[int, int], format: Format, detector: Scales) -> list[View]:  # noqa: A002 (the contract's name)
+    """All windows in which a picture is looked at; as a whole first."""
+    height, width = size_hw
+    sides = detector.sides(max(size_hw))
+    whole = [View(0, 0, width, height, side) for side in sides]
+    if isinstance(format, Tiles):
+        return whole + list(_grid(size_hw, format, detector))
+    if isinstance(format, Pano):
+        return whole + list(_panorama(size_hw, format.width, detector))
+    if isinstance(format, Auto) and max(size_hw) > max(sides):
+        return whole + list(_tiles(size_hw, detector.tile_side, detector.tile_side))
+    return whole
+
+
+def _starts(length: int, tile: int) -> list[int]:
+    """Where windows of a side begin so that they overlap by `OVERLAP` at least and end with the picture."""
+    if tile >= length:
+        return [0]
+    count = math.ceil((length - tile) / (tile * (1 - OVERLAP))) + 1
+    return [round(n * (length - tile) / (count - 1)) for n in range(count)]
+
+
+def _tiles(size_hw: tuple[int, int], tile: int, side: int) -> Iterator[View]:
+    height, width = size_hw
+    for y in _starts(height, tile):
+        for x in _starts(width, tile):
+            yield View(x, y, min(x + tile, width), min(y + tile, height), side)
+
+
+def _grid(size_hw: tuple[int, int], tiles: Tiles, detector: Scales) -> Iterator[View]:
+    height, width = size_hw
+
+    def cuts(length: int, count: int, overlap: float) -> list[tuple[int, int]]:
+        tile = length / (count - (count - 1) * overlap)
+        starts = [n * tile * (1 - overlap) for n in range(count)]
+        return [(math.floor(start), min(math.ceil(start + tile), length)) for start in starts]
+
+    for y1, y2 in cuts(height, tiles.rows, tiles.overlap_y):
+        for x1, x2 in cuts(width, tiles.columns, tiles.overlap_x):
+            if x1 < x2 and y1 < y2:
+                yield from (View(x1, y1, x2, y2, side) for side in detector.sides(max(x2 - x1, y2 - y1)))
+
+
+def _panorama(size_hw: tuple[int, int], looked_at: int, detector: Scales) -> Iterator[View]:
+    height, width = size_hw
+    tile = max(1, round(detector.tile_side * width / looked_at))
+    if tile < max(size_hw):
+        yield from _tiles(size_hw, tile, detector.tile_side)
+    across = min(tile, width)
+    for y in _starts(height, across):
+        yield View(width - across // 2, y, width - across // 2 + across, min(y + across, height), detector.tile_side)
+
+
+def find(
+    images: Sequence[Image],
+    format: Format,  # noqa: A002 (the contract's name)
+    detector: Detector,
+    object_types: Sequence[ObjectType],
+) -> list[Detections]:
+    """Run one detector over every window of each picture and merge what it found.
+
+    Args:
+        images: (h, w, 3) uint8 RGB.
+        object_types: only these are returned.
+
+    Raises:
+        DetectorFailed, OutOfMemory, TooManyObjects: there is no result.
+    """
+    of_images = [views(image.shape[:2], format, detector) for image in images]
+    looked = [(number, view) for number, each in enumerate(of_images) for view in each]
+    found: list[Detections | None] = [None] * len(looked)
+    for side in dict.fromkeys(view.side for _, view in looked):
+        rows = [row for row, (_, view) in enumerate(looked) if view.side == side]
+        crops = [looked[row][1].crop(images[looked[row][0]]) for row in rows]
+        for row, result in zip(rows, detector.detect(crops, side), strict=True):
+            found[row] = result.of_type(*object_types)
+    results = []
+    for number, image in enumerate(images):
+        parts = [
+            (view, part)
+            for (owner, view), part in zip(looked, found, strict=True)
+            if owner == number and part is not None
+        ]
+        if len(parts) != len(of_images[number]):
+            raise AssertionError("a window was not looked at")
+        results.append(merged(parts, image.shape[:2]))
+    return results
+
+
+def merged(parts: Sequence[tuple[View, Detections]], size_hw: tuple[int, int], *, iou: float = 0.5) -> Detections:
+    """What was found in the windows of one picture, each object once, with the highest of its scores.
+
+    Args:
+        parts: windows, and what was found in each, in pixels of the window.
+        iou: boxes of one type that overlap more than this are one object.
+
+    Returns:
+        Boxes in pixels of the picture, by falling score.
+
+    Raises:
+        TooManyObjects: there are more than `MAX_OBJECTS`.
+    """
+    placed = [_placed(view, part, size_hw) for view, part in parts]
+    found = Detections.merge([each for each, _ in placed])
+    cut = np.concatenate([each for _, each in placed]) if placed else np.zeros(0, bool)
+    if len(parts) > 1 and len(found):
+        found = _united(found, cut, iou)
+    if len(found) > MAX_OBJECTS:
+        raise TooManyObjects(f"{len(found)} objects were found in the picture; up to {MAX_OBJECTS} can be vouched for.")
+    return found[np.argsort(-found.scores, kind="stable")]
+
+
+def _placed(view: View, part: Detections, size_hw: tuple[int, int]) -> tuple[Detections, NDArray[np.bool_]]:
+    """Boxes in pixels of the picture, and which of them may be cut by an inner border of the window."""
+    height, width = size_hw
+    near = CUT_PX * max(view.x2 - view.x1, view.y2 - view.y1) / view.side
+    x1, y1, x2, y2 = (part.boxes + np.array([view.x1, view.y1] * 2, np.float32)).T
+    wraps = view.x2 > width
+    cut = (
+        ((x1 < view.x1 + near) & (view.x1 > 0))
+        | ((y1 < view.y1 + near) & (view.y1 > 0))
+        | ((x2 > view.x2 - near) & ((view.x2 < width) | wraps))
+        | ((y2 > view.y2 - near) & (view.y2 < height))
+    )
+    boxes = np.stack([x1, y1, x2, y2], 1)
+    if not wraps:
+        return _with(part, boxes), cut
+    # a box across the seam is two: one ends at the right border, the other begins at the left one
+    left, right = boxes.copy(), boxes - np.array([width, 0] * 2, np.float32)
+    left[:, 2], right[:, 0] = np.minimum(left[:, 2], width), np.maximum(right[:, 0], 0)
+    at_left, at_right = left[:, 0] < left[:, 2], right[:, 0] < right[:, 2]
+    both = Detections.merge([_with(part, left)[at_left], _with(part, right)[at_right]])
+    return both, np.concatenate([cut[at_left], cut[at_right]])
+
+
+def _with(part: Detections, boxes: NDArray[np.float32], scores: NDArray[np.float32] | None = None) -> Detections:
+    return Detections(boxes, part.scores if scores is None else scores, part.types, part.models)
+
+
+def _united(found: Detections, cut: NDArray[np.bool_], iou: float) -> Detections:
+    """Each object once: boxes that were not cut stand before cut ones, then higher scores before lower."""
+    order = np.lexsort((-found.scores, cut))
+    boxes, types, cut = found.boxes[order], found.types[order], cut[order]
+    scores = found.scores[order].copy()
+    areas = np.prod(boxes[:, 2:] - boxes[:, :2], 1)
+    alive = np.ones(len(boxes), bool)
+    for row in range(len(boxes)):
+        if not alive[row]:
+            continue
+        later = np.flatnonzero(alive[row + 1 :] & (types[row + 1 :] == types[row])) + row + 1
+        overlap = _intersections(boxes[row], boxes[later])
+        same = overlap > iou * (areas[row] + areas[later] - overlap)
+        # a part that a window's border cut off, and the whole that another window saw
+        same |= cut[later] & (overlap > CONTAINED * areas[later])
+        if same.any():
+            scores[row] = max(scores[row], scores[later[same]].max())
+            alive[later[same]] = False
+    return _with(found[order], boxes, scores)[alive]
+
+
+def _intersections(box: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
+    low = np.maximum(box[:2], others[:, :2])
+    high = np.minimum(box[2:], others[:, 2:])
+    return np.asarray(np.prod(np.clip(high - low, 0, None), 1), np.float32)
