@@ -172,7 +172,7 @@ class TaskAdmin(ReadOnly):
 
     @admin.action(description="Delete with files", permissions=["delete"])
     def delete_with_files(self, request: HttpRequest, queryset: QuerySet[Task]) -> HttpResponse | None:
-        return delete_selected(self, request, queryset)  # type: ignore[return-value]
+        return delete_selected(self, request, queryset)
 
     @admin.action(description="Run again", permissions=["view"])
     def run_again(self, request: HttpRequest, queryset: QuerySet[Task]) -> None:

@@ -106,6 +106,8 @@ def _answer(status: int, code: str, sentence: str) -> Response:
 def _sentence(error: Exception) -> str:
     if isinstance(error, exceptions.UnsupportedMediaType):
         return "The request must be multipart/form-data with the file in a part named fileobject."
+    if "header size" in str(error):
+        return "The headers of a multipart part may have 1024 bytes in all: give the file a shorter name."
     return str(getattr(error, "detail", "") or "There is nothing at this address.")
 
 

@@ -210,7 +210,11 @@ class Anonymizer:
             ModelMissing: no working model serves a type.
             DetectorFailed, OutOfMemory, TooManyObjects: there is no result.
         """
-        parts = [find(images, format, each, object_types) for each in self.store.detectors(object_types)]
+        detectors, serves = self.store.detectors(object_types), self.store.serves()
+        parts = [
+            find(images, format, detector, [each for each in object_types if serves[each] == detector.id])
+            for detector in detectors
+        ]
         return [Detections.merge(of_one) for of_one in zip(*parts, strict=True)] if parts else []
 
     def render(

@@ -40,12 +40,15 @@ def test_more_threads_than_cores_are_warned_of(settings: Any) -> None:
     assert ids(checks.check_threads(None)) == ["anonymizer.W003"]
 
 
-def test_a_folder_that_cannot_be_written_is_named(settings: Any) -> None:
-    storage = {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": "/proc/nothing"}}
+def test_a_folder_that_cannot_be_written_is_named(settings: Any, tmp_path: Path) -> None:
+    # below a file there is no folder, for root neither
+    (tmp_path / "file").write_bytes(b"")
+    place = str(tmp_path / "file" / "nothing")
+    storage = {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": place}}
     settings.STORAGES = settings.STORAGES | {"output": storage}
     (found,) = checks.check_folders(None)
     assert found.id == "anonymizer.E002"
-    assert "/proc/nothing" in found.msg
+    assert place in found.msg
 
 
 def test_missing_models_are_named_with_their_remedy(tmp_path: Path) -> None:

@@ -28,7 +28,6 @@ class FakeDetector:
     object_types: tuple[ObjectType, ...] = tuple(ObjectType)
     min_score: float = 0.05
     least_size: float = 8.0
-    sides: tuple[int, ...] = (320,)
     tile_side: int = 320
     device: str = "cpu"
     calls: int = 0
@@ -38,7 +37,10 @@ class FakeDetector:
     def warm_up(self) -> None:
         pass
 
-    def detect(self, images: list[NDArray[np.uint8]], side: int | None = None) -> list[Detections]:
+    def sides(self, long_side: int) -> tuple[int, ...]:
+        return (320,)
+
+    def detect(self, images: list[NDArray[np.uint8]], side: int) -> list[Detections]:
         self.calls += 1
         self.during()
         if self.error:

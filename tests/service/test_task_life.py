@@ -238,7 +238,7 @@ class TestRunningAgain:
             assert detector.calls > calls
 
     def test_a_picture_without_objects_runs_no_detector_either(self, upload: Upload, detector: FakeDetector) -> None:
-        detector.detect = lambda images, side=None: [Detections.empty() for _ in images]  # type: ignore[method-assign]
+        detector.detect = lambda images, side: [Detections.empty() for _ in images]  # type: ignore[method-assign]
         first = upload()
         work.process(str(first.pk))
         del detector.detect  # type: ignore[attr-defined]
