@@ -11,7 +11,8 @@ from django.test import Client
 
 from anonymizer.models import File, FileKind, Status, Task
 from anonymizer.service import work
-from tests.service.conftest import FakeDetector, detector, upload  # noqa: F401 (fixtures)
+from tests.fakes import FakeDetector
+from tests.service.conftest import detector, upload  # noqa: F401 (fixtures)
 
 pytestmark = pytest.mark.django_db(transaction=True)
 LIST = "/admin/anonymizer/task/"

@@ -21,7 +21,8 @@ urlpatterns = [
         path(f"{_FILE}/video/{part}", views.VideoArtefactView.as_view())
         for part in ("anonymised", "anonymized", "metadata", "binary-mask", "instance-mask")
     ),
-    *(path(f"v1/task{part}", views.TaskListView.as_view()) for part in ("", "/list", "/lists")),
+    path("v1/task", views.TasksView.as_view()),
+    *(path(f"v1/task/{part}", views.TaskListView.as_view()) for part in ("list", "lists")),
     path("v1/task/<uuid:task_id>", views.TaskView.as_view()),
     path("v1/openapi.json", SpectacularAPIView.as_view(renderer_classes=[OpenApiJsonRenderer]), name="schema"),
     path("docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),

@@ -24,7 +24,7 @@ from anonymizer.service import deletion, waiting, workers
 from anonymizer.service.reports import report
 from anonymizer.service.submit import submit
 
-__all__ = ["ArtefactView", "MaskView", "TaskListView", "TaskView", "UploadView", "VideoArtefactView"]
+__all__ = ["ArtefactView", "MaskView", "TaskListView", "TaskView", "TasksView", "UploadView", "VideoArtefactView"]
 
 #: what a multipart body has besides the file: boundaries, part headers, text fields
 MULTIPART_OVERHEAD = 2**20
@@ -195,8 +195,8 @@ class TaskView(APIView):
         return Response(report(_task(task_id)))
 
 
-class TaskListView(APIView):
-    """`GET` and `DELETE /v1/task/list`, `/lists`; `GET /v1/task`."""
+class TasksView(APIView):
+    """`GET /v1/task`."""
 
     @extend_schema(
         summary="All tasks, newest first",
@@ -208,6 +208,10 @@ class TaskListView(APIView):
         paginator = TaskPagination()
         page: list[Any] = paginator.paginate_queryset(tasks, request, view=self) or []
         return paginator.get_paginated_response([report(each) for each in page])
+
+
+class TaskListView(TasksView):
+    """`GET` and `DELETE /v1/task/list`, `/lists`."""
 
     @extend_schema(summary="Delete every task's files", responses={200: schema.Deleted})
     def delete(self, request: Request) -> Response:

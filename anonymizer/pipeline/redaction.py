@@ -106,16 +106,20 @@ def _smooth(
 ) -> NDArray[Any]:
     """Between the cells, in 16 bits; 8 bits are dithered, as slow gradients would show their steps."""
     scale = 257 if dtype == np.uint8 else 1
-    fine = cv2.resize(np.rint(cells * scale).astype(np.uint16), size_wh, interpolation=cv2.INTER_CUBIC)
+    fine: NDArray[np.uint16] = np.asarray(
+        cv2.resize(np.rint(cells * scale).astype(np.uint16), size_wh, interpolation=cv2.INTER_CUBIC), np.uint16
+    )
     if dtype != np.uint8:
-        return cast("NDArray[Any]", fine)
+        return fine
     height, width = fine.shape[:2]
     side = min(DITHER_SIDE, max(height, width))
     tile = noise.integers(0, 256, (side, side), np.uint16)
     dither = np.tile(tile, (height // side + 1, width // side + 1))[:height, :width]
     if fine.ndim == 3:
         dither = cv2.merge([dither] * fine.shape[2])
-    return cast("NDArray[Any]", (cv2.add(cv2.subtract(fine, fine >> 8), dither) >> 8).astype(np.uint8))
+    # 257 v - v, so that 8 bits of fraction are left under v
+    dithered = np.asarray(cv2.add(cv2.subtract(fine, fine >> 8), dither), np.uint16)
+    return (dithered >> 8).astype(np.uint8)
 
 
 def _mix(crop: NDArray[Any], redacted: NDArray[Any], alpha: NDArray[np.uint8]) -> None:

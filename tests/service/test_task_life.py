@@ -19,8 +19,8 @@ from anonymizer.models import File, FileKind, Status, Task
 from anonymizer.pipeline.errors import DetectorFailed, TooManyObjects
 from anonymizer.pipeline.objects import Detections
 from anonymizer.service import claims, deletion, submit, work
+from tests.fakes import FakeDetector
 from tests.pictures import decoded, drawn, encoded
-from tests.service.conftest import FakeDetector
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Upload = Callable[..., Task]

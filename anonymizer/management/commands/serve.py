@@ -19,6 +19,8 @@ from anonymizer.pipeline.objects import OBJECT_TYPES
 #: how long work in progress may take to finish before it is handed back
 GRACE_S = 60
 START_S = 180
+#: Ctrl-C, an operator, a terminal that was closed
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Command(BaseCommand):
@@ -91,7 +93,7 @@ def _environment(options: dict[str, Any]) -> dict[str, str]:
 
 
 class _Stopped(Exception):
-    """SIGINT or SIGTERM came."""
+    """One of `STOPPING` came."""
 
 
 class _Supervisor:
@@ -108,7 +110,7 @@ class _Supervisor:
             ],
         }  # fmt: skip
         self._running: dict[str, subprocess.Popen[bytes]] = {}
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in STOPPING:
             signal.signal(number, self._told_to_stop)
 
     def _told_to_stop(self, number: int, frame: FrameType | None) -> None:
@@ -155,7 +157,7 @@ class _Supervisor:
 
     def stop(self) -> None:
         """Web first, so that nothing new comes in; then the workers, which finish what they have."""
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in STOPPING:
             signal.signal(number, signal.SIG_IGN)
         for name in ("web", "workers"):
             process = self._running.get(name)

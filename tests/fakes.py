@@ -1,0 +1,65 @@
+"""A detector that is passed in where a real one would be slow or would have to fail on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anonymizer.pipeline.model_store import ModelStore
+from anonymizer.pipeline.objects import Detections, ObjectType
+
+
+@dataclass
+class FakeDetector:
+    """Finds one face and one license plate in every picture, and counts how often it is asked."""
+
+    id: str = "fake"
+    object_types: tuple[ObjectType, ...] = tuple(ObjectType)
+    min_score: float = 0.05
+    least_size: float = 8.0
+    tile_side: int = 320
+    device: str = "cpu"
+    calls: int = 0
+    error: Exception | None = None
+    during: Callable[[], None] = field(default=lambda: None)
+
+    def warm_up(self) -> None:
+        pass
+
+    def sides(self, long_side: int) -> tuple[int, ...]:
+        return (320,)
+
+    def detect(self, images: list[NDArray[np.uint8]], side: int) -> list[Detections]:
+        self.calls += 1
+        self.during()
+        if self.error:
+            raise self.error
+        boxes = np.array([[20, 20, 60, 70], [100, 100, 160, 120], [200, 50, 240, 90]], np.float32)
+        types = [ObjectType.FACE.number, ObjectType.LICENSE_PLATE.number, ObjectType.FACE.number]
+        return [Detections(boxes, [0.9, 0.7, 0.3], types, ["fake"] * 3) for _ in images]
+
+
+class FakeStore(ModelStore):
+    """A store that has the fake detector and nothing else."""
+
+    def __init__(self, detector: FakeDetector) -> None:
+        super().__init__(device="cpu")
+        self.detector = detector
+
+    def serves(self) -> dict[ObjectType, str]:
+        return dict.fromkeys(ObjectType, "fake")
+
+    def require(self, object_types: object) -> None:
+        pass
+
+    def keys(self, object_types: tuple[ObjectType, ...]) -> dict[str, str]:
+        return {each.value: "fake@1" for each in object_types}
+
+    def detectors(self, object_types: object) -> list[FakeDetector]:  # type: ignore[override]
+        return [self.detector]
+
+    def described(self, object_types: object) -> list[FakeDetector]:  # type: ignore[override]
+        return [self.detector]

@@ -1,0 +1,156 @@
+"""`Anonymizer`: the steps together, with a detector that is passed in, and once with the real ones."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from anonymizer import Anonymizer, ObjectType, Options, show
+from anonymizer.pipeline.errors import DetectorFailed, InvalidParameter, UnsupportedMedia
+from anonymizer.pipeline.objects import Detections
+from tests.conftest import ROOT
+from tests.fakes import FakeDetector, FakeStore
+from tests.pictures import decoded, drawn, encoded
+
+
+@pytest.fixture
+def detector() -> FakeDetector:
+    return FakeDetector()
+
+
+@pytest.fixture
+def anonymizer(detector: FakeDetector) -> Anonymizer:
+    return Anonymizer(store=FakeStore(detector), noise_key=b"key")
+
+
+def test_a_result_has_all_that_a_notebook_needs(anonymizer: Anonymizer) -> None:
+    result = anonymizer.image(encoded(drawn(), "PNG"), Options(method="pixelate"), name="street.png")
+    assert result.image.shape == (240, 320, 3)
+    assert result.binary_mask.shape == (240, 320)
+    assert result.instance_mask.shape == (240, 320, 3)
+    assert result.counts == {"face": 1, "license-plate": 1, "person": 0, "vehicle": 0}
+    assert len(result.detections) == 2
+    assert len(result.found) == 3
+    assert result.models == ("fake",)
+    assert result.metadata["filename"] == "street.png"
+    assert [each["type"] for each in result.metadata["detections"]] == [103, 104]
+    assert result.seconds > 0
+
+
+@pytest.mark.parametrize("method", ["blur", "pixelate", "blacken"])
+def test_only_what_the_mask_shows_is_changed(anonymizer: Anonymizer, method: str) -> None:
+    result = anonymizer.image(encoded(drawn(), "PNG"), Options(method=method))
+    before, mask = np.asarray(drawn()), result.binary_mask
+    assert np.array_equal(decoded(result.encode())[mask == 0], before[mask == 0])
+    assert not np.array_equal(result.image[mask == 255], before[mask == 255])
+
+
+def test_a_mask_is_what_blacken_would_change(anonymizer: Anonymizer) -> None:
+    white = np.full((240, 320, 3), 255, np.uint8)
+    from PIL import Image
+
+    content = encoded(Image.fromarray(white), "PNG")
+    mask = anonymizer.image(content, Options(method="blur")).binary_mask
+    black = anonymizer.image(content, Options(method="blacken")).image
+    assert np.array_equal(mask == 255, (black == 0).all(axis=2))
+
+
+def test_the_same_picture_gives_the_same_bytes_and_another_key_others(
+    anonymizer: Anonymizer, detector: FakeDetector
+) -> None:
+    content = encoded()
+    assert anonymizer.image(content).encode() == anonymizer.image(content).encode()
+    other = Anonymizer(store=FakeStore(detector), noise_key=b"another")
+    assert anonymizer.image(content).encode() != other.image(content).encode()
+
+
+def test_thresholds_ignores_and_types_decide_what_is_redacted(anonymizer: Anonymizer) -> None:
+    content = encoded(drawn(), "PNG")
+    assert anonymizer.image(content, Options(face_threshold=0.25)).counts["face"] == 2
+    assert anonymizer.image(content, Options(license_plate=True)).counts == {"license-plate": 1}
+    spared = '[{"topLeftX": 0, "topLeftY": 0, "width": 90, "height": 95}]'
+    result = anonymizer.image(content, Options(ignores=spared))
+    assert np.array_equal(result.image[:95, :90], np.asarray(drawn())[:95, :90])
+    assert [each["is_anonymised"] for each in result.metadata["detections"]] == [False, True]
+
+
+def test_detect_changes_nothing_and_makes_no_picture(anonymizer: Anonymizer, tmp_path: Path) -> None:
+    result = anonymizer.image(encoded(drawn(), "PNG"), Options(method="detect"))
+    assert np.array_equal(result.image, np.asarray(drawn()))
+    assert not any(each["is_anonymised"] for each in result.metadata["detections"])
+    with pytest.raises(InvalidParameter, match="method is 'detect'"):
+        result.save(tmp_path / "out.png")
+
+
+def test_debug_draws_on_the_result(anonymizer: Anonymizer) -> None:
+    plain, drawn_on = (anonymizer.image(encoded(), Options(debug=debug, score=True)).image for debug in (False, True))
+    assert not np.array_equal(plain, drawn_on)
+
+
+def test_coverage_is_said_in_numbers(anonymizer: Anonymizer, detector: FakeDetector) -> None:
+    boxes = [[0, 20, 40, 60], [100, 100, 105, 120], [150, 20, 200, 70], [220, 20, 260, 70]]
+    scores = [0.9, 0.8, 0.3, 0.1]
+    detector.detect = lambda images, side: [  # type: ignore[method-assign]
+        Detections(boxes, scores, [ObjectType.FACE.number] * 4, ["fake"] * 4) for _ in images
+    ]
+    assert anonymizer.image(encoded()).coverage == {"found": 2, "near_threshold": 1, "small": 1, "at_border": 1}
+
+
+def test_a_file_is_saved_whole_and_under_the_right_ending(anonymizer: Anonymizer, tmp_path: Path) -> None:
+    result = anonymizer.image(encoded())
+    result.save(tmp_path / "new" / "out.JPEG")
+    assert [each.name for each in (tmp_path / "new").iterdir()] == ["out.JPEG"]
+    with pytest.raises(InvalidParameter, match=r"ends in \.jpg"):
+        result.save(tmp_path / "out.png")
+
+
+def test_many_pictures_come_one_by_one(anonymizer: Anonymizer) -> None:
+    assert [each.counts["face"] for each in anonymizer.images([encoded(), encoded()])] == [1, 1]
+
+
+def test_raw_detections_come_for_files_and_arrays_alike(anonymizer: Anonymizer) -> None:
+    found = anonymizer.detect([encoded(drawn(), "PNG"), np.asarray(drawn())], [ObjectType.FACE])
+    assert [len(each) for each in found] == [2, 2]
+    assert anonymizer.detect([]) == []
+
+
+def test_a_detector_that_fails_is_no_empty_result(anonymizer: Anonymizer, detector: FakeDetector) -> None:
+    detector.error = DetectorFailed("The detector fake failed.")
+    with pytest.raises(DetectorFailed):
+        anonymizer.image(encoded())
+
+
+def test_what_is_no_picture_is_refused(anonymizer: Anonymizer) -> None:
+    with pytest.raises(UnsupportedMedia):
+        anonymizer.image(b"text")
+
+
+def test_pictures_are_shown_side_by_side(anonymizer: Anonymizer, tmp_path: Path) -> None:
+    result = anonymizer.image(encoded())
+    figure = show(result, result.binary_mask, titles=("after", "mask"))
+    assert [axes.get_title() for axes in figure.axes] == ["after", "mask"]
+    figure.savefig(tmp_path / "shown.png")
+    with pytest.raises(ValueError, match="at least one"):
+        show()
+
+
+def test_the_example_of_the_readme_runs_in_a_plain_session(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "street.jpg").write_bytes((data / "images" / "portrait.jpg").read_bytes())
+    script = """
+from anonymizer import Anonymizer, Options
+result = Anonymizer().image("street.jpg", Options(face=True, license_plate=True))
+result.save("out.jpg")
+print(result.counts["face"], result.image.shape, len(result.detections), result.binary_mask.max())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("1 (1920, 1080, 3) ")
+    assert (tmp_path / "out.jpg").stat().st_size > 10_000
