@@ -27,6 +27,9 @@ from anonymizer.service.submit import again
 
 __all__ = ["TaskAdmin", "WorkerAdmin"]
 
+admin.site.site_header = admin.site.site_title = "Anonymizer"
+admin.site.index_title = "Operation"
+
 VIEW_ORIGINAL = "anonymizer.view_original"
 THUMBNAIL_SIDE = 160
 
@@ -162,11 +165,12 @@ class TaskAdmin(ReadOnly):
         ]
         if not kinds:
             return "-"
-        return format_html_join(
+        images = format_html_join(
             " ",
             '<img src="{}" alt="{}" loading="lazy" style="max-height:80px;max-width:120px">',
             ((reverse("admin:anonymizer_task_thumbnail", args=[task.pk, kind]), kind) for kind in kinds),
         )
+        return format_html('<div style="white-space:nowrap">{}</div>', images)
 
     # --- actions ---
 

@@ -28,14 +28,9 @@ def check_models(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[Check
     installed = store.serves()
     for each in OBJECT_TYPES:
         if each not in installed and each in (settings.OBJECT_TYPES or OBJECT_TYPES):
-            asked = settings.OBJECT_TYPES is not None
-            kind = Error if asked else CheckWarning
+            # no error: the server may start, serve the other types, and answer requests for this one with 503
             problems.append(
-                kind(
-                    f"No working model serves {each.words}.",
-                    hint=store.remedy(each),
-                    id="anonymizer.E001" if asked else "anonymizer.W002",
-                )
+                CheckWarning(f"No working model serves {each.words}.", hint=store.remedy(each), id="anonymizer.W002")
             )
     return problems
 

@@ -68,17 +68,23 @@ def _load() -> None:
 
     torch.set_num_threads(settings.THREADS)
     cv2.setNumThreads(settings.THREADS)
-    problem = ""
+    store, wanted = engine.store(), engine.served_types()
+    serves = {each: model for each, model in store.serves().items() if each in wanted}
+    problems = store.problems() if len(serves) < len(wanted) else []
     try:
-        for detector in engine.store().detectors(engine.served_types()):
+        for detector in store.detectors(tuple(serves)):
             detector.warm_up()
     except AnonymizerError as error:
         # the worker lives on: other types may be served, and each request for this one is answered with the cause
-        log.error("models: %s", error)
-        problem = str(error)
-    serves = {each.value: model for each, model in engine.store().serves().items() if each in engine.served_types()}
+        problems.append(str(error))
+    for each in problems:
+        log.error("models: %s", each)
     Worker.objects.filter(name=name()).update(
-        ready=True, device=engine.store().device, serves=serves, problem=problem, seen=timezone.now()
+        ready=True,
+        device=store.device,
+        serves={each.value: model for each, model in serves.items()},
+        problem="; ".join(problems),
+        seen=timezone.now(),
     )
 
 

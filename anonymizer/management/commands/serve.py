@@ -47,13 +47,12 @@ class Command(BaseCommand):
         environment = os.environ | _environment(options)
         # settings were read before the options were known: everything below runs in processes with the new ones
         self._manage(environment, "check")
-        self._manage(environment, "migrate", "--verbosity", "0")
+        self._manage(environment, "migrate", "--verbosity", "0", "--skip-checks")
         supervisor = _Supervisor(environment, options["host"], options["port"], options["web_threads"])
         try:
             supervisor.start()
             url = f"http://{'127.0.0.1' if options['host'] in ('0.0.0.0', '::') else options['host']}:{options['port']}"
-            workers = supervisor.until_ready(url)
-            self._say(url, workers)
+            self._say(url, supervisor.until_ready(url))
             supervisor.watch()
         except _Stopped:
             self.stdout.write("stopping: work in progress is finished first")
@@ -66,9 +65,12 @@ class Command(BaseCommand):
         if done.returncode:
             raise CommandError(f"`manage.py {command[0]}` failed; nothing was started.")
 
-    def _say(self, url: str, workers: list[dict[str, Any]]) -> None:
-        for name, model in workers[0]["models"].items():
-            self.stdout.write(f"  {name:14} {model} on {workers[0]['device']}")
+    def _say(self, url: str, ready: dict[str, Any]) -> None:
+        worker = ready["workers"][0]
+        for name, model in worker["models"].items():
+            self.stdout.write(f"  {name:14} {model} on {worker['device']}")
+        if ready["checks"]["models"] != "ok":
+            self.stdout.write(f"  Requests for other types are answered with 503: {ready['checks']['models']}")
         self.stdout.write(f"Ready at {url} (page), {url}/docs (API), {url}/admin. Try:")
         self.stdout.write(f"  curl -F fileobject=@photo.jpg '{url}/v1/file'")
         self.stdout.flush()
@@ -102,7 +104,7 @@ class _Supervisor:
     def __init__(self, environment: dict[str, str], host: str, port: int, threads: int) -> None:
         self._environment = environment
         self._commands = {
-            "workers": [sys.executable, sys.argv[0], "qcluster"],
+            "workers": [sys.executable, sys.argv[0], "qcluster", "--skip-checks"],
             "web": [
                 sys.executable, "-m", "gunicorn", "celantur_site.wsgi", "--bind", f"{host}:{port}",
                 "--worker-class", "gthread", "--threads", str(threads), "--timeout", "0",
@@ -124,8 +126,8 @@ class _Supervisor:
         # a session of its own: Ctrl-C reaches only this process, which then stops the others in their order
         self._running[name] = subprocess.Popen(self._commands[name], env=self._environment, start_new_session=True)
 
-    def until_ready(self, url: str) -> list[dict[str, Any]]:
-        """Wait until `/readyz` is green; the workers that it shows.
+    def until_ready(self, url: str) -> dict[str, Any]:
+        """Wait until `/readyz` is green, or only a model is missing; what it says.
 
         Raises:
             CommandError: it is not green in time, or a process died.
@@ -138,9 +140,10 @@ class _Supervisor:
                     raise CommandError(f"The {name} process ended with code {process.returncode}.")
             try:
                 answer = requests.get(f"{url}/readyz", timeout=5)
-                last = answer.text
-                if answer.ok:
-                    return list(answer.json()["workers"])
+                ready = dict(answer.json())
+                last = str(ready["checks"])
+                if all(each == "ok" for name, each in ready["checks"].items() if name != "models"):
+                    return ready
             except requests.RequestException:
                 pass
             time.sleep(0.1)
