@@ -86,6 +86,7 @@ class Task(models.Model):
 
     lease_token = models.UUIDField(null=True, blank=True, editable=False)
     lease_until = models.DateTimeField(null=True, blank=True, editable=False)
+    rung = models.DateTimeField(default=timezone.now, editable=False, help_text="when a worker was last told of it")
     leases = models.PositiveSmallIntegerField(default=0, help_text="how often a worker took it up")
     worker = models.CharField(max_length=100, blank=True)
 

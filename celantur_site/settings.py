@@ -6,6 +6,8 @@ import os
 import secrets
 from pathlib import Path
 
+from django.core.exceptions import ImproperlyConfigured
+
 from celantur_site import env
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -24,14 +26,18 @@ def _secret_key() -> str:
     if given:
         return given
     file = DATA_DIR / "secret_key"
-    DATA_DIR.mkdir(parents=True, exist_ok=True)
     try:
-        # O_EXCL: of two processes that start at once, one writes it and both read it
-        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
-            out.write(secrets.token_urlsafe(50))
-    except FileExistsError:
-        pass
-    return file.read_text()
+        DATA_DIR.mkdir(parents=True, exist_ok=True)
+        if not file.exists():
+            # whole or not at all: of two processes that start at once, both read what the last one wrote
+            part = file.with_suffix(f".{os.getpid()}")
+            part.touch(0o600)
+            part.write_text(secrets.token_urlsafe(50))
+            part.replace(file)
+        return file.read_text()
+    except OSError as error:
+        sentence = f"ANONYMIZER_DATA_DIR is {str(DATA_DIR)!r}, but must be a folder that can be written to"
+        raise ImproperlyConfigured(f"{sentence} ({error.strerror}).") from error
 
 
 # --- Django -----------------------------------------------------------------------------------------------------------

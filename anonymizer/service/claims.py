@@ -19,6 +19,8 @@ from anonymizer.service import queue, webhooks
 __all__ = ["Claim", "claim", "recover"]
 
 log = logging.getLogger(__name__)
+#: leases after which a bell that was not answered counts as lost
+BELL_LOST_AFTER = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,18 +89,19 @@ class Heartbeat:
 
 
 def recover() -> int:
-    """Ring again for tasks that wait or whose worker was lost; fail those that lost three. The number rung for."""
+    """Ring again for tasks whose worker or bell was lost; fail those that lost three workers. The number rung for."""
     now = timezone.now()
     lost = Task.objects.filter(status=Status.PROCESSING, lease_until__lt=now)
     for task in lost.filter(leases__gte=settings.MAX_LEASES):
         _give_up(task)
-    # what was queued a moment ago has its own bell
     waiting = Task.objects.filter(
-        Q(status__in=[Status.NEW, Status.QUEUED], created__lt=now - settings.LEASE)
-        | Q(status=Status.PROCESSING, lease_until__lt=now)
+        # a long queue is no loss: those in it have their bells, and must not be given new ones each minute
+        Q(status__in=[Status.NEW, Status.QUEUED], rung__lt=now - BELL_LOST_AFTER * settings.LEASE)
+        | Q(status=Status.PROCESSING, lease_until__lt=now, rung__lt=now - settings.LEASE)
     )
     rung = 0
     for task in waiting.order_by("created").iterator():
+        Task.objects.filter(pk=task.pk).update(rung=now)
         queue.ring(task)
         rung += 1
     if rung:

@@ -155,19 +155,23 @@ def test_a_lost_task_is_rung_for_again(upload: Upload, detector: FakeDetector) -
     OrmQ.objects.all().delete()
     mine = claims.claim(str(task.pk), "lost")
     assert claims.recover() == 0
-    Task.objects.filter(pk=task.pk).update(lease_until=timezone.now() - timedelta(seconds=1))
+    an_hour_ago = timezone.now() - timedelta(hours=1)
+    Task.objects.filter(pk=task.pk).update(lease_until=an_hour_ago, rung=an_hour_ago)
     assert claims.recover() == 1
+    assert claims.recover() == 0
     assert OrmQ.objects.count() == 1
     assert work.process(str(task.pk)) == "done"
     assert mine is not None
     assert mine.update(progress=0.5) is False
 
 
-def test_a_task_that_was_never_rung_for_is_found(upload: Upload) -> None:
+def test_a_task_whose_bell_was_lost_is_rung_for_once(upload: Upload) -> None:
     task = upload()
     OrmQ.objects.all().delete()
-    Task.objects.filter(pk=task.pk).update(created=timezone.now() - timedelta(hours=1))
+    assert claims.recover() == 0
+    Task.objects.filter(pk=task.pk).update(rung=timezone.now() - timedelta(hours=1))
     assert claims.recover() == 1
+    assert claims.recover() == 0
 
 
 def test_three_lost_leases_are_a_failure(upload: Upload, settings: Any) -> None:
