@@ -1,8 +1,8 @@
 """Windows over pictures, and merging what was found in them.
 
-Every picture is looked at as a whole, at each of the detector's scales; formats add windows in which it is looked at closer. Boxes that
-mean the same object are merged into one, which keeps the highest score that any of them had: nothing that a window saw goes under a
-threshold because another window saw it worse.
+Every picture is looked at as a whole, at each of the detector's scales; formats add windows in which it is looked at
+closer. Boxes that mean the same object are merged into one, which keeps the highest score that any of them had: nothing
+that a window saw goes under a threshold because another window saw it worse.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ Image = NDArray[np.uint8]
 #: More in one picture, and it fails: a crowd of this size cannot be vouched for, and nothing is dropped in silence.
 MAX_OBJECTS = 5000
 OVERLAP = 0.2
+#: between the tiles at a picture's own scale and the whole: tiles so many times as large
+LEVEL = 4
 #: a box that ends so near to a window's inner border, in pixels of the window as it was looked at, may be cut there
 CUT_PX = 3.0
 #: a cut box of which so much lies in a larger one of its type is a part of it
@@ -49,8 +51,8 @@ class View:
     """A window of a picture, and the size it is looked at in.
 
     Attributes:
-        x1, y1, x2, y2: in pixels of the picture, right and bottom exclusive; x2 beyond the picture's width goes on at its left
-            border (panoramas).
+        x1, y1, x2, y2: in pixels of the picture, right and bottom exclusive; x2 beyond the picture's width goes on at
+            its left border (panoramas).
         side: long side in pixels that the window is scaled to.
     """
 
@@ -78,8 +80,17 @@ def views(size_hw: tuple[int, int], format: Format, detector: Scales) -> list[Vi
     if isinstance(format, Pano):
         return whole + list(_panorama(size_hw, format.width, detector))
     if isinstance(format, Auto) and max(size_hw) > max(sides):
-        return whole + list(_tiles(size_hw, detector.tile_side, detector.tile_side))
+        return whole + list(_levels(size_hw, detector.tile_side, detector))
     return whole
+
+
+def _levels(size_hw: tuple[int, int], tile: int, detector: Scales) -> Iterator[View]:
+    """Square tiles, and ever larger ones as long as something could be too large for them and too small for the whole."""
+    whole = max(detector.sides(max(size_hw))) / max(size_hw)
+    yield from _tiles(size_hw, tile, detector.tile_side)
+    while detector.tile_side / (tile * LEVEL) > 1.5 * whole:
+        tile *= LEVEL
+        yield from _tiles(size_hw, tile, detector.tile_side)
 
 
 def _starts(length: int, tile: int) -> list[int]:
@@ -115,7 +126,7 @@ def _panorama(size_hw: tuple[int, int], looked_at: int, detector: Scales) -> Ite
     height, width = size_hw
     tile = max(1, round(detector.tile_side * width / looked_at))
     if tile < max(size_hw):
-        yield from _tiles(size_hw, tile, detector.tile_side)
+        yield from _levels(size_hw, tile, detector)
     across = min(tile, width)
     for y in _starts(height, across):
         yield View(width - across // 2, y, width - across // 2 + across, min(y + across, height), detector.tile_side)

@@ -118,7 +118,7 @@ def _run(
     while len(found) < len(inputs):
         batch = inputs[len(found) : len(found) + size]
         try:
-            found += run(batch)
+            results = run(batch)
         except torch.cuda.OutOfMemoryError as error:
             torch.cuda.empty_cache()
             if len(batch) == 1:
@@ -130,6 +130,10 @@ def _run(
             raise
         except Exception as error:
             raise DetectorFailed(f"The detector {name} failed ({type(error).__name__}).") from error
+        else:
+            if len(results) != len(batch):
+                raise DetectorFailed(f"The detector {name} gave {len(results)} results for {len(batch)} pictures.")
+            found += results
     return found
 
 

@@ -1,0 +1,276 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from anonymizer.pipeline.detectors.base import Image, in_batches
+from anonymizer.pipeline.errors import DetectorFailed, OutOfMemory, TooManyObjects
+from anonymizer.pipeline.objects import OBJECT_TYPES, Detections, ObjectType
+from anonymizer.pipeline.options import Auto, Format, Pano, Tiles, Whole
+from anonymizer.pipeline.tiling import MAX_OBJECTS, View, find, merged, views
+
+FACE, PLATE = ObjectType.FACE, ObjectType.LICENSE_PLATE
+FORMATS = [Whole(), Auto(), Pano(2048), Tiles(3, 2, 0.2, 0.1)]
+
+
+def objects(*boxes: Sequence[float], scores: Sequence[float] | None = None, kind: ObjectType = PLATE) -> Detections:
+    n = len(boxes)
+    values = np.full(n, 0.9) if scores is None else np.array(scores)
+    return Detections(np.reshape(boxes, (n, 4)), values, np.full(n, kind.number), np.full(n, "fake"))
+
+
+def bright(image: Image) -> Detections:
+    """One object round all bright pixels."""
+    y, x = np.nonzero(image.max(2) > 128)
+    return objects((x.min(), y.min(), x.max() + 1, y.max() + 1)) if len(x) else Detections.empty()
+
+
+class FakeDetector:
+    """Finds with a function; keeps what it was given."""
+
+    id = "fake"
+    object_types = OBJECT_TYPES
+    min_score = 0.1
+    least_size = 8.0
+    tile_side = 64
+    device = "cpu"
+
+    def __init__(self, run: Callable[[Image], Detections] = bright, least_whole: int = 0) -> None:
+        self.run, self.least_whole = run, least_whole
+        self.batches: list[int] = []
+        self.looked: list[tuple[tuple[int, ...], int]] = []
+
+    def sides(self, long_side: int) -> tuple[int, ...]:
+        return (32, 128)
+
+    def detect(self, images: Sequence[Image], side: int) -> list[Detections]:
+        self.looked += [(image.shape, side) for image in images]
+        return in_batches(self.id, self._run, images, pixels=side * side, device=self.device)
+
+    def _run(self, images: Sequence[Image]) -> list[Detections]:
+        self.batches.append(len(images))
+        return [self.run(each) if max(each.shape) > self.least_whole else Detections.empty() for each in images]
+
+    def warm_up(self) -> None:
+        pass
+
+
+def plain(height: int, width: int, *spots: tuple[int, int, int, int]) -> Image:
+    image = np.zeros((height, width, 3), np.uint8)
+    for x1, y1, x2, y2 in spots:
+        image[y1:y2, x1:x2] = 255
+    return image
+
+
+def covered(size_hw: tuple[int, int], looks: Sequence[View]) -> np.ndarray:
+    seen = np.zeros(size_hw, int)
+    for view in looks:
+        seen[view.y1 : view.y2, view.x1 : view.x2] += 1
+    return seen
+
+
+@pytest.mark.parametrize("how", FORMATS, ids=str)
+def test_nothing_found_is_empty(how: Format) -> None:
+    (found,) = find([plain(150, 300)], how, FakeDetector(), [PLATE])
+
+    assert len(found) == 0
+
+
+@pytest.mark.parametrize("how", FORMATS, ids=str)
+@pytest.mark.parametrize("size_hw", [(1, 1), (40, 30), (150, 300), (700, 90)])
+def test_the_whole_is_always_looked_at_at_each_scale(how: Format, size_hw: tuple[int, int]) -> None:
+    looks = views(size_hw, how, FakeDetector())
+
+    assert looks[:2] == [View(0, 0, size_hw[1], size_hw[0], side) for side in (32, 128)]
+
+
+@pytest.mark.parametrize("how", FORMATS, ids=str)
+def test_a_plate_in_a_tile_is_mapped_back(how: Format) -> None:
+    (found,) = find([plain(150, 300, (217, 93, 231, 99))], how, FakeDetector(), [PLATE])
+
+    assert found.boxes.tolist() == [[217, 93, 231, 99]]
+
+
+def test_types_that_were_not_asked_for_are_left_out() -> None:
+    (found,) = find([plain(50, 50, (7, 9, 20, 20))], Whole(), FakeDetector(), [FACE])
+
+    assert len(found) == 0
+
+
+def test_each_picture_gets_its_own_objects() -> None:
+    spots = [(3, 4, 9, 9), (200, 100, 230, 120), (10, 80, 30, 90)]
+
+    found = find([plain(150, 300, each) for each in spots], Auto(), FakeDetector(), [PLATE])
+
+    assert [each.boxes.tolist() for each in found] == [[list(each)] for each in spots]
+
+
+def test_no_picture_gives_no_result() -> None:
+    assert find([], Auto(), FakeDetector(), [PLATE]) == []
+
+
+@given(st.integers(1, 700), st.integers(1, 700))
+def test_auto_tiles_cover_every_pixel_and_overlap(height: int, width: int) -> None:
+    looks = views((height, width), Auto(), FakeDetector())[2:]
+
+    if max(height, width) <= 128:
+        assert not looks
+        return
+    assert (covered((height, width), looks) > 0).all()
+    tiles = [each for each in looks if each.x2 - each.x1 <= 64 and each.y2 - each.y1 <= 64]
+    for starts, length in (({each.x1 for each in tiles}, width), ({each.y1 for each in tiles}, height)):
+        steps = np.diff(sorted(starts))
+        assert (steps <= math.ceil(0.8 * 64)).all()
+        assert max(starts) + 64 >= length
+
+
+def test_auto_looks_at_tiles_in_the_pictures_own_scale() -> None:
+    tiles = views((300, 500), Auto(), FakeDetector())[2:]
+
+    assert {(each.x2 - each.x1, each.y2 - each.y1, each.side) for each in tiles} == {(64, 64, 64)}
+
+
+def test_auto_leaves_no_wide_step_between_the_tiles_and_the_whole() -> None:
+    looks = views((1000, 4096), Auto(), FakeDetector())
+
+    scales = sorted({each.side / max(each.x2 - each.x1, each.y2 - each.y1) for each in looks})
+    assert max(np.diff(np.log2(scales))) <= 2.6
+
+
+@given(
+    st.tuples(st.integers(1, 400), st.integers(1, 400)),
+    st.builds(Tiles, st.integers(1, 32), st.integers(1, 32), st.floats(0, 0.9), st.floats(0, 0.9)),
+)
+def test_a_grid_of_tiles_covers_every_pixel(size_hw: tuple[int, int], tiles: Tiles) -> None:
+    looks = views(size_hw, tiles, FakeDetector())[2:]
+
+    assert (covered(size_hw, looks) > 0).all()
+
+
+def test_a_grid_has_as_many_tiles_as_were_asked_for() -> None:
+    looks = views((200, 400), Tiles(4, 3, 0.2, 0.1), FakeDetector())[2:]
+
+    assert len({(each.x1, each.y1) for each in looks}) == 12
+
+
+@given(st.integers(1, 300), st.integers(1, 600), st.integers(512, 2048))
+def test_a_panorama_is_covered_across_its_seam(height: int, width: int, looked_at: int) -> None:
+    looks = views((height, width), Pano(looked_at), FakeDetector())[2:]
+
+    across = [each for each in looks if each.x2 > width]
+    rows = np.zeros(height, bool)
+    for each in across:
+        rows[each.y1 : each.y2] = True
+    assert rows.all() or width == 1
+    assert all(each.crop(np.zeros((height, width, 3), np.uint8)).shape[1] == each.x2 - each.x1 for each in looks)
+
+
+def test_a_box_across_the_seam_of_a_panorama_is_split_in_two() -> None:
+    detector = FakeDetector(lambda image: bright(image) if image.shape[1] < 400 else Detections.empty())
+
+    (found,) = find([plain(200, 400, (0, 90, 6, 100), (392, 90, 400, 100))], Pano(1600), detector, [PLATE])
+
+    assert sorted(found.boxes.tolist()) == [[0, 90, 6, 100], [392, 90, 400, 100]]
+
+
+def test_a_box_cut_by_a_tile_is_merged_into_the_whole_one_with_the_highest_score() -> None:
+    whole, left = View(0, 0, 200, 100, 200), View(0, 0, 100, 100, 100)
+    parts = [(whole, objects((60, 20, 180, 60), scores=[0.4])), (left, objects((62, 20, 100, 60), scores=[0.8]))]
+
+    found = merged(parts, (100, 200))
+
+    assert found.boxes.tolist() == [[60, 20, 180, 60]]
+    assert found.scores.tolist() == pytest.approx([0.8])
+
+
+def test_the_same_object_seen_twice_is_one_with_the_highest_score() -> None:
+    view = View(0, 0, 100, 100, 100)
+    parts = [(view, objects((10, 10, 30, 30), scores=[0.3])), (view, objects((11, 10, 31, 30), scores=[0.7]))]
+
+    found = merged(parts, (100, 100))
+
+    assert found.scores.tolist() == pytest.approx([0.7])
+
+
+def test_a_small_object_inside_a_large_one_stays() -> None:
+    view = View(0, 0, 100, 100, 100)
+    parts = [(view, objects((10, 10, 90, 90))), (view, objects((40, 40, 50, 50)))]
+
+    assert len(merged(parts, (100, 100))) == 2
+
+
+def test_objects_of_two_types_in_one_place_stay() -> None:
+    view = View(0, 0, 100, 100, 100)
+    parts = [(view, objects((10, 10, 30, 30))), (view, objects((10, 10, 30, 30), kind=FACE))]
+
+    assert len(merged(parts, (100, 100))) == 2
+
+
+def crowd(count: int) -> Detections:
+    numbers = np.arange(count)
+    x, y = numbers % 100 * 10, numbers // 100 * 10
+    return objects(*np.stack([x, y, x + 8, y + 8], 1))
+
+
+def test_none_of_1500_objects_is_lost() -> None:
+    detector = FakeDetector(lambda image: crowd(1500))
+
+    (found,) = find([plain(600, 1000)], Whole(), detector, [PLATE])
+
+    assert sorted(found.boxes.tolist()) == sorted(crowd(1500).boxes.tolist())
+
+
+def test_more_objects_than_can_be_vouched_for_are_an_error() -> None:
+    detector = FakeDetector(lambda image: crowd(MAX_OBJECTS + 1))
+
+    with pytest.raises(TooManyObjects, match="5001"):
+        find([plain(600, 1000)], Whole(), detector, [PLATE])
+
+
+def test_a_detector_that_raises_gives_no_result() -> None:
+    def run(image: Image) -> Detections:
+        raise RuntimeError("broken")
+
+    with pytest.raises(DetectorFailed, match="fake"):
+        find([plain(20, 20)], Whole(), FakeDetector(run), [PLATE])
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_nothing_is_lost() -> None:
+    detector = FakeDetector()
+    run = detector._run
+
+    def tight(images: Sequence[Image]) -> list[Detections]:
+        found = run(images)
+        if len(images) > 2:
+            raise torch.cuda.OutOfMemoryError
+        return found
+
+    detector._run = tight  # type: ignore[method-assign]
+    spots = [(n, 2 * n, n + 10, 2 * n + 5) for n in range(7)]
+
+    found = detector.detect([plain(32, 32, each) for each in spots], 32)
+
+    assert detector.batches == [7, 3, 1, 1, 1, 1, 1, 1, 1]
+    assert [each.boxes.tolist() for each in found] == [[list(each)] for each in spots]
+
+
+def test_one_picture_that_does_not_fit_is_out_of_memory() -> None:
+    def run(image: Image) -> Detections:
+        raise torch.cuda.OutOfMemoryError
+
+    with pytest.raises(OutOfMemory, match="fake"):
+        find([plain(20, 20)] * 3, Whole(), FakeDetector(run), [PLATE])
+
+
+def test_a_detector_that_leaves_out_a_picture_gives_no_result() -> None:
+    detector = FakeDetector()
+    detector._run = lambda images: []  # type: ignore[method-assign]
+
+    with pytest.raises(DetectorFailed, match="fake"):
+        find([plain(20, 20)], Whole(), detector, [PLATE])
