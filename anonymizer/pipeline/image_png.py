@@ -257,7 +257,7 @@ def encode_png(pixels: NDArray[np.uint8]) -> bytes:
     """A plain PNG of (h, w) grey or (h, w, 3) RGB, uint8, made for masks: runs of equal pixels, written fast."""
     if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (3,)):
         raise ValueError(f"pixels must be (h, w) or (h, w, 3) uint8, not {pixels.shape} {pixels.dtype}")
-    # A row that equals the one above becomes zeros, and runs of zeros little: smaller than level 5, in a third of its time.
+    # A row that equals the one above becomes zeros, runs of zeros little: smaller than level 5, in a third of its time.
     flags = [cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
     _, content = cv2.imencode(".png", pixels if pixels.ndim == 2 else pixels[..., ::-1], flags)
     return content.tobytes()

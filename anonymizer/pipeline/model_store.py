@@ -1,4 +1,4 @@
-"""Where models come from: `models/registry.toml` says what there is, and a sum says that a file is what it should be."""
+"""Where models come from: `models/registry.toml` says what there is, a sum that a file is what it should be."""
 
 from __future__ import annotations
 
@@ -85,8 +85,8 @@ class ModelStore:
         return {each: entry.id for each, entry in chosen.items() if entry is not None and self._problem(entry) is None}
 
     def problems(self) -> list[str]:
-        """What is wrong with the models' files, a sentence each."""
-        found = (self._problem(entry) for entry in self._entries.values())
+        """What is wrong with the files of the models that serve here, a sentence each."""
+        found = (self._problem(entry) for entry in self.described(OBJECT_TYPES))
         return [each for each in found if each is not None]
 
     def remedy(self, object_type: ObjectType) -> str:

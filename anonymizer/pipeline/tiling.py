@@ -27,7 +27,7 @@ __all__ = ["MAX_OBJECTS", "View", "find", "merged", "views"]
 Image = NDArray[np.uint8]
 
 #: More in one picture, and it fails: a crowd of this size cannot be vouched for, and nothing is dropped in silence.
-MAX_OBJECTS = 5000
+MAX_OBJECTS = 10_000
 OVERLAP = 0.2
 #: between the tiles at a picture's own scale and the whole: tiles so many times as large
 LEVEL = 4
@@ -35,6 +35,8 @@ LEVEL = 4
 CUT_PX = 3.0
 #: a cut box of which so much lies in a larger one of its type is a part of it
 CONTAINED = 0.8
+#: … if the larger one has this share of its score at least: a faint box is no reason to doubt a sure one
+COMPARABLE = 0.5
 
 
 class Scales(Protocol):
@@ -85,7 +87,7 @@ def views(size_hw: tuple[int, int], format: Format, detector: Scales) -> list[Vi
 
 
 def _levels(size_hw: tuple[int, int], tile: int, detector: Scales) -> Iterator[View]:
-    """Square tiles, and ever larger ones as long as something could be too large for them and too small for the whole."""
+    """Square tiles, and ever larger ones while a thing could be too large for them and too small for the whole."""
     whole = max(detector.sides(max(size_hw))) / max(size_hw)
     yield from _tiles(size_hw, tile, detector.tile_side)
     while detector.tile_side / (tile * LEVEL) > 1.5 * whole:
@@ -124,9 +126,12 @@ def _grid(size_hw: tuple[int, int], tiles: Tiles, detector: Scales) -> Iterator[
 
 def _panorama(size_hw: tuple[int, int], looked_at: int, detector: Scales) -> Iterator[View]:
     height, width = size_hw
-    tile = max(1, round(detector.tile_side * width / looked_at))
+    # more than twice its own size shows nothing new, and would take for ever
+    tile = max(1, round(detector.tile_side * width / min(looked_at, 2 * width)))
     if tile < max(size_hw):
         yield from _levels(size_hw, tile, detector)
+    # what lies on the seam: as a whole in every scale, and closer
+    yield from (View(width // 2, 0, width // 2 + width, height, side) for side in detector.sides(max(size_hw)))
     across = min(tile, width)
     for y in _starts(height, across):
         yield View(width - across // 2, y, width - across // 2 + across, min(y + across, height), detector.tile_side)
@@ -149,23 +154,13 @@ def find(
     """
     of_images = [views(image.shape[:2], format, detector) for image in images]
     looked = [(number, view) for number, each in enumerate(of_images) for view in each]
-    found: list[Detections | None] = [None] * len(looked)
+    parts: list[list[tuple[View, Detections]]] = [[] for _ in images]
     for side in dict.fromkeys(view.side for _, view in looked):
-        rows = [row for row, (_, view) in enumerate(looked) if view.side == side]
-        crops = [looked[row][1].crop(images[looked[row][0]]) for row in rows]
-        for row, result in zip(rows, detector.detect(crops, side), strict=True):
-            found[row] = result.of_type(*object_types)
-    results = []
-    for number, image in enumerate(images):
-        parts = [
-            (view, part)
-            for (owner, view), part in zip(looked, found, strict=True)
-            if owner == number and part is not None
-        ]
-        if len(parts) != len(of_images[number]):
-            raise AssertionError("a window was not looked at")
-        results.append(merged(parts, image.shape[:2]))
-    return results
+        now = [(number, view) for number, view in looked if view.side == side]
+        results = detector.detect([view.crop(images[number]) for number, view in now], side)
+        for (number, view), result in zip(now, results, strict=True):
+            parts[number].append((view, result.of_type(*object_types)))
+    return [merged(each, image.shape[:2]) for each, image in zip(parts, images, strict=True)]
 
 
 def merged(parts: Sequence[tuple[View, Detections]], size_hw: tuple[int, int], *, iou: float = 0.5) -> Detections:
@@ -181,14 +176,20 @@ def merged(parts: Sequence[tuple[View, Detections]], size_hw: tuple[int, int], *
     Raises:
         TooManyObjects: there are more than `MAX_OBJECTS`.
     """
+    _check_count(max((len(part) for _, part in parts), default=0))
     placed = [_placed(view, part, size_hw) for view, part in parts]
     found = Detections.merge([each for each, _ in placed])
     cut = np.concatenate([each for _, each in placed]) if placed else np.zeros(0, bool)
     if len(parts) > 1 and len(found):
-        found = _united(found, cut, iou)
-    if len(found) > MAX_OBJECTS:
-        raise TooManyObjects(f"{len(found)} objects were found in the picture; up to {MAX_OBJECTS} can be vouched for.")
+        windows = np.repeat(np.arange(len(placed)), [len(each) for each, _ in placed])
+        found = _united(found, cut, windows, iou)
+    _check_count(len(found))
     return found[np.argsort(-found.scores, kind="stable")]
+
+
+def _check_count(count: int) -> None:
+    if count > MAX_OBJECTS:
+        raise TooManyObjects(f"{count} objects were found in the picture; up to {MAX_OBJECTS} can be vouched for.")
 
 
 def _placed(view: View, part: Detections, size_hw: tuple[int, int]) -> tuple[Detections, NDArray[np.bool_]]:
@@ -218,24 +219,33 @@ def _with(part: Detections, boxes: NDArray[np.float32], scores: NDArray[np.float
     return Detections(boxes, part.scores if scores is None else scores, part.types, part.models)
 
 
-def _united(found: Detections, cut: NDArray[np.bool_], iou: float) -> Detections:
-    """Each object once: boxes that were not cut stand before cut ones, then higher scores before lower."""
+def _united(found: Detections, cut: NDArray[np.bool_], windows: NDArray[np.intp], iou: float) -> Detections:
+    """Each object once: boxes that were not cut stand before cut ones, then higher scores before lower.
+
+    Two boxes of one window are two objects: the detector that told them apart saw both. A cut box leaves its extent to
+    the one that it becomes a part of, so that nothing that was found is left uncovered.
+    """
     order = np.lexsort((-found.scores, cut))
-    boxes, types, cut = found.boxes[order], found.types[order], cut[order]
+    boxes, types, cut, windows = found.boxes[order], found.types[order], cut[order], windows[order]
     scores = found.scores[order].copy()
     areas = np.prod(boxes[:, 2:] - boxes[:, :2], 1)
     alive = np.ones(len(boxes), bool)
     for row in range(len(boxes)):
         if not alive[row]:
             continue
-        later = np.flatnonzero(alive[row + 1 :] & (types[row + 1 :] == types[row])) + row + 1
+        others = alive & (types == types[row]) & (windows != windows[row])
+        later = np.flatnonzero(others[row + 1 :]) + row + 1
         overlap = _intersections(boxes[row], boxes[later])
         same = overlap > iou * (areas[row] + areas[later] - overlap)
         # a part that a window's border cut off, and the whole that another window saw
-        same |= cut[later] & (overlap > CONTAINED * areas[later])
+        same |= cut[later] & (overlap > CONTAINED * areas[later]) & (scores[row] >= COMPARABLE * scores[later])
         if same.any():
-            scores[row] = max(scores[row], scores[later[same]].max())
-            alive[later[same]] = False
+            joined = later[same]
+            scores[row] = max(scores[row], scores[joined].max())
+            alive[joined] = False
+            extent = boxes[joined[cut[joined]]]
+            boxes[row, :2] = np.minimum(boxes[row, :2], extent[:, :2].min(axis=0, initial=np.inf))
+            boxes[row, 2:] = np.maximum(boxes[row, 2:], extent[:, 2:].max(axis=0, initial=-np.inf))
     return _with(found[order], boxes, scores)[alive]
 
 

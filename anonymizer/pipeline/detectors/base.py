@@ -77,7 +77,9 @@ def resolve_device(wanted: str) -> torch.device:
     try:
         device = torch.device(wanted)
     except RuntimeError:
-        raise DetectorFailed(f"device is {wanted!r}, but must be auto, cpu, cuda or cuda:N.") from None
+        device = torch.device("meta")
+    if device.type not in BATCH_PIXELS:
+        raise DetectorFailed(f"device is {wanted!r}, but must be auto, cpu, cuda or cuda:N.")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise DetectorFailed(f"device is {wanted!r}, but this machine has {torch.cuda.device_count()} GPU(s).")
     return torch.device("cuda:0") if wanted == "cuda" else device
@@ -118,22 +120,25 @@ def _run(
     while len(found) < len(inputs):
         batch = inputs[len(found) : len(found) + size]
         try:
-            results = run(batch)
+            results: list[Detections] | None = run(batch)
         except torch.cuda.OutOfMemoryError as error:
-            torch.cuda.empty_cache()
             if len(batch) == 1:
                 raise OutOfMemory(
                     f"The detector {name} has too little memory on its device for one picture."
                 ) from error
-            size = max(1, len(batch) // 2)
+            results = None
         except AnonymizerError:
             raise
         except Exception as error:
             raise DetectorFailed(f"The detector {name} failed ({type(error).__name__}).") from error
-        else:
-            if len(results) != len(batch):
-                raise DetectorFailed(f"The detector {name} gave {len(results)} results for {len(batch)} pictures.")
-            found += results
+        if results is None:
+            # only here: while the error is handled, its traceback holds what is to be freed
+            torch.cuda.empty_cache()
+            size = len(batch) // 2
+            continue
+        if len(results) != len(batch):
+            raise DetectorFailed(f"The detector {name} gave {len(results)} results for {len(batch)} pictures.")
+        found += results
     return found
 
 

@@ -48,7 +48,7 @@ class CenterFace:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             network = convert(onnx.load(weights)).eval()
-        self._network = network.to(self._device, self._dtype, memory_format=torch.channels_last)
+        self._network = network.to(self._device, self._dtype).to(memory_format=torch.channels_last)
 
     def sides(self, long_side: int) -> tuple[int, ...]:
         """The picture's own size, up to a limit, and a small one for faces that fill it."""
@@ -67,7 +67,8 @@ class CenterFace:
         scale = side / max(height, width)
         # stretched to multiples of 32, as the package does
         size = (math.ceil(width * scale / 32) * 32, math.ceil(height * scale / 32) * 32)
-        inputs = np.stack([cv2.resize(each, size, interpolation=cv2.INTER_LINEAR) for each in images])
+        how = cv2.INTER_LINEAR if scale >= 1 else cv2.INTER_AREA
+        inputs = np.stack([cv2.resize(each, size, interpolation=how) for each in images])
         tensor = torch.from_numpy(inputs).to(self._device).permute(0, 3, 1, 2)
         tensor = tensor.to(self._dtype).contiguous(memory_format=torch.channels_last)
         outputs = [each.float() for each in self._network(tensor)[:3]]

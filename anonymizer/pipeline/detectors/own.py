@@ -23,7 +23,7 @@ __all__ = ["OwnDetector", "letterboxed"]
 PAD = 114
 NMS_IOU = 0.6
 #: It was trained on canvases of 320 pixels: in larger views, what is longer than half of such a canvas is left to the
-#: smaller scales, which see it better. AP50 on val (plate anpr, cars, dashcam; person voc, highway; vehicle voc, highway):
+#: smaller scales, which see it better. AP50 on val (plate anpr, cars, dashcam; person voc, highway; vehicle alike):
 #:     256 + 416 + 640, limit 160        .961 .821 .985  .774 .611  .846 .819
 #:     limit 320                         .961 .821 .984  .737 .611  .808 .782
 #:     limit 96                          .961 .787 .985  .754 .611  .831 .815

@@ -1,8 +1,9 @@
 """The network of the project's own detector: faces, license plates, persons and vehicles in one pass.
 
-Backbone: EfficientNet-Lite0 (Tan and Le, arXiv 1905.11946; the Lite variant of tensorflow/tpu), outputs at strides 8, 16, 32. Neck:
-path aggregation (Liu et al., arXiv 1803.01534) with depth-wise 5 x 5 convolutions. Head: anchor-free, per cell one score a type and the
-distances to the four sides of a box (Tian et al., FCOS, arXiv 1904.01355). 3.1 M parameters.
+Backbone: EfficientNet-Lite0 (Tan and Le, arXiv 1905.11946; the Lite variant of tensorflow/tpu), outputs at strides 8,
+16 and 32. Neck: path aggregation (Liu et al., arXiv 1803.01534) with depth-wise 5 x 5 convolutions. Head: anchor-free,
+per cell one score a type and the distances to the four sides of a box (Tian et al., FCOS, arXiv 1904.01355).
+3.1 M parameters.
 """
 
 from __future__ import annotations
@@ -133,8 +134,8 @@ class OwnNetwork(nn.Module):
             x: (b, 3, h, w) RGB, 0..1; h and w are multiples of 32.
 
         Returns:
-            Logits (b, n, 4), distances of a box's left, top, right and bottom from its cell in strides (b, n, 4), and the cells
-            (n, 3): x, y and stride in pixels.
+            Logits (b, n, 4), distances of a box's left, top, right and bottom from its cell in strides (b, n, 4), and
+            the cells (n, 3): x, y and stride in pixels.
         """
         x = (x - 0.498) / 0.502
         fine, middle, coarse = (lateral(each) for lateral, each in zip(self.lateral, self.backbone(x), strict=True))
