@@ -60,6 +60,3 @@ class FakeStore(ModelStore):
 
     def detectors(self, object_types: object) -> list[FakeDetector]:  # type: ignore[override]
         return [self.detector]
-
-    def described(self, object_types: object) -> list[FakeDetector]:  # type: ignore[override]
-        return [self.detector]

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,13 @@ from anonymizer.pipeline.options import Format, Method, Options, Whole
 from anonymizer.pipeline.shapes import Shape, shapes
 from anonymizer.pipeline.tiling import find
 
+if TYPE_CHECKING:
+    from anonymizer.pipeline.detectors.base import Detector
+
 __all__ = ["Anonymizer", "ImageResult"]
+
+#: a picture is looked at much smaller than it is from this ratio on
+MUCH = 1.25
 
 Source = str | PathLike[str] | bytes | BinaryIO
 
@@ -41,6 +47,7 @@ class ImageResult:
         shapes: where pixels were changed.
         object_types: what was looked for.
         models: the models that looked.
+        warnings: what a caller should know of how it was looked at.
         coverage: what a reviewer would want to look at, in numbers.
         seconds: of detection and redaction, without reading and writing.
     """
@@ -53,6 +60,7 @@ class ImageResult:
     options: Options
     object_types: tuple[ObjectType, ...]
     models: tuple[str, ...]
+    warnings: tuple[str, ...]
     coverage: Mapping[str, int]
     seconds: float
     legacy_masks: bool = False
@@ -238,7 +246,7 @@ class Anonymizer:
         pixels = redaction.redact(picture.pixels, where, options, seed=self._seed(picture))
         if options.debug:
             pixels = overlay.draw(pixels, chosen, where, scores=options.score)
-        detectors = self.store.described(object_types)
+        detectors = self.store.detectors(object_types)
         return ImageResult(
             picture=picture,
             pixels=pixels,
@@ -248,6 +256,7 @@ class Anonymizer:
             options=options,
             object_types=tuple(object_types),
             models=tuple(dict.fromkeys(each.id for each in detectors)),
+            warnings=tuple(_squeezed(picture.size_hw, options.format, detectors)),
             coverage=metadata.coverage(found, picture.size_hw, options, {d.id: d.least_size for d in detectors}),
             seconds=seconds + time.perf_counter() - started,
             legacy_masks=self._legacy_masks,
@@ -256,6 +265,18 @@ class Anonymizer:
     def _seed(self, picture: Picture) -> int:
         digest = hashlib.blake2b(cast("Any", np.ascontiguousarray(picture.pixels)), key=self._noise_key[:64])
         return int.from_bytes(digest.digest()[:8], "big")
+
+
+def _squeezed(size_hw: tuple[int, int], format: Format, detectors: Sequence[Detector]) -> Iterator[str]:  # noqa: A002
+    """A warning for each detector that saw a large picture only made much smaller."""
+    long_side = max(size_hw)
+    for each in detectors if isinstance(format, Whole) else ():
+        largest = max(each.sides(long_side))
+        if long_side > MUCH * largest:
+            yield (
+                f"The picture has {long_side} pixels on its long side and {each.id} looked at it in {largest}: "
+                f"objects under {each.least_size * long_side / largest:.0f} pixels may be missed. format=auto looks closer."
+            )
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -23,11 +23,7 @@ FOLDER = Path(__file__).resolve().parents[2] / "models"
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
-    """One model of the registry.
-
-    Attributes:
-        least_size: shorter side in pixels of the smallest object that it was made for.
-    """
+    """One model of the registry."""
 
     id: str
     description: str
@@ -35,7 +31,6 @@ class ModelEntry:
     loader: str
     file: str
     sha256: str
-    least_size: float
     licence: str
     source: str
     remedy: str

@@ -87,6 +87,7 @@ def _publish(mine: Claim, result: ImageResult, keys: dict[str, str]) -> bool:
                 detections=result.counts,
                 coverage=dict(result.coverage),
                 model_ids=list(result.models),
+                warnings=[*mine.task.warnings, *result.warnings],
                 detector_keys=keys,
             )
             if done:

@@ -101,6 +101,15 @@ def test_coverage_is_said_in_numbers(anonymizer: Anonymizer, detector: FakeDetec
     assert anonymizer.image(encoded()).coverage == {"found": 2, "near_threshold": 1, "small": 1, "at_border": 1}
 
 
+def test_a_large_picture_that_is_looked_at_small_is_warned_of(anonymizer: Anonymizer) -> None:
+    (warning,) = anonymizer.image(encoded(drawn(640, 480))).warnings
+    assert warning.startswith(
+        "The picture has 640 pixels on its long side and fake looked at it in 320: objects under 16"
+    )
+    assert anonymizer.image(encoded(drawn(640, 480)), Options(format="auto")).warnings == ()
+    assert anonymizer.image(encoded(drawn(320, 240))).warnings == ()
+
+
 def test_a_file_is_saved_whole_and_under_the_right_ending(anonymizer: Anonymizer, tmp_path: Path) -> None:
     result = anonymizer.image(encoded())
     result.save(tmp_path / "new" / "out.JPEG")

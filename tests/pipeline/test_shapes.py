@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -225,3 +228,28 @@ def test_the_shorter_side_is_that_of_the_box_before_it_grew() -> None:
     (shape,) = shapes(found((-10, 20, 30.5, 50.25)), SIZE_HW, Options(margin=0.5))
     assert shape.short_side == 30.25
     assert shape.object_type is PERSON
+
+
+def test_the_default_shape_covers_persons_and_vehicles_to_their_outline(data: Path) -> None:
+    """Real outlines (val, street-masks): what is in the box's corners of an object is covered too."""
+    labels = json.loads((data / "val.json").read_text())
+    sizes = {
+        each["id"]: (each["height"], each["width"]) for each in labels["images"] if each["source"] == "street-masks"
+    }
+    types = {3: ObjectType.PERSON, 4: ObjectType.VEHICLE}
+    covered = total = 0
+    for each in labels["annotations"]:
+        if each["image_id"] not in sizes or not each.get("segmentation"):
+            continue
+        size_hw = sizes[each["image_id"]]
+        x, y, width, height = each["bbox"]
+        box = np.array([[x, y, x + width, y + height]], np.float32)
+        found = Detections(box, [1.0], [types[each["category_id"]].number], ["truth"])
+        (shape,) = shapes(found, size_hw, Options())
+        outline = np.zeros(size_hw, np.uint8)
+        polygons = [np.rint(np.reshape(part, (-1, 2))).astype(np.int32) for part in each["segmentation"]]
+        cv2.fillPoly(outline, polygons, 1)
+        total += int(outline.sum())
+        covered += int(outline[shape.crop][shape.alpha == 255].sum())
+    assert total > 100_000
+    assert covered / total > 0.9999

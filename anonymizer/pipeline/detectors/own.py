@@ -21,7 +21,9 @@ from anonymizer.pipeline.objects import OBJECT_TYPES, Detections
 __all__ = ["OwnDetector", "letterboxed"]
 
 PAD = 114
-NMS_IOU = 0.6
+#: as in `tiling.merged`, which leaves apart what one window told apart: .6 finds nothing more, and more twice (plate
+#: anpr: AP50 .927 for .961, .13 false positives an image for .05)
+NMS_IOU = 0.5
 #: It was trained on canvases of 320 pixels: in larger views, what is longer than half of such a canvas is left to the
 #: smaller scales, which see it better. AP50 on val (plate anpr, cars, dashcam; person voc, highway; vehicle alike):
 #:     256 + 416 + 640, limit 160        .961 .821 .985  .774 .611  .846 .819
@@ -90,12 +92,13 @@ class OwnDetector:
         if side > WHOLE_SIDE:
             fits = (chosen[:, 2:] - chosen[:, :2]).amax(1) <= LARGEST_PX
             chosen, values, types = chosen[fits], values[fits], types[fits]
-        keep = batched_nms(chosen, values, types, NMS_IOU)
-        pixels = (chosen[keep] / scale).cpu().numpy()
         height, width = size_hw
-        pixels = np.clip(pixels, 0, [width, height, width, height])
+        # clipped first: boxes of what fills the picture differ most where there is no picture
+        borders = torch.tensor([width, height, width, height], device=chosen.device)
+        chosen = torch.minimum((chosen / scale).clamp(min=0), borders)
+        keep = batched_nms(chosen, values, types, NMS_IOU)
         return Detections(
-            pixels,
+            chosen[keep].cpu().numpy(),
             values[keep].cpu().numpy(),
             types[keep].cpu().numpy(),
             np.full(len(keep), self.id),
