@@ -272,10 +272,11 @@ def _squeezed(size_hw: tuple[int, int], format: Format, detectors: Sequence[Dete
     long_side = max(size_hw)
     for each in detectors if isinstance(format, Whole) else ():
         largest = max(each.sides(long_side))
+        least = each.least_size * long_side / largest
         if long_side > MUCH * largest:
             yield (
                 f"The picture has {long_side} pixels on its long side and {each.id} looked at it in {largest}: "
-                f"objects under {each.least_size * long_side / largest:.0f} pixels may be missed. format=auto looks closer."
+                f"objects under {least:.0f} pixels may be missed. format=auto looks closer."
             )
 
 
