@@ -156,9 +156,10 @@ TASK_TIMEOUT = env.duration("ANONYMIZER_TASK_TIMEOUT", "15m")
 Q_CLUSTER = {
     "name": "images",
     "orm": "default",
+    "broker_class": "anonymizer.service.broker.PatientORM",
     "workers": WORKERS,
     "queue_limit": WORKERS,
-    "poll": 0.02,
+    "poll": 0.01,
     "timeout": int(TASK_TIMEOUT.total_seconds()),
     # a task that is rung twice does no harm, and recover() rings sooner than this
     "retry": int(TASK_TIMEOUT.total_seconds()) + 60,

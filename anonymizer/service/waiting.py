@@ -5,22 +5,22 @@ from __future__ import annotations
 import time
 
 from anonymizer.models import Status, Task
+from anonymizer.service.changes import Changes
 
 __all__ = ["wait"]
 
 ENDED = (Status.DONE, Status.FAILED, Status.DELETED)
-#: from one look at the row to the next: the first decide what a small picture costs, the later ones spare the database
-FIRST_S, LAST_S = 0.01, 0.1
+PAUSE_S = 0.01
 
 
 def wait(task: Task, timeout_s: float) -> Task:
     """The task as it is when it has ended, or after the time given."""
     until = time.monotonic() + timeout_s
-    pause = FIRST_S
+    changes = Changes()
     while time.monotonic() < until:
-        status = Task.objects.filter(pk=task.pk).values_list("status", flat=True).first()
-        if status is None or status in ENDED:
-            break
-        time.sleep(pause)
-        pause = min(pause * 1.05, LAST_S)
+        if changes.possible():
+            status = Task.objects.filter(pk=task.pk).values_list("status", flat=True).first()
+            if status is None or status in ENDED:
+                break
+        time.sleep(PAUSE_S)
     return Task.objects.prefetch_related("files").filter(pk=task.pk).first() or task
