@@ -178,7 +178,7 @@ class TaskAdmin(ReadOnly):
     def delete_with_files(self, request: HttpRequest, queryset: QuerySet[Task]) -> HttpResponse | None:
         return delete_selected(self, request, queryset)
 
-    @admin.action(description="Run again", permissions=["view"])
+    @admin.action(description="Run again", permissions=["change"])
     def run_again(self, request: HttpRequest, queryset: QuerySet[Task]) -> None:
         changes = QueryDict(request.POST.get("options", "")).dict()
         started = 0

@@ -23,14 +23,15 @@ def binary_mask(shapes: Sequence[Shape], size_hw: tuple[int, int]) -> NDArray[np
 def instance_mask(shapes: Sequence[Shape], size_hw: tuple[int, int], *, legacy: bool = False) -> NDArray[np.uint8]:
     """(h, w, 3) uint8 RGB: R 0, G the number of the object, B its type.
 
-    G counts 1, 2, ... 255, then 1 again; where objects overlap the later one's number stands. B has one bit for each
-    type, OR-ed where objects overlap. In the legacy layout it is one value for each type: the later one's stands.
+    G is the object's id in the metadata, counted as 1, 2, ... 255, then 1 again; where objects overlap the later one's
+    number stands. B has one bit for each type, OR-ed where objects overlap. In the legacy layout it is one value for
+    each type: the later one's stands.
     """
     out = np.zeros((*size_hw, 3), np.uint8)
-    for number, shape in enumerate(shapes):
+    for shape in shapes:
         covered = _covered(shape)
         crop = out[shape.crop]
-        np.putmask(crop[..., 1], covered, np.uint8(number % 255 + 1))
+        np.putmask(crop[..., 1], covered, np.uint8(shape.row % 255 + 1))
         if legacy:
             np.putmask(crop[..., 2], covered, np.uint8(shape.object_type.legacy_flag))
         else:

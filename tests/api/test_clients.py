@@ -90,6 +90,15 @@ def test_everything_of_a_done_task_can_be_had(server: Server, portrait: bytes) -
     assert sum(task["detections"].values()) == len(metadata["detections"])
 
 
+def test_a_file_that_does_not_fit_the_memory_for_uploads_is_taken_too(server: Server) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (1000, 1200, 3), np.uint8)
+    content = encoded(Image.fromarray(noise), "PNG")
+    assert len(content) > 3_000_000
+    task = server.upload(content, "face=1&face-threshold=1").json()
+    assert task["status"] == "done"
+    assert np.array_equal(decoded(server.get(f"/v1/file/{task['id']}/anonymised").content), noise)
+
+
 def test_mask_scale_makes_masks_smaller(server: Server, portrait: bytes) -> None:
     task = server.upload(portrait, "face=1&mask-scale=50").json()
     height, width = decoded(portrait).shape[:2]

@@ -56,17 +56,20 @@ class TestInstanceMask:
         ("object_type", "flag", "legacy"), [(FACE, 32, 192), (PLATE, 64, 64), (PERSON, 128, 128), (VEHICLE, 16, 255)]
     )
     def test_green_is_the_number_and_blue_the_type(self, object_type: ObjectType, flag: int, legacy: int) -> None:
-        parts = [block(0, 0, 5, 5, object_type), block(10, 10, 5, 5, object_type)]
+        parts = [block(0, 0, 5, 5, object_type), block(10, 10, 5, 5, object_type, row=1)]
         assert instance_mask(parts, SIZE_HW)[12, 12].tolist() == [0, 2, flag]
         assert instance_mask(parts, SIZE_HW, legacy=True)[2, 2].tolist() == [0, 1, legacy]
 
     def test_where_objects_overlap_the_later_number_stands_and_types_are_joined(self) -> None:
-        parts = [block(0, 0, 20, 20, PERSON), block(10, 10, 20, 20, FACE)]
+        parts = [block(0, 0, 20, 20, PERSON), block(10, 10, 20, 20, FACE, row=1)]
         assert instance_mask(parts, SIZE_HW)[15, 15].tolist() == [0, 2, 160]
         assert instance_mask(parts, SIZE_HW, legacy=True)[15, 15].tolist() == [0, 2, 192]
 
+    def test_an_object_keeps_its_number_where_one_before_it_is_not_redacted(self) -> None:
+        assert instance_mask([block(0, 0, 5, 5, row=3)], SIZE_HW)[2, 2, 1] == 4
+
     def test_after_255_it_counts_from_1_again(self) -> None:
-        parts = [block(n % 50, n // 50, 1, 1) for n in range(257)]
+        parts = [block(n % 50, n // 50, 1, 1, row=n) for n in range(257)]
         green = instance_mask(parts, SIZE_HW)[..., 1].ravel()[:257]
         assert green.tolist() == [*range(1, 256), 1, 2]
 
