@@ -39,9 +39,6 @@ MIN_CELL_PX = 4.0
 NOISE = 0.06
 TINT_NOISE = 0.015
 
-#: Side in pixels of the square of random numbers that dithers a blurred region.
-DITHER_SIDE = 256
-
 _Pixels = TypeVar("_Pixels", NDArray[np.uint8], NDArray[np.uint16], NDArray[Any])
 
 
@@ -94,32 +91,9 @@ def _coarse(crop: NDArray[Any], cell: float, noise: np.random.Generator, *, smoo
     means = cv2.resize(crop, (columns, rows), interpolation=cv2.INTER_AREA)
     means = means.reshape(rows, columns, -1)
     noisy = means + noise.normal(0, NOISE * top, (rows, columns, 1)) + noise.normal(0, TINT_NOISE * top, means.shape)
-    cells = np.clip(noisy, 0, top)
-    if smooth:
-        return _smooth(cells, (width, height), crop.dtype, noise)
-    shown = cv2.resize(np.rint(cells).astype(crop.dtype), (width, height), interpolation=cv2.INTER_NEAREST)
+    cells = np.rint(np.clip(noisy, 0, top)).astype(crop.dtype)
+    shown = cv2.resize(cells, (width, height), interpolation=cv2.INTER_CUBIC if smooth else cv2.INTER_NEAREST)
     return cast("NDArray[Any]", shown)
-
-
-def _smooth(
-    cells: NDArray[Any], size_wh: tuple[int, int], dtype: np.dtype[Any], noise: np.random.Generator
-) -> NDArray[Any]:
-    """Between the cells, in 16 bits; 8 bits are dithered, as slow gradients would show their steps."""
-    scale = 257 if dtype == np.uint8 else 1
-    fine: NDArray[np.uint16] = np.asarray(
-        cv2.resize(np.rint(cells * scale).astype(np.uint16), size_wh, interpolation=cv2.INTER_CUBIC), np.uint16
-    )
-    if dtype != np.uint8:
-        return fine
-    height, width = fine.shape[:2]
-    side = min(DITHER_SIDE, max(height, width))
-    tile = noise.integers(0, 256, (side, side), np.uint16)
-    dither = np.tile(tile, (height // side + 1, width // side + 1))[:height, :width]
-    if fine.ndim == 3:
-        dither = cv2.merge([dither] * fine.shape[2])
-    # 257 v - v, so that 8 bits of fraction are left under v
-    dithered = np.asarray(cv2.add(cv2.subtract(fine, fine >> 8), dither), np.uint16)
-    return (dithered >> 8).astype(np.uint8)
 
 
 def _mix(crop: NDArray[Any], redacted: NDArray[Any], alpha: NDArray[np.uint8]) -> None:
