@@ -1,8 +1,8 @@
 """Windows over pictures, and merging what was found in them.
 
 Every picture is looked at as a whole, at each of the detector's scales; formats add windows in which it is looked at
-closer. Boxes that mean the same object are merged into one, which keeps the highest score that any of them had: nothing
-that a window saw goes under a threshold because another window saw it worse.
+closer. Boxes that mean the same object are merged into one, with the highest score that any of them had or more:
+nothing that a window saw goes under a threshold because another window saw it worse, and what two saw is surer.
 """
 
 from __future__ import annotations
@@ -35,6 +35,12 @@ LEVEL = 4
 CUT_PX = 3.0
 #: a cut box of which so much lies in a larger one of its type is a part of it
 CONTAINED = 0.8
+#: how much of what a score lacks is made up for by another window that saw the object with certainty. AP50 on val,
+#: plate anpr, cars, dashcam; person voc, highway; vehicle alike (false positives an image for persons of voc):
+#:     0    .961 .822 .985  .773 .611  .845 .821 (.21)
+#:     .3   .964 .824 .985  .784 .604  .846 .823 (.35)
+#:     .5   .967 .824 .985  .786 .604  .846 .824 (.44)
+AGREEMENT = 0.3
 #: … if the larger one has this share of its score at least: a faint box is no reason to doubt a sure one
 COMPARABLE = 0.5
 
@@ -164,7 +170,7 @@ def find(
 
 
 def merged(parts: Sequence[tuple[View, Detections]], size_hw: tuple[int, int], *, iou: float = 0.5) -> Detections:
-    """What was found in the windows of one picture, each object once, with the highest of its scores.
+    """What was found in the windows of one picture, each object once, with the highest of its scores at least.
 
     Args:
         parts: windows, and what was found in each, in pixels of the window.
@@ -241,7 +247,8 @@ def _united(found: Detections, cut: NDArray[np.bool_], windows: NDArray[np.intp]
         same |= cut[later] & (overlap > CONTAINED * areas[later]) & (scores[row] >= COMPARABLE * scores[later])
         if same.any():
             joined = later[same]
-            scores[row] = max(scores[row], scores[joined].max())
+            high, low = sorted((scores[row], scores[joined].max()), reverse=True)
+            scores[row] = high + AGREEMENT * (1 - high) * low
             alive[joined] = False
             extent = boxes[joined[cut[joined]]]
             boxes[row, :2] = np.minimum(boxes[row, :2], extent[:, :2].min(axis=0, initial=np.inf))

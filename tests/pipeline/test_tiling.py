@@ -13,7 +13,7 @@ from anonymizer.pipeline.detectors.base import Image, in_batches, resolve_device
 from anonymizer.pipeline.errors import DetectorFailed, OutOfMemory, TooManyObjects
 from anonymizer.pipeline.objects import OBJECT_TYPES, Detections, ObjectType
 from anonymizer.pipeline.options import Auto, Format, Pano, Tiles, Whole
-from anonymizer.pipeline.tiling import MAX_OBJECTS, View, find, merged, views
+from anonymizer.pipeline.tiling import AGREEMENT, MAX_OBJECTS, View, find, merged, views
 
 FACE, PLATE = ObjectType.FACE, ObjectType.LICENSE_PLATE
 FORMATS = [Whole(), Auto(), Pano(2048), Tiles(3, 2, 0.2, 0.1)]
@@ -179,23 +179,23 @@ def test_a_box_across_the_seam_of_a_panorama_is_split_in_two() -> None:
     assert sorted(found.boxes.tolist()) == [[0, 90, 6, 100], [392, 90, 400, 100]]
 
 
-def test_a_box_cut_by_a_tile_is_merged_into_the_whole_one_with_the_highest_score() -> None:
+def test_a_box_cut_by_a_tile_is_merged_into_the_whole_one_and_raises_its_score() -> None:
     whole, left = View(0, 0, 200, 100, 200), View(0, 0, 100, 100, 100)
     parts = [(whole, objects((60, 20, 180, 60), scores=[0.4])), (left, objects((62, 20, 100, 60), scores=[0.8]))]
 
     found = merged(parts, (100, 200))
 
     assert found.boxes.tolist() == [[60, 20, 180, 60]]
-    assert found.scores.tolist() == pytest.approx([0.8])
+    assert found.scores.tolist() == pytest.approx([0.8 + AGREEMENT * 0.2 * 0.4])
 
 
-def test_the_same_object_seen_twice_is_one_with_the_highest_score() -> None:
+def test_the_same_object_seen_twice_is_one_with_a_higher_score() -> None:
     view = View(0, 0, 100, 100, 100)
     parts = [(view, objects((10, 10, 30, 30), scores=[0.3])), (view, objects((11, 10, 31, 30), scores=[0.7]))]
 
     found = merged(parts, (100, 100))
 
-    assert found.scores.tolist() == pytest.approx([0.7])
+    assert found.scores.tolist() == pytest.approx([0.7 + AGREEMENT * 0.3 * 0.3])
 
 
 def test_a_small_object_inside_a_large_one_stays() -> None:
