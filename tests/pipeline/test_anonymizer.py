@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from anonymizer import Anonymizer, ObjectType, Options, show
 from anonymizer.pipeline.errors import DetectorFailed, InvalidParameter, UnsupportedMedia
@@ -50,10 +52,24 @@ def test_only_what_the_mask_shows_is_changed(anonymizer: Anonymizer, method: str
     assert not np.array_equal(result.image[mask == 255], before[mask == 255])
 
 
+@pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "1", "CMYK", "I;16"])
+def test_every_mode_is_redacted_and_drawn_on(anonymizer: Anonymizer, mode: str) -> None:
+    grey = np.asarray(drawn().convert("L"))
+    picture = Image.fromarray(grey.astype(np.uint16) * 257) if mode == "I;16" else drawn().convert(mode)
+    content = encoded(picture, "TIFF" if mode == "CMYK" else "PNG")
+    for options in (Options(method="blacken"), Options(method="blur", debug=True, score=True)):
+        result = anonymizer.image(content, options)
+        with Image.open(io.BytesIO(result.encode())) as opened:
+            assert opened.mode.startswith(mode[0])
+            assert opened.size == (320, 240)
+        if not options.debug:
+            assert result.image[result.binary_mask == 255].max() <= 1
+            unchanged = result.binary_mask == 0
+            assert np.array_equal(result.image[unchanged], result.picture.rgb()[unchanged])
+
+
 def test_a_mask_is_what_blacken_would_change(anonymizer: Anonymizer) -> None:
     white = np.full((240, 320, 3), 255, np.uint8)
-    from PIL import Image
-
     content = encoded(Image.fromarray(white), "PNG")
     mask = anonymizer.image(content, Options(method="blur")).binary_mask
     black = anonymizer.image(content, Options(method="blacken")).image

@@ -41,7 +41,7 @@ class Command(BaseCommand):
         parser.add_argument("--format", help="default of format: whole, auto, pano:WIDTH or JSON tiling")
         parser.add_argument("--device", help="auto, cpu, cuda or cuda:N")
         parser.add_argument("--workers", type=int, help="worker processes for images (1)")
-        parser.add_argument("--web-threads", type=int, default=16, help="requests served at once (16)")
+        parser.add_argument("--web-threads", type=int, default=64, help="requests served at once (64)")
 
     def handle(self, *args: Any, **options: Any) -> None:
         environment = os.environ | _environment(options)
@@ -109,6 +109,8 @@ class _Supervisor:
                 sys.executable, "-m", "gunicorn", "celantur_site.wsgi", "--bind", f"{host}:{port}",
                 "--worker-class", "gthread", "--threads", str(threads), "--timeout", "0",
                 "--graceful-timeout", str(GRACE_S), "--log-level", "warning", "--no-control-socket",
+                # `ignores` and `format` are in the query string
+                "--limit-request-line", "8190",
             ],
         }  # fmt: skip
         self._running: dict[str, subprocess.Popen[bytes]] = {}
