@@ -144,7 +144,7 @@ LEASE = env.duration("ANONYMIZER_LEASE", "30s")
 MAX_LEASES = 3
 CLEANUP_AFTER = env.duration("ANONYMIZER_CLEANUP_AFTER", "30d")
 CLEANUP_EVERY = env.duration("ANONYMIZER_CLEANUP_EVERY", "1h")
-#: 0: never by schedule
+#: without, only files that no task knows are removed by the clock
 CLEANUP_SCHEDULED = env.boolean("ANONYMIZER_CLEANUP", False)
 
 # --- workers ----------------------------------------------------------------------------------------------------------

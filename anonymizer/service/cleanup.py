@@ -32,7 +32,7 @@ class Cleaned:
 
 
 def cleanup(
-    older_than: timedelta,
+    older_than: timedelta | None,
     statuses: Sequence[Status] = (Status.DONE, Status.FAILED),
     *,
     dry_run: bool = False,
@@ -41,13 +41,13 @@ def cleanup(
     """Delete the files of tasks that ended before `older_than` ago, tombstones of that age, and orphaned files.
 
     Args:
+        older_than: None leaves tasks and tombstones alone and removes orphaned files only.
         statuses: `done`, `failed` or both.
         dry_run: only count.
         orphan_age: files without a row are removed when they are older than this.
     """
-    before = timezone.now() - older_than
-    old = Task.objects.filter(status__in=statuses, finished__lt=before)
-    tombstones = Task.objects.filter(status=Status.DELETED, finished__lt=before)
+    ended = Task.objects.none() if older_than is None else Task.objects.filter(finished__lt=timezone.now() - older_than)
+    old, tombstones = ended.filter(status__in=statuses), ended.filter(status=Status.DELETED)
     size = sum(File.objects.filter(task__in=old).values_list("size", flat=True))
     orphans = list(_orphans(timezone.now() - orphan_age))
     counted = Cleaned(old.count(), tombstones.count(), len(orphans), size + sum(each[2] for each in orphans))
@@ -60,8 +60,8 @@ def cleanup(
 
 
 def scheduled() -> str:
-    """By the clock, with the settings' age; called by django-q2."""
-    return str(cleanup(settings.CLEANUP_AFTER))
+    """By the clock, called by django-q2: files that no row knows go in any case, old tasks if the settings ask for it."""
+    return str(cleanup(settings.CLEANUP_AFTER if settings.CLEANUP_SCHEDULED else None))
 
 
 def _orphans(before: object) -> Iterator[tuple[Storage, str, int]]:

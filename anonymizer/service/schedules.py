@@ -1,4 +1,4 @@
-"""What django-q2 does by the clock: look for lost tasks every minute, and clean up where a setting asks for it."""
+"""What django-q2 does by the clock: look for lost tasks every minute, and clean up."""
 
 from __future__ import annotations
 
@@ -12,11 +12,8 @@ def ensure(**kwargs: object) -> None:
     from django_q.models import Schedule
 
     _schedule(Schedule, "recover", "anonymizer.service.claims.recover", minutes=1)
-    if settings.CLEANUP_SCHEDULED:
-        minutes = max(1, round(settings.CLEANUP_EVERY.total_seconds() / 60))
-        _schedule(Schedule, "cleanup", "anonymizer.service.cleanup.scheduled", minutes=minutes)
-    else:
-        Schedule.objects.filter(name="cleanup").delete()
+    minutes = max(1, round(settings.CLEANUP_EVERY.total_seconds() / 60))
+    _schedule(Schedule, "cleanup", "anonymizer.service.cleanup.scheduled", minutes=minutes)
 
 
 def _schedule(model: type, name: str, function: str, *, minutes: int) -> None:

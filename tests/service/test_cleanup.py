@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from datetime import timedelta
 from io import StringIO
@@ -15,7 +16,7 @@ from django_q.models import Schedule
 
 from anonymizer.models import Status, Task
 from anonymizer.service import deletion, schedules, work
-from anonymizer.service.cleanup import cleanup
+from anonymizer.service.cleanup import cleanup, scheduled
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -85,11 +86,22 @@ def test_bad_arguments_are_named(arguments: list[str]) -> None:
 
 
 def test_the_schedule_follows_the_setting(settings: Any) -> None:
-    assert Schedule.objects.filter(name="recover", minutes=1).count() == 1
-    settings.CLEANUP_SCHEDULED, settings.CLEANUP_EVERY = True, timedelta(hours=2)
+    settings.CLEANUP_EVERY = timedelta(hours=2)
     schedules.ensure()
     schedules.ensure()
     assert Schedule.objects.get(name="cleanup").minutes == 120
-    settings.CLEANUP_SCHEDULED = False
-    schedules.ensure()
-    assert not Schedule.objects.filter(name="cleanup").exists()
+    assert Schedule.objects.get(name="recover").minutes == 1
+
+
+@pytest.mark.parametrize(("asked", "left"), [(False, Status.DONE), (True, Status.DELETED)])
+def test_by_the_clock_orphans_go_always_and_old_tasks_if_asked(
+    done: Callable[..., Task], media: Path, settings: Any, asked: bool, left: Status
+) -> None:
+    settings.CLEANUP_SCHEDULED = asked
+    task = done(100)
+    orphan = media / "input" / "lost.jpg"
+    orphan.write_bytes(b"lost")
+    os.utime(orphan, (0, 0))
+    scheduled()
+    assert not orphan.exists()
+    assert status_of(task) == left
