@@ -60,7 +60,7 @@ def cleanup(
 
 
 def scheduled() -> str:
-    """By the clock, called by django-q2: files that no row knows go in any case, old tasks if the settings ask for it."""
+    """By the clock, called by django-q2: files that no row knows go in any case, old tasks if a setting asks for it."""
     return str(cleanup(settings.CLEANUP_AFTER if settings.CLEANUP_SCHEDULED else None))
 
 
