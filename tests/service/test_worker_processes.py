@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, serving
-from tests.pictures import drawn, encoded
+from tests.pictures import decoded, drawn, encoded
 
 
 def large() -> bytes:
@@ -89,3 +89,26 @@ def test_without_the_option_those_types_are_served_for_which_a_model_is_there(
         answer = server.upload(encoded(), "person=1")
         assert answer.status_code == 400
         assert "serves face only" in answer.json()["error"]
+
+
+def test_the_start_options_of_the_container_are_taken(tmp_path: Path) -> None:
+    uploads, results = tmp_path / "uploads", tmp_path / "results"
+    options = {
+        "-a": "face", "--input": str(uploads), "--output": str(results), "--api-endpoint": "https://example.org/anon/",
+        "--save-mask": "binary", "--mask-scale": "50", "--format": "auto",
+    }  # fmt: skip
+    with serving(tmp_path, *(part for pair in options.items() for part in pair)) as server:
+        task = server.upload(encoded(drawn(320, 240))).json()
+        assert task["object_types"] == ["face"]
+        base = f"https://example.org/anon/v1/file/{task['id']}"
+        assert task["anonymised_url"] == f"{base}/anonymised"
+        assert (task["binary_mask_url"], task["instance_mask_url"]) == (f"{base}/binary-mask", None)
+        assert task["options"] == {"format": "auto", "save-mask": "binary", "mask-scale": 50}
+        mask = decoded(server.get(f"/v1/file/{task['id']}/binary-mask").content)
+        assert mask.shape == (120, 160)
+        assert [each.name for each in uploads.iterdir()] == [task["id"]]
+        assert [each.name for each in results.iterdir()] == [task["id"]]
+        for n in range(2):
+            server.upload(encoded(drawn(seed=n)))
+        following = server.get("/v1/task/list?page_size=1").json()["next"]
+        assert following.startswith("https://example.org/anon/v1/task/list?")
