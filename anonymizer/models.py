@@ -151,8 +151,9 @@ class File(models.Model):
 
 @receiver(post_delete, sender=File)
 def _remove_bytes(sender: type[File], instance: File, **kwargs: object) -> None:
-    # on commit: a deletion that is rolled back must not have taken the bytes along
-    transaction.on_commit(instance.remove_bytes)
+    # on commit: a deletion that is rolled back must not have taken the bytes along;
+    # robust: one file that cannot be removed must not keep the others, and is swept later
+    transaction.on_commit(instance.remove_bytes, robust=True)
 
 
 class Worker(models.Model):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.http import Http404, JsonResponse
 from rest_framework import exceptions
 from rest_framework.response import Response
@@ -77,6 +77,8 @@ _PLAIN = {
     exceptions.NotFound: (404, "not_found"),
     Http404: (404, "not_found"),
     PermissionDenied: (403, "forbidden"),
+    RequestDataTooBig: (413, "too_large"),
+    SuspiciousOperation: (400, "invalid_request"),
 }
 
 
@@ -108,7 +110,7 @@ def _sentence(error: Exception) -> str:
         return "The request must be multipart/form-data with the file in a part named fileobject."
     if "header size" in str(error):
         return "The headers of a multipart part may have 1024 bytes in all: give the file a shorter name."
-    return str(getattr(error, "detail", "") or "There is nothing at this address.")
+    return str(getattr(error, "detail", error)) or "There is nothing at this address."
 
 
 def not_found(request: Any, exception: Exception) -> JsonResponse:

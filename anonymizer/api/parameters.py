@@ -60,7 +60,6 @@ def is_async(request: Request) -> bool:
     Raises:
         InvalidParameter: the header is neither true nor false.
     """
-
     value = request.headers.get("x-is-async", "")
     return bool(value.strip()) and boolean("x-is-async", value)
 

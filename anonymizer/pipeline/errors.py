@@ -9,7 +9,8 @@
     ├── TooManyObjects       422  more objects than can be vouched for
     ├── ModelMissing         503  no working model serves an object type
     ├── OutOfMemory          503  the device has too little memory for the work
-    └── DetectorFailed       500  a detector did not finish; never an empty result
+    ├── DetectorFailed       500  a detector did not finish; never an empty result
+    └── StorageFailed        500  stored files could not be removed
 
 Each class carries what a client is told: `status` (HTTP), `code` (for programs) and the sentence.
 """
@@ -24,6 +25,7 @@ __all__ = [
     "MissingFile",
     "ModelMissing",
     "OutOfMemory",
+    "StorageFailed",
     "TooLarge",
     "TooManyObjects",
     "UnsupportedMedia",
@@ -105,3 +107,10 @@ class DetectorFailed(AnonymizerError):
 
     status = 500
     code = "detector_failed"
+
+
+class StorageFailed(AnonymizerError):
+    """Files that were to be deleted are still there."""
+
+    status = 500
+    code = "storage_failed"

@@ -146,8 +146,12 @@ class ModelStore:
 
     def _load(self, entry: ModelEntry) -> Detector:
         if entry.id not in self._loaded:
+            # once more, just before it is read: it may have been exchanged since it was found whole
+            self._whole.discard(entry.id)
+            problem = self._problem(entry)
             path = entry.path(self.folder)
-            assert path is not None
+            if problem is not None or path is None:
+                raise ModelMissing(f"The model {entry.id} cannot be used ({problem}). Run `{entry.remedy}`.")
             try:
                 self._loaded[entry.id] = _LOADERS[entry.loader](path, self._wanted_device)
             except DetectorFailed:

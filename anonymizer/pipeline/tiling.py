@@ -35,14 +35,14 @@ LEVEL = 4
 CUT_PX = 3.0
 #: a cut box of which so much lies in a larger one of its type is a part of it
 CONTAINED = 0.8
+#: … if the larger one has this share of its score at least: a faint box is no reason to doubt a sure one
+COMPARABLE = 0.5
 #: how much of what a score lacks is made up for by another window that saw the object with certainty. AP50 on val,
 #: plate anpr, cars, dashcam; person voc, highway; vehicle alike (false positives an image for persons of voc):
 #:     0    .961 .822 .985  .773 .611  .845 .821 (.21)
 #:     .3   .964 .824 .985  .784 .604  .846 .823 (.35)
 #:     .5   .967 .824 .985  .786 .604  .846 .824 (.44)
 AGREEMENT = 0.3
-#: … if the larger one has this share of its score at least: a faint box is no reason to doubt a sure one
-COMPARABLE = 0.5
 
 
 class Scales(Protocol):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.core.files.storage import Storage, storages
@@ -50,12 +51,12 @@ def cleanup(
     old, tombstones = ended.filter(status__in=statuses), ended.filter(status=Status.DELETED)
     size = sum(File.objects.filter(task__in=old).values_list("size", flat=True))
     orphans = list(_orphans(timezone.now() - orphan_age))
-    counted = Cleaned(old.count(), tombstones.count(), len(orphans), size + sum(each[2] for each in orphans))
+    counted = Cleaned(old.count(), tombstones.count(), len(orphans), size + sum(each.size for each in orphans))
     if not dry_run:
         tombstones.delete()
         deletion.delete_tasks(old)
-        for storage, key, _ in orphans:
-            storage.delete(key)
+        for each in orphans:
+            each.remove_bytes()
     return counted
 
 
@@ -64,16 +65,33 @@ def scheduled() -> str:
     return str(cleanup(settings.CLEANUP_AFTER if settings.CLEANUP_SCHEDULED else None))
 
 
-def _orphans(before: object) -> Iterator[tuple[Storage, str, int]]:
+def _orphans(before: datetime) -> Iterator[File]:
+    """Old files below folders of tasks that no row knows, as rows that were never saved.
+
+    Nothing else is looked at: the folder may be one that the operator keeps files of their own in.
+    """
     for alias in ("input", "output"):
         storage = storages[alias]
         known = set(File.objects.filter(storage_alias=alias).values_list("key", flat=True))
-        for key in _walk(storage, ""):
+        for key in (key for folder in _task_folders(storage) for key in _walk(storage, folder)):
             try:
-                if key not in known and storage.get_modified_time(key) < before:  # type: ignore[operator]
-                    yield storage, key, storage.size(key)
+                if key not in known and storage.get_modified_time(key) < before:
+                    yield File(storage_alias=alias, key=key, size=storage.size(key))
             except FileNotFoundError:
                 continue
+
+
+def _task_folders(storage: Storage) -> Iterator[str]:
+    try:
+        folders, _ = storage.listdir("")
+    except FileNotFoundError:
+        return
+    for folder in folders:
+        try:
+            if str(uuid.UUID(folder)) == folder:
+                yield folder
+        except ValueError:
+            continue
 
 
 def _walk(storage: Storage, folder: str) -> Iterator[str]:

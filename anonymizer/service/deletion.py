@@ -7,20 +7,37 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from anonymizer.models import Status, Task
+from anonymizer.pipeline.errors import StorageFailed
 
 __all__ = ["delete_files", "delete_tasks"]
 
 
 def delete_tasks(tasks: QuerySet[Task]) -> int:
-    """Delete every task's files and cancel what is not done; the number that was not deleted before."""
-    return sum(delete_files(task) for task in tasks.exclude(status=Status.DELETED).iterator())
+    """Delete every task's files and cancel what is not done; the number that was not deleted before.
+
+    Raises:
+        StorageFailed: all are deleted, and some bytes could not be removed.
+    """
+    deleted, failed = 0, []
+    for task in tasks.exclude(status=Status.DELETED).iterator():
+        try:
+            deleted += delete_files(task)
+        except StorageFailed as error:
+            failed.append(str(error))
+    if failed:
+        raise StorageFailed(" ".join(failed))
+    return deleted
 
 
 def delete_files(task: Task) -> bool:
     """Delete one task's files and cancel it where it is not done; False where it was deleted already.
 
     A worker that has it sees that its claim is void, and publishes nothing.
+
+    Raises:
+        StorageFailed: the task is deleted, and some of its bytes could not be removed.
     """
+    stored = list(task.files.all())
     with transaction.atomic():
         deleted = (
             Task.objects.filter(pk=task.pk)
@@ -31,4 +48,10 @@ def delete_files(task: Task) -> bool:
             return False
         Task.objects.filter(pk=task.pk, finished=None).update(finished=timezone.now())
         task.files.all().delete()
+    left = [each.key for each in stored if each.storage.exists(each.key)]
+    if left:
+        raise StorageFailed(
+            f"Task {task.pk} is deleted, but {len(left)} of its files could not be removed: {', '.join(left)}. "
+            "Removing them is tried again by the clock."
+        )
     return True

@@ -49,6 +49,9 @@ def _models() -> str:
 
 
 def _workers() -> str:
-    if workers.alive(ready=True):
+    loaded = workers.alive(ready=True)
+    if any(not each.problem for each in loaded):
         return "ok"
+    if loaded:
+        return loaded[0].problem
     return "a worker is loading its models" if workers.alive() else "no worker is alive"

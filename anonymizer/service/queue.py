@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from django.db import transaction
 from django_q.tasks import async_task
 
 from anonymizer.models import Kind, Task
 
-__all__ = ["ring", "ring_on_commit"]
+__all__ = ["call_on_commit", "ring", "ring_on_commit"]
 
 _QUEUES = {Kind.IMAGE: "images", Kind.VIDEO: "videos"}
 
@@ -22,10 +20,10 @@ def ring(task: Task) -> None:
 
 
 def ring_on_commit(task: Task) -> None:
-    """The same, once the row can be seen."""
-    transaction.on_commit(partial(ring, task))
+    """The same, once the row can be seen. A bell that fails is logged: the row waits, and `recover` rings again."""
+    transaction.on_commit(lambda: ring(task), robust=True)
 
 
 def call_on_commit(function: str, *args: str) -> None:
     """Have a worker of the image queue call a function of ours, once the transaction is through."""
-    transaction.on_commit(partial(async_task, function, *args, cluster=_QUEUES[Kind.IMAGE]))
+    transaction.on_commit(lambda: async_task(function, *args, cluster=_QUEUES[Kind.IMAGE]), robust=True)

@@ -76,10 +76,10 @@ def _kept_detections(task: Task, keys: dict[str, str]) -> Detections | None:
 def _publish(mine: Claim, result: ImageResult, keys: dict[str, str]) -> bool:
     """Make the result visible, all of it at once; nothing is left of it where the task is no longer ours."""
     stored = files.put(mine.task, mine.token.hex, _artefacts(result))
-    done = False
+    published = False
     try:
         with transaction.atomic():
-            done = mine.update(
+            ours = mine.update(
                 status=Status.DONE,
                 finished=timezone.now(),
                 progress=1.0,
@@ -90,17 +90,18 @@ def _publish(mine: Claim, result: ImageResult, keys: dict[str, str]) -> bool:
                 warnings=[*mine.task.warnings, *result.warnings],
                 detector_keys=keys,
             )
-            if done:
+            if ours:
                 # a task that was run again brings detections along: these take their place
                 for old in mine.task.files.filter(kind__in=[each.kind for each in stored]):
                     old.delete()
                 for each in stored:
                     each.save()
                 _ring_webhook(mine.task)
+        published = ours
     finally:
-        if not done:
+        if not published:
             files.discard(stored)
-    return done
+    return published
 
 
 def _artefacts(result: ImageResult) -> Iterator[files.Artefact]:

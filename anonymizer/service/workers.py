@@ -70,20 +70,20 @@ def _load() -> None:
     cv2.setNumThreads(settings.THREADS)
     store, wanted = engine.store(), engine.served_types()
     serves = {each: model for each, model in store.serves().items() if each in wanted}
-    problems = store.problems() if len(serves) < len(wanted) else []
+    device = problem = ""
     try:
+        device = store.device
         for detector in store.detectors(tuple(serves)):
             detector.warm_up()
     except AnonymizerError as error:
-        # the worker lives on: other types may be served, and each request for this one is answered with the cause
-        problems.append(str(error))
-    for each in problems:
-        log.error("models: %s", each)
+        # the worker lives on, so that each request can be answered with the cause
+        log.error("%s", error)
+        problem = str(error)
     Worker.objects.filter(name=name()).update(
         ready=True,
-        device=store.device,
+        device=device,
         serves={each.value: model for each, model in serves.items()},
-        problem="; ".join(problems),
+        problem=problem,
         seen=timezone.now(),
     )
 

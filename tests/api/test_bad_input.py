@@ -121,6 +121,12 @@ def test_no_part_is_named(server: Server) -> None:
     check(requests.get(url, timeout=60), 405, "")
 
 
+def test_form_fields_without_end_are_refused(server: Server) -> None:
+    url, files = f"{server.url}/v1/file", {"fileobject": ("a.jpg", encoded())}
+    check(requests.post(url, data={"name": "x" * 2_000_000}, files=files, timeout=60), 413, "")
+    check(requests.post(url, data={f"field{n}": "1" for n in range(1100)}, files=files, timeout=60), 400, "")
+
+
 def test_a_header_that_is_neither_true_nor_false_is_named(server: Server) -> None:
     check(server.upload(encoded(), headers={"x-is-async": "perhaps"}), 400, "x-is-async is 'perhaps'")
 

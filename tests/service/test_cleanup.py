@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Callable
 from datetime import timedelta
 from io import StringIO
@@ -70,13 +71,25 @@ def test_old_tombstones_go(done: Callable[..., Task]) -> None:
 
 def test_files_that_no_task_knows_go_when_they_are_old_enough(done: Callable[..., Task], media: Path) -> None:
     done(1)
-    orphan = media / "output" / "lost" / "attempt" / "anonymised.jpg"
+    orphan = media / "output" / str(uuid.uuid4()) / "attempt" / "anonymised.jpg"
     orphan.parent.mkdir(parents=True)
     orphan.write_bytes(b"lost")
     assert cleanup(timedelta(days=7)).orphans == 0
     assert orphan.exists()
     assert cleanup(timedelta(days=7), orphan_age=timedelta(0)).orphans == 1
-    assert not orphan.exists()
+    assert not orphan.parent.parent.exists()
+
+
+def test_what_an_operator_keeps_in_the_same_folders_is_never_touched(done: Callable[..., Task], media: Path) -> None:
+    done(1)
+    own = [media / place / name for place in ("input", "output") for name in ("holiday.jpg", "2026/holiday.jpg")]
+    for each in own:
+        each.parent.mkdir(parents=True, exist_ok=True)
+        each.write_bytes(b"mine")
+        os.utime(each, (0, 0))
+    assert cleanup(timedelta(0), orphan_age=timedelta(0)).orphans == 0
+    scheduled()
+    assert all(each.exists() for each in own)
 
 
 @pytest.mark.parametrize("arguments", [["--older-than", "soon"], ["--status", "processing"], ["--status", ""]])
@@ -99,7 +112,8 @@ def test_by_the_clock_orphans_go_always_and_old_tasks_if_asked(
 ) -> None:
     settings.CLEANUP_SCHEDULED = asked
     task = done(100)
-    orphan = media / "input" / "lost.jpg"
+    orphan = media / "input" / str(uuid.uuid4()) / "original.jpg"
+    orphan.parent.mkdir()
     orphan.write_bytes(b"lost")
     os.utime(orphan, (0, 0))
     scheduled()

@@ -12,13 +12,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from django.db import IntegrityError
 from django.utils import timezone
 from django_q.models import OrmQ
 
 from anonymizer.models import File, FileKind, Status, Task
-from anonymizer.pipeline.errors import DetectorFailed, TooManyObjects
+from anonymizer.pipeline.errors import DetectorFailed, StorageFailed, TooManyObjects
 from anonymizer.pipeline.objects import Detections
-from anonymizer.service import claims, deletion, submit, work
+from anonymizer.service import claims, deletion, queue, submit, work
+from anonymizer.service.cleanup import cleanup
 from tests.fakes import FakeDetector
 from tests.pictures import decoded, drawn, encoded
 
@@ -114,6 +116,52 @@ def test_deleting_while_it_runs_leaves_nothing(upload: Upload, detector: FakeDet
     assert Task.objects.get(pk=task.pk).status == Status.DELETED
     assert stored(media) == []
     assert list((media / "output").rglob("*")) == []
+
+
+def test_bytes_that_cannot_be_removed_are_told_of_and_swept_later(upload: Upload, media: Path) -> None:
+    task = upload()
+    work.process(str(task.pk))
+    file = Task.objects.get(pk=task.pk).file(FileKind.ORIGINAL)
+    assert file is not None
+    # in the place of the file there is a folder that is not empty: no user may remove that as a file
+    stubborn = media / "input" / file.key
+    stubborn.unlink()
+    stubborn.mkdir()
+    (stubborn / "more").write_bytes(b"left")
+    with pytest.raises(StorageFailed, match="1 of its files could not be removed"):
+        deletion.delete_tasks(Task.objects.all())
+    assert Task.objects.get(pk=task.pk).status == Status.DELETED
+    assert stored(media) == [stubborn / "more"]
+    cleanup(None, orphan_age=timedelta(0))
+    assert stored(media) == []
+
+
+def test_a_publication_that_is_rolled_back_leaves_no_bytes(
+    upload: Upload, media: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = upload()
+    save = File.save
+
+    def fails(file: File, *args: Any, **kwargs: Any) -> None:
+        if file.kind == FileKind.DETECTIONS:
+            raise IntegrityError("full")
+        save(file, *args, **kwargs)
+
+    monkeypatch.setattr(File, "save", fails)
+    assert work.process(str(task.pk)).startswith("failed")
+    task.refresh_from_db()
+    assert task.status == Status.FAILED
+    assert stored(media / "output") == []
+
+
+def test_a_bell_that_fails_loses_nothing(upload: Upload, media: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*args: object, **kwargs: object) -> None:
+        raise ConnectionError("the broker is away")
+
+    monkeypatch.setattr(queue, "async_task", away)
+    task = upload()
+    assert Task.objects.get(pk=task.pk).status == Status.QUEUED
+    assert len(stored(media / "input")) == 1
 
 
 def test_deleting_twice_says_so(upload: Upload) -> None:

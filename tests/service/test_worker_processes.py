@@ -112,3 +112,11 @@ def test_the_start_options_of_the_container_are_taken(tmp_path: Path) -> None:
             server.upload(encoded(drawn(seed=n)))
         following = server.get("/v1/task/list?page_size=1").json()["next"]
         assert following.startswith("https://example.org/anon/v1/task/list?")
+
+
+def test_a_device_that_is_not_there_stops_the_start_with_its_name(tmp_path: Path) -> None:
+    with (
+        pytest.raises(AssertionError, match="The worker cannot work: device is 'cuda:99'"),
+        serving(tmp_path, "--device", "cuda:99"),
+    ):
+        pass

@@ -132,7 +132,7 @@ class _Supervisor:
         """Wait until `/readyz` is green, or only a model is missing; what it says.
 
         Raises:
-            CommandError: it is not green in time, or a process died.
+            CommandError: it is not green in time, a worker cannot work, or a process died.
         """
         until = time.monotonic() + START_S
         last = "nothing answers"
@@ -144,6 +144,9 @@ class _Supervisor:
                 answer = requests.get(f"{url}/readyz", timeout=5)
                 ready = dict(answer.json())
                 last = str(ready["checks"])
+                problems = [each["problem"] for each in ready["workers"] if each["problem"]]
+                if problems:
+                    raise CommandError(f"The worker cannot work: {problems[0]}")
                 if all(each == "ok" for name, each in ready["checks"].items() if name != "models"):
                     return ready
             except requests.RequestException:
