@@ -30,6 +30,7 @@ def readyz(request: HttpRequest) -> JsonResponse:
             "worker": each.name,
             "queue": each.queue,
             "device": each.device,
+            "started": each.started.isoformat(),
             "models": each.serves,
             "problem": each.problem,
         }

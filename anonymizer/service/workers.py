@@ -52,7 +52,10 @@ def _begin(**kwargs: object) -> None:
     """Show that this worker is there, load its models, and look for tasks that a lost one left."""
     Worker.objects.filter(seen__lt=timezone.now() - 10 * GONE_AFTER).delete()
     queue = os.environ.get("Q_CLUSTER_NAME", "images")
-    Worker.objects.update_or_create(name=name(), defaults={"queue": queue, "seen": timezone.now(), "ready": False})
+    now = timezone.now()
+    Worker.objects.update_or_create(
+        name=name(), defaults={"queue": queue, "started": now, "seen": now, "ready": False, "problem": ""}
+    )
     threading.Thread(target=_beat, args=(os.getppid(),), name="presence", daemon=True).start()
     _load()
     claims.recover()

@@ -120,3 +120,12 @@ def test_a_device_that_is_not_there_stops_the_start_with_its_name(tmp_path: Path
         serving(tmp_path, "--device", "cuda:99"),
     ):
         pass
+
+
+def test_a_start_waits_for_workers_of_its_own(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        before = set(server.workers())
+    # the rows of the workers that have just stopped are still fresh: they must not make the next start look ready
+    with serving(tmp_path) as server:
+        assert set(server.workers()) - before
+        assert server.upload(encoded(), "face=1").status_code == 201

@@ -13,6 +13,7 @@ from typing import Any
 
 import requests
 from django.core.management import BaseCommand, CommandError
+from django.utils import timezone
 
 from anonymizer.pipeline.objects import OBJECT_TYPES
 
@@ -103,6 +104,7 @@ class _Supervisor:
 
     def __init__(self, environment: dict[str, str], host: str, port: int, threads: int) -> None:
         self._environment = environment
+        self._started = timezone.now().isoformat()
         self._commands = {
             "workers": [sys.executable, sys.argv[0], "qcluster", "--skip-checks"],
             "web": [
@@ -129,7 +131,7 @@ class _Supervisor:
         self._running[name] = subprocess.Popen(self._commands[name], env=self._environment, start_new_session=True)
 
     def until_ready(self, url: str) -> dict[str, Any]:
-        """Wait until `/readyz` is green, or only a model is missing; what it says.
+        """Wait until `/readyz` is green, or only a model is missing, with a worker of this start; what it says.
 
         Raises:
             CommandError: it is not green in time, a worker cannot work, or a process died.
@@ -144,11 +146,13 @@ class _Supervisor:
                 answer = requests.get(f"{url}/readyz", timeout=5)
                 ready = dict(answer.json())
                 last = str(ready["checks"])
-                problems = [each["problem"] for each in ready["workers"] if each["problem"]]
+                # those of an earlier start are shown until they were not heard of for a while
+                mine = [each for each in ready["workers"] if each["started"] >= self._started]
+                problems = [each["problem"] for each in mine if each["problem"]]
                 if problems:
                     raise CommandError(f"The worker cannot work: {problems[0]}")
-                if all(each == "ok" for name, each in ready["checks"].items() if name != "models"):
-                    return ready
+                if mine and all(each == "ok" for name, each in ready["checks"].items() if name != "models"):
+                    return ready | {"workers": mine}
             except requests.RequestException:
                 pass
             time.sleep(0.1)
