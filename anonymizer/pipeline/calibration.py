@@ -39,4 +39,4 @@ class Calibration:
 
     def __call__(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
         """Chances (n,) float32 of scores (n,)."""
-        return np.interp(scores, *np.asarray(self.knots, float).T).astype(np.float32)
+        return np.asarray(np.interp(scores, *np.asarray(self.knots, float).T), np.float32)
