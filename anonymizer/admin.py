@@ -226,4 +226,12 @@ def _names_types(changes: dict[str, Any]) -> bool:
 
 @admin.register(Worker)
 class WorkerAdmin(ReadOnly):
-    list_display = ("name", "queue", "ready", "device", "serves", "problem", "started", "seen")
+    list_display = ("name", "queue", "ready", "device", "served", "models", "problem", "warning", "started", "seen")
+
+    @admin.display(description="serves")
+    def served(self, worker: Worker) -> str:
+        return ", ".join(f"{name} {'+'.join(ids)}" for name, ids in worker.serves.items()) or "-"
+
+    @admin.display(description="loaded")
+    def models(self, worker: Worker) -> str:
+        return ", ".join(f"{name} on {device}" for name, device in worker.loaded.items()) or "-"

@@ -12,7 +12,7 @@ from django.core.checks import CheckMessage, Error, register
 from django.core.checks import Warning as CheckWarning
 from django.core.files.storage import FileSystemStorage, storages
 
-from anonymizer.pipeline.errors import InvalidParameter
+from anonymizer.pipeline.errors import DetectorFailed, InvalidParameter
 from anonymizer.pipeline.objects import OBJECT_TYPES
 
 __all__ = ["check_defaults", "check_folders", "check_models", "check_threads"]
@@ -20,10 +20,13 @@ __all__ = ["check_defaults", "check_folders", "check_models", "check_threads"]
 
 @register()
 def check_models(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
-    """Each type that is asked for has a working model; each installed model is whole."""
+    """`ANONYMIZER_MODELS` names what there is; each type that is asked for has a working model; each model is whole."""
     from anonymizer.service import engine
 
-    store = engine.store()
+    try:
+        store = engine.store()
+    except DetectorFailed as error:
+        return [Error(str(error), id="anonymizer.E001")]
     problems: list[CheckMessage] = [CheckWarning(each, id="anonymizer.W001") for each in store.problems()]
     installed = store.serves()
     for each in OBJECT_TYPES:

@@ -165,8 +165,10 @@ class Worker(models.Model):
     seen = models.DateTimeField(default=timezone.now, db_index=True)
     ready = models.BooleanField(default=False)
     device = models.CharField(max_length=40, blank=True)
-    serves = models.JSONField(default=dict, help_text="which model serves which object type")
+    serves = models.JSONField(default=dict, help_text="which models serve which object type")
+    loaded = models.JSONField(default=dict, help_text="the device of each model that is loaded")
     problem = models.TextField(blank=True)
+    warning = models.TextField(blank=True, help_text="what could be better; it works all the same")
 
     class Meta:
         ordering = ["name"]

@@ -317,10 +317,10 @@ def main() -> None:
     parser.add_argument("--source", nargs="+", choices=SOURCES, default=(), help="only these of val, no large pictures")
     parser.add_argument("--limit", type=int, help="images of each source")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--face-detector", default="centerface", help="id of the model that serves faces")
+    parser.add_argument("--models", default="embedded", help="as ANONYMIZER_MODELS: a profile, TYPE=ID+ID, or both")
     arguments = parser.parse_args()
     torch.set_num_threads(min(2, torch.get_num_threads()))
-    anonymizer = Anonymizer(store=ModelStore(device=arguments.device, face_detector=arguments.face_detector))
+    anonymizer = Anonymizer(store=ModelStore(device=arguments.device, models=arguments.models))
     for each in anonymizer.store.detectors(tuple(ObjectType)):
         each.warm_up()
     if not arguments.source:

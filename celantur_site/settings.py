@@ -121,7 +121,12 @@ STORAGES = {
 OBJECT_TYPES: list[str] | None = env.names("ANONYMIZER_OBJECT_TYPES", [], OBJECT_TYPE_NAMES) or None
 API_ENDPOINT = env.string("ANONYMIZER_API_ENDPOINT", "").rstrip("/")
 DEVICE = env.string("ANONYMIZER_DEVICE", "auto")
-FACE_DETECTOR = env.string("ANONYMIZER_FACE_DETECTOR", "centerface")
+#: which models serve: auto, a profile, TYPE=ID+ID with commas between, or both
+MODELS = env.string("ANONYMIZER_MODELS", "auto")
+#: a URL or a folder that has the models' files by their names
+MODEL_MIRROR = env.string("ANONYMIZER_MODEL_MIRROR", "") or None
+#: how long `serve` tries to bring better models when it starts; 0: never
+FETCH_SECONDS = env.number("ANONYMIZER_FETCH_SECONDS", 5.0)
 LEGACY_INSTANCE_MASK = env.boolean("ANONYMIZER_LEGACY_INSTANCE_MASK", False)
 #: defaults of requests, under the names of the contract
 DEFAULT_OPTIONS = {

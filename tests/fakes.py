@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from anonymizer.pipeline.calibration import Calibration
 from anonymizer.pipeline.model_store import ModelStore
 from anonymizer.pipeline.objects import Detections, ObjectType
 
@@ -49,8 +50,14 @@ class FakeStore(ModelStore):
         super().__init__(device="cpu")
         self.detector = detector
 
-    def serves(self) -> dict[ObjectType, str]:
-        return dict.fromkeys(ObjectType, "fake")
+    def serves(self) -> dict[ObjectType, tuple[str, ...]]:
+        return dict.fromkeys(ObjectType, ("fake",))
+
+    def calibration(self, model_id: str) -> dict[ObjectType, Calibration]:
+        return {}
+
+    def segmenter(self) -> None:
+        return None
 
     def require(self, object_types: object) -> None:
         pass

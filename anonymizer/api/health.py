@@ -32,7 +32,9 @@ def readyz(request: HttpRequest) -> JsonResponse:
             "device": each.device,
             "started": each.started.isoformat(),
             "models": each.serves,
+            "loaded": each.loaded,
             "problem": each.problem,
+            "warning": each.warning,
         }
         for each in (workers.alive(ready=True) if checks["database"] == "ok" else [])
     ]

@@ -16,13 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anonymizer.pipeline import masks, metadata, overlay, redaction
+from anonymizer.pipeline.calibration import Calibration
 from anonymizer.pipeline.errors import InvalidParameter
 from anonymizer.pipeline.image_io import Limits, Picture, encode_picture, encode_png, load_picture
 from anonymizer.pipeline.model_store import ModelStore
 from anonymizer.pipeline.objects import Detections, ObjectType
 from anonymizer.pipeline.options import Format, Method, Options, Whole
 from anonymizer.pipeline.shapes import Shape, shapes
-from anonymizer.pipeline.tiling import find
+from anonymizer.pipeline.tiling import View, find, merged
 
 if TYPE_CHECKING:
     from anonymizer.pipeline.detectors.base import Detector
@@ -214,16 +215,24 @@ class Anonymizer:
     ) -> list[Detections]:
         """Run every detector that the object types need over every pixel of each (h, w, 3) RGB image.
 
+        Scores are mapped to chances by each model's calibration. Where several models serve a type, each object is
+        there once, with the higher score: a second model only adds.
+
         Raises:
             ModelMissing: no working model serves a type.
             DetectorFailed, OutOfMemory, TooManyObjects: there is no result.
         """
         detectors, serves = self.store.detectors(object_types), self.store.serves()
-        parts = [
-            find(images, format, detector, [each for each in object_types if serves[each] == detector.id])
-            for detector in detectors
+        parts = []
+        for detector in detectors:
+            types = [each for each in object_types if detector.id in serves[each]]
+            calibration = self.store.calibration(detector.id)
+            parts.append([_calibrated(each, calibration) for each in find(images, format, detector, types)])
+        together = any(len(serves[each]) > 1 for each in object_types)
+        return [
+            _of_all(of_one, image.shape[:2]) if together else Detections.merge(of_one)
+            for image, of_one in zip(images, zip(*parts, strict=True), strict=True)
         ]
-        return [Detections.merge(of_one) for of_one in zip(*parts, strict=True)] if parts else []
 
     def render(
         self,
@@ -265,6 +274,22 @@ class Anonymizer:
     def _seed(self, picture: Picture) -> int:
         digest = hashlib.blake2b(cast("Any", np.ascontiguousarray(picture.pixels)), key=self._noise_key[:64])
         return int.from_bytes(digest.digest()[:8], "big")
+
+
+def _calibrated(found: Detections, calibration: Mapping[ObjectType, Calibration]) -> Detections:
+    """With chances in place of scores, for the types that have a calibration; by falling score."""
+    scores = found.scores.copy()
+    for each, chance in calibration.items():
+        mine = found.types == each.number
+        scores[mine] = chance(scores[mine])
+    return replace(found, scores=scores)[np.argsort(-scores, kind="stable")]
+
+
+def _of_all(parts: Sequence[Detections], size_hw: tuple[int, ...]) -> Detections:
+    """What several models found in one picture, each object once."""
+    height, width = size_hw
+    whole = View(0, 0, width, height, max(height, width))
+    return merged([(whole, each) for each in parts], (height, width), agreement=0, one_of_each=True)
 
 
 def _squeezed(size_hw: tuple[int, int], format: Format, detectors: Sequence[Detector]) -> Iterator[str]:  # noqa: A002

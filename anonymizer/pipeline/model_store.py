@@ -1,47 +1,36 @@
-"""Where models come from: `models/registry.toml` says what there is, a sum that a file is what it should be."""
+"""Which models serve here, whether their files are what they should be, and each of them loaded once."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
-import tomllib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from importlib.util import find_spec
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from anonymizer.pipeline.errors import DetectorFailed, ModelMissing
+from anonymizer.pipeline.calibration import Calibration
+from anonymizer.pipeline.errors import AnonymizerError, DetectorFailed, ModelMissing
+from anonymizer.pipeline.model_loaders import DETECTORS, SEGMENTERS
+from anonymizer.pipeline.model_registry import (
+    AUTO,
+    MASKS,
+    Choice,
+    ModelEntry,
+    Registry,
+    parse_choice,
+    read_recorded,
+)
 from anonymizer.pipeline.objects import OBJECT_TYPES, ObjectType
 
 if TYPE_CHECKING:
     from anonymizer.pipeline.detectors.base import Detector
+    from anonymizer.pipeline.segmentation import Segmenter
 
-__all__ = ["ModelEntry", "ModelStore"]
+__all__ = ["FOLDER", "ModelStore"]
 
 FOLDER = Path(__file__).resolve().parents[2] / "models"
 
-
-@dataclass(frozen=True, slots=True)
-class ModelEntry:
-    """One model of the registry."""
-
-    id: str
-    description: str
-    object_types: tuple[ObjectType, ...]
-    loader: str
-    file: str
-    sha256: str
-    licence: str
-    source: str
-    remedy: str
-    package: str | None = None
-
-    def path(self, folder: Path) -> Path | None:
-        """Where its file should be; None where the package that brings it is not installed."""
-        if self.package is None:
-            return folder / self.file
-        spec = find_spec(self.package)
-        return None if spec is None or spec.origin is None else Path(spec.origin).parent / self.file
+T = TypeVar("T")
 
 
 class ModelStore:
@@ -50,22 +39,23 @@ class ModelStore:
     Args:
         folder: with `registry.toml`; the project's own without.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        face_detector: id of the model that serves faces.
+        models: which are to serve: `auto`, a profile of the registry, `TYPE=ID+ID` with commas between, or both.
+            `auto` takes for each type `quality` on a GPU, else `recommended`, where all files are there and whole;
+            else `embedded`. It looks once, so that one store never gives results of two choices.
 
     Raises:
-        DetectorFailed: the registry cannot be read, or has no such face detector.
+        DetectorFailed: the registry cannot be read, or `models` is none of these.
     """
 
-    def __init__(self, folder: Path | None = None, *, device: str = "auto", face_detector: str = "centerface") -> None:
+    def __init__(self, folder: Path | None = None, *, device: str = "auto", models: str = AUTO) -> None:
         self.folder = folder or FOLDER
         self._wanted_device = device
-        self._entries = _registry(self.folder / "registry.toml")
-        if ObjectType.FACE not in getattr(self._entries.get(face_detector), "object_types", ()):
-            faces = ", ".join(each.id for each in self._entries.values() if ObjectType.FACE in each.object_types)
-            raise DetectorFailed(f"face_detector is {face_detector!r}, but must be one of {faces}.")
-        self._face_detector = face_detector
+        self.registry = Registry.read(self.folder / "registry.toml")
+        self.choice: Choice = parse_choice(models, self.registry)
         self._whole: set[str] = set()
-        self._loaded: dict[str, Detector] = {}
+        self._damaged: dict[str, tuple[tuple[int, int], str]] = {}
+        self._detectors: dict[str, Detector] = {}
+        self._segmenters: dict[str, Segmenter] = {}
 
     @property
     def device(self) -> str:
@@ -74,23 +64,33 @@ class ModelStore:
 
         return str(resolve_device(self._wanted_device))
 
-    def serves(self) -> dict[ObjectType, str]:
-        """The model that serves each object type, where its file is there and whole. Loads nothing."""
-        chosen = {each: self._entry(each) for each in OBJECT_TYPES}
-        return {each: entry.id for each, entry in chosen.items() if entry is not None and self._problem(entry) is None}
+    def serves(self) -> dict[ObjectType, tuple[str, ...]]:
+        """The models that serve each object type together, where the files of all of them are whole. Loads nothing."""
+        return {
+            each: tuple(entry.id for entry in self._chosen[each])
+            for each in OBJECT_TYPES
+            if self._chosen[each] and all(self.problem(entry) is None for entry in self._chosen[each])
+        }
 
     def problems(self) -> list[str]:
         """What is wrong with the files of the models that serve here, a sentence each."""
-        found = (self._problem(entry) for entry in self.described(OBJECT_TYPES))
+        found = (self.problem(entry) for entry in [*self.described(OBJECT_TYPES), *self._chosen[MASKS]])
         return [each for each in found if each is not None]
 
+    def lacking(self, profile: str) -> list[ModelEntry]:
+        """The models of a profile whose files are missing or damaged."""
+        return [each for each in self.registry.of_profile(profile) if self.problem(each) is not None]
+
     def remedy(self, object_type: ObjectType) -> str:
-        """The command that brings a model for a type."""
-        entry = self._entry(object_type)
-        return f"Run `{entry.remedy}`." if entry else "Add a model for it to models/registry.toml."
+        """The commands that bring the models for a type."""
+        entries = self._chosen[object_type]
+        lacking = [each for each in entries if self.problem(each) is not None] or entries
+        if not lacking:
+            return "Add a model for it to models/registry.toml, and to a profile there."
+        return f"Run {' and '.join(f'`{each.remedy}`' for each in lacking)}."
 
     def require(self, object_types: Sequence[ObjectType]) -> None:
-        """Make sure that a working model serves each of the types. Loads nothing.
+        """Make sure that working models serve each of the types. Loads nothing.
 
         Raises:
             ModelMissing: none does; the sentence names the type and the command that brings one.
@@ -98,19 +98,25 @@ class ModelStore:
         served = self.serves()
         for each in object_types:
             if each not in served:
-                entry = self._entry(each)
-                why = f" ({self._problem(entry)})" if entry else ""
+                problems = [problem for entry in self._chosen[each] if (problem := self.problem(entry))]
+                why = f" ({'; '.join(problems)})" if problems else ""
                 raise ModelMissing(f"No working model serves {each.words}{why}. {self.remedy(each)}")
 
     def described(self, object_types: Sequence[ObjectType]) -> list[ModelEntry]:
         """The models that serve these types, each once. Loads nothing."""
-        entries = [self._entry(each) for each in object_types]
-        return list({entry.id: entry for entry in entries if entry is not None}.values())
+        return list({entry.id: entry for each in object_types for entry in self._chosen[each]}.values())
 
     def keys(self, object_types: Sequence[ObjectType]) -> dict[str, str]:
-        """By type, what kept detections of it depend on: the model and its sum."""
-        entries = {each: self._entry(each) for each in object_types}
-        return {each.value: f"{entry.id}@{entry.sha256[:16]}" for each, entry in entries.items() if entry}
+        """By type, what kept detections of it depend on: the models, their sums, and how their scores are mapped."""
+        return {
+            each.value: "+".join(self._key(entry, each) for entry in self._chosen[each])
+            for each in object_types
+            if self._chosen[each]
+        }
+
+    def calibration(self, model_id: str) -> Mapping[ObjectType, Calibration]:
+        """By type, from a model's scores to the chance that a box is right; types without keep their scores."""
+        return self.registry.models[model_id].calibration
 
     def detectors(self, object_types: Sequence[ObjectType]) -> list[Detector]:
         """The detectors for these types, each once, loaded.
@@ -120,75 +126,148 @@ class ModelStore:
             DetectorFailed: a file is what it should be and does not load, or the device is not there.
         """
         self.require(object_types)
-        return [self._load(entry) for entry in self.described(object_types)]
+        return [self.detector(entry.id) for entry in self.described(object_types)]
 
-    def _entry(self, object_type: ObjectType) -> ModelEntry | None:
-        if object_type is ObjectType.FACE:
-            return self._entries[self._face_detector]
-        return next((each for each in self._entries.values() if object_type in each.object_types), None)
+    def detector(self, model_id: str) -> Detector:
+        """One detector by its id, loaded, whether it is to serve or not.
 
-    def _problem(self, entry: ModelEntry) -> str | None:
-        """What is wrong with a model's file; once it was whole it is not looked at again, as sums take a while."""
+        Raises:
+            ModelMissing: its file is not what it should be.
+            DetectorFailed: there is none of this id, it does not load, or the device is not there.
+        """
+        entry = self.registry.models.get(model_id)
+        if entry is None or entry.makes_masks:
+            able = ", ".join(each.id for each in self.registry.models.values() if not each.makes_masks)
+            raise DetectorFailed(f"There is no detector {model_id!r}; there are {able}.")
+        if model_id not in self._detectors:
+            load = DETECTORS[entry.loader]
+            detector = self._load(entry, lambda path: load(entry, path, self._wanted_device))
+            if detector.id != model_id:
+                # what it finds could not be told from what another finds
+                raise DetectorFailed(f"The model {model_id} calls itself {detector.id}.")
+            self._detectors[model_id] = detector
+        return self._detectors[model_id]
+
+    def segmenter(self) -> Segmenter | None:
+        """The model that makes masks, loaded; None where the profile's is not installed.
+
+        Raises:
+            ModelMissing: its file is damaged, or it was asked for by its id and is not there.
+            DetectorFailed: its file is what it should be and does not load, or the device is not there.
+        """
+        for entry in self._chosen[MASKS]:
+            if MASKS in self.choice.overrides or self._is_there(entry):
+                return self._segmenter(entry)
+        return None
+
+    def loaded(self) -> dict[str, str]:
+        """By id, the device of each model that is loaded."""
+        return {name: each.device for name, each in [*self._detectors.items(), *self._segmenters.items()]}
+
+    def problem(self, entry: ModelEntry) -> str | None:
+        """What is wrong with a model's file, or with that of the model it stands on.
+
+        Once a file was whole it is not looked at again, as sums take a while; a damaged one when it has changed.
+        """
         if entry.id in self._whole:
             return None
         path = entry.path(self.folder)
         if path is None:
             return f"the package {entry.package} is not installed"
         try:
-            with path.open("rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
+            state = path.stat()
+            changed = (state.st_size, state.st_mtime_ns)
+            if self._damaged.get(entry.id, (None, ""))[0] == changed:
+                return self._damaged[entry.id][1]
+            problem = self._wrong_sum(entry, path)
         except OSError:
             return f"{path.name} is missing"
-        if found != entry.sha256:
-            return f"{path.name} is damaged: its sha256 is not the registry's"
+        if problem is not None:
+            self._damaged[entry.id] = changed, problem
+            return problem
+        if entry.base is not None and (below := self.problem(self.registry.models[entry.base])):
+            return f"{entry.base}, which it stands on: {below}"
         self._whole.add(entry.id)
         return None
 
-    def _load(self, entry: ModelEntry) -> Detector:
-        if entry.id not in self._loaded:
-            # once more, just before it is read: it may have been exchanged since it was found whole
-            self._whole.discard(entry.id)
-            problem = self._problem(entry)
-            path = entry.path(self.folder)
-            if problem is not None or path is None:
-                raise ModelMissing(f"The model {entry.id} cannot be used ({problem}). Run `{entry.remedy}`.")
-            try:
-                self._loaded[entry.id] = _LOADERS[entry.loader](path, self._wanted_device)
-            except DetectorFailed:
-                raise
-            except Exception as error:
-                # whatever the libraries say to a file that they cannot read: without it there is no result
-                raise DetectorFailed(f"The model {entry.id} cannot be loaded ({type(error).__name__}).") from error
-        return self._loaded[entry.id]
+    @functools.cached_property
+    def _chosen(self) -> dict[str, tuple[ModelEntry, ...]]:
+        """By type, and for masks, the models that are to serve it."""
+        return {key: self._choose(key) for key in (*OBJECT_TYPES, MASKS)}
 
+    def _choose(self, key: str) -> tuple[ModelEntry, ...]:
+        if key in self.choice.overrides:
+            return tuple(self.registry.models[each] for each in self.choice.overrides[key])
+        if self.choice.profile != AUTO:
+            return self.registry.entries(self.choice.profile, key)
+        for profile in ("quality", "recommended"):
+            entries = self.registry.entries(profile, key)
+            # the cheap question first, the one that imports torch second, sums last
+            if (
+                entries
+                and all(self._is_there(each) for each in entries)
+                and (profile != "quality" or self._on_gpu)
+                and all(self.problem(each) is None for each in entries)
+            ):
+                return entries
+        return self.registry.entries("embedded", key)
 
-def _centerface(path: Path, device: str) -> Detector:
-    from anonymizer.pipeline.detectors.centerface import CenterFace
+    @functools.cached_property
+    def _on_gpu(self) -> bool:
+        try:
+            return self._wanted_device != "cpu" and self.device.startswith("cuda")
+        except DetectorFailed:
+            # said where a model is loaded
+            return False
 
-    return CenterFace(path, device=device)
+    def _is_there(self, entry: ModelEntry) -> bool:
+        path = entry.path(self.folder)
+        return path is not None and path.is_file()
 
+    def _wrong_sum(self, entry: ModelEntry, path: Path) -> str | None:
+        if entry.size is not None and entry.archive is None and path.stat().st_size != entry.size:
+            return f"{path.name} is damaged: it has {path.stat().st_size} bytes, not {entry.size}"
+        known = self._sum(entry)
+        if known is None:
+            return f"{path.name} was not fetched by `models fetch`, which records its sha256"
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != known:
+            whose = "the registry's" if entry.sha256 else "the one recorded at the first fetch"
+            return f"{path.name} is damaged: its sha256 is not {whose}"
+        return None
 
-def _own(path: Path, device: str) -> Detector:
-    from anonymizer.pipeline.detectors.own import OwnDetector
+    def _sum(self, entry: ModelEntry) -> str | None:
+        if entry.sha256 is not None:
+            return entry.sha256
+        recorded = read_recorded(self.folder).get(entry.id)
+        return None if recorded is None else recorded.file
 
-    return OwnDetector(path, device=device)
+    def _key(self, entry: ModelEntry, object_type: ObjectType) -> str:
+        key = f"{entry.id}@{(self._sum(entry) or '')[:16]}"
+        calibration = entry.calibration.get(object_type)
+        if calibration is None:
+            return key
+        return f"{key}~{hashlib.sha256(repr(calibration.knots).encode()).hexdigest()[:8]}"
 
+    def _segmenter(self, entry: ModelEntry) -> Segmenter:
+        if entry.id not in self._segmenters:
+            load = SEGMENTERS[entry.loader]
+            base = self.registry.models[entry.base].path(self.folder) if entry.base else None
+            self._segmenters[entry.id] = self._load(entry, lambda path: load(path, base, self._wanted_device))
+        return self._segmenters[entry.id]
 
-_LOADERS: dict[str, Callable[[Path, str], Detector]] = {"centerface": _centerface, "own": _own}
-
-
-def _registry(file: Path) -> dict[str, ModelEntry]:
-    try:
-        rows = tomllib.loads(file.read_text())["model"]
-        entries = [
-            ModelEntry(**row | {"object_types": tuple(ObjectType(each) for each in row["object_types"])})
-            for row in rows
-        ]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DetectorFailed(f"{file} cannot be read: {error}.") from error
-    for entry in entries:
-        if entry.loader not in _LOADERS:
-            raise DetectorFailed(
-                f"{file}: {entry.id} has the loader {entry.loader!r}; known are {', '.join(_LOADERS)}."
-            )
-    return {each.id: each for each in entries}
+    def _load(self, entry: ModelEntry, load: Callable[[Path], T]) -> T:
+        # once more, just before it is read: it may have been exchanged since it was found whole
+        self._whole -= {entry.id, entry.base}
+        problem = self.problem(entry)
+        path = entry.path(self.folder)
+        if problem is not None or path is None:
+            raise ModelMissing(f"The model {entry.id} cannot be used ({problem}). Run `{entry.remedy}`.")
+        try:
+            return load(path)
+        except AnonymizerError:
+            raise
+        except Exception as error:
+            # whatever the libraries say to a file that they cannot read: without it there is no result
+            raise DetectorFailed(f"The model {entry.id} cannot be loaded ({type(error).__name__}).") from error

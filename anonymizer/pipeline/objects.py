@@ -68,11 +68,13 @@ class Mask:
     Attributes:
         x, y: left and top of the crop, in pixels of the upright image.
         pixels: bool, (height, width); True belongs to the object.
+        source: id of the model that made it.
     """
 
     x: int
     y: int
     pixels: NDArray[np.bool_]
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +169,7 @@ class Detections:
             if mask is not None:
                 arrays[f"mask_{row}"] = np.packbits(mask.pixels)
                 arrays[f"mask_{row}_at"] = np.array([mask.x, mask.y, *mask.pixels.shape])
+                arrays[f"mask_{row}_source"] = np.array(mask.source)
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
     @classmethod
@@ -187,4 +190,6 @@ def _load_mask(archive: np.lib.npyio.NpzFile, row: int) -> Mask | None:
         return None
     x, y, height, width = (int(value) for value in archive[f"mask_{row}_at"])
     bits = np.unpackbits(archive[f"mask_{row}"], count=height * width)
-    return Mask(x, y, cast("NDArray[np.bool_]", bits.reshape(height, width).astype(bool)))
+    # archives from before masks had a source have none
+    source = str(archive[f"mask_{row}_source"]) if f"mask_{row}_source" in archive else ""
+    return Mask(x, y, cast("NDArray[np.bool_]", bits.reshape(height, width).astype(bool)), source)

@@ -169,12 +169,21 @@ def find(
     return [merged(each, image.shape[:2]) for each, image in zip(parts, images, strict=True)]
 
 
-def merged(parts: Sequence[tuple[View, Detections]], size_hw: tuple[int, int], *, iou: float = 0.5) -> Detections:
+def merged(
+    parts: Sequence[tuple[View, Detections]],
+    size_hw: tuple[int, int],
+    *,
+    iou: float = 0.5,
+    agreement: float = AGREEMENT,
+    one_of_each: bool = False,
+) -> Detections:
     """What was found in the windows of one picture, each object once, with the highest of its scores at least.
 
     Args:
         parts: windows, and what was found in each, in pixels of the window.
         iou: boxes of one type that overlap more than this are one object.
+        agreement: how much of what a score lacks another window that saw the object makes up for.
+        one_of_each: an object takes at most one box of each part: none that only one part told apart is lost.
 
     Returns:
         Boxes in pixels of the picture, by falling score.
@@ -188,7 +197,7 @@ def merged(parts: Sequence[tuple[View, Detections]], size_hw: tuple[int, int], *
     cut = np.concatenate([each for _, each in placed]) if placed else np.zeros(0, bool)
     if len(parts) > 1 and len(found):
         windows = np.repeat(np.arange(len(placed)), [len(each) for each, _ in placed])
-        found = _united(found, cut, windows, iou)
+        found = _united(found, cut, windows, iou, agreement, one_of_each=one_of_each)
     _check_count(len(found))
     return found[np.argsort(-found.scores, kind="stable")]
 
@@ -225,7 +234,15 @@ def _with(part: Detections, boxes: NDArray[np.float32], scores: NDArray[np.float
     return Detections(boxes, part.scores if scores is None else scores, part.types, part.models)
 
 
-def _united(found: Detections, cut: NDArray[np.bool_], windows: NDArray[np.intp], iou: float) -> Detections:
+def _united(
+    found: Detections,
+    cut: NDArray[np.bool_],
+    windows: NDArray[np.intp],
+    iou: float,
+    agreement: float,
+    *,
+    one_of_each: bool,
+) -> Detections:
     """Each object once: boxes that were not cut stand before cut ones, then higher scores before lower.
 
     Two boxes of one window are two objects: the detector that told them apart saw both. A cut box leaves its extent to
@@ -247,8 +264,11 @@ def _united(found: Detections, cut: NDArray[np.bool_], windows: NDArray[np.intp]
         same |= cut[later] & (overlap > CONTAINED * areas[later]) & (scores[row] >= COMPARABLE * scores[later])
         if same.any():
             joined = later[same]
+            if one_of_each:
+                joined = joined[np.argsort(-overlap[same], kind="stable")]
+                joined = joined[np.unique(windows[joined], return_index=True)[1]]
             high, low = sorted((scores[row], scores[joined].max()), reverse=True)
-            scores[row] = high + AGREEMENT * (1 - high) * low
+            scores[row] = high + agreement * (1 - high) * low
             alive[joined] = False
             extent = boxes[joined[cut[joined]]]
             boxes[row, :2] = np.minimum(boxes[row, :2], extent[:, :2].min(axis=0, initial=np.inf))

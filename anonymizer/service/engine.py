@@ -19,7 +19,7 @@ __all__ = ["anonymizer", "limits", "require_models", "served_types", "store"]
 @functools.cache
 def store() -> ModelStore:
     """Where this process takes its models from."""
-    return ModelStore(settings.MODELS_DIR, device=settings.DEVICE, face_detector=settings.FACE_DETECTOR)
+    return ModelStore(settings.MODELS_DIR, device=settings.DEVICE, models=settings.MODELS)
 
 
 @functools.cache

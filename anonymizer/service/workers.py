@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from anonymizer.models import Worker
 from anonymizer.pipeline.errors import AnonymizerError
+from anonymizer.pipeline.objects import ObjectType
 from anonymizer.service import claims, engine
 
 __all__ = ["alive", "connect", "name"]
@@ -54,7 +55,8 @@ def _begin(**kwargs: object) -> None:
     queue = os.environ.get("Q_CLUSTER_NAME", "images")
     now = timezone.now()
     Worker.objects.update_or_create(
-        name=name(), defaults={"queue": queue, "started": now, "seen": now, "ready": False, "problem": ""}
+        name=name(),
+        defaults={"queue": queue, "started": now, "seen": now, "ready": False, "problem": "", "warning": ""},
     )
     threading.Thread(target=_beat, args=(os.getppid(),), name="presence", daemon=True).start()
     _load()
@@ -72,12 +74,16 @@ def _load() -> None:
     torch.set_num_threads(settings.THREADS)
     cv2.setNumThreads(settings.THREADS)
     store, wanted = engine.store(), engine.served_types()
-    serves = {each: model for each, model in store.serves().items() if each in wanted}
+    serves = {each: models for each, models in store.serves().items() if each in wanted}
     device = problem = ""
     try:
         device = store.device
         for detector in store.detectors(tuple(serves)):
             detector.warm_up()
+        # faces and plates have masks only on request: then it is loaded by the first one
+        segmenter = store.segmenter() if {ObjectType.PERSON, ObjectType.VEHICLE} & serves.keys() else None
+        if segmenter is not None:
+            segmenter.warm_up()
     except AnonymizerError as error:
         # the worker lives on, so that each request can be answered with the cause
         log.error("%s", error)
@@ -85,10 +91,23 @@ def _load() -> None:
     Worker.objects.filter(name=name()).update(
         ready=True,
         device=device,
-        serves={each.value: model for each, model in serves.items()},
+        serves={each.value: models for each, models in serves.items()},
+        loaded=store.loaded(),
         problem=problem,
+        warning=_slower_than_it_could_be(device, torch.version.cuda),
         seen=timezone.now(),
     )
+
+
+def _slower_than_it_could_be(device: str, cuda: str | None) -> str:
+    """A sentence where a build of torch for CUDA runs on the CPU."""
+    if device != "cpu" or cuda is None:
+        return ""
+    if settings.DEVICE == "cpu":
+        why = "as ANONYMIZER_DEVICE says"
+    else:
+        why = "as it finds no GPU (if this machine has one, `nvidia-smi` says whether its driver works)"
+    return f"torch is built for CUDA {cuda} and runs on the CPU, {why}: that works, and is slower."
 
 
 def _beat(parent: int) -> None:

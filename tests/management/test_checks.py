@@ -83,3 +83,13 @@ def test_a_bad_setting_fails_with_its_name(monkeypatch: pytest.MonkeyPatch, name
 )
 def test_durations(text: str, seconds: float) -> None:
     assert env.parse_duration(text).total_seconds() == seconds
+
+
+def test_a_bad_choice_of_models_stops_the_start_with_its_name() -> None:
+    done = subprocess.run(
+        [sys.executable, "manage.py", "check"], cwd=ROOT, capture_output=True, text=True,
+        env=os.environ | {"ANONYMIZER_MODELS": "recommended,face=nonesuch"},
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "models (ANONYMIZER_MODELS) is 'recommended,face=nonesuch'" in done.stderr
+    assert "anonymizer.E001" in done.stderr

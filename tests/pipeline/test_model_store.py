@@ -5,33 +5,60 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from anonymizer import Anonymizer
 from anonymizer.pipeline.errors import DetectorFailed, ModelMissing
+from anonymizer.pipeline.model_registry import Registry
 from anonymizer.pipeline.model_store import FOLDER, ModelStore
 from anonymizer.pipeline.objects import OBJECT_TYPES, ObjectType
+from anonymizer.pipeline.options import Whole
+from tests.pictures import drawn
 
-PLATE, FACE = ObjectType.LICENSE_PLATE, ObjectType.FACE
+FACE, PLATE, PERSON, VEHICLE = OBJECT_TYPES
 FILE = "own-detector.safetensors"
+RECOMMENDED = {
+    FACE: ("yunet-n",), PLATE: ("y5fu-640", "y5fu-320"), PERSON: ("yolox-nano",), VEHICLE: ("yolox-nano",),
+}  # fmt: skip
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A copy of the models' folder."""
-    return Path(shutil.copytree(FOLDER, tmp_path / "models"))
-
-
-def with_own_sum(folder: Path) -> Path:
-    """The registry's sum of the own model becomes that of the file which is there."""
-    registry = folder / "registry.toml"
-    before, own = registry.read_text().split('id = "own-1"')
-    own = re.sub(r'sha256 = "\w+"', f'sha256 = "{hashlib.sha256((folder / FILE).read_bytes()).hexdigest()}"', own)
-    registry.write_text(f'{before}id = "own-1"{own}')
+    """A models' folder as it is in a fresh clone."""
+    folder = tmp_path / "models"
+    folder.mkdir()
+    for each in ("registry.toml", FILE):
+        shutil.copyfile(FOLDER / each, folder / each)
     return folder
+
+
+@pytest.fixture
+def recommended(folder: Path, data: Path) -> Path:
+    """With the recommended models."""
+    for each in (data / "weights").iterdir():
+        shutil.copyfile(each, folder / each.name)
+    return folder
+
+
+def edited(folder: Path, model_id: str, line: str, name: str = "sha256") -> Path:
+    """Another line in the place of a model's `sha256`, or of another field, in the registry."""
+    registry = folder / "registry.toml"
+    before, after = registry.read_text().split(f'id = "{model_id}"\n')
+    after = re.sub(rf"^{name} = .*$", line, after, count=1, flags=re.MULTILINE)
+    registry.write_text(f'{before}id = "{model_id}"\n{after}')
+    return folder
+
+
+def with_sum(folder: Path, model_id: str, file: str) -> Path:
+    """The registry's sum (and no size) becomes that of the file which is there."""
+    edited(folder, model_id, f'sha256 = "{hashlib.sha256((folder / file).read_bytes()).hexdigest()}"')
+    return edited(folder, model_id, "", "size") if file != FILE else folder
 
 
 def missing(folder: Path) -> None:
@@ -54,7 +81,7 @@ def another(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("harm", [missing, truncated, empty, another])
-def test_a_harmed_file_is_named_with_its_remedy(folder: Path, harm) -> None:  # type: ignore[no-untyped-def]
+def test_a_harmed_file_is_named_with_its_remedy(folder: Path, harm: Callable[[Path], None]) -> None:
     harm(folder)
     store = ModelStore(folder, device="cpu")
 
@@ -63,7 +90,7 @@ def test_a_harmed_file_is_named_with_its_remedy(folder: Path, harm) -> None:  # 
 
     assert "license plate" in str(error.value)
     assert "git checkout models/own-detector.safetensors" in str(error.value)
-    assert store.serves() == {FACE: "centerface"}
+    assert store.serves() == {FACE: ("centerface",)}
     assert len(store.problems()) == 1
 
 
@@ -75,9 +102,17 @@ def test_a_harmed_file_of_one_type_leaves_the_others(folder: Path) -> None:
     assert detector.id == "centerface"
 
 
+def test_a_file_that_was_mended_serves(folder: Path) -> None:
+    truncated(folder)
+    store = ModelStore(folder, device="cpu")
+    assert PLATE not in store.serves()
+    shutil.copyfile(FOLDER / FILE, folder / FILE)
+    assert PLATE in store.serves()
+
+
 def test_a_whole_file_of_another_architecture_gives_no_result(folder: Path) -> None:
     save_file(torch.nn.Linear(3, 3).state_dict(), folder / FILE)
-    store = ModelStore(with_own_sum(folder), device="cpu")
+    store = ModelStore(with_sum(folder, "own-1", FILE), device="cpu")
 
     assert PLATE in store.serves()
     with pytest.raises(DetectorFailed, match="own-1"):
@@ -88,44 +123,167 @@ def test_a_whole_file_that_holds_no_weights_gives_no_result(folder: Path) -> Non
     (folder / FILE).write_bytes(b"not weights")
 
     with pytest.raises(DetectorFailed, match="own-1"):
-        ModelStore(with_own_sum(folder), device="cpu").detectors([PLATE])
+        ModelStore(with_sum(folder, "own-1", FILE), device="cpu").detectors([PLATE])
 
 
-def test_every_type_is_served_as_installed() -> None:
-    store = ModelStore(device="cpu")
+@pytest.mark.parametrize(
+    ("model_id", "object_type", "file", "other"),
+    [
+        ("yolox-nano", PERSON, "yolox_nano.onnx", "yunet_n_dynamic.onnx"),
+        ("yunet-n", FACE, "yunet_n_dynamic.onnx", "y5fu_320x_sim.onnx"),
+        ("y5fu-640", PLATE, "y5fu_640x_sim.onnx", "yolox_nano.onnx"),
+    ],
+)
+def test_another_network_under_a_models_name_gives_no_result(
+    recommended: Path, model_id: str, object_type: ObjectType, file: str, other: str
+) -> None:
+    shutil.copyfile(recommended / other, recommended / file)
+    store = ModelStore(recommended, device="cpu", models=f"{object_type}={model_id}")
+    assert object_type not in store.serves()
+
+    store = ModelStore(with_sum(recommended, model_id, file), device="cpu", models=f"{object_type}={model_id}")
+    assert object_type in store.serves()
+    with pytest.raises(DetectorFailed, match=model_id):
+        Anonymizer(store=store).find([np.asarray(drawn(320, 240))], [object_type], Whole())
+
+
+def test_every_type_is_served_as_installed(folder: Path) -> None:
+    store = ModelStore(folder, device="cpu")
 
     assert store.problems() == []
-    assert store.serves() == dict.fromkeys(OBJECT_TYPES, "own-1") | {FACE: "centerface"}
+    assert store.serves() == dict.fromkeys(OBJECT_TYPES, ("own-1",)) | {FACE: ("centerface",)}
 
 
-def test_each_model_is_loaded_once() -> None:
-    store = ModelStore(device="cpu")
+def test_each_model_is_loaded_once(folder: Path) -> None:
+    store = ModelStore(folder, device="cpu")
+    assert store.loaded() == {}
 
     first, second = store.detectors(OBJECT_TYPES), store.detectors([PLATE])
 
     assert [each.id for each in first] == ["centerface", "own-1"]
     assert second[0] is first[1]
+    assert store.loaded() == {"centerface": "cpu", "own-1": "cpu"}
 
 
-def test_another_face_detector_may_be_chosen() -> None:
-    store = ModelStore(device="cpu", face_detector="own-1")
-
-    assert set(store.serves().values()) == {"own-1"}
-    assert len(store.described(OBJECT_TYPES)) == 1
-
-
-@pytest.mark.parametrize("name", ["nonesuch", ""])
-def test_an_unknown_face_detector_is_refused_with_those_there_are(name: str) -> None:
-    with pytest.raises(DetectorFailed, match="centerface, own-1"):
-        ModelStore(face_detector=name)
+def test_a_detector_may_be_had_by_its_id(recommended: Path) -> None:
+    store = ModelStore(recommended, device="cpu", models="embedded")
+    assert store.detector("yunet-n").id == "yunet-n"
+    for name in ("nonesuch", "sam-vit-b"):
+        with pytest.raises(DetectorFailed, match=f"no detector '{name}'; there are centerface, own-1,"):
+            store.detector(name)
+    with pytest.raises(ModelMissing, match="models fetch maskrcnn-resnet50-v2"):
+        store.detector("maskrcnn-resnet50-v2")
 
 
-def test_a_device_that_is_not_there_gives_no_result() -> None:
+def test_a_model_must_call_itself_what_the_registry_calls_it(folder: Path) -> None:
+    registry = folder / "registry.toml"
+    registry.write_text(registry.read_text().replace("own-1", "own-9"))
+    with pytest.raises(DetectorFailed, match="own-9 calls itself own-1"):
+        ModelStore(folder, device="cpu").detectors([PLATE])
+
+
+def test_the_recommended_models_serve_once_they_are_there(recommended: Path) -> None:
+    store = ModelStore(recommended, device="cpu")
+
+    assert store.serves() == RECOMMENDED
+    assert ModelStore(recommended, device="cpu", models="embedded").serves()[FACE] == ("centerface",)
+    assert store.lacking("recommended") == []
+
+
+def test_auto_takes_a_profile_only_where_all_of_it_is_whole(recommended: Path) -> None:
+    (recommended / "y5fu_320x_sim.onnx").unlink()
+    (recommended / "yolox_nano.onnx").write_bytes(b"x" * 3660092)
+
+    serves = ModelStore(recommended, device="cpu").serves()
+
+    assert serves == {FACE: ("yunet-n",), PLATE: ("own-1",), PERSON: ("own-1",), VEHICLE: ("own-1",)}
+
+
+def test_a_choice_is_made_once(recommended: Path) -> None:
+    store = ModelStore(recommended, device="cpu")
+    kept = store.keys([FACE])
+    (recommended / "yunet_n_dynamic.onnx").unlink()
+    # what was whole may be loaded: another model in its place would give results under the keys of this one
+    assert store.keys([FACE]) == kept
+    with pytest.raises(ModelMissing, match=r"yunet_n_dynamic\.onnx is missing.*models fetch yunet-n"):
+        ModelStore(recommended, device="cpu", models="recommended").require([FACE])
+
+
+def test_quality_is_taken_on_a_gpu_only(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = "maskrcnn_resnet50_fpn_v2_coco-73cbd019.pth"
+    (folder / file).write_bytes(b"weights")
+    with_sum(folder, "maskrcnn-resnet50-v2", file)
+
+    assert ModelStore(folder, device="cpu").serves()[PERSON] == ("own-1",)
+    monkeypatch.setattr(ModelStore, "device", "cuda:0")
+    serves = ModelStore(folder).serves()
+    assert (serves[PERSON], serves[PLATE]) == (("maskrcnn-resnet50-v2",), ("own-1",))
+
+
+@pytest.mark.parametrize(
+    ("models", "changed"),
+    [
+        ("auto", {}),
+        ("embedded", {}),
+        ("face=own-1", {FACE: ("own-1",)}),
+        ("embedded, face=own-1", {FACE: ("own-1",)}),
+        ("auto,license-plate=y5fu-320+own-1,face=yunet-n", {PLATE: ("y5fu-320", "own-1"), FACE: ("yunet-n",)}),
+        ("recommended", RECOMMENDED),
+        ("recommended,face=centerface", RECOMMENDED | {FACE: ("centerface",)}),
+    ],
+)
+def test_models_may_be_chosen(
+    folder: Path, data: Path, models: str, changed: dict[ObjectType, tuple[str, ...]]
+) -> None:
+    usual = ModelStore(folder, device="cpu").serves()
+    if set(changed) - {FACE} or models == "auto":
+        needed = {each for ids in changed.values() for each in ids}
+        for entry in Registry.read(folder / "registry.toml").models.values():
+            if entry.id in needed and entry.url:
+                shutil.copyfile(data / "weights" / entry.file, folder / entry.file)
+
+    assert ModelStore(folder, device="cpu", models=models).serves() == usual | changed
+
+
+@pytest.mark.parametrize(
+    ("models", "sentence"),
+    [
+        ("", "must be one of auto, embedded, recommended, quality"),
+        ("best", "no profile 'best'"),
+        ("face=nonesuch", "face may be served by centerface, own-1, yunet-n, .* not by 'nonesuch'"),
+        ("person=yunet-n", "person may be served by own-1, yolox-nano, .* not by 'yunet-n'"),
+        ("auto,face=", "not by ''"),
+        ("head=own-1", "'head' is none of face, license-plate, person, vehicle, masks"),
+        ("embedded,recommended", "'recommended' is none of"),
+        ("person=sam-vit-b", "not by 'sam-vit-b'"),
+        ("masks=own-1", "masks may be served by .*sam-vit-b, sam-vit-h, not by 'own-1'"),
+        ("masks=sam-vit-b+sam-vit-h", "masks are made by one model, not by 2"),
+    ],
+)
+def test_a_bad_choice_is_refused_with_what_is_allowed(models: str, sentence: str) -> None:
+    with pytest.raises(DetectorFailed, match=sentence) as error:
+        ModelStore(models=models)
+    assert f"ANONYMIZER_MODELS) is {models!r}" in str(error.value)
+
+
+def test_a_device_that_is_not_there_gives_no_result(folder: Path) -> None:
     with pytest.raises(DetectorFailed, match="cuda:99"):
-        ModelStore(device="cuda:99").detectors([PLATE])
+        ModelStore(folder, device="cuda:99").detectors([PLATE])
 
 
-@pytest.mark.parametrize("text", ["", "[[model]]\nid = 1", "not toml", '[[model]]\nid = "a"\nobject_types = ["cat"]'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[[model]]\nid = 1",
+        "not toml",
+        '[[model]]\nid = "a"\nobject_types = ["cat"]',
+        (FOLDER / "registry.toml").read_text().replace('loader = "own"', 'loader = "another"'),
+        (FOLDER / "registry.toml").read_text().replace('face = ["centerface"]', 'face = ["nonesuch"]'),
+        (FOLDER / "registry.toml").read_text() + 'calibration.face = [[0.1, 0.5]]',
+        (FOLDER / "registry.toml").read_text() + 'base = "nonesuch"',
+    ],
+)  # fmt: skip
 def test_a_registry_that_cannot_be_read_is_an_error(tmp_path: Path, text: str) -> None:
     (tmp_path / "registry.toml").write_text(text)
 
@@ -133,11 +291,67 @@ def test_a_registry_that_cannot_be_read_is_an_error(tmp_path: Path, text: str) -
         ModelStore(tmp_path)
 
 
-def test_kept_detections_depend_on_the_models_sum(folder: Path) -> None:
-    before = ModelStore(folder).keys([PLATE])
-    another(folder)
+def test_every_model_of_the_registry_is_described() -> None:
+    for each in Registry.read(FOLDER / "registry.toml").models.values():
+        assert each.description
+        assert each.licence
+        assert each.source
+        assert each.input
+        assert each.package or each.url or (FOLDER / each.file).is_file()
 
-    assert ModelStore(with_own_sum(folder)).keys([PLATE]) != before
+
+def test_kept_detections_depend_on_the_models_sum_and_calibration(folder: Path) -> None:
+    before = ModelStore(folder).keys([PLATE, FACE])
+    another(folder)
+    exchanged = ModelStore(with_sum(folder, "own-1", FILE)).keys([PLATE, FACE])
+    edited(folder, "own-1", 'calibration.license-plate = [[0.1, 0.2], [0.6, 0.9]]\nloader = "own"', "loader")
+    calibrated = ModelStore(folder).keys([PLATE, FACE])
+
+    assert len({each["license-plate"] for each in (before, exchanged, calibrated)}) == 3
+    assert before["face"] == exchanged["face"] == calibrated["face"]
+
+
+def test_two_models_of_a_type_are_both_in_its_key(recommended: Path) -> None:
+    assert ModelStore(recommended, device="cpu").keys([PLATE]) == {
+        "license-plate": "y5fu-640@0306de937471b87f+y5fu-320@2a985dc63a5cc947"
+    }
+
+
+def test_a_calibration_is_read_by_model_and_type(folder: Path) -> None:
+    edited(folder, "own-1", 'calibration.license-plate = [[0.1, 0.2], [0.6, 0.9]]\nloader = "own"', "loader")
+    store = ModelStore(folder)
+
+    assert store.calibration("centerface") == {}
+    assert store.calibration("own-1")[PLATE].knots == ((0.1, 0.2), (0.6, 0.9))
+
+
+def test_no_mask_model_is_no_error_unless_it_was_asked_for(folder: Path) -> None:
+    assert ModelStore(folder, device="cpu", models="quality").segmenter() is None
+    with pytest.raises(ModelMissing, match="sam-vit-h cannot be used"):
+        ModelStore(folder, device="cpu", models="masks=sam-vit-h").segmenter()
+
+
+def test_a_damaged_mask_model_gives_no_result(folder: Path) -> None:
+    (folder / "sam_vit_b_01ec64.pth").write_bytes(b"half")
+    with pytest.raises(ModelMissing, match="damaged: it has 4 bytes, not 375042383"):
+        ModelStore(folder, device="cpu", models="quality").segmenter()
+
+
+def test_a_file_of_which_no_sum_is_known_is_not_loaded(folder: Path) -> None:
+    (folder / "ego_blur_face_gen2.jit").write_bytes(b"network")
+    store = ModelStore(folder, device="cpu", models="face=egoblur-face-gen2")
+    assert FACE not in store.serves()
+    assert "was not fetched by `models fetch`" in store.problems()[0]
+    digest = hashlib.sha256(b"network").hexdigest()
+    (folder / "recorded.toml").write_text(f'[egoblur-face-gen2]\nfile = "{digest}"\n')
+    store = ModelStore(folder, device="cpu", models="face=egoblur-face-gen2")
+    assert store.serves()[FACE] == ("egoblur-face-gen2",)
+    (folder / "ego_blur_face_gen2.jit").write_bytes(b"another")
+    store = ModelStore(folder, device="cpu", models="face=egoblur-face-gen2")
+    assert "its sha256 is not the one recorded at the first fetch" in store.problems()[0]
+    (folder / "recorded.toml").write_text("nonsense")
+    with pytest.raises(DetectorFailed, match=r"recorded\.toml cannot be read"):
+        ModelStore(folder, device="cpu", models="face=egoblur-face-gen2").serves()
 
 
 def test_asking_what_is_served_loads_no_torch() -> None:

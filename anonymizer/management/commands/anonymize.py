@@ -39,7 +39,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **given: Any) -> None:
         names = [name.replace("-", "_") for name in parameters()]
         make = partial(
-            _anonymizer, given["device"], settings.MODELS_DIR, settings.FACE_DETECTOR, settings.MAX_BYTES,
+            _anonymizer, given["device"], settings.MODELS_DIR, settings.MODELS, settings.MAX_BYTES,
             settings.MAX_MEGAPIXELS, legacy_masks=settings.LEGACY_INSTANCE_MASK,
         )  # fmt: skip
         try:
@@ -80,10 +80,10 @@ class Command(BaseCommand):
 
 
 def _anonymizer(
-    device: str, models: Path, face_detector: str, size: int, megapixels: float, *, legacy_masks: bool
+    device: str, folder: Path, models: str, size: int, megapixels: float, *, legacy_masks: bool
 ) -> Anonymizer:
     return Anonymizer(
-        store=ModelStore(models, device=device, face_detector=face_detector),
+        store=ModelStore(folder, device=device, models=models),
         limits=Limits(bytes=size, megapixels=megapixels),
         legacy_masks=legacy_masks,
     )

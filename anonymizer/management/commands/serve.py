@@ -12,14 +12,22 @@ from types import FrameType
 from typing import Any
 
 import requests
+from django.conf import settings
 from django.core.management import BaseCommand, CommandError
 from django.utils import timezone
 
+from anonymizer.pipeline.errors import AnonymizerError
+from anonymizer.pipeline.model_registry import AUTO
+from anonymizer.pipeline.model_store import ModelStore
 from anonymizer.pipeline.objects import OBJECT_TYPES
 
 #: how long work in progress may take to finish before it is handed back
 GRACE_S = 60
 START_S = 180
+#: after a start that could not fetch the recommended models, until the next one tries
+TRY_AGAIN_S = 3600
+#: what fetching takes besides the seconds it is given
+FETCH_GRACE_S = 5
 #: Ctrl-C, an operator, a terminal that was closed
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -41,11 +49,27 @@ class Command(BaseCommand):
         parser.add_argument("--mask-scale", help="default of mask-scale, percent")
         parser.add_argument("--format", help="default of format: whole, auto, pano:WIDTH or JSON tiling")
         parser.add_argument("--device", help="auto, cpu, cuda or cuda:N")
+        parser.add_argument("--models", help="auto, a profile (see `models list`), TYPE=ID+ID with commas, or both")
+        parser.add_argument(
+            "--fetch-seconds", type=float, metavar="N",
+            help="how long to try to bring the recommended models, where they are not all there (5); 0: never",
+        )  # fmt: skip
         parser.add_argument("--workers", type=int, help="worker processes for images (1)")
         parser.add_argument("--web-threads", type=int, default=64, help="requests served at once (64)")
 
     def handle(self, *args: Any, **options: Any) -> None:
         environment = os.environ | _environment(options)
+        seconds = settings.FETCH_SECONDS if options["fetch_seconds"] is None else options["fetch_seconds"]
+        try:
+            store = ModelStore(
+                settings.MODELS_DIR,
+                device=options["device"] or settings.DEVICE,
+                models=options["models"] or settings.MODELS,
+            )
+        except AnonymizerError as error:
+            raise CommandError(str(error)) from error
+        if not _bring_better(store, seconds, environment):
+            self.stdout.write("The recommended models could not be fetched now; a start in an hour tries again.")
         # settings were read before the options were known: everything below runs in processes with the new ones
         self._manage(environment, "check")
         self._manage(environment, "migrate", "--verbosity", "0", "--skip-checks")
@@ -53,7 +77,7 @@ class Command(BaseCommand):
         try:
             supervisor.start()
             url = f"http://{'127.0.0.1' if options['host'] in ('0.0.0.0', '::') else options['host']}:{options['port']}"
-            self._say(url, supervisor.until_ready(url))
+            self._say(url, supervisor.until_ready(url), store)
             supervisor.watch()
         except _Stopped:
             self.stdout.write("stopping: work in progress is finished first")
@@ -66,10 +90,8 @@ class Command(BaseCommand):
         if done.returncode:
             raise CommandError(f"`manage.py {command[0]}` failed; nothing was started.")
 
-    def _say(self, url: str, ready: dict[str, Any]) -> None:
-        worker = ready["workers"][0]
-        for name, model in worker["models"].items():
-            self.stdout.write(f"  {name:14} {model} on {worker['device']}")
+    def _say(self, url: str, ready: dict[str, Any], store: ModelStore) -> None:
+        self.stdout.write(_models_line(ready["workers"][0], store))
         if ready["checks"]["models"] != "ok":
             self.stdout.write(f"  Requests for other types are answered with 503: {ready['checks']['models']}")
         self.stdout.write(f"Ready at {url} (page), {url}/docs (API), {url}/admin. Try:")
@@ -87,12 +109,54 @@ def _environment(options: dict[str, Any]) -> dict[str, str]:
         "mask_scale": "MASK_SCALE",
         "format": "FORMAT",
         "device": "DEVICE",
+        "models": "MODELS",
         "workers": "WORKERS",
     }
     given = {f"ANONYMIZER_{name}": str(options[key]) for key, name in names.items() if options[key] is not None}
     if options["object_types"]:
         given["ANONYMIZER_OBJECT_TYPES"] = ",".join(options["object_types"])
     return given
+
+
+def _bring_better(store: ModelStore, seconds: float, environment: dict[str, str]) -> bool:
+    """Try for a few seconds to fetch the recommended models, where they could serve and are not all there.
+
+    A try that failed is remembered for a while, so that no start without a network waits for it again.
+
+    Returns:
+        Whether there was nothing to do, or it was done.
+    """
+    stamp = store.folder / ".fetch-failed"
+    recently = stamp.exists() and time.time() - stamp.stat().st_mtime < TRY_AGAIN_S
+    wanted = store.choice.profile in (AUTO, "recommended") and store.lacking("recommended")
+    if seconds <= 0 or recently or not wanted or not os.access(store.folder, os.W_OK):
+        return True
+    command = [sys.executable, sys.argv[0], "models", "fetch", "recommended", "--seconds", str(seconds)]
+    try:
+        # of its own: a look-up of a name takes as long as it likes, and can only be killed
+        code = subprocess.run(command, env=environment, check=False, timeout=seconds + FETCH_GRACE_S).returncode
+    except subprocess.TimeoutExpired:
+        code = 1
+    if code:
+        stamp.touch()
+    else:
+        stamp.unlink(missing_ok=True)
+    return code == 0
+
+
+def _models_line(worker: dict[str, Any], store: ModelStore) -> str:
+    """Which model serves which type, and what would bring better ones."""
+    served = {name.replace("-", " "): "+".join(ids) for name, ids in worker["models"].items()}
+    detectors = {each for ids in worker["models"].values() for each in ids}
+    if masks := [each for each in worker["loaded"] if each not in detectors]:
+        served["masks"] = "+".join(masks)
+    hint = ""
+    if store.choice.profile == AUTO and store.lacking("recommended"):
+        hint = "; embedded: `python manage.py models fetch recommended` brings better ones"
+    elif store.choice.profile == AUTO and worker["device"].startswith("cuda") and store.lacking("quality"):
+        hint = "; `python manage.py models fetch quality` brings better ones"
+    names = ", ".join(f"{name} {ids}" for name, ids in served.items()) or "none"
+    return f"Models: {names} (on {worker['device']}{hint})"
 
 
 class _Stopped(Exception):

@@ -1,0 +1,210 @@
+"""`models/registry.toml`: which models there are, where they come from, and which of them a profile chooses."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from anonymizer.pipeline.calibration import Calibration
+from anonymizer.pipeline.errors import DetectorFailed
+from anonymizer.pipeline.model_loaders import DETECTORS, SEGMENTERS
+from anonymizer.pipeline.objects import OBJECT_TYPES, ObjectType
+
+__all__ = ["AUTO", "MASKS", "Choice", "ModelEntry", "Recorded", "Registry", "parse_choice", "read_recorded"]
+
+#: what a profile serves besides the object types
+MASKS = "masks"
+#: the best profile whose files are there, for each type
+AUTO = "auto"
+SERVED = (*OBJECT_TYPES, MASKS)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEntry:
+    """One model of the registry.
+
+    Attributes:
+        file: its name in the folder of the models, or below the package that brings it.
+        url: where it, or the archive that holds it, is downloaded from; None where it comes otherwise.
+        archive: name of a zip that holds the file.
+        size: of what is downloaded, in bytes.
+        sha256: of the file; None where its publisher gives none: then it is recorded at the first fetch.
+        package: the installed package that brings the file.
+        base: id of the model that it stands on.
+        calibration: from its scores to the chance that a box is right, by type.
+    """
+
+    id: str
+    description: str
+    object_types: tuple[ObjectType, ...]
+    loader: str
+    file: str
+    licence: str
+    source: str
+    input: str
+    url: str | None = None
+    archive: str | None = None
+    size: int | None = None
+    sha256: str | None = None
+    package: str | None = None
+    base: str | None = None
+    calibration: Mapping[ObjectType, Calibration] = field(default_factory=dict)
+
+    @property
+    def makes_masks(self) -> bool:
+        """Whether it segments what others found."""
+        return self.loader in SEGMENTERS
+
+    @property
+    def remedy(self) -> str:
+        """The command that brings the file."""
+        if self.package is not None:
+            return f"pip install {self.package}"
+        return f"python manage.py models fetch {self.id}" if self.url else f"git checkout models/{self.file}"
+
+    def path(self, folder: Path) -> Path | None:
+        """Where its file should be; None where the package that brings it is not installed."""
+        if self.package is None:
+            return folder / self.file
+        spec = find_spec(self.package)
+        return None if spec is None or spec.origin is None else Path(spec.origin).parent / self.file
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """All models, and by profile and type (or `masks`) the ids of those that serve it together."""
+
+    models: Mapping[str, ModelEntry]
+    profiles: Mapping[str, Mapping[str, tuple[str, ...]]]
+
+    @classmethod
+    def read(cls, file: Path) -> Registry:
+        """From a TOML file.
+
+        Raises:
+            DetectorFailed: it cannot be read, or contradicts itself.
+        """
+        try:
+            content = tomllib.loads(file.read_text())
+            entries = {row["id"]: _entry(row) for row in content["model"]}
+            profiles = {
+                name: {key: tuple(ids) for key, ids in rows.items()}
+                for name, rows in content.get("profiles", {}).items()
+            }
+            registry = cls(entries, profiles)
+            registry._check()
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DetectorFailed(f"{file} cannot be read: {error}.") from error
+        return registry
+
+    def serving(self, key: str) -> list[str]:
+        """The ids of all models that could serve a type, or `masks`."""
+        return [
+            each.id
+            for each in self.models.values()
+            if (each.makes_masks if key == MASKS else key in each.object_types and not each.makes_masks)
+        ]
+
+    def entries(self, profile: str, key: str) -> tuple[ModelEntry, ...]:
+        """The models that serve a type, or `masks`, in a profile."""
+        return tuple(self.models[each] for each in self.profiles.get(profile, {}).get(key, ()))
+
+    def of_profile(self, profile: str) -> list[ModelEntry]:
+        """All models of a profile, each once, with those that they stand on."""
+        entries = [each for key in SERVED for each in self.entries(profile, key)]
+        bases = [self.models[each.base] for each in entries if each.base]
+        return list({each.id: each for each in [*entries, *bases]}.values())
+
+    def _check(self) -> None:
+        for each in self.models.values():
+            if each.loader not in DETECTORS and each.loader not in SEGMENTERS:
+                known = ", ".join([*DETECTORS, *SEGMENTERS])
+                raise ValueError(f"{each.id} has the loader {each.loader!r}; known are {known}")
+            if each.base is not None and each.base not in self.models:
+                raise ValueError(f"{each.id} stands on {each.base!r}, which is not there")
+            if each.sha256 is None and each.url is None:
+                raise ValueError(f"{each.id} has no sha256, and no url to record one from")
+        for name, rows in self.profiles.items():
+            for key, ids in rows.items():
+                self.check_served(f"profile {name}", key, ids)
+
+    def check_served(self, what: str, key: str, ids: tuple[str, ...]) -> None:
+        """Make sure that these models can serve a type, or `masks`.
+
+        Raises:
+            ValueError: they cannot; the sentence begins with `what` and says which could.
+        """
+        if key not in SERVED:
+            raise ValueError(f"{what}: {key!r} is none of {', '.join(SERVED)}")
+        able = self.serving(key)
+        for each in ids or ("",):
+            if each not in able:
+                raise ValueError(f"{what}: {key} may be served by {', '.join(able) or 'nothing'}, not by {each!r}")
+        if key == MASKS and len(ids) != 1:
+            raise ValueError(f"{what}: masks are made by one model, not by {len(ids)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which models are to serve: a profile or `auto`, and others for some types."""
+
+    profile: str
+    overrides: Mapping[str, tuple[str, ...]]
+
+
+def parse_choice(text: str, registry: Registry) -> Choice:
+    """`auto`, a profile, `face=own-1,license-plate=y5fu-320+y5fu-640`, or one of the former and such a list.
+
+    Raises:
+        DetectorFailed: it is none of these; the sentence has the value and what is allowed.
+    """
+    names = (AUTO, *registry.profiles)
+    first, *rest = (part.strip() for part in text.split(","))
+    profile = AUTO if "=" in first else first
+    overrides: dict[str, tuple[str, ...]] = {}
+    try:
+        if profile not in names:
+            raise ValueError(f"there is no profile {profile!r}")
+        for part in [first, *rest] if "=" in first else rest:
+            key, _, ids = part.partition("=")
+            overrides[key.strip()] = tuple(each.strip() for each in ids.split("+"))
+            registry.check_served(part, key.strip(), overrides[key.strip()])
+    except ValueError as error:
+        raise DetectorFailed(
+            f"models (ANONYMIZER_MODELS) is {text!r}, but must be one of {', '.join(names)}, or TYPE=ID+ID with "
+            f"commas between, or both: {error}."
+        ) from error
+    return Choice(profile, overrides)
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """The sums that a file, and the archive that it came in, had at their first fetch."""
+
+    file: str
+    archive: str | None = None
+
+
+def read_recorded(folder: Path) -> dict[str, Recorded]:
+    """By id, what was recorded at first fetches into a folder.
+
+    Raises:
+        DetectorFailed: the record is there and cannot be read.
+    """
+    file = folder / "recorded.toml"
+    try:
+        return {name: Recorded(**sums) for name, sums in tomllib.loads(file.read_text()).items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError) as error:
+        raise DetectorFailed(f"{file} cannot be read: {error}.") from error
+
+
+def _entry(row: dict[str, Any]) -> ModelEntry:
+    types = tuple(ObjectType(each) for each in row["object_types"])
+    calibration = {ObjectType(key): Calibration.read(knots) for key, knots in row.get("calibration", {}).items()}
+    return ModelEntry(**row | {"object_types": types, "calibration": calibration})

@@ -1,0 +1,113 @@
+"""What workers show of themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+
+from anonymizer.models import Worker
+from anonymizer.pipeline.errors import DetectorFailed
+from anonymizer.pipeline.objects import ObjectType
+from anonymizer.service import engine, workers
+from tests.fakes import FakeDetector, FakeStore
+
+pytestmark = pytest.mark.django_db
+
+
+class Segmenter:
+    device = "cpu"
+    warm = 0
+
+    def warm_up(self) -> None:
+        self.warm += 1
+
+
+class MaskStore(FakeStore):
+    """With a model for masks beside the fake detector."""
+
+    def __init__(self) -> None:
+        super().__init__(FakeDetector())
+        self.masks = Segmenter()
+
+    def segmenter(self) -> Segmenter:  # type: ignore[override]
+        return self.masks
+
+    def loaded(self) -> dict[str, str]:
+        return {"fake": "cpu", "fake-masks": "cpu"}
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[MaskStore]:
+    store = MaskStore()
+    monkeypatch.setattr(engine, "store", lambda: store)
+    Worker.objects.create(name=workers.name(), queue="images")
+    return store
+
+
+def test_a_worker_shows_what_it_has_loaded(store: MaskStore) -> None:
+    workers._load()
+    worker = Worker.objects.get()
+    assert worker.ready
+    assert worker.serves == {each.value: ["fake"] for each in ObjectType}
+    assert worker.loaded == {"fake": "cpu", "fake-masks": "cpu"}
+    assert worker.problem == ""
+    assert store.masks.warm == 1
+
+
+def test_masks_are_loaded_at_once_only_for_persons_and_vehicles(store: MaskStore, settings: Any) -> None:
+    settings.OBJECT_TYPES = ["face"]
+    workers._load()
+    assert store.masks.warm == 0
+
+
+def test_a_model_that_cannot_be_loaded_is_a_problem_and_no_crash(
+    store: MaskStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails() -> None:
+        raise DetectorFailed("The model fake-masks cannot be loaded (ValueError).")
+
+    monkeypatch.setattr(store, "segmenter", fails)
+    workers._load()
+    assert Worker.objects.get().problem == "The model fake-masks cannot be loaded (ValueError)."
+
+
+@pytest.mark.parametrize(
+    ("device", "cuda", "wanted", "said"),
+    [
+        ("cpu", None, "auto", ""),
+        ("cuda:0", "13.0", "auto", ""),
+        ("", "13.0", "cuda:99", ""),
+        ("cpu", "13.0", "auto", "built for CUDA 13.0 and runs on the CPU, as it finds no GPU"),
+        ("cpu", "13.0", "cpu", "runs on the CPU, as ANONYMIZER_DEVICE says"),
+    ],
+)
+def test_a_build_for_cuda_on_the_cpu_is_warned_of(
+    settings: Any, device: str, cuda: str | None, wanted: str, said: str
+) -> None:
+    settings.DEVICE = wanted
+    warning = workers._slower_than_it_could_be(device, cuda)
+    assert said in warning
+    assert bool(said) == bool(warning)
+
+
+def test_readyz_and_the_admin_show_models_devices_and_warnings() -> None:
+    Worker.objects.create(
+        name="here:1", queue="images", ready=True, device="cpu", serves={"license-plate": ["y5fu-640", "y5fu-320"]},
+        loaded={"y5fu-640": "cpu", "y5fu-320": "cpu"}, warning="slower than it could be",
+    )  # fmt: skip
+    answer = Client().get("/readyz")
+    assert answer.json()["checks"]["workers"] == "ok"
+    (worker,) = answer.json()["workers"]
+    assert worker["models"] == {"license-plate": ["y5fu-640", "y5fu-320"]}
+    assert worker["loaded"] == {"y5fu-640": "cpu", "y5fu-320": "cpu"}
+    assert worker["warning"] == "slower than it could be"
+
+    client = Client()
+    client.force_login(User.objects.create_superuser("operator"))
+    page = client.get("/admin/anonymizer/worker/").content.decode()
+    for text in ("license-plate y5fu-640+y5fu-320", "y5fu-640 on cpu, y5fu-320 on cpu", "slower than it could be"):
+        assert text in page

@@ -1,0 +1,98 @@
+"""What cells are taught: which answer for an object, and where nothing is taught."""
+
+from __future__ import annotations
+
+import torch
+
+from anonymizer.training.loss import Truth, answers, loss
+
+SIDE = 64
+
+
+def cells() -> torch.Tensor:
+    y, x = torch.meshgrid(torch.arange(8), torch.arange(8), indexing="ij")
+    return torch.stack([(x + 0.5) * 8, (y + 0.5) * 8, torch.full_like(x, 8, dtype=torch.float)], -1).reshape(-1, 3)
+
+
+def truth(*rows: tuple[float, float, float, float, int, bool], silent: tuple[int, ...] = ()) -> Truth:
+    table = torch.tensor(rows, dtype=torch.float).reshape(-1, 6)
+    quiet = torch.zeros(4, dtype=torch.bool)
+    quiet[list(silent)] = True
+    return Truth(table[:, :4], table[:, 4].long(), table[:, 5].bool(), quiet)
+
+
+def good_boxes(*boxes: tuple[float, float, float, float]) -> torch.Tensor:
+    """For each cell the box of the object that its centre lies in, else a small one round itself."""
+    at = cells()
+    found = torch.stack([at[:, 0] - 2, at[:, 1] - 2, at[:, 0] + 2, at[:, 1] + 2], 1)
+    for x1, y1, x2, y2 in boxes:
+        inside = (at[:, 0] > x1) & (at[:, 0] < x2) & (at[:, 1] > y1) & (at[:, 1] < y2)
+        found[inside] = torch.tensor([x1, y1, x2, y2])
+    return found
+
+
+def test_an_object_is_answered_for_by_cells_inside_it() -> None:
+    box = (8.0, 8.0, 40.0, 40.0)
+    chances = torch.full((64, 4), 0.01)
+    chances[18, 2] = 0.9
+    wanted = answers(chances, good_boxes(box), cells(), truth((*box, 2, False)))
+    assert len(wanted.cells) == 10
+    x, y = cells()[wanted.cells, :2].T
+    assert ((x > 8) & (x < 40) & (y > 8) & (y < 40)).all()
+    # the best cell should score the IoU of its box, which is whole here
+    assert wanted.scores[18, 2] == 1
+    assert (wanted.scores[:, [0, 1, 3]] == 0).all()
+    assert (wanted.weights == 1).all()
+
+
+def test_nothing_is_taught_in_an_ignored_object() -> None:
+    wanted = answers(torch.full((64, 4), 0.01), good_boxes(), cells(), truth((8, 8, 40, 40, 3, True)))
+    assert len(wanted.cells) == 0
+    assert (wanted.weights[:, 3] == 0).sum() == 16
+    assert (wanted.weights[:, :3] == 1).all()
+
+
+def test_a_silent_type_is_taught_only_where_it_is_given() -> None:
+    box = (8.0, 8.0, 40.0, 40.0)
+    wanted = answers(torch.full((64, 4), 0.01), good_boxes(box), cells(), truth((*box, 3, False), silent=(1, 3)))
+    assert (wanted.weights[:, 1] == 0).all()
+    assert (wanted.weights[wanted.cells, 3] == 1).all()
+    assert (wanted.weights[:, 3] == 1).sum() == len(wanted.cells)
+
+
+def test_a_tiny_object_between_the_centres_is_answered_for() -> None:
+    box = (29.0, 29.0, 34.0, 34.0)
+    at = cells()
+    near = torch.stack([at[:, 0] - 3, at[:, 1] - 3, at[:, 0] + 3, at[:, 1] + 3], 1)
+    wanted = answers(torch.full((64, 4), 0.01), near, at, truth((*box, 1, False)))
+    assert len(wanted.cells) > 0
+
+
+def test_two_objects_each_have_cells_of_their_own() -> None:
+    boxes = ((0.0, 0.0, 32.0, 32.0), (32.0, 32.0, 64.0, 64.0))
+    known = truth((*boxes[0], 0, False), (*boxes[1], 0, False))
+    wanted = answers(torch.full((64, 4), 0.01), good_boxes(*boxes), cells(), known)
+    assert {tuple(each) for each in wanted.boxes.tolist()} == set(boxes)
+    assert len(set(wanted.cells.tolist())) == len(wanted.cells)
+
+
+def test_the_loss_is_small_for_what_is_right_and_larger_for_what_is_not() -> None:
+    at, box = cells(), (8.0, 8.0, 40.0, 40.0)
+    corner = torch.tensor(box)
+    inside = (at[:, :2] > corner[:2]).all(1) & (at[:, :2] < corner[2:]).all(1)
+    sides = torch.cat([(at[:, :2] - corner[:2]), (corner[2:] - at[:, :2])], 1) / 8
+    distances = torch.where(inside[:, None], sides, torch.ones(64, 4))[None]
+    logits = torch.full((1, 64, 4), -8.0)
+    known = [truth((*box, 2, False))]
+    good = logits.clone()
+    good[0, inside, 2] = 8
+    right = sum(loss(good, distances, at, known))
+    assert right < sum(loss(logits, distances, at, known))
+    assert right < sum(loss(good, distances * 0.6, at, known))
+
+
+def test_an_empty_canvas_has_a_loss() -> None:
+    at = cells()
+    of_scores, of_boxes = loss(torch.zeros(2, 64, 4), torch.ones(2, 64, 4), at, [truth(), truth()])
+    assert of_scores > 0
+    assert of_boxes == 0
