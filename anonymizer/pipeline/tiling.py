@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from anonymizer.pipeline.errors import TooManyObjects
-from anonymizer.pipeline.objects import Detections, ObjectType
+from anonymizer.pipeline.objects import Detections, Mask, ObjectType
 from anonymizer.pipeline.options import Auto, Format, Pano, Tiles
 
 if TYPE_CHECKING:
@@ -221,17 +221,19 @@ def _placed(view: View, part: Detections, size_hw: tuple[int, int]) -> tuple[Det
     )
     boxes = np.stack([x1, y1, x2, y2], 1)
     if not wraps:
-        return _with(part, boxes), cut
+        return replace(part, boxes=boxes, masks=tuple(_shifted(each, view) for each in part.masks)), cut
     # a box across the seam is two: one ends at the right border, the other begins at the left one
+    part = replace(part, masks=())
     left, right = boxes.copy(), boxes - np.array([width, 0] * 2, np.float32)
     left[:, 2], right[:, 0] = np.minimum(left[:, 2], width), np.maximum(right[:, 0], 0)
     at_left, at_right = left[:, 0] < left[:, 2], right[:, 0] < right[:, 2]
-    both = Detections.merge([_with(part, left)[at_left], _with(part, right)[at_right]])
+    both = Detections.merge([replace(part, boxes=left)[at_left], replace(part, boxes=right)[at_right]])
     return both, np.concatenate([cut[at_left], cut[at_right]])
 
 
-def _with(part: Detections, boxes: NDArray[np.float32], scores: NDArray[np.float32] | None = None) -> Detections:
-    return Detections(boxes, part.scores if scores is None else scores, part.types, part.models)
+def _shifted(mask: Mask | None, view: View) -> Mask | None:
+    """A mask in pixels of the window, in pixels of the picture."""
+    return mask and replace(mask, x=mask.x + view.x1, y=mask.y + view.y1)
 
 
 def _united(
@@ -250,7 +252,7 @@ def _united(
     """
     order = np.lexsort((-found.scores, cut))
     boxes, types, cut, windows = found.boxes[order], found.types[order], cut[order], windows[order]
-    scores = found.scores[order].copy()
+    scores, masks = found.scores[order].copy(), [found.masks[row] for row in order]
     areas = np.prod(boxes[:, 2:] - boxes[:, :2], 1)
     alive = np.ones(len(boxes), bool)
     for row in range(len(boxes)):
@@ -271,9 +273,13 @@ def _united(
             scores[row] = high + agreement * (1 - high) * low
             alive[joined] = False
             extent = boxes[joined[cut[joined]]]
-            boxes[row, :2] = np.minimum(boxes[row, :2], extent[:, :2].min(axis=0, initial=np.inf))
-            boxes[row, 2:] = np.maximum(boxes[row, 2:], extent[:, 2:].max(axis=0, initial=-np.inf))
-    return _with(found[order], boxes, scores)[alive]
+            low = np.minimum(boxes[row, :2], extent[:, :2].min(axis=0, initial=np.inf))
+            high = np.maximum(boxes[row, 2:], extent[:, 2:].max(axis=0, initial=-np.inf))
+            if (low < boxes[row, :2]).any() or (high > boxes[row, 2:]).any():
+                # what another window saw of it is not in its own mask
+                masks[row] = None
+            boxes[row] = [*low, *high]
+    return replace(found[order], boxes=boxes, scores=scores, masks=tuple(masks))[alive]
 
 
 def _intersections(box: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from anonymizer.pipeline.detectors.base import Image, in_batches, resolve_device
 from anonymizer.pipeline.errors import DetectorFailed, OutOfMemory, TooManyObjects
-from anonymizer.pipeline.objects import OBJECT_TYPES, Detections, ObjectType
+from anonymizer.pipeline.objects import OBJECT_TYPES, Detections, Mask, ObjectType
 from anonymizer.pipeline.options import Auto, Format, Pano, Tiles, Whole
 from anonymizer.pipeline.tiling import AGREEMENT, MAX_OBJECTS, View, find, merged, views
 
@@ -320,3 +321,27 @@ def test_a_detector_that_leaves_out_a_picture_gives_no_result() -> None:
 
     with pytest.raises(DetectorFailed, match="fake"):
         find([plain(20, 20)], Whole(), detector, [PLATE])
+
+
+def masked(*boxes: Sequence[int]) -> Detections:
+    """Objects, each with a mask that fills its box."""
+    masks = tuple(Mask(x1, y1, np.ones((y2 - y1, x2 - x1), bool)) for x1, y1, x2, y2 in boxes)
+    return replace(objects(*boxes), masks=masks)
+
+
+def test_masks_of_a_window_come_to_lie_in_the_picture() -> None:
+    found = merged([(View(30, 10, 94, 74, 64), masked((5, 6, 20, 30)))], (200, 300))
+
+    assert [(each.x, each.y, each.pixels.shape) for each in found.masks if each] == [(35, 16, (24, 15))]
+
+
+def test_an_object_that_another_window_adds_to_has_no_mask() -> None:
+    whole, left = View(0, 0, 180, 100, 100), View(0, 0, 100, 100, 100)
+    part = masked((40, 20, 100, 60))
+
+    grown = merged([(whole, masked((42, 20, 108, 60))), (left, part)], (100, 180))
+    same = merged([(whole, masked((38, 20, 112, 60))), (left, part)], (100, 180))
+
+    assert (grown.boxes.tolist(), grown.masks) == ([[40, 20, 108, 60]], (None,))
+    assert same.boxes.tolist() == [[38, 20, 112, 60]]
+    assert same.masks[0] is not None
