@@ -24,7 +24,7 @@ from anonymizer.pipeline.mask_cover import box_mask
 from anonymizer.pipeline.model_store import FOLDER
 from anonymizer.pipeline.objects import Detections, Mask, ObjectType
 from anonymizer.pipeline.options import Options
-from anonymizer.pipeline.segmentation import MaskHead, Sam
+from anonymizer.pipeline.segmentation import MaskHead, Refinement, Sam
 from anonymizer.pipeline.shapes import shapes
 
 LEAST = 24
@@ -177,6 +177,7 @@ def main() -> None:
         "rounded box": _each(rounded),
         "GrabCut, 96 px": _each(grabcut),
         "GrabCut and ellipse": _each(grabcut_and_ellipse),
+        "refinement": Refinement().segment,
     }
     if given.head.is_file():
         ways["own-masks"] = MaskHead(given.head, given.base, device=given.device).segment

@@ -29,6 +29,7 @@ __all__ = ["fit", "reliability_error", "tallies"]
 
 KNOTS = 12
 BINS = 10
+CERTAIN = 0.99
 #: a group of fewer detections says nothing
 LEAST = 10
 
@@ -57,8 +58,8 @@ def fit(found: Found, *, knots: int = KNOTS) -> Calibration:
     pairs = [(0.0, 0.0), *((scores[each].mean(), chances[each].mean()) for each in rows), (1.0, 1.0)]
     at, level = np.round(pairs, 4).T
     kept = np.concatenate([np.diff(at) > 0.005, [True]])
-    # a hair between knots of one level, so that the order of scores is kept
-    level = np.minimum(level[kept] + 1e-4 * np.arange(kept.sum()), 1)
+    # nothing is certain; and a hair between knots of one level keeps the order of scores
+    level = np.append(np.minimum(level[kept][:-1], CERTAIN) + 1e-4 * np.arange(kept.sum() - 1), 1)
     return Calibration.read(np.stack([at[kept], np.maximum.accumulate(level)], 1).round(4).tolist())
 
 

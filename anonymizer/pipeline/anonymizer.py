@@ -17,16 +17,19 @@ from numpy.typing import NDArray
 
 from anonymizer.pipeline import masks, metadata, overlay, redaction
 from anonymizer.pipeline.calibration import Calibration
-from anonymizer.pipeline.errors import InvalidParameter
+from anonymizer.pipeline.errors import DetectorFailed, InvalidParameter
 from anonymizer.pipeline.image_io import Limits, Picture, encode_picture, encode_png, load_picture
+from anonymizer.pipeline.mask_cover import BOX, box_mask
 from anonymizer.pipeline.model_store import ModelStore
-from anonymizer.pipeline.objects import Detections, ObjectType
+from anonymizer.pipeline.objects import Detections, Mask, ObjectType
 from anonymizer.pipeline.options import Format, Method, Options, Whole
+from anonymizer.pipeline.refinement import Refinement
 from anonymizer.pipeline.shapes import Shape, shapes
 from anonymizer.pipeline.tiling import View, find, merged
 
 if TYPE_CHECKING:
     from anonymizer.pipeline.detectors.base import Detector
+    from anonymizer.pipeline.segmentation import Segmenter
 
 __all__ = ["Anonymizer", "ImageResult"]
 
@@ -151,6 +154,7 @@ class Anonymizer:
         limits: what is too large.
         noise_key: secret that the noise under blur and pixelate depends on besides the picture.
         legacy_masks: instance masks in the older layout.
+        segment: the object types that get a segmentation: by the installed model for it, or without one.
     """
 
     def __init__(
@@ -161,11 +165,13 @@ class Anonymizer:
         limits: Limits | None = None,
         noise_key: bytes = b"",
         legacy_masks: bool = False,
+        segment: Sequence[ObjectType] = (ObjectType.PERSON, ObjectType.VEHICLE),
     ) -> None:
         self.store = store or ModelStore(device=device)
         self.limits = limits or Limits()
         self._noise_key = noise_key
         self._legacy_masks = legacy_masks
+        self._segment = tuple(segment)
 
     def image(self, source: Source, options: Options | None = None, *, name: str | None = None) -> ImageResult:
         """Anonymise one picture.
@@ -245,12 +251,21 @@ class Anonymizer:
     ) -> ImageResult:
         """Apply the options to what was found: no detector runs.
 
+        What is to be redacted and has no mask yet gets one here, unless boxes are asked for; `found` of the result
+        holds it, so that other options for the same picture cost nothing more.
+
         Args:
             seconds: that finding took.
+
+        Raises:
+            ModelMissing, DetectorFailed, OutOfMemory: masks could not be made.
         """
         started = time.perf_counter()
         found = found.of_type(*object_types)
-        chosen = found[metadata.over_threshold(found, options)]
+        over = metadata.over_threshold(found, options)
+        if not options.bbox:
+            found = self._segmented(picture, found, over)
+        chosen = found[over]
         where = shapes(chosen, picture.size_hw, options)
         pixels = redaction.redact(picture.pixels, where, options, seed=self._seed(picture))
         if options.debug:
@@ -264,12 +279,28 @@ class Anonymizer:
             shapes=where,
             options=options,
             object_types=tuple(object_types),
-            models=tuple(dict.fromkeys(each.id for each in detectors)),
+            models=tuple(dict.fromkeys([*(each.id for each in detectors), *_mask_models(chosen, options)])),
             warnings=tuple(_squeezed(picture.size_hw, options.format, detectors)),
             coverage=metadata.coverage(found, picture.size_hw, options, {d.id: d.least_size for d in detectors}),
             seconds=seconds + time.perf_counter() - started,
             legacy_masks=self._legacy_masks,
         )
+
+    def _segmented(self, picture: Picture, found: Detections, over: NDArray[np.bool_]) -> Detections:
+        """With masks for those over their threshold that are to have one and have none."""
+        wanted = over & np.isin(found.types, [each.number for each in self._segment])
+        rows = [int(row) for row in np.flatnonzero(wanted) if found.masks[row] is None]
+        if not rows:
+            return found
+        segmenter: Segmenter = self.store.segmenter() or Refinement()
+        made = segmenter.segment(picture.rgb(), found.boxes[rows], found.types[rows])
+        if len(made) != len(rows):
+            raise DetectorFailed(f"The segmenter {segmenter.id} gave {len(made)} masks for {len(rows)} objects.")
+        all_masks = list(found.masks)
+        for row, mask in zip(rows, made, strict=True):
+            # what could not be segmented is kept as a box, so that it is not tried again; a face keeps its ellipse
+            all_masks[row] = mask or _unsegmented(found, row, picture.size_hw)
+        return replace(found, masks=tuple(all_masks))
 
     def _seed(self, picture: Picture) -> int:
         digest = hashlib.blake2b(cast("Any", np.ascontiguousarray(picture.pixels)), key=self._noise_key[:64])
@@ -290,6 +321,17 @@ def _of_all(parts: Sequence[Detections], size_hw: tuple[int, ...]) -> Detections
     height, width = size_hw
     whole = View(0, 0, width, height, max(height, width))
     return merged([(whole, each) for each in parts], (height, width), agreement=0, one_of_each=True)
+
+
+def _unsegmented(found: Detections, row: int, size_hw: tuple[int, int]) -> Mask | None:
+    return None if found.object_type(row) is ObjectType.FACE else box_mask(found.boxes[row], size_hw)
+
+
+def _mask_models(chosen: Detections, options: Options) -> list[str]:
+    """The models that made masks of what is redacted."""
+    if options.bbox:
+        return []
+    return [mask.source for mask in chosen.masks if mask is not None and mask.source not in ("", BOX)]
 
 
 def _squeezed(size_hw: tuple[int, int], format: Format, detectors: Sequence[Detector]) -> Iterator[str]:  # noqa: A002

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anonymizer.pipeline import masks
-from anonymizer.pipeline.objects import OBJECT_TYPES, Detections
+from anonymizer.pipeline.objects import OBJECT_TYPES, Detections, ObjectType
 from anonymizer.pipeline.options import Method, Options
 from anonymizer.pipeline.shapes import Shape
 
-__all__ = ["counts", "coverage", "image_metadata", "over_threshold"]
+__all__ = ["counts", "coverage", "image_metadata", "mask_source", "over_threshold"]
 
 
 def image_metadata(
@@ -63,7 +63,17 @@ def _detection(
         "mask_rle": None if shape is None else masks.rle(shape, size_hw),
         "source": str(detections.sources[row]),
         "model": str(detections.models[row]),
+        "mask_source": None if shape is None else mask_source(detections, row, options),
     }
+
+
+def mask_source(detections: Detections, row: int, options: Options) -> str:
+    """Which way made an object's outline: the id of a model, `ellipse` or `box`."""
+    mask = detections.masks[row]
+    if mask is not None and not options.bbox:
+        return mask.source or str(detections.models[row])
+    ellipse = detections.object_type(row) is ObjectType.FACE and not options.bbox
+    return "ellipse" if ellipse else "box"
 
 
 def over_threshold(found: Detections, options: Options, *, share: float = 1.0) -> NDArray[np.bool_]:

@@ -23,7 +23,7 @@ def _centerface(entry: ModelEntry, path: Path, device: str) -> Detector:
 def _own(entry: ModelEntry, path: Path, device: str) -> Detector:
     from anonymizer.pipeline.detectors.own import OwnDetector
 
-    return OwnDetector(path, device=device)
+    return OwnDetector(path, device=device, model_id=entry.id)
 
 
 def _yolox(entry: ModelEntry, path: Path, device: str) -> Detector:

@@ -157,7 +157,7 @@ class Choice:
 
 
 def parse_choice(text: str, registry: Registry) -> Choice:
-    """`auto`, a profile, `face=own-1,license-plate=y5fu-320+y5fu-640`, or one of the former and such a list.
+    """`auto`, a profile, `face=own-2,license-plate=y5fu-320+y5fu-640`, or one of the former and such a list.
 
     Raises:
         DetectorFailed: it is none of these; the sentence has the value and what is allowed.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from typing import BinaryIO, cast
 
@@ -68,7 +68,7 @@ class Mask:
     Attributes:
         x, y: left and top of the crop, in pixels of the upright image.
         pixels: bool, (height, width); True belongs to the object.
-        source: id of the model that made it.
+        source: id of the segmenter that made it, `box` where it stands in for one; empty where the detector did.
     """
 
     x: int
@@ -157,6 +157,10 @@ class Detections:
         """How many there are of each object type that occurs."""
         counts = {each: int((self.types == each.number).sum()) for each in OBJECT_TYPES}
         return {each: n for each, n in counts.items() if n}
+
+    def without_made_masks(self) -> Detections:
+        """Without the masks that a segmenter made; those of the detectors stay."""
+        return replace(self, masks=tuple(None if mask is None or mask.source else mask for mask in self.masks))
 
     def object_type(self, row: int) -> ObjectType:
         """The object type of one of them."""

@@ -27,7 +27,7 @@ __all__ = ["MAX_OBJECTS", "View", "find", "merged", "views"]
 Image = NDArray[np.uint8]
 
 #: More in one picture, and it fails: a crowd of this size cannot be vouched for, and nothing is dropped in silence.
-MAX_OBJECTS = 10_000
+MAX_OBJECTS = 20_000
 OVERLAP = 0.2
 #: between the tiles at a picture's own scale and the whole: tiles so many times as large
 LEVEL = 4

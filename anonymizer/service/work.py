@@ -17,6 +17,7 @@ from anonymizer.pipeline.errors import AnonymizerError, BrokenMedia
 from anonymizer.pipeline.image_io import encode_png, load_picture
 from anonymizer.pipeline.objects import Detections, ObjectType
 from anonymizer.pipeline.options import Method, Options
+from anonymizer.pipeline.refinement import Refinement
 from anonymizer.service import engine, files, webhooks, workers
 from anonymizer.service.claims import Claim, Heartbeat, claim
 
@@ -59,10 +60,23 @@ def _run(task: Task) -> tuple[ImageResult, dict[str, str]]:
     started = time.perf_counter()
     keys = engine.store().keys(object_types) | {"format": str(options.format)}
     found = _kept_detections(task, keys)
+    # which model makes masks does not touch what was found: masks of another one are made anew, where any are wanted
+    keys["masks"] = task.detector_keys.get("masks", "") if options.bbox else _mask_key()
     if found is None:
         (found,) = anonymizer.find([picture.rgb()], object_types, options.format)
+    elif keys["masks"] != task.detector_keys.get("masks"):
+        found = found.without_made_masks()
     result = anonymizer.render(picture, found, object_types, options, seconds=time.perf_counter() - started)
     return result, keys
+
+
+def _mask_key() -> str:
+    """What masks depend on: the model that makes them here, and its sum."""
+    segmenter = engine.store().segmenter()
+    if segmenter is None:
+        return Refinement.id
+    entry = engine.store().registry.models.get(segmenter.id)
+    return f"{segmenter.id}@{((entry and entry.sha256) or '')[:16]}"
 
 
 def _kept_detections(task: Task, keys: dict[str, str]) -> Detections | None:

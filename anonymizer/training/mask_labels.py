@@ -1,8 +1,8 @@
 """Masks to learn from where nobody drew any: what colours, shape and a teacher for persons say about a box.
 
 No mask drawn by hand is used. For each box there are several opinions: GrabCut (Rother, Kolmogorov, Blake, 2004), the
-box with round corners, and for persons MediaPipe's selfie segmentation (Apache-2.0), a teacher of 250 KB. Their weighted
-mean is a soft label: noisy for one object, and right on average, which is what a network learns.
+box with round corners, and for persons MediaPipe's selfie segmentation (Apache-2.0), a teacher of 250 KB. Their mean,
+weighted, is a soft label: noisy for one object, and right on average, which is what a network learns.
 """
 
 from __future__ import annotations
@@ -19,20 +19,17 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-__all__ = ["SIDE", "SPAN", "Pieces", "pieces"]
+from anonymizer.pipeline.crops import SPAN
+from anonymizer.pipeline.refinement import CUT_SIDE, INSIDE, by_colour, by_shape
+
+__all__ = ["REACH", "SIDE", "Pieces", "pieces"]
 
 #: Pixels of a piece's side, and how many times the longer side of its object's box fits in it.
-SIDE, SPAN = 192, 1.5
+SIDE, REACH = 192, 1.5
 #: shorter side in pixels from which on an object is worth a label
 LEAST = 40
-#: Side of what GrabCut looks at, and how many times the box's width and height fit in it: boxes are stretched to
-#: squares for it, so that narrow ones keep their pixels.
-_CUT_SIDE, _CUT_SPAN = 64, 1.3
-#: Where GrabCut begins: up to which radius all is the object, and to which it may be (1 = the box's sides).
-_STARTS = ((0.6, 1.1), (0.7, 1.0))
-#: The rounded box |x|^2.5 + |y|^2.5 = 1 overlaps more with drawn vehicles (.76) than the box does (.72).
-_ROUND = 2.5
 #: Weights of teacher, GrabCut and rounded box, and the weighted sum from which on a pixel rather belongs to the object.
 _WEIGHTS = {2: (0.5, 0.3, 0.2, 0.35), 3: (0.0, 0.5, 0.5, 0.3)}
 #: what a piece shows beyond the picture
@@ -116,10 +113,10 @@ def _cut_out(data: Path) -> Iterator[tuple[NDArray[np.uint8], tuple[float, float
     paths = {each["id"]: data / "train" / each["file_name"] for each in labels["images"]}
     rows = sorted((each for each in labels["annotations"] if _useful(each)), key=lambda each: each["image_id"])
     for image_id, of_one in groupby(rows, key=lambda each: each["image_id"]):
-        image = cv2.cvtColor(cv2.imread(str(paths[image_id])), cv2.COLOR_BGR2RGB)
+        image = np.asarray(Image.open(paths[image_id]).convert("RGB"))
         for each in of_one:
             x, y, width, height = each["bbox"]
-            scale = SIDE / (SPAN * max(width, height))
+            scale = SIDE / (REACH * max(width, height))
             turn = np.array([
                 [scale, 0, SIDE / 2 - (x + width / 2) * scale],
                 [0, scale, SIDE / 2 - (y + height / 2) * scale],
@@ -136,38 +133,23 @@ def _useful(row: dict[str, Any]) -> bool:
 def _label(
     image: NDArray[np.uint8], size: NDArray[np.float32], taught: NDArray[np.uint8] | None
 ) -> tuple[NDArray[np.uint8], float]:
-    """(_CUT_SIDE, _CUT_SIDE) uint8 label, and how far the opinions agree."""
+    """(CUT_SIDE, CUT_SIDE) uint8 label, and how far the opinions agree."""
     to_cut = _stretch(size)
-    cut = cv2.warpAffine(image, to_cut, (_CUT_SIDE, _CUT_SIDE), borderValue=_GREY)
-    colour = np.mean([_grabcut(cut, sure, likely) for sure, likely in _STARTS], axis=0, dtype=np.float32)
-    rounded = 1 / (1 + np.exp((_RADIUS - 1) / 0.12))
-    teacher = 0.0 if taught is None else cv2.warpAffine(taught, to_cut, (_CUT_SIDE, _CUT_SIDE)) / np.float32(255)
-    by_teacher, by_colour, by_shape, middle = _WEIGHTS[_VEHICLE if taught is None else _PERSON]
-    mean = by_teacher * teacher + by_colour * colour + by_shape * rounded
-    label = np.where(_BOX, 1 / (1 + np.exp((middle - mean) / 0.1)), 0)
-    other = rounded if taught is None else teacher
+    cut = cv2.warpAffine(image, to_cut, (CUT_SIDE, CUT_SIDE), borderValue=_GREY)
+    colour, shape = by_colour(np.asarray(cut, np.uint8)), by_shape()
+    teacher = 0.0 if taught is None else cv2.warpAffine(taught, to_cut, (CUT_SIDE, CUT_SIDE)) / np.float32(255)
+    of_teacher, of_colour, of_shape, middle = _WEIGHTS[_VEHICLE if taught is None else _PERSON]
+    mean = of_teacher * teacher + of_colour * colour + of_shape * shape
+    label = np.where(INSIDE, 1 / (1 + np.exp((middle - mean) / 0.1)), 0)
+    other = shape if taught is None else teacher
     agreement = np.minimum(colour, other).sum() / max(float(np.maximum(colour, other).sum()), 1.0)
     return np.asarray(np.rint(label * 255), np.uint8), float(agreement)
 
 
-def _grabcut(cut: NDArray[np.uint8], sure: float, likely: float) -> NDArray[np.bool_]:
-    start = np.where(_RADIUS < likely, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
-    start[_RADIUS < sure] = cv2.GC_FGD
-    start[~_BOX] = cv2.GC_BGD
-    cv2.setRNGSeed(1)
-    cv2.grabCut(cut, start, None, np.zeros((1, 65)), np.zeros((1, 65)), 1, cv2.GC_INIT_WITH_MASK)
-    return np.asarray((start == cv2.GC_FGD) | (start == cv2.GC_PR_FGD))
-
-
 def _stretch(size: NDArray[np.float32]) -> NDArray[np.float64]:
     """From a piece to where its box is a square of fixed size, 2 x 3."""
-    across, down = _CUT_SIDE / (_CUT_SPAN * size.astype(float))
-    return np.array([[across, 0, (_CUT_SIDE - SIDE * across) / 2], [0, down, (_CUT_SIDE - SIDE * down) / 2]])
-
-
-_AT = np.abs(np.arange(_CUT_SIDE) + 0.5 - _CUT_SIDE / 2) / (_CUT_SIDE / _CUT_SPAN / 2)
-_RADIUS = (_AT**_ROUND + _AT[:, None] ** _ROUND) ** (1 / _ROUND)
-_BOX = (_AT <= 1) & (_AT <= 1)[:, None]
+    across, down = CUT_SIDE / (SPAN * size.astype(float))
+    return np.array([[across, 0, (CUT_SIDE - SIDE * across) / 2], [0, down, (CUT_SIDE - SIDE * down) / 2]])
 
 
 def _taught(persons: NDArray[np.uint8], work: Path) -> NDArray[np.uint8]:

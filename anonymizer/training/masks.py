@@ -14,6 +14,7 @@ import argparse
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -23,10 +24,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
+from anonymizer.pipeline.crops import SPAN
 from anonymizer.pipeline.detectors.own_network import Backbone
 from anonymizer.pipeline.mask_head import (
     CROP_SIDE,
-    CROP_SPAN,
     MASK_SIDE,
     MaskDecoder,
     backbone_sum,
@@ -50,6 +51,7 @@ VISIBLE = 0.4
 
 Image = NDArray[np.uint8]
 Label = NDArray[np.float32]
+T = TypeVar("T", np.uint8, np.float32)
 
 
 def sample(of: Pieces, row: int, sure: NDArray[np.intp], rng: np.random.Generator) -> tuple[Image, Label]:
@@ -98,33 +100,31 @@ def _seen(image: Image, label: Label, box: NDArray[np.float64], rng: np.random.G
     size = np.tile(box[2:] - box[:2], 2)
     x1, y1, x2, y2 = box + rng.uniform(-JITTER, JITTER, 4) * size
     mirrored = rng.random() < 0.5
-    crop, mask = (_window(each, (x1, y1, x2, y2), side, mirrored=mirrored)
-                  for each, side in ((image, CROP_SIDE), (label, MASK_SIDE)))  # fmt: skip
+    crop = _window(image, (x1, y1, x2, y2), CROP_SIDE, mirrored=mirrored)
+    mask = _window(label, (x1, y1, x2, y2), MASK_SIDE, mirrored=mirrored)
     if rng.random() < 0.6:
         small = int(rng.integers(24, 100))
-        crop = cv2.resize(crop, (small, small), interpolation=cv2.INTER_AREA)
-        crop = cv2.resize(crop, (CROP_SIDE, CROP_SIDE), interpolation=cv2.INTER_LINEAR)
+        reduced = cv2.resize(crop, (small, small), interpolation=cv2.INTER_AREA)
+        crop = np.asarray(cv2.resize(reduced, (CROP_SIDE, CROP_SIDE), interpolation=cv2.INTER_LINEAR), np.uint8)
     light = crop * rng.uniform(0.6, 1.3, 1 if rng.random() < 0.7 else 3) + rng.uniform(-25, 25)
-    return np.asarray(np.clip(light, 0, 255), np.uint8), np.asarray(mask, np.float32)
+    return np.asarray(np.clip(light, 0, 255), np.uint8), mask
 
 
-def _window(
-    piece: NDArray[np.generic], box: tuple[float, float, float, float], side: int, *, mirrored: bool
-) -> NDArray[np.generic]:
+def _window(piece: NDArray[T], box: tuple[float, float, float, float], side: int, *, mirrored: bool) -> NDArray[T]:
     x1, y1, x2, y2 = box
-    across, down = (side / (max(length, 1.0) * CROP_SPAN) for length in (x2 - x1, y2 - y1))
+    across, down = (side / (max(length, 1.0) * SPAN) for length in (x2 - x1, y2 - y1))
     turn = np.array([[across, 0, side / 2 - (x1 + x2) / 2 * across], [0, down, side / 2 - (y1 + y2) / 2 * down]])
     if mirrored:
         turn[0] = [-across, 0, side - turn[0, 2]]
     grey = (127, 127, 127) if piece.ndim == 3 else 0
-    return np.asarray(cv2.warpAffine(piece, turn, (side, side), borderValue=grey))
+    return np.asarray(cv2.warpAffine(piece, turn, (side, side), borderValue=grey), piece.dtype)
 
 
 def train(of: Pieces, backbone: Backbone, *, samples: int, seed: int = 0) -> MaskDecoder:
     """A decoder for a backbone, trained on so many samples; the same for the same seed."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    decoder = MaskDecoder().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    decoder = MaskDecoder().to(memory_format=torch.channels_last)
     steps = max(samples // BATCH, 2)
     optimizer = torch.optim.AdamW(decoder.parameters(), PEAK_RATE, weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_RATE, total_steps=steps, pct_start=0.1)
@@ -134,7 +134,7 @@ def train(of: Pieces, backbone: Backbone, *, samples: int, seed: int = 0) -> Mas
             maps = features(backbone, crops)
         loss = _loss(decoder([each.clone() for each in maps], types), labels)
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
         mean += (loss.item() - mean) / min(step + 1, 50)
@@ -174,7 +174,7 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     cv2.setNumThreads(given.threads)
     weights = backbone_weights(given.base)
-    backbone = Backbone().eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    backbone = Backbone().eval().to(memory_format=torch.channels_last)
     backbone.load_state_dict(weights)
     decoder = train(pieces(given.data, given.work), backbone, samples=given.samples)
     state = {name: each.contiguous() for name, each in decoder.state_dict().items()}

@@ -66,8 +66,8 @@ def test_the_list_says_what_there_is(folder: Path) -> None:
 
     assert error == ""
     assert (
-        row(table, "own-1").split()
-        == "own-1 license-plate, person, vehicle, face embedded installed 12.2 MB Apache-2.0".split()
+        row(table, "own-2").split()
+        == "own-2 license-plate, person, vehicle, face embedded installed 12.2 MB Apache-2.0".split()
     )
     assert "recommended" in row(table, "yunet-n")
     assert "damaged" in row(table, "yunet-n")
@@ -106,7 +106,7 @@ def test_models_that_are_not_downloaded_say_where_they_come_from(folder: Path) -
     assert models("fetch", "centerface")[0] == "centerface: is there\n"
     (folder / OWN).unlink()
     _, err, error = models("fetch", "embedded")
-    assert err == f"own-1 is not downloaded: run `git checkout models/{OWN}`.\n"
+    assert err == f"own-2 is not downloaded: run `git checkout models/{OWN}`.\n"
     assert error
 
 
@@ -152,13 +152,13 @@ def test_verify_names_what_is_damaged(folder: Path) -> None:
     out, err, error = models("verify")
 
     assert "centerface: whole" in out
-    assert err.startswith(f"own-1: {OWN} is damaged: its sha256 is not the registry's. Run `git checkout")
+    assert err.startswith(f"own-2: {OWN} is damaged: its sha256 is not the registry's. Run `git checkout")
     assert error == "1 file(s) are damaged."
 
 
 def test_where_names_each_path(folder: Path) -> None:
     out, _, _ = models("where")
-    assert f"own-1: {folder / OWN}" in out.splitlines()
+    assert f"own-2: {folder / OWN}" in out.splitlines()
     assert f"yunet-n: {folder / 'yunet_n_dynamic.onnx'} (missing: python manage.py models fetch yunet-n)" in out
 
 
@@ -203,7 +203,7 @@ def test_serve_goes_on_with_the_embedded_models_and_remembers_that_there_was_no_
     with serving(folder.parent, "--device", "cpu", **place) as service:
         assert "No connection" in service.log
         line = next(line for line in service.log.splitlines() if line.startswith("Models:"))
-        assert line.startswith("Models: face centerface, license plate own-1, person own-1, vehicle own-1")
+        assert line.startswith("Models: face centerface, license plate own-2, person own-2, vehicle own-2")
         assert "embedded: `python manage.py models fetch recommended` brings better ones" in line
     assert (folder / ".fetch-failed").exists()
 

@@ -112,18 +112,18 @@ def test_a_file_that_was_mended_serves(folder: Path) -> None:
 
 def test_a_whole_file_of_another_architecture_gives_no_result(folder: Path) -> None:
     save_file(torch.nn.Linear(3, 3).state_dict(), folder / FILE)
-    store = ModelStore(with_sum(folder, "own-1", FILE), device="cpu")
+    store = ModelStore(with_sum(folder, "own-2", FILE), device="cpu")
 
     assert PLATE in store.serves()
-    with pytest.raises(DetectorFailed, match="own-1"):
+    with pytest.raises(DetectorFailed, match="own-2"):
         store.detectors([PLATE])
 
 
 def test_a_whole_file_that_holds_no_weights_gives_no_result(folder: Path) -> None:
     (folder / FILE).write_bytes(b"not weights")
 
-    with pytest.raises(DetectorFailed, match="own-1"):
-        ModelStore(with_sum(folder, "own-1", FILE), device="cpu").detectors([PLATE])
+    with pytest.raises(DetectorFailed, match="own-2"):
+        ModelStore(with_sum(folder, "own-2", FILE), device="cpu").detectors([PLATE])
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_every_type_is_served_as_installed(folder: Path) -> None:
     store = ModelStore(folder, device="cpu")
 
     assert store.problems() == []
-    assert store.serves() == dict.fromkeys(OBJECT_TYPES, ("own-1",)) | {FACE: ("centerface",)}
+    assert store.serves() == dict.fromkeys(OBJECT_TYPES, ("own-2",)) | {FACE: ("centerface",)}
 
 
 def test_each_model_is_loaded_once(folder: Path) -> None:
@@ -160,16 +160,16 @@ def test_each_model_is_loaded_once(folder: Path) -> None:
 
     first, second = store.detectors(OBJECT_TYPES), store.detectors([PLATE])
 
-    assert [each.id for each in first] == ["centerface", "own-1"]
+    assert [each.id for each in first] == ["centerface", "own-2"]
     assert second[0] is first[1]
-    assert store.loaded() == {"centerface": "cpu", "own-1": "cpu"}
+    assert store.loaded() == {"centerface": "cpu", "own-2": "cpu"}
 
 
 def test_a_detector_may_be_had_by_its_id(recommended: Path) -> None:
     store = ModelStore(recommended, device="cpu", models="embedded")
     assert store.detector("yunet-n").id == "yunet-n"
     for name in ("nonesuch", "sam-vit-b"):
-        with pytest.raises(DetectorFailed, match=f"no detector '{name}'; there are centerface, own-1,"):
+        with pytest.raises(DetectorFailed, match=f"no detector '{name}'; there are centerface, own-2,"):
             store.detector(name)
     with pytest.raises(ModelMissing, match="models fetch maskrcnn-resnet50-v2"):
         store.detector("maskrcnn-resnet50-v2")
@@ -177,9 +177,10 @@ def test_a_detector_may_be_had_by_its_id(recommended: Path) -> None:
 
 def test_a_model_must_call_itself_what_the_registry_calls_it(folder: Path) -> None:
     registry = folder / "registry.toml"
-    registry.write_text(registry.read_text().replace("own-1", "own-9"))
-    with pytest.raises(DetectorFailed, match="own-9 calls itself own-1"):
-        ModelStore(folder, device="cpu").detectors([PLATE])
+    text = registry.read_text().replace('id = "centerface"', 'id = "face-9"')
+    registry.write_text(text.replace('face = ["centerface"]', 'face = ["face-9"]'))
+    with pytest.raises(DetectorFailed, match="face-9 calls itself centerface"):
+        ModelStore(folder, device="cpu").detectors([FACE])
 
 
 def test_the_recommended_models_serve_once_they_are_there(recommended: Path) -> None:
@@ -196,7 +197,7 @@ def test_auto_takes_a_profile_only_where_all_of_it_is_whole(recommended: Path) -
 
     serves = ModelStore(recommended, device="cpu").serves()
 
-    assert serves == {FACE: ("yunet-n",), PLATE: ("own-1",), PERSON: ("own-1",), VEHICLE: ("own-1",)}
+    assert serves == {FACE: ("yunet-n",), PLATE: ("own-2",), PERSON: ("own-2",), VEHICLE: ("own-2",)}
 
 
 def test_a_choice_is_made_once(recommended: Path) -> None:
@@ -214,10 +215,10 @@ def test_quality_is_taken_on_a_gpu_only(folder: Path, monkeypatch: pytest.Monkey
     (folder / file).write_bytes(b"weights")
     with_sum(folder, "maskrcnn-resnet50-v2", file)
 
-    assert ModelStore(folder, device="cpu").serves()[PERSON] == ("own-1",)
+    assert ModelStore(folder, device="cpu").serves()[PERSON] == ("own-2",)
     monkeypatch.setattr(ModelStore, "device", "cuda:0")
     serves = ModelStore(folder).serves()
-    assert (serves[PERSON], serves[PLATE]) == (("maskrcnn-resnet50-v2",), ("own-1",))
+    assert (serves[PERSON], serves[PLATE]) == (("maskrcnn-resnet50-v2",), ("own-2",))
 
 
 @pytest.mark.parametrize(
@@ -225,9 +226,9 @@ def test_quality_is_taken_on_a_gpu_only(folder: Path, monkeypatch: pytest.Monkey
     [
         ("auto", {}),
         ("embedded", {}),
-        ("face=own-1", {FACE: ("own-1",)}),
-        ("embedded, face=own-1", {FACE: ("own-1",)}),
-        ("auto,license-plate=y5fu-320+own-1,face=yunet-n", {PLATE: ("y5fu-320", "own-1"), FACE: ("yunet-n",)}),
+        ("face=own-2", {FACE: ("own-2",)}),
+        ("embedded, face=own-2", {FACE: ("own-2",)}),
+        ("auto,license-plate=y5fu-320+own-2,face=yunet-n", {PLATE: ("y5fu-320", "own-2"), FACE: ("yunet-n",)}),
         ("recommended", RECOMMENDED),
         ("recommended,face=centerface", RECOMMENDED | {FACE: ("centerface",)}),
     ],
@@ -250,13 +251,13 @@ def test_models_may_be_chosen(
     [
         ("", "must be one of auto, embedded, recommended, quality"),
         ("best", "no profile 'best'"),
-        ("face=nonesuch", "face may be served by centerface, own-1, yunet-n, .* not by 'nonesuch'"),
-        ("person=yunet-n", "person may be served by own-1, yolox-nano, .* not by 'yunet-n'"),
+        ("face=nonesuch", "face may be served by centerface, own-2, yunet-n, .* not by 'nonesuch'"),
+        ("person=yunet-n", "person may be served by own-2, yolox-nano, .* not by 'yunet-n'"),
         ("auto,face=", "not by ''"),
-        ("head=own-1", "'head' is none of face, license-plate, person, vehicle, masks"),
+        ("head=own-2", "'head' is none of face, license-plate, person, vehicle, masks"),
         ("embedded,recommended", "'recommended' is none of"),
         ("person=sam-vit-b", "not by 'sam-vit-b'"),
-        ("masks=own-1", "masks may be served by .*sam-vit-b, sam-vit-h, not by 'own-1'"),
+        ("masks=own-2", "masks may be served by .*sam-vit-b, sam-vit-h, not by 'own-2'"),
         ("masks=sam-vit-b+sam-vit-h", "masks are made by one model, not by 2"),
     ],
 )
@@ -303,8 +304,8 @@ def test_every_model_of_the_registry_is_described() -> None:
 def test_kept_detections_depend_on_the_models_sum_and_calibration(folder: Path) -> None:
     before = ModelStore(folder).keys([PLATE, FACE])
     another(folder)
-    exchanged = ModelStore(with_sum(folder, "own-1", FILE)).keys([PLATE, FACE])
-    edited(folder, "own-1", 'calibration.license-plate = [[0.1, 0.2], [0.6, 0.9]]\nloader = "own"', "loader")
+    exchanged = ModelStore(with_sum(folder, "own-2", FILE)).keys([PLATE, FACE])
+    edited(folder, "own-2", 'calibration.license-plate = [[0.1, 0.2], [0.6, 0.9]]\nloader = "own"', "loader")
     calibrated = ModelStore(folder).keys([PLATE, FACE])
 
     assert len({each["license-plate"] for each in (before, exchanged, calibrated)}) == 3
@@ -318,11 +319,11 @@ def test_two_models_of_a_type_are_both_in_its_key(recommended: Path) -> None:
 
 
 def test_a_calibration_is_read_by_model_and_type(folder: Path) -> None:
-    edited(folder, "own-1", 'calibration.license-plate = [[0.1, 0.2], [0.6, 0.9]]\nloader = "own"', "loader")
+    edited(folder, "own-2", 'calibration.license-plate = [[0.1, 0.2], [0.6, 0.9]]\nloader = "own"', "loader")
     store = ModelStore(folder)
 
     assert store.calibration("centerface") == {}
-    assert store.calibration("own-1")[PLATE].knots == ((0.1, 0.2), (0.6, 0.9))
+    assert store.calibration("own-2")[PLATE].knots == ((0.1, 0.2), (0.6, 0.9))
 
 
 def test_no_mask_model_is_no_error_unless_it_was_asked_for(folder: Path) -> None:

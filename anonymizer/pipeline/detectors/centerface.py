@@ -15,7 +15,7 @@ from onnx2torch import convert
 from torch import Tensor
 from torchvision.ops import nms
 
-from anonymizer.pipeline.detectors.base import Image, check_finite, in_batches, resolve_device
+from anonymizer.pipeline.detectors.base import Image, check_finite, in_batches, on_device, resolve_device
 from anonymizer.pipeline.objects import Detections, ObjectType
 
 __all__ = ["CenterFace"]
@@ -68,8 +68,8 @@ class CenterFace:
         # stretched to multiples of 32, as the package does
         size = (math.ceil(width * scale / 32) * 32, math.ceil(height * scale / 32) * 32)
         how = cv2.INTER_LINEAR if scale >= 1 else cv2.INTER_AREA
-        inputs = np.stack([cv2.resize(each, size, interpolation=how) for each in images])
-        tensor = torch.from_numpy(inputs).to(self._device).permute(0, 3, 1, 2)
+        inputs = [cv2.resize(each, size, interpolation=how) for each in images]
+        tensor = on_device(inputs, self._device)
         tensor = tensor.to(self._dtype).contiguous(memory_format=torch.channels_last)
         outputs = [each.float() for each in self._network(tensor)[:3]]
         check_finite(self.id, *outputs)

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import nms
 
-from anonymizer.pipeline.detectors.base import Image, check_finite, in_batches, resolve_device
+from anonymizer.pipeline.detectors.base import Image, check_finite, in_batches, on_device, resolve_device
 from anonymizer.pipeline.errors import DetectorFailed, TooManyObjects
 from anonymizer.pipeline.objects import Detections, ObjectType
 
@@ -108,8 +108,8 @@ class EgoBlur:
         scale = side / max(height, width)
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-        inputs = np.stack([cv2.resize(each, size, interpolation=how) for each in images])
-        tensor = torch.from_numpy(inputs).to(self._device).permute(0, 3, 1, 2).flip(1).contiguous()
+        inputs = [cv2.resize(each, size, interpolation=how) for each in images]
+        tensor = on_device(inputs, self._device).flip(1).contiguous()
         results = self._network.found(list(tensor)) if self._second else [self._first(each) for each in tensor]
         stretch = torch.tensor([width / size[0], height / size[1]] * 2)
         return [

@@ -17,7 +17,7 @@ from torchvision.models.detection import maskrcnn_resnet50_fpn_v2
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import batched_nms
 
-from anonymizer.pipeline.detectors.base import Image, check_finite, in_batches, resolve_device
+from anonymizer.pipeline.detectors.base import Image, check_finite, in_batches, on_device, resolve_device
 from anonymizer.pipeline.errors import TooManyObjects
 from anonymizer.pipeline.objects import Detections, Mask, ObjectType
 
@@ -99,8 +99,8 @@ class MaskRCNN:
         scale = side / max(height, width)
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-        inputs = np.stack([cv2.resize(each, size, interpolation=how) for each in images])
-        tensor = torch.from_numpy(inputs).to(self._device).permute(0, 3, 1, 2).float().div_(255)
+        inputs = [cv2.resize(each, size, interpolation=how) for each in images]
+        tensor = on_device(inputs, self._device).float().div_(255)
         stretch = torch.tensor([width / size[0], height / size[1]] * 2)
         return [self._objects(each, stretch, (height, width)) for each in self._network(list(tensor))]
 

@@ -18,7 +18,7 @@ from onnx2torch.node_converters.slice import OnnxSlice
 from torch import Tensor, nn
 from torchvision.ops import batched_nms
 
-from anonymizer.pipeline.detectors.base import Image, check_finite
+from anonymizer.pipeline.detectors.base import Image, check_finite, on_device
 from anonymizer.pipeline.objects import Detections
 
 __all__ = ["Letterbox", "OnnxNetwork", "chosen", "decoded"]
@@ -70,7 +70,7 @@ class OnnxNetwork:
         Raises:
             DetectorFailed: an output is not finite.
         """
-        tensor = torch.from_numpy(np.stack(inputs)).to(self._device).permute(0, 3, 1, 2)
+        tensor = on_device(inputs, self._device)
         tensor = (tensor.flip(1) if bgr else tensor).to(self._dtype)
         tensor = (tensor.div_(255) if unit else tensor).contiguous(memory_format=torch.channels_last)
         results = self._module(tensor)

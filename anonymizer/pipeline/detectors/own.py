@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.ops import batched_nms
 
-from anonymizer.pipeline.detectors.base import Image, check_finite, in_batches, resolve_device
+from anonymizer.pipeline.detectors.base import Image, check_finite, in_batches, on_device, resolve_device
 from anonymizer.pipeline.detectors.own_network import ConvNorm, OwnNetwork, boxes_xyxy
 from anonymizer.pipeline.objects import OBJECT_TYPES, Detections
 
@@ -24,16 +24,16 @@ PAD = 114
 #: Two passes find nothing less than one at .5, and less twice: a box that the second drops has dropped its own
 #: neighbours in the first (plate anpr: AP50 .961 for .942, .05 false positives an image for .11).
 FIRST_NMS_IOU, NMS_IOU = 0.6, 0.5
-#: It was trained on canvases of 320 pixels: in larger views, what is longer than half of such a canvas is left to the
-#: smaller scales, which see it better. AP50 on val (plate anpr, cars, dashcam; person voc, highway; vehicle alike),
-#: before scales that agree raised the scores (`tiling.AGREEMENT`) and without 1280:
-#:     256 + 416 + 640, limit 160        .961 .821 .985  .774 .611  .846 .819
-#:     limit 320                         .961 .821 .984  .737 .611  .808 .782
-#:     limit 96                          .961 .787 .985  .754 .611  .831 .815
-#:     320 + 416 + 640, limit 160        .971 .798 .987  .783 .607  .845 .815 (and 140 or 180: cars .769)
-#:     320 + 640, limit 140              .972 .773 .987  .766 .611  .840 .802
-#:     the best single scale of each     .972 .783 .987  .731 .604  .786 .798
-LARGEST_PX = 160
+#: It was trained on canvases of up to 416 pixels: in larger views, what is longer than half of such a canvas is left to
+#: the smaller scales, which see it better. AP50 on val (face; plate anpr, cars, dashcam; person voc, highway; vehicle
+#: alike), with 1280 for pictures above 800 pixels:
+#:     256 + 416 + 640, limit 208        .966  .979 .864 .994  .794 .619  .853 .836
+#:     limit 160                         .967  .979 .836 .994  .793 .619  .854 .836
+#:     320 + 416 + 640, limit 208        .970  .978 .870 .994  .786 .619  .843 .832
+#:     256 + 320 + 416 + 640             .968  .978 .869 .994  .787 .619  .849 .831
+#:     256 + 416 + 512 + 640             .970  .968 .862 .994  .788 .619  .847 .833
+#:     416 alone                         .962  .978 .807 .888  .748 .521  .812 .815
+LARGEST_PX = 208
 #: up to this scale objects of any size are kept
 WHOLE_SIDE = 416
 
@@ -45,13 +45,14 @@ class OwnDetector:
         OSError, ValueError, RuntimeError: the file is no such weights.
     """
 
-    id = "own-1"
     object_types = OBJECT_TYPES
-    min_score = 0.05
+    #: fainter ones are right once in a hundred times, and a crowd has thousands of them
+    min_score = 0.16
     least_size = 8.0
     tile_side = 640
 
-    def __init__(self, weights: Path, *, device: str = "auto") -> None:
+    def __init__(self, weights: Path, *, device: str = "auto", model_id: str = "own-2") -> None:
+        self.id = model_id
         self._device = resolve_device(device)
         self.device = str(self._device)
         self._dtype = torch.float16 if self._device.type == "cuda" else torch.float32
@@ -76,8 +77,8 @@ class OwnDetector:
     @torch.inference_mode()
     def _run(self, images: Sequence[Image], side: int) -> list[Detections]:
         scale = side / max(images[0].shape[:2])
-        inputs = np.stack([letterboxed(each, scale) for each in images])
-        tensor = torch.from_numpy(inputs).to(self._device).permute(0, 3, 1, 2)
+        inputs = [letterboxed(each, scale) for each in images]
+        tensor = on_device(inputs, self._device)
         tensor = tensor.to(self._dtype).div_(255).contiguous(memory_format=torch.channels_last)
         logits, distances, cells = self._network(tensor)
         check_finite(self.id, logits, distances)

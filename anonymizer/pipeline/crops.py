@@ -1,0 +1,46 @@
+"""What is cut out of a picture for one object, and the way back."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["SPAN", "Window"]
+
+#: how many times the box's width and height a window is
+SPAN = 1.3
+_GREY = (127, 127, 127)
+
+
+class Window(NamedTuple):
+    """A box and some of what is around it, in whole pixels of the image; it may pass the image's borders."""
+
+    x1: int
+    y1: int
+    x2: int
+    y2: int
+
+    @classmethod
+    def around(cls, box: NDArray[np.float32]) -> Window:
+        x1, y1, x2, y2 = (float(side) for side in box)
+        across, down = (x2 - x1) * (SPAN - 1) / 2, (y2 - y1) * (SPAN - 1) / 2
+        return cls(math.floor(x1 - across), math.floor(y1 - down), math.ceil(x2 + across), math.ceil(y2 + down))
+
+    def cut(self, image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+        """Stretched to (side, side, 3) uint8; grey beyond the image."""
+        height, width = image.shape[:2]
+        left, top, right, below = max(-self.x1, 0), max(-self.y1, 0), max(self.x2 - width, 0), max(self.y2 - height, 0)
+        inside = image[max(self.y1, 0) : self.y2, max(self.x1, 0) : self.x2]
+        if left or top or right or below:
+            framed = cv2.copyMakeBorder(inside, top, below, left, right, cv2.BORDER_CONSTANT, value=_GREY)
+            inside = np.asarray(framed, np.uint8)
+        how = cv2.INTER_AREA if max(self.x2 - self.x1, self.y2 - self.y1) > side else cv2.INTER_LINEAR
+        return np.asarray(cv2.resize(inside, (side, side), interpolation=how), np.uint8)
+
+    def widened(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Values of a square cut as those of its own pixels, (y2 - y1, x2 - x1)."""
+        return np.asarray(cv2.resize(values, (self.x2 - self.x1, self.y2 - self.y1), interpolation=cv2.INTER_LINEAR))
