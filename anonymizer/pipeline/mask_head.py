@@ -34,11 +34,11 @@ CROP_SIDE, MASK_SIDE = 128, 64
 _TAPS = (0, 2, 4, 10, 15)
 #: crops in one batch: on a CPU about 100 MB
 _BATCH = 32
-#: Probability from which on a pixel belongs to an object. Measured by benchmarks/masks.py (IoU; with the default margin:
+#: Probability from which on a pixel belongs to an object. By benchmarks/masks.py (IoU; with the default margin:
 #: share of the object covered, changed area by the box's):
-#:     persons  .5 .686 .988 1.01    .65 .707 .973  .91    .75 .705 .955  .84
-#:     vehicles .5 .793 .998 1.17    .65 .797 .993 1.09    .75 .784 .985 1.02
-THRESHOLDS = {ObjectType.PERSON.number: 0.65, ObjectType.VEHICLE.number: 0.75}
+#:     persons  .5 .690 .989 1.01    .65 .710 .973  .92    .75 .711 .957  .85
+#:     vehicles .5 .793 .999 1.19    .65 .801 .995 1.10    .75 .792 .989 1.04
+THRESHOLDS = {ObjectType.PERSON.number: 0.65, ObjectType.VEHICLE.number: 0.78}
 
 Image = NDArray[np.uint8]
 

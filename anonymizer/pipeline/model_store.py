@@ -162,7 +162,8 @@ class ModelStore:
 
     def loaded(self) -> dict[str, str]:
         """By id, the device of each model that is loaded."""
-        return {name: each.device for name, each in [*self._detectors.items(), *self._segmenters.items()]}
+        models: dict[str, Detector | Segmenter] = {**self._detectors, **self._segmenters}
+        return {name: each.device for name, each in models.items()}
 
     def problem(self, entry: ModelEntry) -> str | None:
         """What is wrong with a model's file, or with that of the model it stands on.

@@ -24,6 +24,8 @@ from tests.model_server import ModelServer, model_server
 from tests.pictures import drawn, encoded
 
 OWN = "own-detector.safetensors"
+#: the recommended models, in the order of the profile
+IDS = ("yunet-n", "own-2", "y5fu-640", "y5fu-320", "yolox-nano", "own-masks")
 SMALL = ("yolox_nano.onnx", "yunet_n_dynamic.onnx", "y5fu_640x_sim.onnx", "y5fu_320x_sim.onnx")
 
 
@@ -32,7 +34,7 @@ def folder(tmp_path: Path, settings: Any) -> Path:
     """A models' folder as it is in a fresh clone, and the one that the settings name."""
     folder = tmp_path / "models"
     folder.mkdir()
-    for each in ("registry.toml", OWN):
+    for each in ("registry.toml", OWN, "own-masks.safetensors"):
         shutil.copyfile(FOLDER / each, folder / each)
     settings.MODELS_DIR = folder
     return folder
@@ -67,7 +69,7 @@ def test_the_list_says_what_there_is(folder: Path) -> None:
     assert error == ""
     assert (
         row(table, "own-2").split()
-        == "own-2 license-plate, person, vehicle, face embedded installed 12.2 MB Apache-2.0".split()
+        == "own-2 license-plate, person, vehicle, face embedded, recommended installed 12.2 MB Apache-2.0".split()
     )
     assert "recommended" in row(table, "yunet-n")
     assert "damaged" in row(table, "yunet-n")
@@ -80,12 +82,12 @@ def test_fetch_brings_the_recommended_models(folder: Path, server: ModelServer) 
     out, err, error = models("fetch", "--mirror", server.url)
 
     assert (err, error) == ("", "")
-    assert [line.split(":")[0] for line in out.splitlines()] == ["yunet-n", "y5fu-640", "y5fu-320", "yolox-nano"]
+    assert tuple(line.split(":")[0] for line in out.splitlines()) == IDS
     assert all((folder / each).is_file() for each in SMALL)
     assert len([wanted for _, wanted in server.asked if wanted]) == 1
-    assert ModelStore(folder, device="cpu").serves()[ObjectType.FACE] == ("yunet-n",)
+    assert ModelStore(folder, device="cpu").serves()[ObjectType.FACE] == ("yunet-n", "own-2")
     again, _, _ = models("fetch", "recommended", "--mirror", server.url)
-    assert again.splitlines() == [f"{each}: is there" for each in ("yunet-n", "y5fu-640", "y5fu-320", "yolox-nano")]
+    assert again.splitlines() == [f"{each}: is there" for each in IDS]
     assert len(server.asked) == 5
 
 
@@ -95,18 +97,20 @@ def test_each_failure_is_a_sentence_and_the_others_are_tried(folder: Path, serve
 
     out, err, error = models("fetch", "--mirror", server.url)
 
-    assert error == "2 of 4 model(s) could not be fetched."
+    assert error == "2 of 6 model(s) could not be fetched."
     assert "yunet_n_dynamic.onnx has the sha256" in err
     assert "y5fu_640x_sim.onnx: the server answered 404" in err
     assert len(err.splitlines()) == 2
-    assert [line.split(":")[0] for line in out.splitlines()] == ["y5fu-320", "yolox-nano"]
+    assert [line.split(":")[0] for line in out.splitlines()] == ["own-2", "y5fu-320", "yolox-nano", "own-masks"]
 
 
 def test_models_that_are_not_downloaded_say_where_they_come_from(folder: Path) -> None:
     assert models("fetch", "centerface")[0] == "centerface: is there\n"
     (folder / OWN).unlink()
     _, err, error = models("fetch", "embedded")
-    assert err == f"own-2 is not downloaded: run `git checkout models/{OWN}`.\n"
+    first, second = err.splitlines()
+    assert first == f"own-2 is not downloaded ({OWN} is missing): run `git checkout models/{OWN}`."
+    assert second.startswith(f"own-masks is not downloaded (own-2, which it stands on: {OWN} is missing)")
     assert error
 
 
@@ -144,7 +148,7 @@ def test_a_first_sum_is_recorded_and_said(folder: Path, tmp_path: Path) -> None:
 
 def test_verify_names_what_is_damaged(folder: Path) -> None:
     out, err, error = models("verify")
-    assert (out.splitlines()[-1], err, error) == ("2 of 2 files are whole.", "", "")
+    assert (out.splitlines()[-1], err, error) == ("3 of 3 files are whole.", "", "")
     content = bytearray((folder / OWN).read_bytes())
     content[-1] ^= 1
     (folder / OWN).write_bytes(content)
@@ -153,7 +157,7 @@ def test_verify_names_what_is_damaged(folder: Path) -> None:
 
     assert "centerface: whole" in out
     assert err.startswith(f"own-2: {OWN} is damaged: its sha256 is not the registry's. Run `git checkout")
-    assert error == "1 file(s) are damaged."
+    assert error == "2 file(s) are damaged."
 
 
 def test_where_names_each_path(folder: Path) -> None:
@@ -185,14 +189,17 @@ def test_serve_brings_the_recommended_models_and_says_what_serves(folder: Path, 
     place = {"ANONYMIZER_MODELS_DIR": str(folder), "ANONYMIZER_MODEL_MIRROR": server.url}
     with serving(folder.parent, "--fetch-seconds", "30", "--device", "cpu", **place) as service:
         line = next(line for line in service.log.splitlines() if line.startswith("Models:"))
-        served = "face yunet-n, license plate y5fu-640+y5fu-320, person yolox-nano, vehicle yolox-nano"
+        served = (
+            "face yunet-n+own-2, license plate y5fu-640+y5fu-320+own-2, person yolox-nano+own-2, "
+            "vehicle yolox-nano+own-2, masks own-masks"
+        )
         assert line.startswith(f"Models: {served}")
         assert line.endswith("(on cpu)")
         (worker,) = service.get("/readyz").json()["workers"]
-        assert worker["models"]["license-plate"] == ["y5fu-640", "y5fu-320"]
+        assert worker["models"]["license-plate"] == ["y5fu-640", "y5fu-320", "own-2"]
         assert worker["loaded"]["y5fu-320"] == "cpu"
         task = service.upload(encoded(drawn(320, 240))).json()
-        assert set(task["models"]) == {"yunet-n", "y5fu-640", "y5fu-320", "yolox-nano"}
+        assert set(task["models"]) - {"own-masks"} == set(IDS) - {"own-masks"}
 
 
 def test_serve_goes_on_with_the_embedded_models_and_remembers_that_there_was_no_network(folder: Path) -> None:
@@ -203,7 +210,9 @@ def test_serve_goes_on_with_the_embedded_models_and_remembers_that_there_was_no_
     with serving(folder.parent, "--device", "cpu", **place) as service:
         assert "No connection" in service.log
         line = next(line for line in service.log.splitlines() if line.startswith("Models:"))
-        assert line.startswith("Models: face centerface, license plate own-2, person own-2, vehicle own-2")
+        assert line.startswith(
+            "Models: face centerface+own-2, license plate own-2, person own-2, vehicle own-2, masks own-masks"
+        )
         assert "embedded: `python manage.py models fetch recommended` brings better ones" in line
     assert (folder / ".fetch-failed").exists()
 

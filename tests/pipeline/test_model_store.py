@@ -23,9 +23,13 @@ from tests.pictures import drawn
 
 FACE, PLATE, PERSON, VEHICLE = OBJECT_TYPES
 FILE = "own-detector.safetensors"
+EMBEDDED = dict.fromkeys(OBJECT_TYPES, ("own-2",)) | {FACE: ("centerface", "own-2")}
 RECOMMENDED = {
-    FACE: ("yunet-n",), PLATE: ("y5fu-640", "y5fu-320"), PERSON: ("yolox-nano",), VEHICLE: ("yolox-nano",),
-}  # fmt: skip
+    FACE: ("yunet-n", "own-2"),
+    PLATE: ("y5fu-640", "y5fu-320", "own-2"),
+    PERSON: ("yolox-nano", "own-2"),
+    VEHICLE: ("yolox-nano", "own-2"),
+}
 
 
 @pytest.fixture
@@ -33,7 +37,7 @@ def folder(tmp_path: Path) -> Path:
     """A models' folder as it is in a fresh clone."""
     folder = tmp_path / "models"
     folder.mkdir()
-    for each in ("registry.toml", FILE):
+    for each in ("registry.toml", FILE, "own-masks.safetensors"):
         shutil.copyfile(FOLDER / each, folder / each)
     return folder
 
@@ -83,7 +87,7 @@ def another(folder: Path) -> None:
 @pytest.mark.parametrize("harm", [missing, truncated, empty, another])
 def test_a_harmed_file_is_named_with_its_remedy(folder: Path, harm: Callable[[Path], None]) -> None:
     harm(folder)
-    store = ModelStore(folder, device="cpu")
+    store = ModelStore(folder, device="cpu", models="embedded,face=centerface")
 
     with pytest.raises(ModelMissing) as error:
         store.detectors([FACE, PLATE])
@@ -91,13 +95,20 @@ def test_a_harmed_file_is_named_with_its_remedy(folder: Path, harm: Callable[[Pa
     assert "license plate" in str(error.value)
     assert "git checkout models/own-detector.safetensors" in str(error.value)
     assert store.serves() == {FACE: ("centerface",)}
-    assert len(store.problems()) == 1
+    # the masks stand on it
+    assert len(store.problems()) == 2
+    assert all(FILE in each for each in store.problems())
+
+
+def test_a_type_is_not_served_by_half_of_its_models(folder: Path) -> None:
+    missing(folder)
+    assert ModelStore(folder, device="cpu").serves() == {}
 
 
 def test_a_harmed_file_of_one_type_leaves_the_others(folder: Path) -> None:
     missing(folder)
 
-    (detector,) = ModelStore(folder, device="cpu").detectors([FACE])
+    (detector,) = ModelStore(folder, device="cpu", models="face=centerface").detectors([FACE])
 
     assert detector.id == "centerface"
 
@@ -151,7 +162,7 @@ def test_every_type_is_served_as_installed(folder: Path) -> None:
     store = ModelStore(folder, device="cpu")
 
     assert store.problems() == []
-    assert store.serves() == dict.fromkeys(OBJECT_TYPES, ("own-2",)) | {FACE: ("centerface",)}
+    assert store.serves() == EMBEDDED
 
 
 def test_each_model_is_loaded_once(folder: Path) -> None:
@@ -178,7 +189,7 @@ def test_a_detector_may_be_had_by_its_id(recommended: Path) -> None:
 def test_a_model_must_call_itself_what_the_registry_calls_it(folder: Path) -> None:
     registry = folder / "registry.toml"
     text = registry.read_text().replace('id = "centerface"', 'id = "face-9"')
-    registry.write_text(text.replace('face = ["centerface"]', 'face = ["face-9"]'))
+    registry.write_text(text.replace('face = ["centerface", "own-2"]', 'face = ["face-9"]'))
     with pytest.raises(DetectorFailed, match="face-9 calls itself centerface"):
         ModelStore(folder, device="cpu").detectors([FACE])
 
@@ -187,7 +198,7 @@ def test_the_recommended_models_serve_once_they_are_there(recommended: Path) -> 
     store = ModelStore(recommended, device="cpu")
 
     assert store.serves() == RECOMMENDED
-    assert ModelStore(recommended, device="cpu", models="embedded").serves()[FACE] == ("centerface",)
+    assert ModelStore(recommended, device="cpu", models="embedded").serves() == EMBEDDED
     assert store.lacking("recommended") == []
 
 
@@ -197,7 +208,7 @@ def test_auto_takes_a_profile_only_where_all_of_it_is_whole(recommended: Path) -
 
     serves = ModelStore(recommended, device="cpu").serves()
 
-    assert serves == {FACE: ("yunet-n",), PLATE: ("own-2",), PERSON: ("own-2",), VEHICLE: ("own-2",)}
+    assert serves == EMBEDDED | {FACE: RECOMMENDED[FACE]}
 
 
 def test_a_choice_is_made_once(recommended: Path) -> None:
@@ -280,7 +291,7 @@ def test_a_device_that_is_not_there_gives_no_result(folder: Path) -> None:
         "not toml",
         '[[model]]\nid = "a"\nobject_types = ["cat"]',
         (FOLDER / "registry.toml").read_text().replace('loader = "own"', 'loader = "another"'),
-        (FOLDER / "registry.toml").read_text().replace('face = ["centerface"]', 'face = ["nonesuch"]'),
+        (FOLDER / "registry.toml").read_text().replace('face = ["centerface", "own-2"]', 'face = ["nonesuch"]'),
         (FOLDER / "registry.toml").read_text() + 'calibration.face = [[0.1, 0.5]]',
         (FOLDER / "registry.toml").read_text() + 'base = "nonesuch"',
     ],
@@ -290,6 +301,14 @@ def test_a_registry_that_cannot_be_read_is_an_error(tmp_path: Path, text: str) -
 
     with pytest.raises(DetectorFailed, match=r"registry\.toml"):
         ModelStore(tmp_path)
+
+
+@pytest.mark.parametrize("profile", ["embedded", "recommended"])
+def test_every_score_of_a_profile_that_was_measured_is_calibrated(profile: str) -> None:
+    registry = Registry.read(FOLDER / "registry.toml")
+    for each in OBJECT_TYPES:
+        assert registry.entries(profile, each)
+        assert all(each in entry.calibration for entry in registry.entries(profile, each))
 
 
 def test_every_model_of_the_registry_is_described() -> None:
@@ -302,27 +321,28 @@ def test_every_model_of_the_registry_is_described() -> None:
 
 
 def test_kept_detections_depend_on_the_models_sum_and_calibration(folder: Path) -> None:
-    before = ModelStore(folder).keys([PLATE, FACE])
+    before = ModelStore(folder, models="face=centerface").keys([PLATE, FACE])
     another(folder)
-    exchanged = ModelStore(with_sum(folder, "own-2", FILE)).keys([PLATE, FACE])
-    edited(folder, "own-2", 'calibration.license-plate = [[0.1, 0.2], [0.6, 0.9]]\nloader = "own"', "loader")
-    calibrated = ModelStore(folder).keys([PLATE, FACE])
+    exchanged = ModelStore(with_sum(folder, "own-2", FILE), models="face=centerface").keys([PLATE, FACE])
+    edited(folder, "own-2", "calibration = { license-plate = [[0.1, 0.2], [0.6, 0.9]] }", "calibration")
+    calibrated = ModelStore(folder, models="face=centerface").keys([PLATE, FACE])
 
     assert len({each["license-plate"] for each in (before, exchanged, calibrated)}) == 3
     assert before["face"] == exchanged["face"] == calibrated["face"]
 
 
 def test_two_models_of_a_type_are_both_in_its_key(recommended: Path) -> None:
-    assert ModelStore(recommended, device="cpu").keys([PLATE]) == {
-        "license-plate": "y5fu-640@0306de937471b87f+y5fu-320@2a985dc63a5cc947"
-    }
+    key = ModelStore(recommended, device="cpu", models="license-plate=y5fu-640+y5fu-320").keys([PLATE])["license-plate"]
+    first, second = key.split("+")
+    assert first.startswith("y5fu-640@0306de937471b87f~")
+    assert second.startswith("y5fu-320@2a985dc63a5cc947~")
 
 
 def test_a_calibration_is_read_by_model_and_type(folder: Path) -> None:
-    edited(folder, "own-2", 'calibration.license-plate = [[0.1, 0.2], [0.6, 0.9]]\nloader = "own"', "loader")
+    edited(folder, "own-2", "calibration = { license-plate = [[0.1, 0.2], [0.6, 0.9]] }", "calibration")
     store = ModelStore(folder)
 
-    assert store.calibration("centerface") == {}
+    assert store.calibration("maskrcnn-resnet50-v2") == {}
     assert store.calibration("own-2")[PLATE].knots == ((0.1, 0.2), (0.6, 0.9))
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from anonymizer.pipeline.detectors.own import PAD, WHOLE_SIDE, OwnDetector, letterboxed
+from anonymizer.pipeline.detectors.own import LARGEST_PX, PAD, WHOLE_SIDE, OwnDetector, letterboxed
 from anonymizer.pipeline.detectors.own_network import OwnNetwork, boxes_xyxy
 from anonymizer.pipeline.errors import DetectorFailed
 from anonymizer.pipeline.model_store import FOLDER
@@ -143,7 +143,7 @@ def test_what_is_large_is_left_to_the_smaller_scales(detector: OwnDetector, stre
 
     longest = max(street.shape[:2])
     sides = np.ptp(close.boxes.reshape(-1, 2, 2), axis=1).max(1) * 640 / longest
-    assert (sides <= 161).all()
+    assert (sides <= LARGEST_PX + 1).all()
     assert len(whole)
 
 

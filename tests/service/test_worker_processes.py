@@ -65,7 +65,8 @@ def without_own_detector(tmp_path: Path) -> str:
 def test_a_type_that_was_asked_for_and_has_no_model_is_answered_with_503(
     tmp_path: Path, without_own_detector: str
 ) -> None:
-    with serving(tmp_path, "-a", "face", "-a", "person", ANONYMIZER_MODELS_DIR=without_own_detector) as server:
+    place = {"ANONYMIZER_MODELS_DIR": without_own_detector, "ANONYMIZER_MODELS": "face=centerface"}
+    with serving(tmp_path, "-a", "face", "-a", "person", **place) as server:
         assert "No working model serves person" in server.log
         assert server.upload(encoded(), "face=1").status_code == 201
         for query in ("person=1", "face=1&person=1", ""):
@@ -84,7 +85,8 @@ def test_a_type_that_was_asked_for_and_has_no_model_is_answered_with_503(
 def test_without_the_option_those_types_are_served_for_which_a_model_is_there(
     tmp_path: Path, without_own_detector: str
 ) -> None:
-    with serving(tmp_path, ANONYMIZER_MODELS_DIR=without_own_detector) as server:
+    place = {"ANONYMIZER_MODELS_DIR": without_own_detector, "ANONYMIZER_MODELS": "face=centerface"}
+    with serving(tmp_path, **place) as server:
         assert server.upload(encoded()).json()["object_types"] == ["face"]
         answer = server.upload(encoded(), "person=1")
         assert answer.status_code == 400

@@ -97,10 +97,11 @@ class Command(BaseCommand):
         Raises:
             FetchFailed: it is not there.
         """
-        if store.problem(entry) is None:
+        problem = store.problem(entry)
+        if problem is None:
             return f"{entry.id}: is there"
         if entry.url is None:
-            raise FetchFailed(f"{entry.id} is not downloaded: run `{entry.remedy}`.")
+            raise FetchFailed(f"{entry.id} is not downloaded ({problem}): run `{entry.remedy}`.")
         with tqdm(unit="B", unit_scale=True, unit_divisor=1024, desc=entry.id, disable=None, leave=False) as bar:
 
             def show(done: int, total: int | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -142,7 +142,7 @@ def _run(
     return found
 
 
-def on_device(images: Sequence[Image], device: torch.device) -> Tensor:
+def on_device(images: Sequence[NDArray[Any]], device: torch.device) -> Tensor:
     """Images of one size, (h, w, 3) uint8, as one tensor (b, 3, h, w) uint8 on a device; a GPU reads pinned memory."""
     batch = torch.from_numpy(np.stack(images))
     if device.type == "cuda":

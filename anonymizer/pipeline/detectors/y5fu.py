@@ -27,6 +27,10 @@ NMS_IOU = 0.5
 SIDES = {320: (320, 208, 128)}
 
 
+#: values in a row of the network's output
+ROW = 15
+
+
 class Y5fu:
     """Runs the network of `y5fu_320x_sim.onnx` or `y5fu_640x_sim.onnx` as a torch module, in the one size it takes.
 
@@ -71,6 +75,8 @@ class Y5fu:
         letterbox = Letterbox.of(images[0], side, pad=0, canvas_side=self._side)
         # rows: centre, size, chance of an object, four corners, chances of the two kinds of plates
         (rows,) = self._network([letterbox(each) for each in images], bgr=False, unit=True).values()
+        if rows.shape[-1] != ROW:
+            raise DetectorFailed(f"The file of {self.id} holds another network: rows of {rows.shape[-1]}, not {ROW}.")
         centres, halves = rows[..., :2], rows[..., 2:4] / 2
         boxes = torch.cat([centres - halves, centres + halves], -1)
         scores = rows[..., 4] * rows[..., 13:].amax(-1)
