@@ -47,7 +47,7 @@ class ConvNorm(nn.Module):
             after = self.kernel - 2 - before
             x = functional.pad(x, [before, after, before, after])
         x = self.norm(self.conv(x))
-        return functional.relu6(x) if self.active else x
+        return functional.relu6(x, inplace=not self.training) if self.active else x
 
 
 class InvertedResidual(nn.Module):
