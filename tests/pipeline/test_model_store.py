@@ -50,12 +50,20 @@ def recommended(folder: Path, data: Path) -> Path:
     return folder
 
 
+def exchanged(old: str, new: str, text: str = (FOLDER / "registry.toml").read_text()) -> str:
+    """The registry with something else in the place of what is surely there."""
+    assert old in text
+    return text.replace(old, new)
+
+
 def edited(folder: Path, model_id: str, line: str, name: str = "sha256") -> Path:
     """Another line in the place of a model's `sha256`, or of another field, in the registry."""
     registry = folder / "registry.toml"
     before, after = registry.read_text().split(f'id = "{model_id}"\n')
-    after = re.sub(rf"^{name} = .*$", line, after, count=1, flags=re.MULTILINE)
-    registry.write_text(f'{before}id = "{model_id}"\n{after}')
+    row, *others = after.split("[[model]]")
+    row, found = re.subn(rf"^{name} = .*$", line, row, count=1, flags=re.MULTILINE)
+    assert found, f"{model_id} has no {name}"
+    registry.write_text(f'{before}id = "{model_id}"\n{"[[model]]".join([row, *others])}')
     return folder
 
 
@@ -187,11 +195,16 @@ def test_a_detector_may_be_had_by_its_id(recommended: Path) -> None:
 
 
 def test_a_model_must_call_itself_what_the_registry_calls_it(folder: Path) -> None:
-    registry = folder / "registry.toml"
-    text = registry.read_text().replace('id = "centerface"', 'id = "face-9"')
-    registry.write_text(text.replace('face = ["centerface", "own-2"]', 'face = ["face-9"]'))
+    text = exchanged('id = "centerface"', 'id = "face-9"')
+    (folder / "registry.toml").write_text(exchanged('face = ["centerface"', 'face = ["face-9"', text))
     with pytest.raises(DetectorFailed, match="face-9 calls itself centerface"):
         ModelStore(folder, device="cpu").detectors([FACE])
+
+
+def test_the_own_detector_calls_itself_what_the_registry_calls_it(folder: Path) -> None:
+    (folder / "registry.toml").write_text(exchanged('"own-2"', '"own-9"'))
+    (detector,) = ModelStore(folder, device="cpu").detectors([PLATE])
+    assert detector.id == "own-9"
 
 
 def test_the_recommended_models_serve_once_they_are_there(recommended: Path) -> None:
@@ -290,8 +303,8 @@ def test_a_device_that_is_not_there_gives_no_result(folder: Path) -> None:
         "[[model]]\nid = 1",
         "not toml",
         '[[model]]\nid = "a"\nobject_types = ["cat"]',
-        (FOLDER / "registry.toml").read_text().replace('loader = "own"', 'loader = "another"'),
-        (FOLDER / "registry.toml").read_text().replace('face = ["centerface", "own-2"]', 'face = ["nonesuch"]'),
+        exchanged('loader = "own"', 'loader = "another"'),
+        exchanged('face = ["centerface"', 'face = ["nonesuch"'),
         (FOLDER / "registry.toml").read_text() + 'calibration.face = [[0.1, 0.5]]',
         (FOLDER / "registry.toml").read_text() + 'base = "nonesuch"',
     ],
@@ -323,12 +336,12 @@ def test_every_model_of_the_registry_is_described() -> None:
 def test_kept_detections_depend_on_the_models_sum_and_calibration(folder: Path) -> None:
     before = ModelStore(folder, models="face=centerface").keys([PLATE, FACE])
     another(folder)
-    exchanged = ModelStore(with_sum(folder, "own-2", FILE), models="face=centerface").keys([PLATE, FACE])
+    replaced = ModelStore(with_sum(folder, "own-2", FILE), models="face=centerface").keys([PLATE, FACE])
     edited(folder, "own-2", "calibration = { license-plate = [[0.1, 0.2], [0.6, 0.9]] }", "calibration")
     calibrated = ModelStore(folder, models="face=centerface").keys([PLATE, FACE])
 
-    assert len({each["license-plate"] for each in (before, exchanged, calibrated)}) == 3
-    assert before["face"] == exchanged["face"] == calibrated["face"]
+    assert len({each["license-plate"] for each in (before, replaced, calibrated)}) == 3
+    assert before["face"] == replaced["face"] == calibrated["face"]
 
 
 def test_two_models_of_a_type_are_both_in_its_key(recommended: Path) -> None:

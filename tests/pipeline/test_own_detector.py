@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from anonymizer.pipeline.detectors import own
 from anonymizer.pipeline.detectors.own import LARGEST_PX, PAD, WHOLE_SIDE, OwnDetector, letterboxed
 from anonymizer.pipeline.detectors.own_network import OwnNetwork, boxes_xyxy
 from anonymizer.pipeline.errors import DetectorFailed
@@ -138,13 +139,28 @@ def test_a_batch_gives_what_one_by_one_gives(detector: OwnDetector, street: np.n
         assert found.scores == pytest.approx(alone.scores, abs=1e-4)
 
 
-def test_what_is_large_is_left_to_the_smaller_scales(detector: OwnDetector, street: np.ndarray) -> None:
-    (whole,), (close,) = detector.detect([street], WHOLE_SIDE), detector.detect([street], 640)
+def test_what_is_large_is_left_to_the_smaller_scales(
+    detector: OwnDetector, street: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lengths(picture: np.ndarray, side: int) -> np.ndarray:
+        """Of what is found, in pixels of the larger view."""
+        (found,) = detector.detect([picture], side)
+        return np.asarray(np.ptp(found.boxes.reshape(-1, 2, 2), axis=1).max(1) * 640 / max(picture.shape[:2]))
 
-    longest = max(street.shape[:2])
-    sides = np.ptp(close.boxes.reshape(-1, 2, 2), axis=1).max(1) * 640 / longest
-    assert (sides <= LARGEST_PX + 1).all()
-    assert len(whole)
+    (found,) = detector.detect([street], WHOLE_SIDE)
+    spans = np.ptp(found.boxes.reshape(-1, 2, 2), axis=1).max(1)
+    row = np.argmax(spans * (found.scores > 0.4))
+    centre, reach = found.boxes[row].reshape(2, 2).mean(0), spans[row]
+    (left, top), (right, bottom) = (np.clip(centre + way * reach, 0, None).astype(int) for way in (-1, 1))
+    near = np.ascontiguousarray(street[top:bottom, left:right])
+
+    close = lengths(near, 640)
+    assert len(close)
+    assert (close <= LARGEST_PX + 1).all()
+    assert (lengths(near, WHOLE_SIDE) > LARGEST_PX + 1).any()
+    # the larger view would see it
+    monkeypatch.setattr(own, "LARGEST_PX", np.inf)
+    assert (lengths(near, 640) > LARGEST_PX + 1).any()
 
 
 def test_a_plain_picture_has_nothing_above_the_thresholds(detector: OwnDetector) -> None:
