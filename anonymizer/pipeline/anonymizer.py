@@ -19,7 +19,7 @@ from anonymizer.pipeline import masks, metadata, overlay, redaction
 from anonymizer.pipeline.calibration import Calibration
 from anonymizer.pipeline.errors import DetectorFailed, InvalidParameter
 from anonymizer.pipeline.image_io import Limits, Picture, encode_picture, encode_png, load_picture
-from anonymizer.pipeline.mask_cover import BOX, box_mask
+from anonymizer.pipeline.mask_cover import BOX, box_mask, covering
 from anonymizer.pipeline.model_store import ModelStore
 from anonymizer.pipeline.objects import Detections, Mask, ObjectType
 from anonymizer.pipeline.options import Format, Method, Options, Whole
@@ -288,6 +288,7 @@ class Anonymizer:
 
     def _segmented(self, picture: Picture, found: Detections, over: NDArray[np.bool_]) -> Detections:
         """With masks for those over their threshold that are to have one and have none."""
+        found = replace(found, masks=tuple(_believed(found, row, picture.size_hw) for row in range(len(found))))
         wanted = over & np.isin(found.types, [each.number for each in self._segment])
         rows = [int(row) for row in np.flatnonzero(wanted) if found.masks[row] is None]
         if not rows:
@@ -321,6 +322,15 @@ def _of_all(parts: Sequence[Detections], size_hw: tuple[int, ...]) -> Detections
     height, width = size_hw
     whole = View(0, 0, width, height, max(height, width))
     return merged([(whole, each) for each in parts], (height, width), agreement=0, one_of_each=True)
+
+
+def _believed(found: Detections, row: int, size_hw: tuple[int, int]) -> Mask | None:
+    """A detector's own mask held to what every segmenter's has to keep; those of segmenters are."""
+    mask, (height, width) = found.masks[row], size_hw
+    if mask is None or mask.source:
+        return mask
+    box = np.clip(found.boxes[row], 0, np.array([width, height] * 2, np.float32))
+    return covering(mask.pixels, mask.x, mask.y, box, size_hw, mask.source)
 
 
 def _unsegmented(found: Detections, row: int, size_hw: tuple[int, int]) -> Mask | None:

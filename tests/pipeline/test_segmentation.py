@@ -411,6 +411,20 @@ class TestRender:
         assert [mask is not None for mask in first.found.masks] == [True, True, False, False]
         assert [mask is not None for mask in lower.found.masks] == [True, True, True, False]
 
+    def test_a_detectors_own_mask_leaves_no_core_bare(self, picture: Picture, found: Detections) -> None:
+        left, sliver = np.zeros((50, 40), np.bool_), np.zeros((60, 60), np.bool_)
+        left[:, :20], sliver[:, :3] = True, True
+        own = replace(found, masks=(Mask(20, 20, left), Mask(100, 100, sliver), None, None))
+        segmenter = Triangles()
+        result = Anonymizer(store=Store(segmenter)).render(picture, own, ALL, Options())
+        half, believed = result.found.masks[0], result.found.masks[1]
+        assert half is not None
+        assert half.pixels[15:35, 12:28].all()
+        # three columns of sixty are not believed: the segmenter is asked instead
+        assert segmenter.asked == [1]
+        assert believed is not None
+        assert believed.source == segmenter.id
+
     def test_kept_detections_hold_them(self, picture: Picture, found: Detections) -> None:
         segmenter = Triangles()
         anonymizer = Anonymizer(store=Store(segmenter))
