@@ -33,6 +33,9 @@ class FakeDetector:
     def sides(self, long_side: int) -> tuple[int, ...]:
         return (320,)
 
+    def video_side(self, long_side: int) -> int:
+        return 320
+
     def detect(self, images: list[NDArray[np.uint8]], side: int) -> list[Detections]:
         self.calls += 1
         self.during()
@@ -67,3 +70,25 @@ class FakeStore(ModelStore):
 
     def detectors(self, object_types: object) -> list[FakeDetector]:  # type: ignore[override]
         return [self.detector]
+
+
+@dataclass
+class BoxFinder(FakeDetector):
+    """Finds the box of `clip_zoo.scene` as a license plate: whatever is magenta, where anything is."""
+
+    def detect(self, images: list[NDArray[np.uint8]], side: int) -> list[Detections]:
+        self.calls += 1
+        self.during()
+        if self.error:
+            raise self.error
+        return [_magenta(image) for image in images]
+
+
+def _magenta(image: NDArray[np.uint8]) -> Detections:
+    red, green, blue = np.moveaxis(image.astype(int), -1, 0)
+    seen = np.minimum(red, blue) - green > 50
+    if seen.sum() < 30:
+        return Detections.empty()
+    rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
+    box = np.array([[columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]], np.float32)
+    return Detections(box, [0.9], [ObjectType.LICENSE_PLATE.number], ["fake"])

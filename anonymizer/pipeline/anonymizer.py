@@ -6,7 +6,7 @@ import functools
 import hashlib
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -25,11 +25,12 @@ from anonymizer.pipeline.objects import Detections, Mask, ObjectType
 from anonymizer.pipeline.options import Format, Method, Options, Whole
 from anonymizer.pipeline.refinement import Refinement
 from anonymizer.pipeline.shapes import Shape, shapes
-from anonymizer.pipeline.tiling import View, find, merged
+from anonymizer.pipeline.tiling import View, at_sides, find, merged
 
 if TYPE_CHECKING:
     from anonymizer.pipeline.detectors.base import Detector
     from anonymizer.pipeline.segmentation import Segmenter
+    from anonymizer.pipeline.video import VideoProgress, VideoResult
 
 __all__ = ["Anonymizer", "ImageResult"]
 
@@ -218,8 +219,13 @@ class Anonymizer:
         images: Sequence[NDArray[np.uint8]],
         object_types: Sequence[ObjectType],
         format: Format,  # noqa: A002 (the contract's name)
+        *,
+        sides: Callable[[Detector], tuple[int, ...]] | None = None,
     ) -> list[Detections]:
         """Run every detector that the object types need over every pixel of each (h, w, 3) RGB image.
+
+        Args:
+            sides: the scales in which a detector looks at whole images; its own without.
 
         Scores are mapped to chances by each model's calibration. Where several models serve a type, each object is
         there once, with the higher score: a second model only adds.
@@ -233,7 +239,8 @@ class Anonymizer:
         for detector in detectors:
             types = [each for each in object_types if detector.id in serves[each]]
             calibration = self.store.calibration(detector.id)
-            parts.append([_calibrated(each, calibration) for each in find(images, format, detector, types)])
+            looking = detector if sides is None else at_sides(detector, sides(detector))
+            parts.append([_calibrated(each, calibration) for each in find(images, format, looking, types)])
         together = any(len(serves[each]) > 1 for each in object_types)
         return [
             _of_all(of_one, image.shape[:2]) if together else Detections.merge(of_one)
@@ -264,7 +271,7 @@ class Anonymizer:
         found = found.of_type(*object_types)
         over = metadata.over_threshold(found, options)
         if not options.bbox:
-            found = self._segmented(picture, found, over)
+            found = self.segmented(picture.size_hw, picture.rgb, found, over)
         chosen = found[over]
         where = shapes(chosen, picture.size_hw, options)
         pixels = redaction.redact(picture.pixels, where, options, seed=self._seed(picture))
@@ -286,22 +293,76 @@ class Anonymizer:
             legacy_masks=self._legacy_masks,
         )
 
-    def _segmented(self, picture: Picture, found: Detections, over: NDArray[np.bool_]) -> Detections:
-        """With masks for those over their threshold that are to have one and have none."""
-        found = replace(found, masks=tuple(_believed(found, row, picture.size_hw) for row in range(len(found))))
+    def segmented(
+        self,
+        size_hw: tuple[int, int],
+        rgb: Callable[[], NDArray[np.uint8]],
+        found: Detections,
+        over: NDArray[np.bool_],
+    ) -> Detections:
+        """With masks for those objects that are to have one and have none.
+
+        Args:
+            size_hw: of the picture.
+            rgb: gives the picture, (h, w, 3) uint8; called only where a mask is to be made.
+            over: (n,) which of the objects are redacted.
+
+        Raises:
+            ModelMissing, DetectorFailed, OutOfMemory: masks could not be made.
+        """
+        found = replace(found, masks=tuple(_believed(found, row, size_hw) for row in range(len(found))))
         wanted = over & np.isin(found.types, [each.number for each in self._segment])
         rows = [int(row) for row in np.flatnonzero(wanted) if found.masks[row] is None]
         if not rows:
             return found
         segmenter: Segmenter = self.store.segmenter() or Refinement()
-        made = segmenter.segment(picture.rgb(), found.boxes[rows], found.types[rows])
+        made = segmenter.segment(rgb(), found.boxes[rows], found.types[rows])
         if len(made) != len(rows):
             raise DetectorFailed(f"The segmenter {segmenter.id} gave {len(made)} masks for {len(rows)} objects.")
         all_masks = list(found.masks)
         for row, mask in zip(rows, made, strict=True):
             # what could not be segmented is kept as a box, so that it is not tried again; a face keeps its ellipse
-            all_masks[row] = mask or _unsegmented(found, row, picture.size_hw)
+            all_masks[row] = mask or _unsegmented(found, row, size_hw)
         return replace(found, masks=tuple(all_masks))
+
+    def video(
+        self,
+        source: str | PathLike[str],
+        folder: str | PathLike[str],
+        options: Options | None = None,
+        *,
+        name: str | None = None,
+        progress: Callable[[VideoProgress], None] | None = None,
+        stop: Callable[[], bool] | None = None,
+    ) -> VideoResult:
+        """Anonymise one video.
+
+        Args:
+            source: path of the video.
+            folder: where the result's files go; exists.
+            name: shown in the metadata; the file's name without.
+            progress: told about twice a second how far it is, from the calling thread.
+            stop: asked as often; True ends the work.
+
+        Raises:
+            Cancelled: `stop` said so.
+            AnonymizerError: one of its kinds, for a bad file, a missing model, a detector or an encoder that failed.
+        """
+        from anonymizer.pipeline.video import anonymise_video
+
+        return anonymise_video(
+            self, Path(source), Path(folder), options or Options(), name=name, progress=progress, stop=stop
+        )
+
+    @property
+    def legacy_masks(self) -> bool:
+        """Whether instance masks have the older layout."""
+        return self._legacy_masks
+
+    @property
+    def noise_key(self) -> bytes:
+        """The secret that noise depends on."""
+        return self._noise_key[:64]
 
     def _seed(self, picture: Picture) -> int:
         digest = hashlib.blake2b(cast("Any", np.ascontiguousarray(picture.pixels)), key=self._noise_key[:64])

@@ -9,6 +9,8 @@
     ├── TooManyObjects       422  more objects than can be vouched for
     ├── ModelMissing         503  no working model serves an object type
     ├── OutOfMemory          503  the device has too little memory for the work
+    ├── Cancelled            410  the caller wanted it no longer
+    ├── EncoderFailed        500  a video could not be written, or not proven to be covered
     ├── DetectorFailed       500  a detector did not finish; never an empty result
     └── StorageFailed        500  stored files could not be removed
 
@@ -20,7 +22,9 @@ from __future__ import annotations
 __all__ = [
     "AnonymizerError",
     "BrokenMedia",
+    "Cancelled",
     "DetectorFailed",
+    "EncoderFailed",
     "InvalidParameter",
     "MissingFile",
     "ModelMissing",
@@ -100,6 +104,20 @@ class OutOfMemory(AnonymizerError):
 
     status = 503
     code = "out_of_memory"
+
+
+class Cancelled(AnonymizerError):
+    """The caller asked to stop: there is no result."""
+
+    status = 410
+    code = "cancelled"
+
+
+class EncoderFailed(AnonymizerError):
+    """A video could not be written, or what was written does not prove to be covered: there is no result."""
+
+    status = 500
+    code = "encoder_failed"
 
 
 class DetectorFailed(AnonymizerError):

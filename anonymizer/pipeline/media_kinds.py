@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from anonymizer.pipeline.errors import BrokenMedia, UnsupportedMedia
 
-__all__ = ["HEAD_BYTES", "MediaInfo", "MediaKind", "sniff"]
+__all__ = ["HEAD_BYTES", "MediaInfo", "MediaKind", "by_format", "sniff"]
 
 HEAD_BYTES = 4096
 
@@ -50,6 +50,8 @@ _HEIC, _AVIF = _image("heic", ".heic"), _image("avif", ".avif")
 _MP4, _MOV = _video("mp4", "mp4", ".mp4"), _video("mov", "quicktime", ".mov")
 _MKV, _WEBM = _video("mkv", "x-matroska", ".mkv"), _video("webm", "webm", ".webm")
 _AVI, _TS = _video("avi", "x-msvideo", ".avi"), _video("ts", "mp2t", ".ts")
+
+_VIDEOS = {each.format: each for each in (_MP4, _MOV, _MKV, _WEBM, _AVI, _TS)}
 
 _ADVICE = "Send a JPEG, PNG, WebP, TIFF, BMP, HEIC or AVIF picture, or an MP4, MOV, MKV, WebM, AVI or MPEG-TS video."
 
@@ -104,6 +106,11 @@ def sniff(head: bytes) -> MediaInfo:
     if found is None:
         raise UnsupportedMedia(f"The file is {_describe(head)}, which is not supported. {_ADVICE}")
     return found
+
+
+def by_format(name: str) -> MediaInfo:
+    """The video format of that name."""
+    return _VIDEOS[name]
 
 
 def _signature(head: bytes) -> MediaInfo | None:

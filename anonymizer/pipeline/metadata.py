@@ -13,7 +13,7 @@ from anonymizer.pipeline.objects import OBJECT_TYPES, Detections, ObjectType
 from anonymizer.pipeline.options import Method, Options
 from anonymizer.pipeline.shapes import Shape
 
-__all__ = ["counts", "coverage", "image_metadata", "mask_source", "over_threshold"]
+__all__ = ["counts", "coverage", "frame_metadata", "image_metadata", "mask_source", "over_threshold"]
 
 
 def image_metadata(
@@ -44,8 +44,33 @@ def image_metadata(
     }
 
 
+def frame_metadata(
+    name: str,
+    number: int,
+    time_s: float,
+    size_hw: tuple[int, int],
+    detections: Detections,
+    shapes: Sequence[Shape],
+    options: Options,
+) -> dict[str, Any]:
+    """The metadata of one frame of a video: that of a picture, with its number, its time and the objects' tracks."""
+    by_row = {shape.row: shape for shape in shapes}
+    return {
+        "id": number,
+        "filename": name,
+        "folder": None,
+        "size": list(size_hw),
+        "time": round(time_s, 6),
+        "detections": [
+            _detection(number, size_hw, detections, row, by_row.get(row), options)
+            | {"track_id": int(track_id) if track_id >= 0 else None}
+            for row, track_id in enumerate(detections.track_ids)
+        ],
+    }
+
+
 def _detection(
-    name: str, size_hw: tuple[int, int], detections: Detections, row: int, shape: Shape | None, options: Options
+    name: str | int, size_hw: tuple[int, int], detections: Detections, row: int, shape: Shape | None, options: Options
 ) -> dict[str, Any]:
     height, width = size_hw
     object_type = detections.object_type(row)

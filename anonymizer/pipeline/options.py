@@ -18,6 +18,7 @@ from anonymizer.pipeline.objects import OBJECT_TYPES, ObjectType
 
 __all__ = [
     "Auto",
+    "DamagedFrames",
     "Format",
     "Method",
     "Options",
@@ -26,6 +27,7 @@ __all__ = [
     "Region",
     "SaveMask",
     "Tiles",
+    "VideoEncoder",
     "Whole",
     "boolean",
     "parameters",
@@ -56,6 +58,28 @@ class SaveMask(StrEnum):
     @property
     def instance(self) -> bool:
         return self in (SaveMask.ALL, SaveMask.INSTANCE)
+
+
+class DamagedFrames(StrEnum):
+    """What becomes of frames of a video that the decoder could not read whole."""
+
+    FAIL = "fail"
+    BLACKEN = "blacken"
+
+
+class VideoEncoder(StrEnum):
+    """What writes a video; `auto` is the software encoder of the source's own codec."""
+
+    AUTO = "auto"
+    LIBX264 = "libx264"
+    LIBX265 = "libx265"
+    LIBSVTAV1 = "libsvtav1"
+    LIBVPX_VP9 = "libvpx-vp9"
+    MPEG4 = "mpeg4"
+    MJPEG = "mjpeg"
+    H264_NVENC = "h264_nvenc"
+    HEVC_NVENC = "hevc_nvenc"
+    AV1_NVENC = "av1_nvenc"
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +292,14 @@ class Options:
     format: Format = _option(Whole(), _format, "whole, auto, pano:WIDTH or JSON tiling")
     no_object_tracking: bool = _option(False, boolean, "videos: no tracking between frames")
     keep_bit_rate: bool = _option(False, boolean, "videos: keep the bit rate within 5 %")
+    re_encode: bool = _option(False, boolean, "videos: encode stretches again too in which nothing is redacted")
+    hide_gait: bool = _option(False, boolean, "videos: cover a person where it was within half a second, gait included")
+    video_encoder: VideoEncoder = _option(
+        VideoEncoder.AUTO, _choice(VideoEncoder), f"videos: one of {', '.join(VideoEncoder)}"
+    )
+    damaged_frames: DamagedFrames = _option(
+        DamagedFrames.FAIL, _choice(DamagedFrames), "videos: fail at frames that cannot be read whole, or blacken them"
+    )
     quality: int | None = _option(None, _whole_number(1, 100, none=0), "JPEG quality 1..100; as the original without")
     compress_level: int = _option(5, _whole_number(0, 9), "PNG compression 0..9")
     save_mask: SaveMask = _option(SaveMask.ALL, _choice(SaveMask), "masks to make: all, binary, instance or none")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import cv2
@@ -10,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anonymizer.pipeline.objects import Detections, ObjectType
+from anonymizer.pipeline.redaction import mix
 from anonymizer.pipeline.shapes import Shape
 
-__all__ = ["COLOURS", "draw"]
+__all__ = ["COLOURS", "Stroke", "draw", "strokes"]
 
 #: RGB, one for each object type, everywhere; from Okabe and Ito's palette, which colour-blind people can tell apart.
 COLOURS: dict[ObjectType, tuple[int, int, int]] = {
@@ -23,9 +25,25 @@ COLOURS: dict[ObjectType, tuple[int, int, int]] = {
 }
 
 _BLACK = (0, 0, 0)
-_TINT = 0.25
+_TINT = 64
 
 _Pixels = TypeVar("_Pixels", NDArray[np.uint8], NDArray[np.uint16], NDArray[Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Stroke:
+    """One colour to be put on a part of a picture.
+
+    Attributes:
+        x, y: left and top of the part in pixels.
+        alpha: (h, w) uint8, 255 = the colour alone, 0 = not changed. It lies inside the picture.
+        rgb: the colour.
+    """
+
+    x: int
+    y: int
+    alpha: NDArray[np.uint8]
+    rgb: tuple[int, int, int]
 
 
 def draw(pixels: _Pixels, detections: Detections, shapes: Sequence[Shape], *, scores: bool) -> _Pixels:
@@ -39,18 +57,32 @@ def draw(pixels: _Pixels, detections: Detections, shapes: Sequence[Shape], *, sc
         A copy.
     """
     out: _Pixels = np.array(pixels, order="C")
-    line = max(round(min(out.shape[:2]) / 400), 1)
+    for stroke in strokes(out.shape[:2], detections, shapes, scores=scores):
+        height, width = stroke.alpha.shape
+        crop = out[stroke.y : stroke.y + height, stroke.x : stroke.x + width]
+        plain = np.empty_like(crop)
+        plain[...] = _ink(stroke.rgb, out)
+        mix(crop, plain, stroke.alpha)
+    return out
+
+
+def strokes(
+    size_hw: tuple[int, int], detections: Detections, shapes: Sequence[Shape], *, scores: bool
+) -> Iterator[Stroke]:
+    """What `draw` puts on a picture of a size, in this order."""
+    line = max(round(min(size_hw) / 400), 1)
     for shape in shapes:
-        _fill(out[shape.crop], shape.alpha, _ink(COLOURS[shape.object_type], out), line)
+        yield Stroke(shape.x, shape.y, _outlined(shape.alpha, line), COLOURS[shape.object_type])
     for row in range(len(detections)):
         object_type = detections.object_type(row)
-        ink = _ink(COLOURS[object_type], out)
-        x1, y1, x2, y2 = _whole(detections.boxes[row], out)
-        for strip in _frame(x1, y1, x2, y2, line):
-            out[strip] = ink
+        rgb = COLOURS[object_type]
+        x1, y1, x2, y2 = _whole(detections.boxes[row], size_hw)
+        for down, across in _frame(x1, y1, x2, y2, line):
+            if down.start < down.stop and across.start < across.stop:
+                full = np.full((down.stop - down.start, across.stop - across.start), 255, np.uint8)
+                yield Stroke(across.start, down.start, full, rgb)
         if scores:
-            _label(out, f"{object_type.words} {detections.scores[row]:.2f}", x1, y1, ink, line)
-    return out
+            yield from _label(f"{object_type.words} {detections.scores[row]:.2f}", x1, y1, rgb, line, size_hw)
 
 
 def _ink(rgb: tuple[int, int, int], pixels: NDArray[Any]) -> NDArray[Any]:
@@ -65,9 +97,9 @@ def _ink(rgb: tuple[int, int, int], pixels: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(np.array(values) * (np.iinfo(pixels.dtype).max // 255), pixels.dtype)
 
 
-def _whole(box: NDArray[np.float32], pixels: NDArray[Any]) -> tuple[int, int, int, int]:
+def _whole(box: NDArray[np.float32], size_hw: tuple[int, int]) -> tuple[int, int, int, int]:
     """A box in whole pixels inside the picture."""
-    height, width = pixels.shape[:2]
+    height, width = size_hw
     x1, y1, x2, y2 = (int(side) for side in np.clip(np.rint(box), 0, (width, height, width, height)))
     return x1, y1, x2, y2
 
@@ -80,26 +112,26 @@ def _frame(x1: int, y1: int, x2: int, y2: int, line: int) -> list[tuple[slice, s
     return [(top, across), (bottom, across), (down, left), (down, right)]
 
 
-def _fill(crop: NDArray[Any], alpha: NDArray[np.uint8], ink: NDArray[Any], line: int) -> None:
-    """Tint what an alpha covers, and draw its outline."""
-    plain = np.empty_like(crop)
-    plain[...] = ink
-    cv2.copyTo(cv2.addWeighted(crop, 1 - _TINT, plain, _TINT, 0), alpha, crop)
+def _outlined(alpha: NDArray[np.uint8], line: int) -> NDArray[np.uint8]:
+    """A tint where an alpha covers anything, and full strength along its outline."""
     covered = (alpha > 0).astype(np.uint8)
     core = cv2.erode(
         covered, np.ones((2 * line + 1, 2 * line + 1), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0
     )
-    cv2.copyTo(plain, covered - core, crop)
+    return np.asarray(core * np.uint8(_TINT) + (covered - core) * np.uint8(255), np.uint8)
 
 
-def _label(out: NDArray[Any], text: str, x: int, y: int, ink: NDArray[Any], line: int) -> None:
+def _label(
+    text: str, x: int, y: int, rgb: tuple[int, int, int], line: int, size_hw: tuple[int, int]
+) -> Iterator[Stroke]:
     """Text on a plate, above a box's left corner or, where there is no room, under it; inside the picture."""
-    scale = max(min(out.shape[:2]) / 1000, 0.35)
+    scale = max(min(size_hw) / 1000, 0.35)
     (width, height), base = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, line)
     letters = np.zeros((height + base + 2 * line, width + 2 * line), np.uint8)
     cv2.putText(letters, text, (line, height + line), cv2.FONT_HERSHEY_SIMPLEX, scale, 255, line)
-    left = max(min(x, out.shape[1] - letters.shape[1]), 0)
+    left = max(min(x, size_hw[1] - letters.shape[1]), 0)
     top = y - letters.shape[0] if y >= letters.shape[0] else y
-    plate = out[top : top + letters.shape[0], left : left + letters.shape[1]]
-    plate[...] = ink
-    plate[letters[: plate.shape[0], : plate.shape[1]] > 127] = _ink(_BLACK, out)
+    letters = letters[: size_hw[0] - top, : size_hw[1] - left]
+    if letters.size:
+        yield Stroke(left, top, np.full_like(letters, 255), rgb)
+        yield Stroke(left, top, (letters > 127) * np.uint8(255), _BLACK)

@@ -18,7 +18,18 @@ from anonymizer.pipeline.objects import ObjectType
 from anonymizer.pipeline.options import Method, Options
 from anonymizer.pipeline.shapes import Shape
 
-__all__ = ["DEFAULT_CELLS", "MAX_CELLS", "MIN_CELL_PX", "NOISE", "TINT_NOISE", "cell_px", "redact"]
+__all__ = [
+    "DEFAULT_CELLS",
+    "MAX_CELLS",
+    "MIN_CELL_PX",
+    "NOISE",
+    "TINT_NOISE",
+    "cell_grid",
+    "cell_px",
+    "coarse",
+    "mix",
+    "redact",
+]
 
 #: Cells across an object's shorter side. Fewer for plates: three rows of cells could tell some characters apart.
 DEFAULT_CELLS: dict[ObjectType, float] = {
@@ -61,8 +72,10 @@ def redact(pixels: _Pixels, shapes: Sequence[Shape], options: Options, *, seed: 
         if options.method is Method.BLACKEN:
             cv2.copyTo(_black(crop), shape.alpha, crop)
         else:
-            cell = cell_px(shape, options)
-            _mix(crop, _coarse(crop, cell, noise, smooth=options.method is Method.BLUR), shape.alpha)
+            columns, rows = cell_grid(shape, options)
+            channels = crop.shape[2] if crop.ndim == 3 else 1
+            shares = noise.normal(0, NOISE, (rows, columns, 1)) + noise.normal(0, TINT_NOISE, (rows, columns, channels))
+            mix(crop, coarse(crop, shares, np.iinfo(crop.dtype).max, smooth=options.method is Method.BLUR), shape.alpha)
     return out
 
 
@@ -76,6 +89,13 @@ def cell_px(shape: Shape, options: Options) -> float:
     return max(asked, shape.short_side / MAX_CELLS[shape.object_type], MIN_CELL_PX)
 
 
+def cell_grid(shape: Shape, options: Options) -> tuple[int, int]:
+    """How many cells there are across and down the crop of a shape."""
+    cell = cell_px(shape, options)
+    height, width = shape.alpha.shape
+    return max(int(width / cell), 1), max(int(height / cell), 1)
+
+
 def _black(crop: NDArray[Any]) -> NDArray[Any]:
     black = np.zeros_like(crop)
     if crop.ndim == 3 and crop.shape[2] == 4:
@@ -83,20 +103,27 @@ def _black(crop: NDArray[Any]) -> NDArray[Any]:
     return black
 
 
-def _coarse(crop: NDArray[Any], cell: float, noise: np.random.Generator, *, smooth: bool) -> NDArray[Any]:
-    """The crop as means over cells of at least this side, with noise, in its own size."""
+def coarse(crop: NDArray[Any], noise: NDArray[np.floating[Any]], top: int, *, smooth: bool) -> NDArray[Any]:
+    """A crop as means over cells, with noise, in its own size.
+
+    Args:
+        crop: (h, w) or (h, w, channels), uint8 or uint16; values are 0..top.
+        noise: (rows, columns, channels), of cells; shares of the range of values.
+        smooth: blur between cells instead of showing them as they are.
+    """
     height, width = crop.shape[:2]
-    columns, rows = max(int(width / cell), 1), max(int(height / cell), 1)
-    top = np.iinfo(crop.dtype).max
+    rows, columns = noise.shape[:2]
     means = cv2.resize(crop, (columns, rows), interpolation=cv2.INTER_AREA)
-    means = means.reshape(rows, columns, -1)
-    noisy = means + noise.normal(0, NOISE * top, (rows, columns, 1)) + noise.normal(0, TINT_NOISE * top, means.shape)
+    noisy = means.reshape(noise.shape) + noise * top
     cells = np.rint(np.clip(noisy, 0, top)).astype(crop.dtype)
     shown = cv2.resize(cells, (width, height), interpolation=cv2.INTER_CUBIC if smooth else cv2.INTER_NEAREST)
+    if top < np.iinfo(crop.dtype).max:
+        # Cubic overshoots, and nothing else stops 10 bits in uint16.
+        np.minimum(shown, top, out=shown)
     return cast("NDArray[Any]", shown)
 
 
-def _mix(crop: NDArray[Any], redacted: NDArray[Any], alpha: NDArray[np.uint8]) -> None:
+def mix(crop: NDArray[Any], redacted: NDArray[Any], alpha: NDArray[np.uint8]) -> None:
     """Put the redacted pixels into the crop: fully where alpha is 255, not at all where it is 0."""
     if np.any((alpha > 0) & (alpha < 255)):
         weight = alpha.astype(crop.dtype)

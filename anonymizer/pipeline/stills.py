@@ -41,10 +41,19 @@ Samples = NDArray[np.uint8] | NDArray[np.uint16]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a file may have at most; both are checked before anything is decoded."""
+    """What a file may have at most; all are checked before anything is decoded.
+
+    Attributes:
+        bytes: of a picture, which is read into memory.
+        megapixels: of a picture or a frame.
+        video_bytes: of a video, which stays on disk.
+        seconds: of a video.
+    """
 
     bytes: int = 200 * 2**20
     megapixels: float = 200.0
+    video_bytes: int = 8 * 2**30
+    seconds: float = 4 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ from anonymizer.pipeline.options import Auto, Format, Pano, Tiles
 if TYPE_CHECKING:
     from anonymizer.pipeline.detectors.base import Detector
 
-__all__ = ["MAX_OBJECTS", "View", "find", "merged", "views"]
+__all__ = ["MAX_OBJECTS", "View", "at_sides", "find", "merged", "views"]
 
 Image = NDArray[np.uint8]
 
@@ -76,6 +76,24 @@ class View:
         if self.x2 <= width:
             return rows[:, self.x1 : self.x2]
         return np.concatenate([rows[:, self.x1 :], rows[:, : self.x2 - width]], 1)
+
+
+class _AtSides:
+    """A detector with other scales."""
+
+    def __init__(self, detector: Detector, sides: tuple[int, ...]) -> None:
+        self._detector, self._chosen = detector, sides
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._detector, name)
+
+    def sides(self, long_side: int) -> tuple[int, ...]:
+        return self._chosen
+
+
+def at_sides(detector: Detector, sides: tuple[int, ...]) -> Detector:
+    """The same detector, looking at whole pictures in these scales."""
+    return cast("Detector", _AtSides(detector, sides))
 
 
 def views(size_hw: tuple[int, int], format: Format, detector: Scales) -> list[View]:  # noqa: A002 (the contract's name)

@@ -61,6 +61,10 @@ class Detector(Protocol):
         """
         ...
 
+    def video_side(self, long_side: int) -> int:
+        """The one scale at which every frame of a video is looked at; the others have their turns."""
+        ...
+
     def warm_up(self) -> None:
         """Run once, so that the first picture does not wait."""
         ...

@@ -26,6 +26,8 @@ NMS_IOU = 0.3
 LARGEST_SIDE = 1920
 #: A close-up fills more than its filters see: larger pictures are looked at in this size too.
 CLOSE_UP_SIDE = 480
+#: every frame of a video is looked at in this size, at most
+VIDEO_SIDE = 640
 
 
 class CenterFace:
@@ -54,6 +56,9 @@ class CenterFace:
         """The picture's own size, up to a limit, and a small one for faces that fill it."""
         own = min(long_side, LARGEST_SIDE)
         return (own, CLOSE_UP_SIDE) if own > 1.4 * CLOSE_UP_SIDE else (own,)
+
+    def video_side(self, long_side: int) -> int:
+        return min(long_side, VIDEO_SIDE)
 
     def warm_up(self) -> None:
         self.detect([np.zeros((320, 320, 3), np.uint8)], 320)

@@ -95,6 +95,9 @@ class EgoBlur:
         """The second generation's one size; the picture's own for the first, up to a limit."""
         return (GEN2_SIDE,) if self._second else (min(long_side, GEN1_LARGEST_SIDE),)
 
+    def video_side(self, long_side: int) -> int:
+        return self.sides(long_side)[0]
+
     def warm_up(self) -> None:
         self.detect([np.zeros((240, 320, 3), np.uint8)], self.sides(320)[0])
 

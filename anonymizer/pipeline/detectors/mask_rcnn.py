@@ -86,6 +86,9 @@ class MaskRCNN:
         """The size it was trained in; never more than twice the picture's own."""
         return (min(SIDE, 2 * long_side),)
 
+    def video_side(self, long_side: int) -> int:
+        return self.sides(long_side)[0]
+
     def warm_up(self) -> None:
         self.detect([np.zeros((240, 320, 3), np.uint8)], 320)
 

@@ -68,6 +68,10 @@ class OwnDetector:
         wanted = (256, 416, 640) if long_side <= 800 else (256, 416, 640, 1280)
         return tuple(each for each in wanted if each <= 2 * long_side) or (2 * long_side,)
 
+    def video_side(self, long_side: int) -> int:
+        sides = self.sides(long_side)
+        return min(sides, key=lambda each: abs(each - (416 if long_side <= 800 else 640)))
+
     def warm_up(self) -> None:
         self.detect([np.zeros((320, 416, 3), np.uint8)], 416)
 

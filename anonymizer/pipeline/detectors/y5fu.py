@@ -61,6 +61,9 @@ class Y5fu:
         """The network's own and smaller ones, whatever the picture's."""
         return SIDES.get(self._side, (self._side,))
 
+    def video_side(self, long_side: int) -> int:
+        return self._side
+
     def warm_up(self) -> None:
         self.detect([np.zeros((self._side, self._side, 3), np.uint8)], self._side)
 

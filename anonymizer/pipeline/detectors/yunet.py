@@ -27,6 +27,8 @@ LARGEST_SIDE = 1280
 #:     own + 640         .961 .939 .955
 #:     own + twice that  .956 .925 .948
 CLOSE_UP_SIDE = 256
+#: every frame of a video is looked at in this size, at most
+VIDEO_SIDE = 640
 
 
 class YuNet:
@@ -52,6 +54,9 @@ class YuNet:
         """The picture's own size, up to a limit, and a small one for faces that fill it."""
         own = min(long_side, LARGEST_SIDE)
         return (own, CLOSE_UP_SIDE) if own > 1.4 * CLOSE_UP_SIDE else (own,)
+
+    def video_side(self, long_side: int) -> int:
+        return min(long_side, VIDEO_SIDE)
 
     def warm_up(self) -> None:
         self.detect([np.zeros((320, 320, 3), np.uint8)], 320)

@@ -1,0 +1,333 @@
+"""A video from end to end: two readings of one file at the same time, in threads with bounded queues.
+
+The first reading decodes, looks for objects in batches and follows them from frame to frame; a frame's objects are
+final when the window of future frames has been seen. The second reading follows: it decodes again, waits for a frame's
+objects, redacts in the frame's own planes and encodes. So no picture is kept for the window, however long it is or
+large the pictures are, and it is known before a group of pictures is written whether anything in it is redacted: a
+group in which nothing is, is copied packet by packet where the codec allows it. Each frame has to be the same one, at
+the same time, in both readings, and again in the file that was written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from anonymizer.pipeline.errors import Cancelled, EncoderFailed
+from anonymizer.pipeline.media_kinds import MediaInfo
+from anonymizer.pipeline.objects import OBJECT_TYPES, ObjectType
+from anonymizer.pipeline.options import Method, Options
+from anonymizer.pipeline.stages import Run
+from anonymizer.pipeline.video_codecs import Output, plan, with_bit_rate
+from anonymizer.pipeline.video_io import VideoReader, VideoTrack, check_video
+from anonymizer.pipeline.video_look import Findings, look, looks_smaller
+from anonymizer.pipeline.video_masks import MaskWriter
+from anonymizer.pipeline.video_proof import Samples, prove, video_sizes
+from anonymizer.pipeline.video_render import Extras, Rendered, Rendering
+from anonymizer.pipeline.video_sink import CannotSplice
+
+if TYPE_CHECKING:
+    from anonymizer.pipeline.anonymizer import Anonymizer
+
+__all__ = ["VideoProgress", "VideoResult", "anonymise_video"]
+
+#: how often progress is told, and `stop` asked
+_TELL_S = 0.4
+#: With `keep-bit-rate`: how far from the source's rate is near enough, and how often to try to come nearer.
+_NEAR, _TRIES = 0.03, 3
+
+
+@dataclass(frozen=True, slots=True)
+class VideoProgress:
+    """How far the work on a video is.
+
+    Attributes:
+        frames: that are done, of all tracks together; with `keep-bit-rate`, of all renderings.
+        total: how many there are to do; None where the file does not say.
+        frames_per_s: so far.
+        seconds_left: None where it cannot be said.
+    """
+
+    frames: int
+    total: int | None
+    frames_per_s: float
+    seconds_left: float | None
+
+    @property
+    def share(self) -> float:
+        """0..1; 0 where the total is unknown."""
+        return min(self.frames / self.total, 1.0) if self.total else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class VideoResult:
+    """All that came of one video.
+
+    Attributes:
+        info: the result's format.
+        anonymised: the result; None for the method `detect`.
+        metadata: a JSON array, an object for each frame.
+        binary_mask, instance_mask: FFV1 in Matroska, where the options ask for them.
+        counts: objects by type: tracks, each once; where there is no tracking, what was redacted in all frames.
+        frames: of all tracks together.
+        frames_copied: of these, those whose packets were copied as they were.
+        object_types: what was looked for.
+        models: the models that looked.
+        warnings: what a caller should know of how it was made.
+        coverage: what a reviewer would want to look at, in numbers.
+        seconds: that it took, with reading and writing.
+        stage_seconds: how long each stage was busy; stages work side by side.
+    """
+
+    name: str
+    info: MediaInfo
+    anonymised: Path | None
+    metadata: Path
+    binary_mask: Path | None
+    instance_mask: Path | None
+    counts: dict[str, int]
+    frames: int
+    frames_copied: int
+    object_types: tuple[ObjectType, ...]
+    models: tuple[str, ...]
+    warnings: tuple[str, ...]
+    coverage: Mapping[str, int]
+    seconds: float
+    stage_seconds: Mapping[str, float]
+    options: Options
+
+
+def anonymise_video(
+    anonymizer: Anonymizer,
+    source: Path,
+    folder: Path,
+    options: Options,
+    *,
+    name: str | None = None,
+    progress: Callable[[VideoProgress], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> VideoResult:
+    """What `Anonymizer.video` does."""
+    work = _Work(anonymizer, source, folder, options, name or source.name, progress, stop)
+    try:
+        return work.run()
+    except BaseException:
+        # none of it is a result
+        for each in work.files:
+            each.unlink(missing_ok=True)
+        raise
+
+
+class _Work:
+    """The work on one video."""
+
+    def __init__(
+        self,
+        anonymizer: Anonymizer,
+        source: Path,
+        folder: Path,
+        options: Options,
+        name: str,
+        progress: Callable[[VideoProgress], None] | None,
+        stop: Callable[[], bool] | None,
+    ) -> None:
+        self._anonymizer, self._source, self._options, self._name = anonymizer, source, options, name
+        self._progress, self._stop = progress, stop
+        self._started = time.perf_counter()
+        self._busy_s: dict[str, float] = {}
+        self._done = 0
+        self._types = options.object_types(tuple(anonymizer.store.serves()))
+        self._info = check_video(source, limits=anonymizer.limits)
+        # everything is loaded before there are threads
+        self._detectors = anonymizer.store.detectors(self._types)
+        self._segmenter = None if options.bbox else anonymizer.store.segmenter()
+        with VideoReader(source, self._info, threads=1) as reader:
+            self._tracks: list[VideoTrack] = reader.tracks
+            self._output = plan(reader, options)
+        totals = [each.frames for each in self._tracks]
+        self._total = sum(n for n in totals if n is not None) if all(totals) else None
+        wants = options.save_mask
+        self._target = None if options.method is Method.DETECT else folder / f"anonymised{self._output.info.extension}"
+        self._metadata = folder / "metadata.json"
+        self._binary = folder / "binary-mask.mkv" if wants.binary else None
+        self._instance = folder / "instance-mask.mkv" if wants.instance else None
+
+    @property
+    def files(self) -> list[Path]:
+        """All that may have been written."""
+        return [each for each in (self._target, self._metadata, self._binary, self._instance) if each is not None]
+
+    def run(self) -> VideoResult:
+        if self._options.keep_bit_rate and self._target is not None:
+            return self._result(self._at_bit_rate(self._target))
+        return self._result(self._first(splice=not (self._options.re_encode or self._options.debug)))
+
+    # --- renderings ---
+
+    def _first(self, *, splice: bool) -> Rendered:
+        """Look and render at the same time."""
+        try:
+            return self._render(self._output, splice=splice, look_too=True)
+        except CannotSplice:
+            return self._render(self._output, splice=False, look_too=True)
+
+    def _render(self, output: Output, *, splice: bool, look_too: bool) -> Rendered:
+        run = Run()
+        if look_too:
+            # renderings that follow need them all once more
+            keep = self._options.keep_bit_rate
+            self._findings = {each.index: Findings(run, keep=keep) for each in self._tracks}
+            look(
+                self._anonymizer, self._source, self._info, run, self._tracks, self._findings, self._types,
+                self._options, threads=self._threads,
+            )  # fmt: skip
+        samples = Samples()
+        rendering = Rendering(
+            self._anonymizer, self._source, self._info, run, self._findings, self._options, output,
+            target=self._target, extras=self._extras() if look_too else None, samples=samples, seed=self._seed(),
+            name=self._name, splice=splice, threads=self._threads,
+        )  # fmt: skip
+        try:
+            rendering.start()
+            self._attend(run, rendering.rendered)
+        except BaseException as error:
+            run.stop(error)
+        try:
+            run.join()
+        finally:
+            rendering.close()
+        self._done += rendering.rendered.frames
+        self._add_busy(run.busy_s)
+        rendered = rendering.rendered
+        for track in self._tracks:
+            seen, written = self._findings[track.index].count(), len(rendered.times[track.index])
+            if seen != written:
+                raise EncoderFailed(f"{seen} frames were looked at and {written} were written.")
+        if self._target is not None:
+            started = time.perf_counter()
+            prove(self._target, output.info, self._tracks, rendered.times, samples)
+            self._add_busy({"prove": time.perf_counter() - started})
+        return rendered
+
+    def _add_busy(self, seconds: Mapping[str, float]) -> None:
+        for stage, busy in seconds.items():
+            self._busy_s[stage] = self._busy_s.get(stage, 0.0) + busy
+
+    def _at_bit_rate(self, target: Path) -> Rendered:
+        """Render until the video's size is near enough to the source's."""
+        sizes = video_sizes(self._source, self._info)
+        wanted = {index: size for index, (size, _) in sizes.items()}
+        asked = {index: float(size) for index, size in wanted.items()}
+        with tempfile.TemporaryDirectory() as stats:
+            for number in range(1 + _TRIES):
+                tracks = {
+                    each.index: with_bit_rate(
+                        self._output.tracks[each.index],
+                        bits=8 * asked[each.index],
+                        frames=sizes[each.index][1],
+                        stats=Path(stats) / f"{each.index}.log",
+                        again=number > 0,
+                    )
+                    for each in self._tracks
+                }
+                rendered = self._render(replace(self._output, tracks=tracks), splice=False, look_too=number == 0)
+                got = [size for size, _ in video_sizes(target, self._output.info).values()]
+                pairs = list(zip(wanted.items(), got, strict=True))
+                if all(abs(size - was) <= _NEAR * was for (_, was), size in pairs):
+                    return rendered
+                if number > 0:
+                    # what was learnt of the frames the first time says more than how far off that was
+                    asked = {index: asked[index] * was / max(size, 1) for (index, was), size in pairs}
+        rendered.warnings.append("The bit rate could not be kept: this encoder does not go so high or so low.")
+        return rendered
+
+    # --- what goes with them ---
+
+    @property
+    def _threads(self) -> int:
+        """Of decoders and encoders: this process's share of the cores."""
+        return torch.get_num_threads()
+
+    def _seed(self) -> int:
+        with self._source.open("rb") as file:
+            content = file.read(2**20)
+        digest = hashlib.blake2b(content, key=self._anonymizer.noise_key, digest_size=8)
+        return int.from_bytes(digest.digest(), "big")
+
+    def _extras(self) -> Extras:
+        legacy, percent = self._anonymizer.legacy_masks, self._options.mask_scale
+        masks = [
+            MaskWriter(path, self._tracks, instances=instances, percent=percent, legacy=legacy, threads=self._threads)
+            for path, instances in ((self._binary, False), (self._instance, True))
+            if path is not None
+        ]
+        return Extras(self._metadata, masks, self._tracks, self._options, self._name)
+
+    def _attend(self, run: Run, rendered: Rendered) -> None:
+        """Until all threads have ended: tell how far they are, and whether to go on."""
+        started = time.perf_counter()
+        while run.alive():
+            run.wait(_TELL_S)
+            if self._stop is not None and self._stop():
+                raise Cancelled(f"The work on {self._name} was stopped.")
+            if self._progress is not None:
+                # how often a bit rate is tried is not known before: twice will mostly do
+                total = self._total and self._total * (2 if self._options.keep_bit_rate else 1)
+                rate = rendered.frames / (time.perf_counter() - started)
+                done = self._done + rendered.frames
+                done = done if total is None else min(done, total)
+                left = (total - done) / rate if total and rate else None
+                self._progress(VideoProgress(done, total, rate, left))
+
+    def _result(self, rendered: Rendered) -> VideoResult:
+        counts = {
+            each.value: len(rendered.tracks.get(each, ())) + rendered.loose[each]
+            for each in OBJECT_TYPES
+            if each in self._types
+        }
+        coverage: Counter[str] = Counter()
+        for each in self._findings.values():
+            coverage.update(each.coverage)
+        numbers = {
+            "frames_redacted": rendered.redacted,
+            "filled_by_tracker": rendered.filled,
+            "frames_blackened": rendered.blackened,
+            "packets_lost": rendered.lost,
+        }
+        models = dict.fromkeys([*(each.id for each in self._detectors), *rendered.mask_models])
+        return VideoResult(
+            name=self._name,
+            info=self._output.info,
+            anonymised=self._target,
+            metadata=self._metadata,
+            binary_mask=self._binary,
+            instance_mask=self._instance,
+            counts=counts,
+            frames=rendered.frames,
+            frames_copied=rendered.copied,
+            object_types=self._types,
+            models=tuple(models),
+            warnings=tuple(self._warnings(rendered)),
+            coverage={"found": 0, **coverage, **numbers},
+            seconds=time.perf_counter() - self._started,
+            stage_seconds=dict(self._busy_s),
+            options=self._options,
+        )
+
+    def _warnings(self, rendered: Rendered) -> Iterator[str]:
+        yield from self._output.warnings
+        yield from dict.fromkeys(rendered.warnings)
+        for track in self._tracks:
+            yield from looks_smaller(track, self._options, self._detectors)
+        if rendered.blackened:
+            yield f"{rendered.blackened} frame(s) could not be read whole and were blackened."
+        if rendered.lost:
+            yield f"{rendered.lost} part(s) of the video could not be read at all: their frames are missing."

@@ -1,0 +1,303 @@
+"""The first reading of a video: what is in each frame, and who is who from frame to frame."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from av.video.reformatter import VideoReformatter
+from numpy.typing import NDArray
+
+from anonymizer.pipeline import metadata
+from anonymizer.pipeline.errors import BrokenMedia
+from anonymizer.pipeline.media_kinds import MediaInfo
+from anonymizer.pipeline.objects import Detections, ObjectType
+from anonymizer.pipeline.options import DamagedFrames, Options, Whole
+from anonymizer.pipeline.stages import Pipe, Run
+from anonymizer.pipeline.stills import upright
+from anonymizer.pipeline.tracking import Tracking
+from anonymizer.pipeline.video_io import Frame, VideoReader, VideoTrack
+
+if TYPE_CHECKING:
+    from anonymizer.pipeline.anonymizer import Anonymizer
+    from anonymizer.pipeline.detectors.base import Detector
+
+__all__ = ["Findings", "Found", "look", "looks_smaller"]
+
+#: frames that detectors take at once
+BATCH = {"cpu": 4, "cuda": 32}
+#: one of the other scales has its turn after so long, and so many frames at least
+OTHER_SCALES_S, OTHER_SCALES_FRAMES = 0.25, 5
+#: the second reading may be so far behind
+LEAD = 4000
+#: frames are looked at much smaller than they are from this ratio on
+MUCH_SMALLER = 2.0
+#: long side of the pictures that tell motion and cuts
+_SMALL = 320
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What is to be redacted in one frame."""
+
+    pts: int
+    detections: Detections
+    damaged: bool
+
+
+class Findings:
+    """What the first reading found, frame by frame, for the second to wait for. One for each track.
+
+    Args:
+        keep: for further renderings.
+
+    Attributes:
+        coverage: sums over the frames, of what a reviewer would want to look at.
+    """
+
+    def __init__(self, run: Run, *, keep: bool = False) -> None:
+        self._run, self._keep = run, keep
+        self._changed = threading.Condition()
+        self._found: dict[int, Found] = {}
+        self._first = self._count = 0
+        self._ended = False
+        self.coverage: Counter[str] = Counter()
+
+    def put(self, found: Found) -> None:
+        """The next frame's; waits where the second reading is far behind. Raises Stopped."""
+        with self._changed:
+            while self._count - self._first > LEAD and not self._keep:
+                self._wait()
+            self._found[self._count] = found
+            self._count += 1
+            self._changed.notify_all()
+
+    def end(self) -> None:
+        """There are no more frames."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def at(self, number: int) -> Found | None:
+        """A frame's; waits until it is final. None: the first reading ended before it. Raises Stopped."""
+        with self._changed:
+            while number not in self._found:
+                if self._ended or number < self._first:
+                    return None
+                self._wait()
+            return self._found[number]
+
+    def release(self, number: int) -> None:
+        """Frames before this one are not asked for any more, but where all are kept."""
+        if self._keep:
+            return
+        with self._changed:
+            while self._first < number:
+                self._found.pop(self._first, None)
+                self._first += 1
+            self._changed.notify_all()
+
+    def count(self) -> int:
+        """How many frames there are, once all are known. Raises Stopped."""
+        with self._changed:
+            while not self._ended:
+                self._wait()
+            return self._count
+
+    def _wait(self) -> None:
+        with self._run.waiting():
+            self._changed.wait(0.1)
+        self._run.check()
+
+
+@dataclass(slots=True)
+class _Track:
+    """One track, as it is looked at."""
+
+    track: VideoTrack
+    tracking: Tracking
+    findings: Findings
+    size_wh: tuple[int, int]
+    waiting: deque[tuple[int, bool]] = field(default_factory=deque)
+    reformatter: VideoReformatter = field(default_factory=VideoReformatter)
+
+
+def _looked_at_wh(track: VideoTrack, options: Options, detectors: Sequence[Detector]) -> tuple[int, int]:
+    """Width and height that a track's stored frames are scaled to for the detectors, with square pixels.
+
+    No larger than the largest scale that a detector looks at; with a `format` that looks closer, the frame's own.
+    """
+    width, height = track.size_wh
+    aspect = float(track.pixel_aspect)
+    wide, high = (width * aspect, height) if aspect <= 1 else (width, height / aspect)
+    if isinstance(options.format, Whole):
+        long_side = round(max(wide, high))
+        largest = max((side for each in detectors for side in _sides(each, long_side)), default=long_side)
+        shrink = min(1.0, largest / long_side)
+        wide, high = wide * shrink, high * shrink
+    return max(1, round(wide)), max(1, round(high))
+
+
+def looks_smaller(track: VideoTrack, options: Options, detectors: Sequence[Detector]) -> Iterator[str]:
+    """A warning for each detector that sees every frame only made much smaller."""
+    if not isinstance(options.format, Whole):
+        return
+    long_side = max(track.size_wh)
+    for each in detectors:
+        main, least = each.video_side(long_side), each.least_size
+        if long_side > MUCH_SMALLER * main:
+            yield (
+                f"The frames have {long_side} pixels on their long side and {each.id} looks at each in {main}: objects "
+                f"under {least * long_side / main:.0f} pixels may be missed. format=auto looks closer and takes longer."
+            )
+
+
+def _sides(detector: Detector, long_side: int) -> list[int]:
+    """The scale of every frame first, then those that have their turns."""
+    main = detector.video_side(long_side)
+    return [main, *(each for each in detector.sides(long_side) if each != main)]
+
+
+def look(
+    anonymizer: Anonymizer,
+    path: Path,
+    info: MediaInfo,
+    run: Run,
+    video_tracks: Sequence[VideoTrack],
+    findings: dict[int, Findings],
+    object_types: Sequence[ObjectType],
+    options: Options,
+    *,
+    threads: int,
+) -> None:
+    """Start the first reading: a thread that decodes, and one that finds and follows."""
+    frames: Pipe[tuple[Frame, NDArray[np.uint8]]] = Pipe(run, 2 * BATCH["cpu"])
+    detectors = anonymizer.store.detectors(object_types)
+    tracks = {
+        each.index: _Track(
+            each,
+            Tracking(each.size_hw, options, object_types),
+            findings[each.index],
+            _looked_at_wh(each, options, detectors),
+        )
+        for each in video_tracks
+    }
+
+    def read() -> None:
+        tolerant = options.damaged_frames is DamagedFrames.BLACKEN
+        with VideoReader(path, info, threads=threads) as reader:
+            for frame in reader.frames(tolerant=tolerant):
+                if frame.damaged and not tolerant:
+                    raise BrokenMedia(
+                        f"Frame {frame.number} of the video (at {frame.time_s:.2f} s) cannot be read whole; "
+                        "damaged-frames=blacken blackens such frames."
+                    )
+                each = tracks[frame.track.index]
+                frames.put((frame, _picture(frame, each)))
+        frames.close()
+
+    def find() -> None:
+        for batch in _batches(frames, BATCH[anonymizer.store.device.split(":")[0]]):
+            found = _detect(anonymizer, [(tracks[frame.track.index], frame, image) for frame, image in batch],
+                            detectors, object_types, options)  # fmt: skip
+            for (frame, image), each in zip(batch, found, strict=True):
+                _follow(tracks[frame.track.index], frame, image, each, detectors, options)
+        for track in tracks.values():
+            for detections in track.tracking.finish():
+                _settle(track, detections)
+            track.findings.end()
+
+    run.start("read-to-look", read)
+    run.start("look", find)
+
+
+def _picture(frame: Frame, each: _Track) -> NDArray[np.uint8]:
+    """(h, w, 3) uint8 RGB, small, upright."""
+    width, height = each.size_wh
+    small = each.reformatter.reformat(frame.picture, width, height, "rgb24", interpolation="AREA")
+    return upright(small.to_ndarray(), each.track.orientation)
+
+
+def _batches(
+    frames: Iterable[tuple[Frame, NDArray[np.uint8]]], size: int
+) -> Iterator[list[tuple[Frame, NDArray[np.uint8]]]]:
+    waiting = iter(frames)
+    while batch := list(islice(waiting, size)):
+        yield batch
+
+
+def _detect(
+    anonymizer: Anonymizer,
+    batch: Sequence[tuple[_Track, Frame, NDArray[np.uint8]]],
+    detectors: Sequence[Detector],
+    object_types: Sequence[ObjectType],
+    options: Options,
+) -> list[Detections]:
+    """What each frame holds, boxes in pixels of the upright frame at full size."""
+    if not isinstance(options.format, Whole):
+        found = anonymizer.find([image for _, _, image in batch], object_types, options.format)
+    else:
+        by_turn: dict[tuple[int, ...], list[int]] = {}
+        for row, (each, frame, image) in enumerate(batch):
+            by_turn.setdefault((_turn(each.track, frame.number), max(image.shape[:2])), []).append(row)
+        found = [Detections.empty()] * len(batch)
+        for (turn, long_side), rows in by_turn.items():
+            sides = functools.partial(_chosen, long_side=long_side, turn=turn)
+            of_rows = anonymizer.find([batch[row][2] for row in rows], object_types, options.format, sides=sides)
+            for row, detections in zip(rows, of_rows, strict=True):
+                found[row] = detections
+    return [
+        _at_full_size(detections, image.shape[:2], each.track.size_hw)
+        for detections, (each, _, image) in zip(found, batch, strict=True)
+    ]
+
+
+def _turn(track: VideoTrack, number: int) -> int:
+    """Which of the other scales a frame is looked at in too, counted on; -1: none."""
+    every = max(OTHER_SCALES_FRAMES, round(OTHER_SCALES_S * float(track.frame_rate)))
+    return -1 if number % every else number // every
+
+
+def _chosen(detector: Detector, long_side: int, turn: int) -> tuple[int, ...]:
+    main, *others = _sides(detector, long_side)
+    return (main,) if turn < 0 or not others else (main, others[turn % len(others)])
+
+
+def _at_full_size(found: Detections, looked_hw: tuple[int, ...], size_hw: tuple[int, int]) -> Detections:
+    scale = np.array([size_hw[1] / looked_hw[1], size_hw[0] / looked_hw[0]] * 2, np.float32)
+    # masks are made on the frame itself, of what is redacted
+    return replace(found, boxes=found.boxes * scale, masks=())
+
+
+def _follow(
+    track: _Track,
+    frame: Frame,
+    image: NDArray[np.uint8],
+    found: Detections,
+    detectors: Sequence[Detector],
+    options: Options,
+) -> None:
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    scale = _SMALL / max(grey.shape)
+    if scale < 1:
+        size = (max(1, round(grey.shape[1] * scale)), max(1, round(grey.shape[0] * scale)))
+        grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
+    shrink = max(image.shape[:2]) / max(track.track.size_hw)
+    least = {each.id: each.least_size / shrink for each in detectors}
+    track.findings.coverage.update(metadata.coverage(found, track.track.size_hw, options, least))
+    track.waiting.append((frame.picture.pts or 0, frame.damaged))
+    for detections in track.tracking.push(frame.time_s, found, np.asarray(grey, np.uint8)):
+        _settle(track, detections)
+
+
+def _settle(track: _Track, detections: Detections) -> None:
+    pts, damaged = track.waiting.popleft()
+    track.findings.put(Found(pts, detections, damaged))
