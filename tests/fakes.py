@@ -74,21 +74,26 @@ class FakeStore(ModelStore):
 
 @dataclass
 class BoxFinder(FakeDetector):
-    """Finds the box of `clip_zoo.scene` as a license plate: whatever is magenta, where anything is."""
+    """Finds the box of `clip_zoo.scene`: whatever is magenta, where anything is."""
+
+    kind: ObjectType = ObjectType.LICENSE_PLATE
 
     def detect(self, images: list[NDArray[np.uint8]], side: int) -> list[Detections]:
         self.calls += 1
         self.during()
         if self.error:
             raise self.error
-        return [_magenta(image) for image in images]
+        return [_magenta(image, self.kind) for image in images]
 
 
-def _magenta(image: NDArray[np.uint8]) -> Detections:
+def _magenta(image: NDArray[np.uint8], kind: ObjectType) -> Detections:
     red, green, blue = np.moveaxis(image.astype(int), -1, 0)
     seen = np.minimum(red, blue) - green > 50
+    if not (red - green).any():
+        # grey: where light and dark stripes lie one upon the other
+        seen[4:] = np.abs(red[4:] - red[:-4]) > 40
     if seen.sum() < 30:
         return Detections.empty()
     rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
     box = np.array([[columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]], np.float32)
-    return Detections(box, [0.9], [ObjectType.LICENSE_PLATE.number], ["fake"])
+    return Detections(box, [0.9], [kind.number], ["fake"])

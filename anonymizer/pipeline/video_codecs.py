@@ -229,6 +229,8 @@ def open_encoder(
     encoder.options = dict(encoding.options)
     if encoding.bit_rate is not None:
         encoder.bit_rate = encoding.bit_rate
+        # by default some encoders may be off by four million
+        encoder.bit_rate_tolerance = encoding.bit_rate
     if encoding.quantiser is not None:
         encoder.qscale = True
         encoder.global_quality = round(encoding.quantiser * _LAMBDA)

@@ -7,9 +7,10 @@ protocol is `file`, so that nothing in a file can open another one or the networ
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -38,6 +39,8 @@ CODECS = frozenset(
     "h264 hevc vp8 vp9 av1 mpeg4 msmpeg4v2 msmpeg4v3 h263 mjpeg mpeg1video mpeg2video prores dnxhd dvvideo ffv1 "
     "huffyuv ffvhuff rawvideo utvideo qtrle".split()
 )
+#: … of which each packet is a frame that is shown
+_FRAME_A_PACKET = frozenset("hevc mjpeg mpeg1video mpeg2video prores dnxhd dvvideo ffv1 huffyuv ffvhuff".split())
 #: what is no video of its own: covers and previews, which show what the video shows
 PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 #: the flag by which a decoder gives what it could not read whole too, marked, instead of leaving it out
@@ -272,15 +275,29 @@ class VideoReader:
 class FrameDecoder:
     """Decodes the packets of one track and numbers the frames.
 
+    Args:
+        tolerant: pass over what cannot be decoded at all, and take every frame for damaged that may build on a damaged
+            one: decoders mark the first only.
+
     Attributes:
         number: of the next frame.
-        lost: packets that could not be decoded at all and were passed over.
+        given: packets so far.
     """
 
     def __init__(self, reader: VideoReader, track: VideoTrack, *, tolerant: bool = False) -> None:
         self._track, self._tolerant = track, tolerant
         self._context = reader.stream(track).codec_context
-        self.number = self.lost = 0
+        self.number = self.given = 0
+        self._time: int | None = None
+        self._broken = False
+        self._held: deque[Frame] = deque()
+        # frames shown before a damaged one may be predicted from it
+        self._hold = self._context.reorder_depth + 1 if tolerant else 0
+
+    @property
+    def lost(self) -> int:
+        """Packets that gave no frame, once all are decoded; not said of codecs in which that is no loss."""
+        return max(0, self.given - self.number) if self._track.codec in _FRAME_A_PACKET else 0
 
     def decode(self, packet: Packet[Any] | None) -> Iterator[Frame]:
         """The frames that a packet completes; None: those that are held back.
@@ -288,30 +305,57 @@ class FrameDecoder:
         Raises:
             BrokenMedia: the packet cannot be decoded.
         """
+        self.given += packet is not None
         try:
             with _translated():
                 pictures = self._context.decode(packet)
         except BrokenMedia:
-            if packet is None:
-                raise
-            if self._tolerant:
-                self.lost += 1
-                return
-            # no frame comes of it: which one is missing is told by its time
-            when = "" if packet.pts is None else f" (at {float(packet.pts * packet.time_base):.2f} s)"
-            raise BrokenMedia(f"Frame {self.number} of the video cannot be decoded{when}.") from None
+            if not self._tolerant or packet is None:
+                after = "" if self._time is None else f" (after {float(self._time * self._track.time_base):.2f} s)"
+                raise BrokenMedia(f"Frame {self.number} of the video cannot be decoded{after}.") from None
+            self._spoil()
+            return
         for picture in pictures:
-            damaged = picture.is_corrupt or (packet is not None and packet.is_corrupt)
-            if picture.pts is None:
-                raise BrokenMedia(f"Frame {self.number} of the video has no time.")
-            if (picture.width, picture.height) != self._track.size_wh:
-                raise UnsupportedMedia(f"The video changes its size at frame {self.number}, which is not supported.")
-            yield Frame(self._track, self.number, picture, damaged)
-            self.number += 1
+            yield from self._settle(picture, damaged=picture.is_corrupt or (packet is not None and packet.is_corrupt))
+        if packet is None:
+            yield from self._released(0)
+
+    def pass_over(self, packets: Sequence[Packet[Any]]) -> None:
+        """Count packets that are not decoded, a frame each."""
+        self.number += len(packets)
+        self.given += len(packets)
+        self._time = max(int(each.pts or 0) for each in packets)
 
     def restart(self) -> None:
         """Forget what went before: the next packet is a key frame."""
         self._context.flush_buffers()
+
+    def _settle(self, picture: VideoFrame, *, damaged: bool) -> Iterator[Frame]:
+        if picture.pts is None:
+            raise BrokenMedia(f"Frame {self.number} of the video has no time.")
+        if self._time is not None and picture.pts <= self._time:
+            raise BrokenMedia(f"Frame {self.number} of the video has no time of its own.")
+        if (picture.width, picture.height) != self._track.size_wh:
+            raise UnsupportedMedia(f"The video changes its size at frame {self.number}, which is not supported.")
+        if picture.key_frame:
+            self._broken = False
+        if damaged:
+            self._spoil()
+        self._held.append(Frame(self._track, self.number, picture, damaged or (self._broken and self._tolerant)))
+        self.number += 1
+        self._time = picture.pts
+        yield from self._released(self._hold)
+
+    def _spoil(self) -> None:
+        self._broken = True
+        for place in range(len(self._held) - 1, -1, -1):
+            self._held[place] = replace(self._held[place], damaged=True)
+            if self._held[place].picture.key_frame:
+                break
+
+    def _released(self, keep: int) -> Iterator[Frame]:
+        while len(self._held) > keep:
+            yield self._held.popleft()
 
 
 def _side_data(frame: VideoFrame | None, kind: Type) -> bytes | None:
@@ -363,7 +407,7 @@ def check_video(path: Path, *, limits: Limits = Limits()) -> MediaInfo:  # noqa:
         seconds = (reader.container.duration or 0) / av.time_base
         if seconds > limits.seconds:
             raise TooLarge(f"The video lasts {seconds:.0f} seconds, more than the limit of {limits.seconds:g}.")
-        if not any(True for _ in reader.frames()):
+        if not any(True for _ in reader.frames(tolerant=True)):
             raise BrokenMedia("The video has no frames.")
     return info
 

@@ -403,7 +403,7 @@ class _Groups:
             yield from self._stop_decoding()
             if self._decoder.number != numbers.start:
                 raise CannotSplice("packets that are not one frame each")
-            self._decoder.number = numbers.stop
+            self._decoder.pass_over(packets)
             yield _Copied(self._track, packets, numbers.start, times)
             return
         if self._decode_times is None:

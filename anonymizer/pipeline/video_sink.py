@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -41,6 +42,7 @@ _KNOWN_KEYS = frozenset(
     "album_artist composer encoder creation_time major_brand minor_version compatible_brands location track disc "
     "timecode".split()
 )
+_LANGUAGE = re.compile(r"-[a-z]{3}$")
 
 
 class CannotSplice(Exception):
@@ -94,7 +96,7 @@ class VideoSink:
             }
             self._copied = self._add_copied(muxer, strip_metadata=strip_metadata)
             if not strip_metadata:
-                self.container.metadata.update(source.container.metadata)
+                self.container.metadata.update(self._metadata())
             if chapters := source.container.chapters():
                 self.container.set_chapters(chapters)
             self.container.start_encoding()
@@ -164,10 +166,20 @@ class VideoSink:
             copied[each.index] = stream
         return copied
 
+    def _metadata(self) -> dict[str, str]:
+        """What the file says of itself. In a list of keys, a position has a name of its own that players know."""
+        said = dict(self._source.container.metadata)
+        if self._has_unusual_keys() and "location" in said:
+            said.setdefault("com.apple.quicktime.location.ISO6709", said["location"])
+        return said
+
     def _movflags(self) -> str:
         """The index first, so that a player need not have the whole file; all keys, where there are unusual ones."""
-        unusual = self._source.container.metadata.keys() - _KNOWN_KEYS
-        return "+faststart+use_metadata_tags" if unusual else "+faststart"
+        return "+faststart+use_metadata_tags" if self._has_unusual_keys() else "+faststart"
+
+    def _has_unusual_keys(self) -> bool:
+        # some are there a second time, under the name of a language too: location-eng
+        return not {_LANGUAGE.sub("", each) for each in self._source.container.metadata} <= _KNOWN_KEYS
 
     def _clock(self) -> int:
         """In whole steps of which each track's start can be said."""
@@ -194,7 +206,9 @@ class _TrackWriter:
         self._context = template.codec_context
         self._header = bool(Flags(container.format.flags) & Flags.global_header)
         self.splices = False
-        if splice and encoding.same_codec and encoding.encoder == "libx264":
+        # Matroska does not say when the first frames are decoded, and others have no header for parameter sets
+        mp4 = container.format.name in ("mp4", "mov")
+        if splice and mp4 and encoding.same_codec and encoding.encoder == "libx264":
             self._prepare_splice(template)
         if encoding.same_codec:
             self.stream = container.add_stream_from_template(template, opaque=True)

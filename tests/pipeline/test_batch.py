@@ -8,9 +8,11 @@ import pytest
 
 from anonymizer import Anonymizer, Options
 from anonymizer.pipeline import batch
-from anonymizer.pipeline.batch import State
+from anonymizer.pipeline.batch import Job, State
+from anonymizer.pipeline.errors import DetectorFailed
 from tests.fakes import FakeDetector, FakeStore
 from tests.pictures import drawn, encoded
+from tests.videos import moving_square
 
 
 def make() -> Anonymizer:
@@ -61,11 +63,43 @@ def test_each_picture_is_done_or_failed_by_itself(folder: Path, tmp_path: Path) 
         "broken.png": State.FAILED,
         "clip.mp4": State.FAILED,
     }
-    assert "video (mp4)" in outcomes["clip.mp4"].detail
+    assert "video is broken" in outcomes["clip.mp4"].detail
     assert outcomes["a.jpg"].counts["face"] == 1
     again = {each.job.source.name: each.state for each in batch.run(todo, Options(), make=make)}
     assert again["a.jpg"] is State.SKIPPED
     assert {each.state for each in batch.run(todo[:1], Options(), make=make, overwrite=True)} == {State.DONE}
+
+
+class TestVideos:
+    @pytest.fixture
+    def source(self, tmp_path: Path) -> Path:
+        (tmp_path / "in").mkdir()
+        return moving_square(tmp_path / "in" / "clip.mp4", seconds=0.4)
+
+    def test_the_progress_within_one_is_told(self, source: Path, tmp_path: Path) -> None:
+        job = Job(source, tmp_path / "out" / "clip.mp4")
+        told: list[tuple[Job, int | None]] = []
+        shown = lambda job, now: told.append((job, now.total))  # noqa: E731
+        (outcome,) = batch.run([job], Options(face=True), make=make, shown=shown)
+        assert outcome.state is State.DONE, outcome.detail
+        assert outcome.counts["face"] >= 1
+        assert told[-1] == (job, 10)
+
+    def test_what_fails_leaves_nothing(self, source: Path, tmp_path: Path) -> None:
+        detector = FakeDetector(error=DetectorFailed("The detector fake failed."))
+        job = Job(source, tmp_path / "out" / "clip.mp4")
+        (outcome,) = batch.run([job], Options(), make=lambda: Anonymizer(store=FakeStore(detector)))
+        assert (outcome.state, outcome.detail) == (State.FAILED, "The detector fake failed.")
+        assert list((tmp_path / "out").iterdir()) == []
+
+    def test_results_do_not_take_each_others_names(self, tmp_path: Path) -> None:
+        (tmp_path / "in").mkdir()
+        moving_square(tmp_path / "in" / "a.avi", seconds=0.2, codec="msmpeg4v2", audio=None)
+        moving_square(tmp_path / "in" / "a.avi.mp4", seconds=0.2, audio=None)
+        todo, _ = batch.jobs(tmp_path / "in", tmp_path / "out")
+        first, second = batch.run(todo, Options(), make=make)
+        assert (first.state, second.state) == (State.FAILED, State.DONE)
+        assert "the name of another one's" in first.detail
 
 
 def test_an_empty_folder_has_nothing_to_do(tmp_path: Path) -> None:
