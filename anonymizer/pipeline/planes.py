@@ -24,7 +24,7 @@ from anonymizer.pipeline.options import Method, Options
 from anonymizer.pipeline.overlay import strokes
 from anonymizer.pipeline.redaction import NOISE, TINT_NOISE, cell_grid, coarse, mix
 from anonymizer.pipeline.shapes import Shape
-from anonymizer.pipeline.stills import _TURNS
+from anonymizer.pipeline.stills import TURNS
 
 __all__ = [
     "PlaneFormat",
@@ -165,7 +165,7 @@ def upright_planes(planes: Sequence[Plane], orientation: int) -> list[Plane]:
     Args:
         orientation: 1 to 8, as in EXIF.
     """
-    return [_TURNS[orientation](plane) for plane in planes]
+    return [TURNS[orientation](plane) for plane in planes]
 
 
 def redact_planes(

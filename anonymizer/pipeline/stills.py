@@ -120,7 +120,7 @@ class Still:
 _Turn = Callable[[NDArray[Any]], NDArray[Any]]
 
 #: EXIF orientation to what brings the stored picture upright.
-_TURNS: dict[int, _Turn] = {
+TURNS: dict[int, _Turn] = {
     1: lambda a: a,
     2: lambda a: a[:, ::-1],
     3: lambda a: a[::-1, ::-1],
@@ -135,7 +135,7 @@ _BACK = {6: 8, 8: 6}
 
 def upright(array: NDArray[Any], orientation: int) -> NDArray[Any]:
     """Turn rows and columns of a stored array (h, w, ...) upright; the same array where it is."""
-    return np.ascontiguousarray(_TURNS[orientation](array))
+    return np.ascontiguousarray(TURNS[orientation](array))
 
 
 def stored(array: NDArray[Any], orientation: int) -> NDArray[Any]:

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from anonymizer.pipeline.errors import AnonymizerError, EncoderFailed
 from anonymizer.pipeline.media_kinds import MediaInfo
-from anonymizer.pipeline.planes import PlaneFormat, frame_planes, plane_format
+from anonymizer.pipeline.planes import PlaneFormat, frame_planes
 from anonymizer.pipeline.shapes import Shape
 from anonymizer.pipeline.video_check import check_frame
 from anonymizer.pipeline.video_io import VideoReader, VideoTrack
@@ -31,6 +32,7 @@ class Sample:
 
     before: Planes
     after: Planes
+    pixel_format: str
     form: PlaneFormat
     shapes: Sequence[Shape]
     orientation: int
@@ -96,13 +98,21 @@ def _compare(reader: VideoReader, tracks: Sequence[VideoTrack], times: dict[int,
             raise EncoderFailed("The result's frames have another size or lie otherwise than the source's.")
         found[frame.track.index].append(frame.time_s)
         sample = samples.get(source.index, frame.number)
-        if sample is not None and plane_format(frame.picture) == sample.form:
+        if sample is not None:
+            planes = _planes_as(frame.picture, sample.pixel_format)
             check_frame(
-                sample.before, sample.after, frame_planes(frame.picture), sample.form, sample.shapes,
-                sample.orientation, number=frame.number,
+                sample.before, sample.after, planes, sample.form, sample.shapes, sample.orientation,
+                number=frame.number,
             )  # fmt: skip
     for index, source in sources.items():
         _compare_times(found[index], sorted(times[source.index]), source, reader)
+
+
+def _planes_as(picture: VideoFrame, wanted: str) -> Planes:
+    """A frame's planes in a format; an encoder may have been given another one."""
+    if picture.format.name.replace("yuvj", "yuv") != wanted.replace("yuvj", "yuv"):
+        picture = picture.reformat(format=wanted)
+    return frame_planes(picture, writable=False)
 
 
 def _compare_times(found: list[float], times: list[int], source: VideoTrack, reader: VideoReader) -> None:

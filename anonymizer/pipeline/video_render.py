@@ -240,7 +240,7 @@ class Rendering:
                 redact_planes(planes, form, where, seeds, options, frame.track.orientation)
             if before:
                 after = [each.copy() for each in planes]
-                sample = Sample(before, after, form, where, frame.track.orientation)
+                sample = Sample(before, after, picture.format.name, form, where, frame.track.orientation)
                 self._samples.keep((frame.track.index, frame.number), sample)
             if options.debug:
                 draw_planes(
@@ -438,5 +438,6 @@ def _planar(picture: VideoFrame, frame: Frame) -> tuple[VideoFrame, PlaneFormat]
 
 
 def _blacken(planes: Sequence[NDArray[Any]], form: PlaneFormat) -> None:
-    for number, plane in enumerate(planes):
-        plane[...] = form.black[min(number, len(form.black) - 1)]
+    # there may be one more, of opacity
+    for plane, black in zip(planes, form.black, strict=False):
+        plane[...] = black
