@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 import uuid
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from django import forms
@@ -18,11 +21,13 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from anonymizer.models import File, FileKind, Status, Task, Worker
-from anonymizer.pipeline.errors import AnonymizerError
+from anonymizer.clips import contact_sheet, side_by_side
+from anonymizer.models import File, FileKind, Kind, Status, Task, Worker
+from anonymizer.pipeline.errors import AnonymizerError, BrokenMedia, InvalidParameter, UnsupportedMedia
+from anonymizer.pipeline.image_io import encode_png
 from anonymizer.pipeline.options import Options
 from anonymizer.pipeline.previews import thumbnail
-from anonymizer.service import engine
+from anonymizer.service import engine, files
 from anonymizer.service.submit import again
 
 __all__ = ["TaskAdmin", "WorkerAdmin"]
@@ -32,6 +37,10 @@ admin.site.index_title = "Operation"
 
 VIEW_ORIGINAL = "anonymizer.view_original"
 THUMBNAIL_SIDE = 160
+SHEET_WIDTH = 480
+CLIP_SECONDS = 30
+#: height and width in the list, at most: a sheet has six frames
+SHOWN_PX: dict[str, tuple[int, int]] = {Kind.IMAGE: (80, 120), Kind.VIDEO: (160, 240)}
 
 
 def _may_see(request: HttpRequest, kind: str) -> bool:
@@ -94,12 +103,12 @@ class TaskAdmin(ReadOnly):
     actions = ("delete_with_files", "run_again")
     date_hierarchy = "created"
     inlines = (FileInline,)
-    list_display = ("name", "status", "kind", "found", "seconds", "pictures", "created")
+    list_display = ("name", "status", "kind", "done", "found", "seconds", "pictures", "created")
     list_filter = ("status", "kind", "created", "failure_cause", "webhook_status")
     list_per_page = 25
     search_fields = ("id", "name")
     fields = (
-        "id", "name", "status", "kind", "pictures", "found", "coverage", "seconds", "error", "failure_cause",
+        "id", "name", "status", "kind", "done", "pictures", "found", "coverage", "seconds", "error", "failure_cause",
         "warnings", "object_types", "options", "model_ids", "created", "started", "finished", "worker", "leases",
         "webhook_url", "webhook_status",
     )  # fmt: skip
@@ -135,9 +144,12 @@ class TaskAdmin(ReadOnly):
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view
+        # the admin forbids keeping what it shows, and a list of videos would be decoded anew each time
+        thumbnails = view(self.thumbnail_view, cacheable=True)
         return [
-            path("<uuid:task_id>/thumbnail/<str:kind>/", view(self.thumbnail_view), name="anonymizer_task_thumbnail"),
+            path("<uuid:task_id>/thumbnail/<str:kind>/", thumbnails, name="anonymizer_task_thumbnail"),
             path("<uuid:task_id>/file/<str:kind>/", view(self.file_view), name="anonymizer_task_file"),
+            path("<uuid:task_id>/side-by-side/", view(self.side_by_side_view), name="anonymizer_task_side_by_side"),
             *super().get_urls(),
         ]
 
@@ -150,6 +162,19 @@ class TaskAdmin(ReadOnly):
     @admin.display(description="found")
     def found(self, task: Task) -> str:
         return ", ".join(f"{n} {name}" for name, n in task.detections.items() if n) or "-"
+
+    @admin.display(description="progress", ordering="progress")
+    def done(self, task: Task) -> str:
+        """How far it is; of a video, in frames and with the time left."""
+        parts = [f"{task.progress:.0%}"]
+        if video := task.video:
+            of = f" of {video['total']}" if video["total"] else ""
+            parts.append(f"{video['frames']}{of} frames, {video['frames_per_second']:.1f} a second")
+            if task.status == Status.PROCESSING and video["seconds_left"] is not None:
+                parts.append(f"{timedelta(seconds=round(video['seconds_left']))} left")
+            if video["frames_copied"] is not None:
+                parts.append(f"{video['frames_copied']} copied")
+        return ", ".join(parts)
 
     @admin.display(description="duration", ordering="duration")
     def seconds(self, task: Task) -> str:
@@ -167,10 +192,18 @@ class TaskAdmin(ReadOnly):
             return "-"
         images = format_html_join(
             " ",
-            '<img src="{}" alt="{}" loading="lazy" style="max-height:80px;max-width:120px">',
-            ((reverse("admin:anonymizer_task_thumbnail", args=[task.pk, kind]), kind) for kind in kinds),
+            '<img src="{}" alt="{}" loading="lazy" style="max-height:{}px;max-width:{}px">',
+            (
+                (reverse("admin:anonymizer_task_thumbnail", args=[task.pk, kind]), kind, *SHOWN_PX[task.kind])
+                for kind in kinds
+            ),
         )
-        return format_html('<div style="white-space:nowrap">{}</div>', images)
+        link: str | SafeString = ""
+        if task.kind == Kind.VIDEO and len(kinds) == 2:
+            url = reverse("admin:anonymizer_task_side_by_side", args=[task.pk])
+            # the start is there to be changed in the address
+            link = format_html('<div><a href="{}?start=0">side by side, {} s</a></div>', url, CLIP_SECONDS)
+        return format_html('<div style="white-space:nowrap">{}{}</div>', images, link)
 
     # --- actions ---
 
@@ -205,19 +238,48 @@ class TaskAdmin(ReadOnly):
     def file_view(self, request: HttpRequest, task_id: uuid.UUID, kind: str) -> FileResponse:
         file = self._file(request, task_id, kind)
         try:
-            return FileResponse(file.storage.open(file.key), as_attachment=True, filename=f"{kind}-{file.task.name}")
+            return FileResponse(file.storage.open(file.key), as_attachment=True, filename=_download_name(file))
         except FileNotFoundError:
             raise Http404 from None
 
     def thumbnail_view(self, request: HttpRequest, task_id: uuid.UUID, kind: str) -> HttpResponse:
         file = self._file(request, task_id, kind)
         try:
-            content = thumbnail(file.read(), THUMBNAIL_SIDE, limits=engine.limits())
+            content = _sheet(file) if file.media_type.startswith("video/") else _thumbnail(file)
         except (AnonymizerError, FileNotFoundError):
             raise Http404 from None
         answer = HttpResponse(content, content_type="image/png")
         answer["Cache-Control"] = "private, max-age=600"
         return answer
+
+    def side_by_side_view(self, request: HttpRequest, task_id: uuid.UUID) -> FileResponse:
+        """A clip of the original beside the anonymised video, made now: half a minute from `start` (seconds) on."""
+        before, after = (self._file(request, task_id, kind) for kind in (FileKind.ORIGINAL, FileKind.ANONYMISED))
+        with tempfile.TemporaryDirectory(prefix="anonymizer-") as name:
+            folder = Path(name)
+            try:
+                start_s = float(request.GET.get("start", "0"))
+                with files.local(before, folder) as left, files.local(after, folder) as right:
+                    clip = side_by_side(left, right, folder / "clip.mp4", start_s=start_s, seconds=CLIP_SECONDS)
+            except (BrokenMedia, UnsupportedMedia, InvalidParameter, FileNotFoundError, ValueError):
+                raise Http404 from None
+            # what is open outlasts its folder
+            return FileResponse(clip.open("rb"), content_type="video/mp4", filename="side-by-side.mp4")
+
+
+def _download_name(file: File) -> str:
+    """Before and after are told apart by more than their folder."""
+    return f"{file.kind}-{file.name}" if file.kind in (FileKind.ORIGINAL, FileKind.ANONYMISED) else file.name
+
+
+def _thumbnail(file: File) -> bytes:
+    return thumbnail(file.read(), THUMBNAIL_SIDE, limits=engine.limits())
+
+
+def _sheet(file: File) -> bytes:
+    """A PNG of frames of a video."""
+    with tempfile.TemporaryDirectory(prefix="anonymizer-") as folder, files.local(file, Path(folder)) as path:
+        return encode_png(contact_sheet(path, columns=3, rows=2, width=SHEET_WIDTH))
 
 
 def _names_types(changes: dict[str, Any]) -> bool:

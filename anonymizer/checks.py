@@ -70,16 +70,19 @@ def check_defaults(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[Che
 
 @register()
 def check_threads(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
-    """Workers times threads fit the cores: waiting threads spin, and slow each other down tenfold."""
-    busy = settings.WORKERS * settings.THREADS
-    if busy <= settings.CORES:
-        return []
+    """Each queue's workers times threads fit the cores: more of them only wait for each other."""
+    queues = (
+        ("", settings.WORKERS, settings.THREADS),
+        ("VIDEO_", settings.VIDEO_WORKERS, settings.VIDEO_THREADS),
+    )
     return [
         CheckWarning(
-            f"{settings.WORKERS} worker(s) of {settings.THREADS} thread(s) are more than {settings.CORES} core(s).",
-            hint="Lower ANONYMIZER_WORKERS or ANONYMIZER_THREADS.",
+            f"{workers} worker(s) of {threads} thread(s) are more than {settings.CORES} core(s).",
+            hint=f"Lower ANONYMIZER_{prefix}WORKERS or ANONYMIZER_{prefix}THREADS.",
             id="anonymizer.W003",
         )
+        for prefix, workers, threads in queues
+        if workers * threads > settings.CORES
     ]
 
 

@@ -62,6 +62,7 @@ class Task(models.Model):
     kind = models.CharField(max_length=8, choices=Kind, default=Kind.IMAGE)
     name = models.CharField(max_length=255, blank=True)
     progress = models.FloatField(default=0.0)
+    video = models.JSONField(null=True, blank=True, help_text="of a video: frames done of total, rate, seconds left")
     created = models.DateTimeField(default=timezone.now, db_index=True)
     started = models.DateTimeField(null=True, blank=True)
     finished = models.DateTimeField(null=True, blank=True, db_index=True)
@@ -129,8 +130,22 @@ class File(models.Model):
     def storage(self) -> Storage:
         return storages[self.storage_alias]
 
+    @property
+    def name(self) -> str:
+        """What it is called where it is downloaded: the task's name, with an ending that says what it is."""
+        if self.kind == FileKind.ORIGINAL:
+            return self.task.name
+        ending = PurePosixPath(self.key).suffix
+        if self.kind == FileKind.ANONYMISED:
+            original = self.task.file(FileKind.ORIGINAL)
+            # a video may have come in a container that is not written
+            kept = original is None or PurePosixPath(original.key).suffix == ending
+            return self.task.name if kept else self.task.name + ending
+        part = "" if self.kind == FileKind.METADATA else f".{self.kind}"
+        return f"{self.task.name}{part}{ending}"
+
     def read(self) -> bytes:
-        """Its bytes.
+        """Its bytes; for what is small.
 
         Raises:
             FileNotFoundError: they are gone.
@@ -161,6 +176,7 @@ class Worker(models.Model):
 
     name = models.CharField(primary_key=True, max_length=100)
     queue = models.CharField(max_length=16)
+    parent = models.PositiveIntegerField(default=0, editable=False, help_text="process number of its cluster's guard")
     started = models.DateTimeField(default=timezone.now)
     seen = models.DateTimeField(default=timezone.now, db_index=True)
     ready = models.BooleanField(default=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from datetime import timedelta
 from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
@@ -135,13 +136,20 @@ DEFAULT_OPTIONS = {
         "format": env.string("ANONYMIZER_FORMAT", ""),
         "save_mask": env.string("ANONYMIZER_SAVE_MASK", ""),
         "mask_scale": env.string("ANONYMIZER_MASK_SCALE", ""),
+        "video_encoder": env.string("ANONYMIZER_VIDEO_ENCODER", ""),
     }.items()
     if value
 }
 MAX_BYTES = env.integer("ANONYMIZER_MAX_MEGABYTES", 200, low=1) * 2**20
 MAX_MEGAPIXELS = env.number("ANONYMIZER_MAX_MEGAPIXELS", 200.0, low=0.001)
+MAX_VIDEO_BYTES = env.integer("ANONYMIZER_MAX_VIDEO_MEGABYTES", 8192, low=1) * 2**20
+MAX_VIDEO_LENGTH = env.duration("ANONYMIZER_MAX_VIDEO_SECONDS", "4h")
 SYNC_TIMEOUT = env.duration("ANONYMIZER_SYNC_TIMEOUT", "300s")
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2**20
+FILE_UPLOAD_HANDLERS = [
+    "django.core.files.uploadhandler.MemoryFileUploadHandler",
+    "anonymizer.api.uploads.DiskUploadHandler",
+]
 FILE_UPLOAD_PERMISSIONS = 0o640
 
 # --- the life of a task -----------------------------------------------------------------------------------------------
@@ -155,9 +163,23 @@ CLEANUP_SCHEDULED = env.boolean("ANONYMIZER_CLEANUP", False)
 # --- workers ----------------------------------------------------------------------------------------------------------
 CORES = len(os.sched_getaffinity(0))
 WORKERS = env.integer("ANONYMIZER_WORKERS", 1, low=1)
-#: threads of torch and OpenCV in each worker; over all processes never more than there are cores
+#: 0: this server takes no videos
+VIDEO_WORKERS = env.integer("ANONYMIZER_VIDEO_WORKERS", 1)
+#: threads of torch and OpenCV in each worker. Each queue's workers divide all cores: those of the other queue are often
+#: idle, and `serve` has waiting threads sleep, so that threads beyond the cores only share them
 THREADS = env.integer("ANONYMIZER_THREADS", max(1, CORES // WORKERS), low=1)
+VIDEO_THREADS = env.integer("ANONYMIZER_VIDEO_THREADS", max(1, CORES // max(1, VIDEO_WORKERS)), low=1)
 TASK_TIMEOUT = env.duration("ANONYMIZER_TASK_TIMEOUT", "15m")
+#: how long `serve` lets work in progress finish when it is stopped
+STOP_TIMEOUT = env.duration("ANONYMIZER_STOP_TIMEOUT", "60s")
+VIDEO_TASK_TIMEOUT = env.duration("ANONYMIZER_VIDEO_TASK_TIMEOUT", "12h")
+
+
+def _times(timeout: timedelta) -> dict[str, int]:
+    # a task that is rung twice does no harm, and recover() rings sooner than after `retry`
+    return {"timeout": int(timeout.total_seconds()), "retry": int(timeout.total_seconds()) + 60}
+
+
 Q_CLUSTER = {
     "name": "images",
     "orm": "default",
@@ -165,9 +187,7 @@ Q_CLUSTER = {
     "workers": WORKERS,
     "queue_limit": WORKERS,
     "poll": 0.01,
-    "timeout": int(TASK_TIMEOUT.total_seconds()),
-    # a task that is rung twice does no harm, and recover() rings sooner than this
-    "retry": int(TASK_TIMEOUT.total_seconds()) + 60,
+    **_times(TASK_TIMEOUT),
     "max_attempts": 1,
     "ack_failures": True,
     "recycle": 100_000,
@@ -175,7 +195,9 @@ Q_CLUSTER = {
     "catch_up": False,
     "label": "Queue (django-q2)",
     "log_level": env.string("ANONYMIZER_LOG_LEVEL", "INFO"),
-    "ALT_CLUSTERS": {"videos": {"workers": 1}},
+    "ALT_CLUSTERS": {
+        "videos": {"workers": VIDEO_WORKERS or 1, "queue_limit": VIDEO_WORKERS or 1, **_times(VIDEO_TASK_TIMEOUT)}
+    },
 }
 
 # --- API --------------------------------------------------------------------------------------------------------------
@@ -192,7 +214,7 @@ REST_FRAMEWORK = {
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Anonymizer",
-    "DESCRIPTION": "Finds faces, license plates, persons and vehicles in pictures and redacts them.",
+    "DESCRIPTION": "Finds faces, license plates, persons and vehicles in pictures and videos and redacts them.",
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",

@@ -53,7 +53,7 @@ def media(tmp_path: Path, settings: Any) -> Path:
 
 @dataclass(frozen=True)
 class Server:
-    """A running service: web, worker cluster and worker, on a database and folders of its own."""
+    """A running service: web, and for each queue a cluster and a worker, on a database and folders of its own."""
 
     url: str
     folder: Path
@@ -70,8 +70,8 @@ class Server:
         files = {"fileobject": (name, content)}
         return requests.post(f"{self.url}/v1/file?{query}", files=files, timeout=120, **kwargs)
 
-    def upload_async(self, content: bytes, query: str = "") -> str:
-        answer = self.upload(content, query, headers={"x-is-async": "true"})
+    def upload_async(self, content: bytes, query: str = "", **kwargs: Any) -> str:
+        answer = self.upload(content, query, headers={"x-is-async": "true"}, **kwargs)
         assert answer.status_code == 202, answer.text
         return str(answer.json()["id"])
 
@@ -88,8 +88,13 @@ class Server:
             time.sleep(0.02)
         raise AssertionError(f"task is {task['status']} after {seconds} s, not {statuses}\n{self.log[-3000:]}")
 
-    def workers(self) -> list[int]:
-        return [int(each["worker"].rsplit(":", 1)[1]) for each in self.get("/readyz").json()["workers"]]
+    def delete(self, task_id: str) -> requests.Response:
+        return requests.delete(f"{self.url}/v1/task/{task_id}", timeout=60)
+
+    def workers(self, queue: str = "images") -> list[int]:
+        """The process numbers of the workers of a queue."""
+        shown = self.get("/readyz").json()["workers"]
+        return [int(each["worker"].rsplit(":", 1)[1]) for each in shown if each["queue"] == queue]
 
 
 def free_port() -> int:

@@ -133,6 +133,16 @@ def test_run_again_makes_a_task_of_its_own_without_a_detector(
     assert detector.calls == calls
 
 
+def test_the_list_shows_how_far_a_video_is(operator: Client) -> None:
+    figures = {"frames": 40, "total": 100, "frames_per_second": 9.87, "seconds_left": 95.4, "frames_copied": None}
+    task = Task.objects.create(name="a.mp4", kind="video", status=Status.PROCESSING, progress=0.4, video=figures)
+    assert "40%, 40 of 100 frames, 9.9 a second, 0:01:35 left" in operator.get(LIST).content.decode()
+    assert "40 of 100 frames" in operator.get(f"{LIST}{task.pk}/change/").content.decode()
+    done = figures | {"frames": 100, "seconds_left": 0, "frames_copied": 25}
+    Task.objects.filter(pk=task.pk).update(status=Status.DONE, progress=1, video=done)
+    assert "100%, 100 of 100 frames, 9.9 a second, 25 copied" in operator.get(LIST).content.decode()
+
+
 def test_bad_options_for_run_again_are_named(operator: Client, done: Task) -> None:
     assert "face-threshold is &#x27;2&#x27;" in act(operator, "run_again", done, options="face-threshold=2")
     assert Task.objects.count() == 1

@@ -12,7 +12,7 @@ from rest_framework.response import Response
 
 from anonymizer.pipeline.errors import AnonymizerError
 
-__all__ = ["Deleted", "NotFound", "NotReady", "TaskFailed", "Unavailable", "handle"]
+__all__ = ["Deleted", "NoSuchRange", "NotFound", "NotReady", "TaskFailed", "Unavailable", "handle"]
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +48,17 @@ class Unavailable(AnonymizerError):
     status = 503
     code = "no_worker"
     retry_after = 10
+
+
+class NoSuchRange(AnonymizerError):
+    """The part of a file that is asked for lies behind its end."""
+
+    status = 416
+    code = "no_such_range"
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"The file has {size} bytes: there is nothing of it in this range.")
+        self.size = size
 
 
 class TaskFailed(AnonymizerError):
@@ -91,6 +102,8 @@ def handle(error: Exception, context: dict[str, Any]) -> Response:
         retry_after = getattr(error, "retry_after", 10 if error.status == 503 else None)
         if retry_after is not None:
             answer["Retry-After"] = str(retry_after)
+        if isinstance(error, NoSuchRange):
+            answer["Content-Range"] = f"bytes */{error.size}"
         return answer
     for kind, (status, code) in _PLAIN.items():
         if isinstance(error, kind):

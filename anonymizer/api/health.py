@@ -12,6 +12,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from anonymizer.models import Status, Task
 from anonymizer.service import workers
 from anonymizer.service.health import readiness
+from anonymizer.service.queue import QUEUES
 
 __all__ = ["healthz", "metrics", "readyz"]
 
@@ -51,7 +52,10 @@ class _Tasks:
         for status in Status.values:
             tasks.add_metric([status], counts.get(status, 0))
         yield tasks
-        yield GaugeMetricFamily("anonymizer_workers", "Workers alive", value=len(workers.alive()))
+        alive = GaugeMetricFamily("anonymizer_workers", "Workers alive by queue", labels=["queue"])
+        for kind, queue in QUEUES.items():
+            alive.add_metric([queue], len(workers.alive(kind)))
+        yield alive
 
 
 def metrics(request: HttpRequest) -> HttpResponse:

@@ -18,6 +18,7 @@ __all__ = [
     "MASK_PARAMETERS",
     "METADATA",
     "PNG",
+    "RANGE_PARAMETERS",
     "UPLOAD_PARAMETERS",
     "Deleted",
     "TaskObject",
@@ -32,6 +33,18 @@ class ErrorObject(serializers.Serializer[Any]):
     code = serializers.CharField()
 
 
+class VideoObject(serializers.Serializer[Any]):
+    """How far a video is, and what became of it."""
+
+    frames = serializers.IntegerField(help_text="done, of all video tracks together")
+    total = serializers.IntegerField(allow_null=True)
+    frames_per_second = serializers.FloatField(help_text="of the work")
+    seconds_left = serializers.FloatField(allow_null=True)
+    frames_copied = serializers.IntegerField(
+        allow_null=True, help_text="once it is done: frames in whose stretch nothing was redacted, copied as they were"
+    )
+
+
 class TaskObject(serializers.Serializer[Any]):
     """A task, as every answer and webhook has it."""
 
@@ -40,6 +53,7 @@ class TaskObject(serializers.Serializer[Any]):
     kind = serializers.ChoiceField(choices=Kind.choices)
     name = serializers.CharField()
     progress = serializers.FloatField()
+    video = VideoObject(allow_null=True, help_text="null for a picture, and before the work begins")
     created = serializers.DateTimeField()
     started = serializers.DateTimeField(allow_null=True)
     finished = serializers.DateTimeField(allow_null=True)
@@ -62,11 +76,14 @@ class TaskObject(serializers.Serializer[Any]):
 
 
 class Upload(serializers.Serializer[Any]):
-    fileobject = serializers.FileField(help_text="The picture. The part may also be named file.")
+    fileobject = serializers.FileField(help_text="The picture or video. The part may also be named file.")
 
 
 Deleted = inline_serializer("Deleted", {"deleted": serializers.IntegerField()})
-FILE = OpenApiResponse(OpenApiTypes.BINARY, "The file.")
+FILE = {
+    200: OpenApiResponse(OpenApiTypes.BINARY, "The file."),
+    206: OpenApiResponse(OpenApiTypes.BINARY, "The part of it that was asked for."),
+}
 PNG = {(200, "image/png"): OpenApiTypes.BINARY}
 METADATA = OpenApiResponse(OpenApiTypes.OBJECT, "The metadata.")
 ERRORS = {
@@ -74,8 +91,9 @@ ERRORS = {
     404: "unknown id",
     409: "not ready (Retry-After), or a result that the method does not make",
     410: "deleted",
-    413: "too large: bytes or pixels",
+    413: "too large: bytes, pixels or seconds",
     415: "not an image or video that is supported",
+    416: "there are no such bytes",
     422: "the file is broken",
     503: "no worker, or a model is missing (Retry-After)",
 }
@@ -99,6 +117,10 @@ UPLOAD_PARAMETERS = [
     OpenApiParameter(
         "x-is-async", OpenApiTypes.STR, OpenApiParameter.HEADER, description="true: answer at once, process later"
     ),
+]
+RANGE_PARAMETERS = [
+    OpenApiParameter("Range", OpenApiTypes.STR, OpenApiParameter.HEADER, description="bytes=first-last, one range"),
+    OpenApiParameter("If-Range", OpenApiTypes.STR, OpenApiParameter.HEADER, description="ETag of the earlier answer"),
 ]
 MASK_PARAMETERS = [
     OpenApiParameter("mask-scale", OpenApiTypes.INT, OpenApiParameter.QUERY, description="size in percent, 1..100")

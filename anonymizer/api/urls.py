@@ -8,6 +8,7 @@ from anonymizer.api import health, views
 from anonymizer.models import FileKind
 
 _FILE = "v1/file/<uuid:task_id>"
+VIDEO_FILES = (FileKind.ANONYMISED, FileKind.METADATA, FileKind.BINARY_MASK, FileKind.INSTANCE_MASK)
 
 urlpatterns = [
     path("v1/file", views.UploadView.as_view()),
@@ -18,8 +19,8 @@ urlpatterns = [
     path(f"{_FILE}/binary-mask", views.MaskView.as_view(kind=FileKind.BINARY_MASK)),
     path(f"{_FILE}/instance-mask", views.MaskView.as_view(kind=FileKind.INSTANCE_MASK)),
     *(
-        path(f"{_FILE}/video/{part}", views.VideoArtefactView.as_view())
-        for part in ("anonymised", "anonymized", "metadata", "binary-mask", "instance-mask")
+        path(f"{_FILE}/video/{part}", views.VideoArtefactView.as_view(kind=kind))
+        for part, kind in [*((each.value, each) for each in VIDEO_FILES), ("anonymized", FileKind.ANONYMISED)]
     ),
     path("v1/task", views.TasksView.as_view()),
     *(path(f"v1/task/{part}", views.TaskListView.as_view()) for part in ("list", "lists")),

@@ -7,22 +7,22 @@ import uuid
 from typing import Any, ClassVar
 
 from django.conf import settings
-from django.http import FileResponse, HttpResponse
+from django.http import FileResponse
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from anonymizer.api import parameters, schema
+from anonymizer.api import parameters, ranges, schema
 from anonymizer.api.exceptions import Deleted, NotFound, NotReady, TaskFailed, Unavailable
 from anonymizer.api.pagination import TaskPagination
-from anonymizer.models import File, FileKind, Status, Task
+from anonymizer.models import File, FileKind, Kind, Status, Task
 from anonymizer.pipeline.errors import MissingFile, TooLarge
 from anonymizer.pipeline.options import Options
 from anonymizer.pipeline.previews import scaled_mask_png
-from anonymizer.service import deletion, waiting, workers
+from anonymizer.service import deletion, engine, waiting, workers
 from anonymizer.service.reports import report
-from anonymizer.service.submit import submit
+from anonymizer.service.submit import kind_of, submit
 
 __all__ = ["ArtefactView", "MaskView", "TaskListView", "TaskView", "TasksView", "UploadView", "VideoArtefactView"]
 
@@ -35,7 +35,7 @@ class UploadView(APIView):
 
     @extend_schema(
         operation_id="upload",
-        summary="Upload a picture and have it anonymised",
+        summary="Upload a picture or a video and have it anonymised",
         parameters=schema.UPLOAD_PARAMETERS,
         request={"multipart/form-data": schema.Upload},
         responses={
@@ -45,18 +45,22 @@ class UploadView(APIView):
         },
     )
     def post(self, request: Request) -> Response:
-        # before the body is read: what is too large is not even received
-        if int(request.META.get("CONTENT_LENGTH") or 0) > settings.MAX_BYTES + MULTIPART_OVERHEAD:
-            raise TooLarge(f"The request has more bytes than this server takes ({settings.MAX_BYTES}).")
+        # before the body is read: what is too large is not even received; as it comes in, its kind is seen
+        most = max(settings.MAX_BYTES, settings.MAX_VIDEO_BYTES if engine.takes_videos() else 0)
+        if int(request.META.get("CONTENT_LENGTH") or 0) > most + MULTIPART_OVERHEAD:
+            raise TooLarge(f"The request has more bytes than this server takes ({most}).")
         later = parameters.is_async(request)
         asked = parameters.read(request)
         upload = request.FILES.get("fileobject") or request.FILES.get("file")
         if upload is None:
             raise MissingFile("The request has no file: send it in a multipart part named fileobject.")
-        if not later and not workers.alive():
-            raise Unavailable("No worker is alive to process the file; send it with x-is-async: true, or try later.")
+        kind = kind_of(upload)
+        if not later and not workers.alive(kind):
+            raise Unavailable(
+                f"No worker for {kind}s is alive to process the file; send it with x-is-async: true, or try later."
+            )
         task = submit(
-            upload.file,
+            upload,
             asked.options,
             asked.object_types,
             name=asked.name or upload.name or "",
@@ -85,8 +89,11 @@ def _task(task_id: uuid.UUID) -> Task:
     return task
 
 
-def _artefact(task_id: uuid.UUID, kind: FileKind) -> tuple[Task, File]:
+def _artefact(task_id: uuid.UUID, kind: FileKind, of: Kind | None = None) -> tuple[Task, File]:
     """A file of a task that is done.
+
+    Args:
+        of: the kind of task that has it at this address; None: every one.
 
     Raises:
         NotFound, Deleted, NotReady: there is none to be had.
@@ -94,6 +101,9 @@ def _artefact(task_id: uuid.UUID, kind: FileKind) -> tuple[Task, File]:
     task = _task(task_id)
     if task.status == Status.DELETED:
         raise Deleted(f"The files of task {task_id} were deleted.")
+    if of is not None and task.kind != of:
+        folder = f"/v1/file/{task_id}" + ("/video" if task.kind == Kind.VIDEO else "")
+        raise NotReady(f"Task {task_id} is of kind {task.kind}: its {kind} is at {folder}/{kind}.")
     stored = task.file(kind)
     if kind == FileKind.ORIGINAL and stored is not None:
         return task, stored
@@ -110,22 +120,19 @@ def _artefact(task_id: uuid.UUID, kind: FileKind) -> tuple[Task, File]:
 
 
 class ArtefactView(APIView):
-    """`GET /v1/file/{id}/…`: one file of a task."""
+    """`GET /v1/file/{id}/…`: one file of a task, or a part of it."""
 
     kind: ClassVar[FileKind] = FileKind.ANONYMISED
+    of: ClassVar[Kind | None] = None
 
     @extend_schema(
-        summary="Download a file of a task", responses={200: schema.FILE, **schema.error_answers(404, 409, 410)}
+        summary="Download a file of a task",
+        parameters=schema.RANGE_PARAMETERS,
+        responses={**schema.FILE, **schema.error_answers(404, 409, 410, 416)},
     )
     def get(self, request: Request, task_id: uuid.UUID) -> FileResponse:
-        task, stored = _artefact(task_id, self.kind)
-        try:
-            content = stored.storage.open(stored.key)
-        except FileNotFoundError:
-            raise Deleted(f"The files of task {task_id} were deleted.") from None
-        answer = FileResponse(content, content_type=stored.media_type, filename=task.name)
-        answer["X-Content-Type-Options"] = "nosniff"
-        return answer
+        _, stored = _artefact(task_id, self.kind, self.of)
+        return ranges.send(request, stored)
 
 
 class OriginalView(ArtefactView):
@@ -135,16 +142,15 @@ class OriginalView(ArtefactView):
 
 
 class MetadataView(ArtefactView):
-    """`GET /v1/file/{id}/metadata`."""
+    """`GET /v1/file/{id}/metadata`: of a video, an array with an object for each frame."""
 
     kind = FileKind.METADATA
 
     @extend_schema(
         summary="What was found, as JSON", responses={200: schema.METADATA, **schema.error_answers(404, 409, 410)}
     )
-    def get(self, request: Request, task_id: uuid.UUID) -> HttpResponse:  # type: ignore[override]
-        _, stored = _artefact(task_id, self.kind)
-        return HttpResponse(stored.read(), content_type=stored.media_type)
+    def get(self, request: Request, task_id: uuid.UUID) -> FileResponse:
+        return super().get(request, task_id)
 
 
 class MaskView(APIView):
@@ -159,24 +165,19 @@ class MaskView(APIView):
     )
     def get(self, request: Request, task_id: uuid.UUID) -> FileResponse:
         percent = parameters.mask_scale(request)
-        task, stored = _artefact(task_id, self.kind)
+        task, stored = _artefact(task_id, self.kind, Kind.IMAGE)
         if percent is None:
             percent = Options.from_params(task.options)[0].mask_scale
         content = stored.read()
         if percent != 100:
             content = scaled_mask_png(content, percent)
-        return FileResponse(io.BytesIO(content), content_type="image/png", filename=f"{task.name}.{self.kind}.png")
+        return FileResponse(io.BytesIO(content), content_type="image/png", filename=stored.name)
 
 
-class VideoArtefactView(APIView):
-    """`GET /v1/file/{id}/video/…`: this server makes no videos yet."""
+class VideoArtefactView(ArtefactView):
+    """`GET /v1/file/{id}/video/…`: one file of a video task; masks are lossless videos, frame for frame."""
 
-    @extend_schema(exclude=True)
-    def get(self, request: Request, task_id: uuid.UUID) -> Response:
-        task = _task(task_id)
-        if task.status == Status.DELETED:
-            raise Deleted(f"The files of task {task_id} were deleted.")
-        raise NotReady(f"Task {task_id} is of kind {task.kind}; it has no video.")
+    of = Kind.VIDEO
 
 
 class TaskView(APIView):

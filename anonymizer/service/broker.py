@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import time
 from typing import Any
 
@@ -21,8 +22,15 @@ class PatientORM(ORM):  # type: ignore[misc]
     def _changes(self) -> Changes:
         return Changes()
 
+    @functools.cached_property
+    def _parent(self) -> int:
+        return os.getppid()
+
     def dequeue(self) -> Any:
         """Tasks that wait, or None after a moment."""
+        if os.getppid() != self._parent:
+            # the cluster was killed: what is taken here would never reach a worker
+            os._exit(1)
         if self._changes.possible():
             return super().dequeue()
         time.sleep(Conf.POLL)

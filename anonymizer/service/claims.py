@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import uuid
+from collections.abc import Collection
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -13,10 +14,10 @@ from django.db import connection, transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
-from anonymizer.models import Status, Task, WebhookStatus
+from anonymizer.models import Kind, Status, Task, WebhookStatus
 from anonymizer.service import queue, webhooks
 
-__all__ = ["Claim", "claim", "recover"]
+__all__ = ["Claim", "Heartbeat", "claim", "hand_back", "recover", "ring_again"]
 
 log = logging.getLogger(__name__)
 #: leases after which a bell that was not answered counts as lost
@@ -35,6 +36,11 @@ class Claim:
         mine = Task.objects.filter(pk=self.task.pk, lease_token=self.token, status=Status.PROCESSING)
         return mine.update(**values) == 1
 
+    def is_void(self) -> bool:
+        """Whether the task was deleted, or another worker has it."""
+        mine = Task.objects.filter(pk=self.task.pk, lease_token=self.token, status=Status.PROCESSING)
+        return not mine.exists()
+
     def renew(self, **values: object) -> bool:
         """Put the lease's end off, if it is still ours."""
         return self.update(lease_until=timezone.now() + settings.LEASE, **values)
@@ -50,6 +56,8 @@ def claim(task_id: str, worker: str) -> Claim | None:
         lease_token=token,
         lease_until=now + settings.LEASE,
         leases=F("leases") + 1,
+        progress=0.0,
+        video=None,
         started=now,
         worker=worker,
     )
@@ -101,12 +109,31 @@ def recover() -> int:
     )
     rung = 0
     for task in waiting.order_by("created").iterator():
+        if task.status != Status.PROCESSING and now - task.rung < task.rung - task.created:
+            # seldomer and seldomer: behind a long video many may wait for hours, each with its bell
+            continue
         Task.objects.filter(pk=task.pk).update(rung=now)
         queue.ring(task)
         rung += 1
     if rung:
         log.warning("rang again for %d task(s)", rung)
     return rung
+
+
+def ring_again(kind: Kind) -> None:
+    """Ring for every waiting task of a kind: bells that an earlier cluster had taken were lost if it was killed."""
+    for task in Task.objects.filter(status__in=[Status.NEW, Status.QUEUED], kind=kind):
+        Task.objects.filter(pk=task.pk).update(rung=timezone.now())
+        queue.ring(task)
+
+
+def hand_back(workers: Collection[str]) -> int:
+    """Free the tasks of workers that were stopped; that lease does not count. How many there were."""
+    handed = 0
+    for task in Task.objects.filter(status=Status.PROCESSING, worker__in=workers):
+        mine = Task.objects.filter(pk=task.pk, status=Status.PROCESSING, lease_token=task.lease_token)
+        handed += mine.update(status=Status.QUEUED, lease_token=None, lease_until=None, leases=F("leases") - 1)
+    return handed
 
 
 def _give_up(task: Task) -> None:

@@ -13,7 +13,7 @@ from django.core.files.storage import Storage, storages
 from django.utils import timezone
 
 from anonymizer.models import File, Status, Task
-from anonymizer.service import deletion
+from anonymizer.service import deletion, files
 
 __all__ = ["Cleaned", "cleanup", "scheduled"]
 
@@ -66,14 +66,16 @@ def scheduled() -> str:
 
 
 def _orphans(before: datetime) -> Iterator[File]:
-    """Old files below folders of tasks that no row knows, as rows that were never saved.
+    """Old files below folders of tasks, or among uploads, that no row knows; as rows that were never saved.
 
     Nothing else is looked at: the folder may be one that the operator keeps files of their own in.
     """
     for alias in ("input", "output"):
         storage = storages[alias]
+        # what a worker is making has no row yet, and may lie still for longer than an hour
+        busy = {str(pk) for pk in Task.objects.filter(status=Status.PROCESSING).values_list("pk", flat=True)}
         known = set(File.objects.filter(storage_alias=alias).values_list("key", flat=True))
-        for key in (key for folder in _task_folders(storage) for key in _walk(storage, folder)):
+        for key in (key for folder in _our_folders(storage) if folder not in busy for key in _walk(storage, folder)):
             try:
                 if key not in known and storage.get_modified_time(key) < before:
                     yield File(storage_alias=alias, key=key, size=storage.size(key))
@@ -81,14 +83,14 @@ def _orphans(before: datetime) -> Iterator[File]:
                 continue
 
 
-def _task_folders(storage: Storage) -> Iterator[str]:
+def _our_folders(storage: Storage) -> Iterator[str]:
     try:
         folders, _ = storage.listdir("")
     except FileNotFoundError:
         return
     for folder in folders:
         try:
-            if str(uuid.UUID(folder)) == folder:
+            if folder == files.UPLOADS or str(uuid.UUID(folder)) == folder:
                 yield folder
         except ValueError:
             continue

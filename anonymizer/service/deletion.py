@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from anonymizer.models import Status, Task
 from anonymizer.pipeline.errors import StorageFailed
+from anonymizer.service import files
 
 __all__ = ["delete_files", "delete_tasks"]
 
@@ -39,6 +40,7 @@ def delete_files(task: Task) -> bool:
     """
     stored = list(task.files.all())
     with transaction.atomic():
+        working = Task.objects.filter(pk=task.pk, lease_until__gt=timezone.now(), status=Status.PROCESSING).exists()
         deleted = (
             Task.objects.filter(pk=task.pk)
             .exclude(status=Status.DELETED)
@@ -48,6 +50,9 @@ def delete_files(task: Task) -> bool:
             return False
         Task.objects.filter(pk=task.pk, finished=None).update(finished=timezone.now())
         task.files.all().delete()
+    if not working:
+        # a worker removes its own; one that was killed left it
+        files.remove_workplaces(task)
     left = [each.key for each in stored if each.storage.exists(each.key)]
     if left:
         raise StorageFailed(

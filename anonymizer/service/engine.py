@@ -13,7 +13,7 @@ from anonymizer.pipeline.image_io import Limits
 from anonymizer.pipeline.model_store import ModelStore
 from anonymizer.pipeline.objects import OBJECT_TYPES, ObjectType
 
-__all__ = ["anonymizer", "limits", "require_models", "served_types", "store"]
+__all__ = ["anonymizer", "limits", "require_models", "served_types", "store", "takes_videos"]
 
 
 @functools.cache
@@ -31,7 +31,17 @@ def anonymizer() -> Anonymizer:
 
 def limits() -> Limits:
     """What is too large here."""
-    return Limits(bytes=settings.MAX_BYTES, megapixels=settings.MAX_MEGAPIXELS)
+    return Limits(
+        bytes=settings.MAX_BYTES,
+        megapixels=settings.MAX_MEGAPIXELS,
+        video_bytes=settings.MAX_VIDEO_BYTES,
+        seconds=settings.MAX_VIDEO_LENGTH.total_seconds(),
+    )
+
+
+def takes_videos() -> bool:
+    """Whether this server has workers for them."""
+    return bool(settings.VIDEO_WORKERS > 0)
 
 
 def served_types() -> tuple[ObjectType, ...]:

@@ -6,6 +6,7 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import storages
 from django.db import DatabaseError, connection
 
+from anonymizer.models import Kind
 from anonymizer.pipeline.objects import OBJECT_TYPES
 from anonymizer.service import engine, workers
 
@@ -15,7 +16,10 @@ __all__ = ["readiness"]
 def readiness() -> dict[str, str]:
     """Each thing that is needed, and "ok" or what is wrong with it."""
     answers = {"database": _database(), "storage": _storage(), "models": _models()}
-    answers["workers"] = _workers() if answers["database"] == "ok" else "not known"
+    known = answers["database"] == "ok"
+    answers["workers"] = _workers(Kind.IMAGE) if known else "not known"
+    if engine.takes_videos():
+        answers["video_workers"] = _workers(Kind.VIDEO) if known else "not known"
     return answers
 
 
@@ -48,10 +52,10 @@ def _models() -> str:
     return "ok"
 
 
-def _workers() -> str:
-    loaded = workers.alive(ready=True)
+def _workers(kind: Kind) -> str:
+    loaded = workers.alive(kind, ready=True)
     if any(not each.problem for each in loaded):
         return "ok"
     if loaded:
         return loaded[0].problem
-    return "a worker is loading its models" if workers.alive() else "no worker is alive"
+    return "a worker is loading its models" if workers.alive(kind) else "no worker is alive"

@@ -7,16 +7,14 @@ from django_q.tasks import async_task
 
 from anonymizer.models import Kind, Task
 
-__all__ = ["call_on_commit", "ring", "ring_on_commit"]
+__all__ = ["QUEUES", "call_on_commit", "ring", "ring_on_commit"]
 
-_QUEUES = {Kind.IMAGE: "images", Kind.VIDEO: "videos"}
+QUEUES = {Kind.IMAGE: "images", Kind.VIDEO: "videos"}
 
 
 def ring(task: Task) -> None:
     """Tell a worker of the task's queue that it waits. Ringing twice does no harm."""
-    async_task(
-        "anonymizer.service.work.process", str(task.pk), cluster=_QUEUES[Kind(task.kind)], task_name=str(task.pk)
-    )
+    async_task("anonymizer.service.work.process", str(task.pk), cluster=QUEUES[Kind(task.kind)], task_name=str(task.pk))
 
 
 def ring_on_commit(task: Task) -> None:
@@ -26,4 +24,4 @@ def ring_on_commit(task: Task) -> None:
 
 def call_on_commit(function: str, *args: str) -> None:
     """Have a worker of the image queue call a function of ours, once the transaction is through."""
-    transaction.on_commit(lambda: async_task(function, *args, cluster=_QUEUES[Kind.IMAGE]), robust=True)
+    transaction.on_commit(lambda: async_task(function, *args, cluster=QUEUES[Kind.IMAGE]), robust=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from anonymizer.models import FileKind, Status, Task
+from anonymizer.models import FileKind, Kind, Status, Task
 
 __all__ = ["report"]
 
@@ -21,12 +21,14 @@ def report(task: Task) -> dict[str, Any]:
     """The task of the contract; JSON values only. Files should be prefetched."""
     stored = {each.kind for each in task.files.all()} if task.status == Status.DONE else set()
     base = f"{task.endpoint}/v1"
+    folder = f"{base}/file/{task.pk}" + ("/video" if task.kind == Kind.VIDEO else "")
     return {
         "id": str(task.pk),
         "status": task.status,
         "kind": task.kind,
         "name": task.name,
         "progress": task.progress,
+        "video": task.video,
         "created": _time(task.created),
         "started": _time(task.started),
         "finished": _time(task.finished),
@@ -35,7 +37,7 @@ def report(task: Task) -> dict[str, Any]:
         "object_types": task.object_types,
         "detections": task.detections,
         "coverage": task.coverage,
-        **{name: f"{base}/file/{task.pk}/{part}" if kind in stored else None for name, (kind, part) in _URLS.items()},
+        **{name: f"{folder}/{part}" if kind in stored else None for name, (kind, part) in _URLS.items()},
         "task_url": f"{base}/task/{task.pk}",
         "failure_cause": task.failure_cause,
         "error": task.error,

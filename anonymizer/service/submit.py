@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, TypeAlias, cast
 
-from django.conf import settings
+from django.core.files.base import File as DjangoFile
 from django.db import transaction
 
-from anonymizer.models import FileKind, Status, Task, WebhookStatus
-from anonymizer.pipeline.errors import BrokenMedia, TooLarge, UnsupportedMedia
-from anonymizer.pipeline.image_io import MediaKind, check_header, sniff
+from anonymizer.models import FileKind, Kind, Status, Task, WebhookStatus
+from anonymizer.pipeline.errors import AnonymizerError, BrokenMedia, TooLarge, UnsupportedMedia
+from anonymizer.pipeline.image_io import check_header
+from anonymizer.pipeline.media_kinds import HEAD_BYTES, MediaInfo, MediaKind, sniff
 from anonymizer.pipeline.objects import ObjectType
 from anonymizer.pipeline.options import Options
 from anonymizer.service import engine, files, queue
 
-__all__ = ["Webhook", "again", "clean_name", "submit"]
+__all__ = ["Upload", "Webhook", "again", "check_size", "clean_name", "kind_of", "submit"]
+
+#: what is sent: any binary file that can be sought, or Django's for one
+Upload: TypeAlias = "BinaryIO | DjangoFile[Any]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +36,49 @@ class Webhook:
     header_value: str = ""
 
 
+def check_size(head: bytes, size: int) -> None:
+    """Make sure that what begins with these bytes may be so large; what it is need not be supported.
+
+    Raises:
+        TooLarge: it may not.
+    """
+    try:
+        is_video = sniff(head).kind is MediaKind.VIDEO
+    except AnonymizerError:
+        # said when all of it is there
+        is_video = False
+    limits = engine.limits()
+    most = limits.video_bytes if is_video else limits.bytes
+    if size > most:
+        what = "video" if is_video else "file"
+        raise TooLarge(f"The {what} has more than the {most} bytes that this server takes.")
+
+
+def kind_of(upload: Upload) -> Kind:
+    """What an upload is, by its first bytes.
+
+    Raises:
+        AnonymizerError: it is empty, too large, or nothing that this server takes.
+    """
+    return Kind(_judged(upload).kind.value)
+
+
+def _judged(upload: Upload) -> MediaInfo:
+    size = upload.seek(0, os.SEEK_END)
+    upload.seek(0)
+    head = upload.read(HEAD_BYTES)
+    if size == 0:
+        raise BrokenMedia("The file is empty.")
+    check_size(head, size)
+    info = sniff(head)
+    if info.kind is MediaKind.VIDEO and not engine.takes_videos():
+        raise UnsupportedMedia(f"The file is a video ({info.format}); this server takes no videos, only pictures.")
+    upload.seek(0)
+    return info
+
+
 def submit(
-    upload: BinaryIO,
+    upload: Upload,
     options: Options,
     object_types: tuple[ObjectType, ...],
     *,
@@ -44,29 +90,28 @@ def submit(
     """Store an upload as a task and ring for a worker.
 
     Args:
-        upload: a binary file that can be sought; what it holds is judged by its bytes.
+        upload: a binary file that can be sought, or Django's for one; what it holds is judged by its bytes.
+            One on disk may be moved into the storage.
         object_types: what to look for, already checked against what is served.
         name: shown in lists and metadata, made harmless here.
         endpoint: what the task's addresses begin with.
 
     Raises:
-        AnonymizerError: the file is too large, no picture that is supported, or a model is missing.
+        AnonymizerError: the file is too large, nothing that is supported, or a model is missing.
     """
     engine.require_models(object_types)
-    size = upload.seek(0, 2)
-    if size == 0:
-        raise BrokenMedia("The file is empty.")
-    if size > settings.MAX_BYTES:
-        raise TooLarge(f"The file has {size} bytes; this server takes up to {settings.MAX_BYTES}.")
-    upload.seek(0)
-    info = sniff(upload.read(4096))
+    info = _judged(upload)
     if info.kind is MediaKind.VIDEO:
-        raise UnsupportedMedia(f"The file is a video ({info.format}); this server takes images only.")
-    upload.seek(0)
-    check_header(upload, limits=engine.limits())
+        # only now: pictures need none of it
+        from anonymizer.pipeline.video_io import check_video
+
+        with files.as_path(upload) as path:
+            info = check_video(path, limits=engine.limits())
+    else:
+        check_header(cast("BinaryIO", getattr(upload, "file", upload)), limits=engine.limits())
     task = Task(
         kind=info.kind.value,
-        name=clean_name(name) or f"image{info.extension}",
+        name=clean_name(name) or f"{info.kind}{info.extension}",
         options=options.as_params(),
         object_types=[each.value for each in object_types],
         warnings=list(warnings),
@@ -92,7 +137,8 @@ def submit(
 def again(task: Task, options: Options | None = None, object_types: tuple[ObjectType, ...] | None = None) -> Task:
     """Run a task's original once more as a task of its own, with the same options or others.
 
-    The raw detections go along: where the new options need nothing that the detectors did not see, none runs.
+    A picture's raw detections go along: where the new options need nothing that the detectors did not see, none runs.
+    A video is analysed anew.
 
     Raises:
         AnonymizerError: the original is gone, or what `submit` raises.
@@ -114,9 +160,7 @@ def again(task: Task, options: Options | None = None, object_types: tuple[Object
     )
     stored = []
     try:
-        with original.storage.open(original.key) as upload:
-            extension = PurePosixPath(original.key).suffix
-            stored.append(files.put_original(new, cast("BinaryIO", upload.file), original.media_type, extension))
+        stored.append(files.copy_original(original, new))
         detections = task.file(FileKind.DETECTIONS)
         if detections is not None:
             copy = files.Artefact(FileKind.DETECTIONS, detections.read(), detections.media_type, ".npz")

@@ -6,24 +6,30 @@ import io
 import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from django.db import transaction
 from django.utils import timezone
+from django_q.exceptions import TimeoutException
 
-from anonymizer.models import FileKind, Status, Task, WebhookStatus
+from anonymizer.models import FileKind, Kind, Status, Task, WebhookStatus
 from anonymizer.pipeline.anonymizer import ImageResult
-from anonymizer.pipeline.errors import AnonymizerError, BrokenMedia
+from anonymizer.pipeline.errors import AnonymizerError, BrokenMedia, Cancelled
 from anonymizer.pipeline.image_io import encode_png, load_picture
 from anonymizer.pipeline.objects import Detections, ObjectType
 from anonymizer.pipeline.options import Method, Options
 from anonymizer.pipeline.refinement import Refinement
-from anonymizer.service import engine, files, webhooks, workers
+from anonymizer.service import engine, files, videos, webhooks, workers
 from anonymizer.service.claims import Claim, Heartbeat, claim
+
+if TYPE_CHECKING:
+    from anonymizer.pipeline.video import VideoResult
 
 __all__ = ["process"]
 
 log = logging.getLogger(__name__)
+DROPPED = "dropped: deleted or taken by another worker"
 
 
 def process(task_id: str) -> str:
@@ -36,17 +42,34 @@ def process(task_id: str) -> str:
         return "nothing to do"
     with Heartbeat(mine):
         try:
-            result, keys = _run(mine.task)
-            published = _publish(mine, result, keys)
+            published = _video(mine) if mine.task.kind == Kind.VIDEO else _image(mine)
+        except Cancelled:
+            return DROPPED
         except AnonymizerError as error:
             return _fail(mine, error.code, str(error))
         except MemoryError:
             return _fail(mine, "out_of_memory", "The worker has too little memory for this file.")
+        except TimeoutException:
+            # django-q2's alarm: without an end here, the next worker would try for as long
+            _fail(mine, "timeout", "The work took longer than this server allows.")
+            raise
         except Exception as error:
             # the worker's outer edge: whatever went wrong, there is no result, and the worker lives on
             log.exception("task %s failed", task_id)
             return _fail(mine, "internal_error", f"The file could not be processed ({type(error).__name__}).")
-    return "done" if published else "dropped: deleted or taken by another worker"
+    return "done" if published else DROPPED
+
+
+def _image(mine: Claim) -> bool:
+    result, keys = _run(mine.task)
+    return _publish(mine, result, _artefacts(result), detector_keys=keys)
+
+
+def _video(mine: Claim) -> bool:
+    files.remove_workplaces(mine.task)
+    with files.workplace(mine.task, mine.token.hex) as folder:
+        result = videos.run(mine, folder)
+        return _publish(mine, result, videos.artefacts(result), video=videos.figures(result))
 
 
 def _run(task: Task) -> tuple[ImageResult, dict[str, str]]:
@@ -87,9 +110,11 @@ def _kept_detections(task: Task, keys: dict[str, str]) -> Detections | None:
     return Detections.load(io.BytesIO(kept.read()))
 
 
-def _publish(mine: Claim, result: ImageResult, keys: dict[str, str]) -> bool:
+def _publish(
+    mine: Claim, result: ImageResult | VideoResult, artefacts: Iterable[files.Artefact], **values: object
+) -> bool:
     """Make the result visible, all of it at once; nothing is left of it where the task is no longer ours."""
-    stored = files.put(mine.task, mine.token.hex, _artefacts(result))
+    stored = files.put(mine.task, mine.token.hex, artefacts)
     published = False
     try:
         with transaction.atomic():
@@ -102,7 +127,7 @@ def _publish(mine: Claim, result: ImageResult, keys: dict[str, str]) -> bool:
                 coverage=dict(result.coverage),
                 model_ids=list(result.models),
                 warnings=[*mine.task.warnings, *result.warnings],
-                detector_keys=keys,
+                **values,
             )
             if ours:
                 # a task that was run again brings detections along: these take their place

@@ -5,23 +5,32 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import signal
 import socket
 import threading
+from contextlib import suppress
 from datetime import timedelta
+from multiprocessing.util import Finalize
+from pathlib import Path
+from typing import NoReturn
 
 from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
-from anonymizer.models import Worker
-from anonymizer.pipeline.errors import AnonymizerError
+from anonymizer.models import Kind, Status, Task, Worker
+from anonymizer.pipeline.errors import AnonymizerError, InvalidParameter
 from anonymizer.pipeline.objects import ObjectType
+from anonymizer.pipeline.options import Options, VideoEncoder
 from anonymizer.service import claims, engine
+from anonymizer.service.queue import QUEUES
 
-__all__ = ["alive", "connect", "name"]
+__all__ = ["alive", "connect", "name", "of_group"]
 
 log = logging.getLogger(__name__)
 BEAT_S = 3.0
+#: how much a worker for videos stands back: about a quarter of a core where a photo wants it too
+NICE = 5
 #: a worker that was not seen for so long is gone
 GONE_AFTER = timedelta(seconds=20)
 
@@ -43,22 +52,59 @@ def _name(pid: int) -> str:
     return f"{socket.gethostname()[:80]}:{pid}"
 
 
-def alive(*, ready: bool = False) -> list[Worker]:
-    """The workers that were seen a moment ago; only those with their models loaded, if asked."""
+def alive(kind: Kind | None = None, *, ready: bool = False) -> list[Worker]:
+    """The workers that were seen a moment ago: for one kind of file, and with their models loaded, if asked."""
     seen = Worker.objects.filter(seen__gt=timezone.now() - GONE_AFTER)
+    if kind is not None:
+        seen = seen.filter(queue=QUEUES[kind])
     return list(seen.filter(ready=True) if ready else seen)
+
+
+def of_group(group: int) -> list[str]:
+    """The names of the workers that are alive in a process group of this machine."""
+    host = name().rpartition(":")[0]
+    places = ((each.name, *each.name.rpartition(":")[::2]) for each in alive())
+    return [worker for worker, place, pid in places if place == host and _group(int(pid)) == group]
+
+
+def _group(pid: int) -> int | None:
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return None
+
+
+def _kind() -> Kind:
+    """What this worker works on."""
+    return next(kind for kind, queue in QUEUES.items() if queue == _queue())
+
+
+def _queue() -> str:
+    """The queue that this worker takes its tasks from."""
+    return os.environ.get("Q_CLUSTER_NAME", QUEUES[Kind.IMAGE])
 
 
 def _begin(**kwargs: object) -> None:
     """Show that this worker is there, load its models, and look for tasks that a lost one left."""
     Worker.objects.filter(seen__lt=timezone.now() - 10 * GONE_AFTER).delete()
-    queue = os.environ.get("Q_CLUSTER_NAME", "images")
+    queue, parent = _queue(), os.getppid()
+    if _replaces_one_that_waited(parent):
+        log.critical("A worker was killed while it waited for work: the cluster of %s is started again.", queue)
+        _kill_cluster(parent)
+    if not Worker.objects.filter(parent=parent).exists():
+        claims.ring_again(_kind())
     now = timezone.now()
     Worker.objects.update_or_create(
         name=name(),
-        defaults={"queue": queue, "started": now, "seen": now, "ready": False, "problem": "", "warning": ""},
-    )
-    threading.Thread(target=_beat, args=(os.getppid(),), name="presence", daemon=True).start()
+        defaults={
+            "queue": queue, "parent": parent, "started": now, "seen": now, "ready": False, "problem": "", "warning": "",
+        },
+    )  # fmt: skip
+    Finalize(None, _end, exitpriority=0)
+    if _kind() is Kind.VIDEO:
+        # a photo that comes in while a video is worked on gets most of the cores that it asks for
+        os.nice(NICE)
+    threading.Thread(target=_beat, args=(parent,), name="presence", daemon=True).start()
     _load()
     claims.recover()
     # the lease of the task that a killed worker had may have a while to run yet
@@ -67,12 +113,43 @@ def _begin(**kwargs: object) -> None:
     timer.start()
 
 
+def _end() -> None:
+    """A worker that ends in its order is no longer shown."""
+    Worker.objects.filter(name=name()).delete()
+    connection.close()
+
+
+def _replaces_one_that_waited(parent: int) -> bool:
+    """Whether a worker of this cluster was killed while it had no task.
+
+    It died with the lock of the cluster's queue: none of the others would ever be given a task again.
+    """
+    dead = [
+        each.name for each in Worker.objects.filter(parent=parent) if _group(int(each.name.rpartition(":")[2])) is None
+    ]
+    Worker.objects.filter(name__in=dead).delete()
+    worked = Task.objects.filter(status=Status.PROCESSING, worker__in=dead).values_list("worker", flat=True)
+    return bool(set(dead) - set(worked))
+
+
+def _kill_cluster(parent: int) -> NoReturn:
+    """End the cluster that this worker belongs to; whoever watches it starts it again."""
+    for each in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            if int(each.read_text().rpartition(")")[2].split()[1]) == parent and int(each.parent.name) != os.getpid():
+                os.kill(int(each.parent.name), signal.SIGKILL)
+    os.kill(parent, signal.SIGKILL)
+    os._exit(1)
+
+
 def _load() -> None:
     import cv2
     import torch
 
-    torch.set_num_threads(settings.THREADS)
-    cv2.setNumThreads(settings.THREADS)
+    videos = _kind() is Kind.VIDEO
+    threads = settings.VIDEO_THREADS if videos else settings.THREADS
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(threads)
     store, wanted = engine.store(), engine.served_types()
     serves = {each: models for each, models in store.serves().items() if each in wanted}
     device = problem = ""
@@ -84,6 +161,8 @@ def _load() -> None:
         segmenter = store.segmenter() if {ObjectType.PERSON, ObjectType.VEHICLE} & serves.keys() else None
         if segmenter is not None:
             segmenter.warm_up()
+        if videos:
+            _prove_encoder()
     except AnonymizerError as error:
         # the worker lives on, so that each request can be answered with the cause
         log.error("%s", error)
@@ -97,6 +176,19 @@ def _load() -> None:
         warning=_slower_than_it_could_be(device, torch.version.cuda),
         seen=timezone.now(),
     )
+
+
+def _prove_encoder() -> None:
+    """Encode a little with the encoder that requests get unless they name one.
+
+    Raises:
+        InvalidParameter: it does not work on this machine.
+    """
+    from anonymizer.pipeline.video_codecs import encoder_works
+
+    wanted = Options.from_params(settings.DEFAULT_OPTIONS)[0].video_encoder
+    if wanted is not VideoEncoder.AUTO and not encoder_works(wanted):
+        raise InvalidParameter("video-encoder", wanted, "auto, or an encoder that works on this machine")
 
 
 def _slower_than_it_could_be(device: str, cuda: str | None) -> str:

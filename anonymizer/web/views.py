@@ -1,4 +1,4 @@
-"""The page at /: try a picture without writing a client."""
+"""The page at /: try a picture or a video without writing a client."""
 
 from __future__ import annotations
 
@@ -19,4 +19,7 @@ class PageView(TemplateView):
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         served = engine.served_types()
         types = [(each.value, f"{each.words}s", each in served) for each in OBJECT_TYPES]
-        return super().get_context_data(object_types=types, methods=[each.value for each in Method], **kwargs)
+        methods = [each.value for each in Method]
+        return super().get_context_data(
+            object_types=types, methods=methods, takes_videos=engine.takes_videos(), **kwargs
+        )

@@ -49,7 +49,7 @@ FILES = {
     "a PNG that claims 50000 x 50000": (_png_header(50000, 50000), 413, "50000 x 50000"),
     "a zip": (_zip(), 415, "ZIP archive"),
     "a picture of 0 x 0": (_png_header(0, 0), 422, ""),
-    "a video": (_mp4(), 415, "video"),
+    "a video that has only its beginning": (_mp4(), 422, "The video"),
     "an animation": (_animated(), 415, ""),
 }
 QUERIES = {

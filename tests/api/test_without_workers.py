@@ -47,4 +47,5 @@ def test_readiness_says_what_is_missing() -> None:
         "storage": "ok",
         "models": "ok",
         "workers": "no worker is alive",
+        "video_workers": "no worker is alive",
     }

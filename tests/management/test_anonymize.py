@@ -14,6 +14,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.pictures import decoded, drawn, encoded
+from tests.videos import cut_short, frame_count, moving_square
 
 
 def anonymize(*arguments: object, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -73,6 +74,30 @@ def test_a_real_face_is_covered(data: Path, tmp_path: Path) -> None:
     assert decoded((out / "portrait.jpg").read_bytes())[mask == 255].mean() < 12
     found = json.loads((out / "portrait.jpg.json").read_text())["detections"]
     assert {each["type_label"] for each in found} == {"face"}
+
+
+def test_videos_are_taken_too(album: Path, tmp_path: Path) -> None:
+    moving_square(album / "trip" / "clip.mp4", seconds=0.4)
+    moving_square(album / "old.avi", seconds=0.2, codec="msmpeg4v2", audio=None)
+    moving_square(tmp_path / "whole.mov", seconds=0.4, codec="mjpeg", pixel_format="yuvj420p", audio=None)
+    cut_short(tmp_path / "whole.mov", album / "cut.mov")
+    out = tmp_path / "out"
+    done = anonymize("--input", album, "--output", out, "--face", folder=tmp_path)
+    assert "4 done, 0 skipped (have a result), 1 failed, 1 other file(s) left alone" in done.stdout, done.stderr
+    assert "FAILED" in done.stderr + done.stdout
+    assert "cut.mov: The video" in done.stderr + done.stdout
+    names = {str(each.relative_to(out)) for each in out.rglob("*") if each.is_file()}
+    # no encoder writes the old one: its result is an MP4
+    assert sorted(each for each in names if "clip" in each or "old" in each) == [
+        "old.avi.binary-mask.mkv", "old.avi.instance-mask.mkv", "old.avi.json", "old.avi.mp4",
+        "trip/clip.mp4", "trip/clip.mp4.binary-mask.mkv", "trip/clip.mp4.instance-mask.mkv", "trip/clip.mp4.json",
+    ]  # fmt: skip
+    assert frame_count(out / "trip" / "clip.mp4") == frame_count(out / "trip" / "clip.mp4.binary-mask.mkv") == 10
+    assert frame_count(out / "old.avi.mp4") == 5
+    frames = json.loads((out / "trip" / "clip.mp4.json").read_text())
+    assert [each["filename"] for each in frames] == ["clip.mp4"] * 10
+    again = anonymize("--input", album, "--output", out, "--face", folder=tmp_path)
+    assert "0 done, 4 skipped" in again.stdout
 
 
 def test_detect_writes_no_picture(album: Path, tmp_path: Path) -> None:

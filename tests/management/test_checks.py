@@ -38,6 +38,12 @@ def test_bad_defaults_are_named(settings: Any) -> None:
 def test_more_threads_than_cores_are_warned_of(settings: Any) -> None:
     settings.WORKERS, settings.THREADS, settings.CORES = 4, 2, 2
     assert ids(checks.check_threads(None)) == ["anonymizer.W003"]
+    settings.WORKERS, settings.VIDEO_WORKERS, settings.VIDEO_THREADS = 1, 2, 2
+    (found,) = checks.check_threads(None)
+    assert "ANONYMIZER_VIDEO_WORKERS" in str(found.hint)
+    # the queues' workers share the cores
+    settings.VIDEO_WORKERS = 1
+    assert checks.check_threads(None) == []
 
 
 def test_a_folder_that_cannot_be_written_is_named(settings: Any, tmp_path: Path) -> None:

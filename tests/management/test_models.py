@@ -195,7 +195,8 @@ def test_serve_brings_the_recommended_models_and_says_what_serves(folder: Path, 
         )
         assert line.startswith(f"Models: {served}")
         assert line.endswith("(on cpu)")
-        (worker,) = service.get("/readyz").json()["workers"]
+        worker, other = service.get("/readyz").json()["workers"]
+        assert other["models"] == worker["models"]
         assert worker["models"]["license-plate"] == ["y5fu-640", "y5fu-320", "own-2"]
         assert worker["loaded"]["y5fu-320"] == "cpu"
         task = service.upload(encoded(drawn(320, 240))).json()

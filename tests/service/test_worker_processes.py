@@ -11,6 +11,10 @@ import pytest
 
 from tests.conftest import ROOT, serving
 from tests.pictures import decoded, drawn, encoded
+from tests.videos import moving_square
+
+#: where only pictures matter: half the memory, and a start in half the time
+PICTURES = {"ANONYMIZER_VIDEO_WORKERS": "0"}
 
 
 def large() -> bytes:
@@ -18,7 +22,7 @@ def large() -> bytes:
 
 
 def test_a_task_whose_worker_is_killed_is_finished_without_help(tmp_path: Path) -> None:
-    with serving(tmp_path) as server:
+    with serving(tmp_path, **PICTURES) as server:
         (pid,) = server.workers()
         task_id = server.upload_async(large(), "format=auto")
         server.until(task_id, "processing")
@@ -65,7 +69,7 @@ def without_own_detector(tmp_path: Path) -> str:
 def test_a_type_that_was_asked_for_and_has_no_model_is_answered_with_503(
     tmp_path: Path, without_own_detector: str
 ) -> None:
-    place = {"ANONYMIZER_MODELS_DIR": without_own_detector, "ANONYMIZER_MODELS": "face=centerface"}
+    place = {"ANONYMIZER_MODELS_DIR": without_own_detector, "ANONYMIZER_MODELS": "face=centerface"} | PICTURES
     with serving(tmp_path, "-a", "face", "-a", "person", **place) as server:
         assert "No working model serves person" in server.log
         assert server.upload(encoded(), "face=1").status_code == 201
@@ -85,7 +89,7 @@ def test_a_type_that_was_asked_for_and_has_no_model_is_answered_with_503(
 def test_without_the_option_those_types_are_served_for_which_a_model_is_there(
     tmp_path: Path, without_own_detector: str
 ) -> None:
-    place = {"ANONYMIZER_MODELS_DIR": without_own_detector, "ANONYMIZER_MODELS": "face=centerface"}
+    place = {"ANONYMIZER_MODELS_DIR": without_own_detector, "ANONYMIZER_MODELS": "face=centerface"} | PICTURES
     with serving(tmp_path, **place) as server:
         assert server.upload(encoded()).json()["object_types"] == ["face"]
         answer = server.upload(encoded(), "person=1")
@@ -97,7 +101,7 @@ def test_the_start_options_of_the_container_are_taken(tmp_path: Path) -> None:
     uploads, results = tmp_path / "uploads", tmp_path / "results"
     options = {
         "-a": "face", "--input": str(uploads), "--output": str(results), "--api-endpoint": "https://example.org/anon/",
-        "--save-mask": "binary", "--mask-scale": "50", "--format": "auto",
+        "--save-mask": "binary", "--mask-scale": "50", "--format": "auto", "--video-workers": "0",
     }  # fmt: skip
     with serving(tmp_path, *(part for pair in options.items() for part in pair)) as server:
         task = server.upload(encoded(drawn(320, 240))).json()
@@ -110,6 +114,10 @@ def test_the_start_options_of_the_container_are_taken(tmp_path: Path) -> None:
         assert mask.shape == (120, 160)
         assert [each.name for each in uploads.iterdir()] == [task["id"]]
         assert [each.name for each in results.iterdir()] == [task["id"]]
+        assert server.workers("videos") == []
+        answer = server.upload(moving_square(tmp_path / "a.mp4", seconds=0.2).read_bytes(), name="a.mp4")
+        assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media")
+        assert "takes no videos" in answer.json()["error"]
         for n in range(2):
             server.upload(encoded(drawn(seed=n)))
         following = server.get("/v1/task/list?page_size=1").json()["next"]
@@ -119,15 +127,15 @@ def test_the_start_options_of_the_container_are_taken(tmp_path: Path) -> None:
 def test_a_device_that_is_not_there_stops_the_start_with_its_name(tmp_path: Path) -> None:
     with (
         pytest.raises(AssertionError, match="The worker cannot work: device is 'cuda:99'"),
-        serving(tmp_path, "--device", "cuda:99"),
+        serving(tmp_path, "--device", "cuda:99", **PICTURES),
     ):
         pass
 
 
 def test_a_start_waits_for_workers_of_its_own(tmp_path: Path) -> None:
-    with serving(tmp_path) as server:
+    with serving(tmp_path, **PICTURES) as server:
         before = set(server.workers())
     # the rows of the workers that have just stopped are still fresh: they must not make the next start look ready
-    with serving(tmp_path) as server:
+    with serving(tmp_path, **PICTURES) as server:
         assert set(server.workers()) - before
         assert server.upload(encoded(), "face=1").status_code == 201

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +11,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from anonymizer.models import Worker
+from anonymizer.models import Status, Task, Worker
 from anonymizer.pipeline.errors import DetectorFailed
 from anonymizer.pipeline.objects import ObjectType
 from anonymizer.service import engine, workers
@@ -73,6 +75,38 @@ def test_a_model_that_cannot_be_loaded_is_a_problem_and_no_crash(
     monkeypatch.setattr(store, "segmenter", fails)
     workers._load()
     assert Worker.objects.get().problem == "The model fake-masks cannot be loaded (ValueError)."
+
+
+@pytest.mark.parametrize(
+    ("queue", "problem"),
+    [
+        ("videos", "video-encoder is 'av1_nvenc', but must be auto, or an encoder that works on this machine."),
+        ("images", ""),
+    ],
+)
+def test_the_encoder_that_the_settings_name_is_tried_before_it_is_needed(
+    store: MaskStore, settings: Any, monkeypatch: pytest.MonkeyPatch, queue: str, problem: str
+) -> None:
+    monkeypatch.setenv("Q_CLUSTER_NAME", queue)
+    settings.DEFAULT_OPTIONS = {"video_encoder": "av1_nvenc"}
+    workers._load()
+    assert Worker.objects.get().problem == problem
+
+
+def test_a_worker_that_was_killed_while_it_waited_is_told_from_one_that_worked() -> None:
+    parent, dead = 4321, subprocess.Popen(["true"])
+    dead.wait()
+    gone = f"here:{dead.pid}"
+    for worked in (True, False):
+        Worker.objects.create(name=gone, queue="videos", parent=parent)
+        task = Task.objects.create(status=Status.PROCESSING, worker=gone if worked else "here:1")
+        assert workers._replaces_one_that_waited(parent) is not worked
+        assert not Worker.objects.filter(name=gone).exists()
+        task.delete()
+    # those that live, and those of other clusters, are none of it
+    Worker.objects.create(name=f"here:{os.getpid()}", queue="videos", parent=parent)
+    Worker.objects.create(name=gone, queue="videos", parent=1234)
+    assert not workers._replaces_one_that_waited(parent)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.conftest import Server
+from tests.videos import moving_square
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +62,45 @@ def test_a_photo_is_picked_and_its_result_is_shown(browser: webdriver.Chrome, se
     assert "Found: 1 face" in text
     assert "binary mask" in text
     look(browser, "page")
+
+
+def test_a_video_is_followed_and_its_result_plays(browser: webdriver.Chrome, server: Server, tmp_path: Path) -> None:
+    video = moving_square(tmp_path / "clip.webm", seconds=1, codec="libvpx-vp9", audio="libopus")
+    browser.get(server.url)
+    for each in browser.find_elements(By.CSS_SELECTOR, "input[type=checkbox]:not([name=auto]):not([name=face])"):
+        each.click()
+    browser.find_element(By.NAME, "fileobject").send_keys(str(video))
+    browser.find_element(By.CSS_SELECTOR, "form button").click()
+    said = []
+
+    def duration(page: webdriver.Chrome) -> float | None:
+        said.extend(each.text for each in page.find_elements(By.CSS_SELECTOR, "#result progress + p"))
+        return page.execute_script("return document.querySelector('#result video')?.duration")  # type: ignore[no-any-return]
+
+    assert WebDriverWait(browser, 90, poll_frequency=0.1).until(duration) == pytest.approx(1, abs=0.1)
+    assert said, "the progress was not shown"
+    assert "25 frames" in browser.find_element(By.ID, "result").text
+    # in the middle of it: the server gives the part that is asked for
+    browser.execute_script("document.querySelector('#result video').currentTime = 0.5")
+    WebDriverWait(browser, 30).until(
+        lambda page: page.execute_script(
+            "const v = document.querySelector('#result video'); return !v.seeking && v.readyState >= 2"
+        )
+    )
+    look(browser, "video")
+
+
+def test_a_video_can_be_stopped(browser: webdriver.Chrome, server: Server, tmp_path: Path) -> None:
+    video = moving_square(tmp_path / "long.mp4", seconds=120, audio=None)
+    browser.get(server.url)
+    browser.find_element(By.NAME, "fileobject").send_keys(str(video))
+    browser.find_element(By.CSS_SELECTOR, "form button").click()
+    WebDriverWait(browser, 60).until(lambda page: "left" in page.find_element(By.ID, "result").text)
+    look(browser, "progress")
+    browser.find_element(By.CSS_SELECTOR, "#result button").click()
+    WebDriverWait(browser, 10).until(lambda page: page.find_element(By.ID, "result").text == "Deleted.")
+    (task,) = server.get("/v1/task/list?kind=video&status=deleted&page_size=1").json()["results"]
+    assert task["name"] == "long.mp4"
 
 
 def test_what_is_wrong_is_said_on_the_page(browser: webdriver.Chrome, server: Server, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.core.management import BaseCommand, CommandError
@@ -19,16 +19,20 @@ from anonymizer.pipeline.errors import AnonymizerError
 from anonymizer.pipeline.image_io import Limits
 from anonymizer.pipeline.model_store import ModelStore
 from anonymizer.pipeline.options import Options, parameters
+from anonymizer.service import engine
+
+if TYPE_CHECKING:
+    from anonymizer.pipeline.video import VideoProgress
 
 
 class Command(BaseCommand):
-    help = "Anonymise a picture or a folder of pictures. Takes the parameters of the API as options."
+    help = "Anonymise a picture, a video or a folder of them. Takes the parameters of the API as options."
     requires_system_checks = []
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("--input", required=True, type=Path, help="a picture, or a folder of them")
+        parser.add_argument("--input", required=True, type=Path, help="a picture, a video, or a folder of them")
         parser.add_argument("--output", required=True, type=Path, help="a folder; sub-folders of the input are kept")
-        parser.add_argument("--overwrite", action="store_true", help="redo pictures that have a result")
+        parser.add_argument("--overwrite", action="store_true", help="redo what has a result")
         parser.add_argument("--workers", type=int, default=1, help="processes (1)")
         parser.add_argument("--device", default=settings.DEVICE, help="auto, cpu, cuda or cuda:N")
         for name, each in parameters().items():
@@ -39,11 +43,13 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **given: Any) -> None:
         names = [name.replace("-", "_") for name in parameters()]
         make = partial(
-            _anonymizer, given["device"], settings.MODELS_DIR, settings.MODELS, settings.MAX_BYTES,
-            settings.MAX_MEGAPIXELS, legacy_masks=settings.LEGACY_INSTANCE_MASK,
+            _anonymizer, given["device"], settings.MODELS_DIR, settings.MODELS, engine.limits(),
+            legacy_masks=settings.LEGACY_INSTANCE_MASK,
         )  # fmt: skip
         try:
-            options, _ = Options.from_params({name: given[name] for name in names if given[name] is not None})
+            options, _ = Options.from_params(
+                {name: given[name] for name in names if given[name] is not None}, defaults=_defaults()
+            )
             store = make().store
             store.require(options.object_types(tuple(store.serves())))
         except AnonymizerError as error:
@@ -62,8 +68,16 @@ class Command(BaseCommand):
         started = time.monotonic()
         states: Counter[str] = Counter()
         objects: Counter[str] = Counter()
-        with tqdm(total=len(todo), unit="picture", disable=None) as bar:
-            for outcome in batch.run(todo, options, workers=given["workers"], overwrite=given["overwrite"], make=make):
+        with tqdm(total=len(todo), unit="file", disable=None) as bar:
+
+            def shown(job: batch.Job, now: VideoProgress) -> None:
+                left = "" if now.seconds_left is None else f", {now.seconds_left:.0f} s left"
+                bar.set_postfix_str(f"{job.source.name}: frame {now.frames} of {now.total or '?'}{left}")
+
+            for outcome in batch.run(
+                todo, options, workers=given["workers"], overwrite=given["overwrite"], make=make, shown=shown
+            ):
+                bar.set_postfix_str("")
                 states[outcome.state] += 1
                 objects.update(outcome.counts)
                 if outcome.state is batch.State.FAILED:
@@ -76,14 +90,13 @@ class Command(BaseCommand):
             f"{others} other file(s) left alone, in {seconds:.1f} s; found: {found}"
         )
         if states["failed"]:
-            raise CommandError(f"{states['failed']} picture(s) failed and have no result.", returncode=1)
+            raise CommandError(f"{states['failed']} file(s) failed and have no result.", returncode=1)
 
 
-def _anonymizer(
-    device: str, folder: Path, models: str, size: int, megapixels: float, *, legacy_masks: bool
-) -> Anonymizer:
-    return Anonymizer(
-        store=ModelStore(folder, device=device, models=models),
-        limits=Limits(bytes=size, megapixels=megapixels),
-        legacy_masks=legacy_masks,
-    )
+def _defaults() -> dict[str, str]:
+    """What the environment says of how this machine works; what is made is for the options to say."""
+    return {name: value for name, value in settings.DEFAULT_OPTIONS.items() if name == "video_encoder"}
+
+
+def _anonymizer(device: str, folder: Path, models: str, limits: Limits, *, legacy_masks: bool) -> Anonymizer:
+    return Anonymizer(store=ModelStore(folder, device=device, models=models), limits=limits, legacy_masks=legacy_masks)

@@ -20,14 +20,16 @@ from anonymizer.pipeline.errors import AnonymizerError
 from anonymizer.pipeline.model_registry import AUTO
 from anonymizer.pipeline.model_store import ModelStore
 from anonymizer.pipeline.objects import OBJECT_TYPES
+from anonymizer.service import claims, workers
+from anonymizer.service.queue import QUEUES
 
-#: how long work in progress may take to finish before it is handed back
-GRACE_S = 60
 START_S = 180
 #: after a start that could not fetch the recommended models, until the next one tries
 TRY_AGAIN_S = 3600
 #: what fetching takes besides the seconds it is given
 FETCH_GRACE_S = 5
+#: the processes that have workers, in the order of `QUEUES`
+WORKERS = ("workers", "video workers")
 #: Ctrl-C, an operator, a terminal that was closed
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -55,6 +57,8 @@ class Command(BaseCommand):
             help="how long to try to bring the recommended models, where they are not all there (5); 0: never",
         )  # fmt: skip
         parser.add_argument("--workers", type=int, help="worker processes for images (1)")
+        parser.add_argument("--video-workers", type=int, help="worker processes for videos (1); 0: take no videos")
+        parser.add_argument("--video-encoder", help="default of video-encoder: auto, libx264, h264_nvenc ...")
         parser.add_argument("--web-threads", type=int, default=64, help="requests served at once (64)")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -73,7 +77,10 @@ class Command(BaseCommand):
         # settings were read before the options were known: everything below runs in processes with the new ones
         self._manage(environment, "check")
         self._manage(environment, "migrate", "--verbosity", "0", "--skip-checks")
-        supervisor = _Supervisor(environment, options["host"], options["port"], options["web_threads"])
+        videos = settings.VIDEO_WORKERS if options["video_workers"] is None else options["video_workers"]
+        supervisor = _Supervisor(
+            environment, options["host"], options["port"], options["web_threads"], with_videos=videos > 0
+        )
         try:
             supervisor.start()
             url = f"http://{'127.0.0.1' if options['host'] in ('0.0.0.0', '::') else options['host']}:{options['port']}"
@@ -111,6 +118,8 @@ def _environment(options: dict[str, Any]) -> dict[str, str]:
         "device": "DEVICE",
         "models": "MODELS",
         "workers": "WORKERS",
+        "video_workers": "VIDEO_WORKERS",
+        "video_encoder": "VIDEO_ENCODER",
     }
     given = {f"ANONYMIZER_{name}": str(options[key]) for key, name in names.items() if options[key] is not None}
     if options["object_types"]:
@@ -164,17 +173,21 @@ class _Stopped(Exception):
 
 
 class _Supervisor:
-    """Starts web and worker cluster, starts them again when they die, and stops them."""
+    """Starts web and worker clusters, starts them again when they die, and stops them."""
 
-    def __init__(self, environment: dict[str, str], host: str, port: int, threads: int) -> None:
+    def __init__(self, environment: dict[str, str], host: str, port: int, threads: int, *, with_videos: bool) -> None:
         self._environment = environment
+        # before it is handed back
+        self._grace_s = settings.STOP_TIMEOUT.total_seconds()
         self._started = timezone.now().isoformat()
+        self._kinds = dict(zip(WORKERS, QUEUES, strict=True))
+        cluster = [sys.executable, sys.argv[0], "qcluster", "--skip-checks"]
         self._commands = {
-            "workers": [sys.executable, sys.argv[0], "qcluster", "--skip-checks"],
+            **dict.fromkeys(WORKERS if with_videos else WORKERS[:1], cluster),
             "web": [
                 sys.executable, "-m", "gunicorn", "celantur_site.wsgi", "--bind", f"{host}:{port}",
                 "--worker-class", "gthread", "--threads", str(threads), "--timeout", "0",
-                "--graceful-timeout", str(GRACE_S), "--log-level", "warning", "--no-control-socket",
+                "--graceful-timeout", str(round(self._grace_s)), "--log-level", "warning", "--no-control-socket",
                 # `ignores` and `format` are in the query string
                 "--limit-request-line", "8190",
             ],
@@ -192,7 +205,12 @@ class _Supervisor:
 
     def _spawn(self, name: str) -> None:
         # a session of its own: Ctrl-C reaches only this process, which then stops the others in their order
-        self._running[name] = subprocess.Popen(self._commands[name], env=self._environment, start_new_session=True)
+        environment = dict(self._environment)
+        if name in self._kinds:
+            environment["Q_CLUSTER_NAME"] = QUEUES[self._kinds[name]]
+            # threads that wait sleep: by default they spin, and two busy workers slow each other down tenfold
+            environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        self._running[name] = subprocess.Popen(self._commands[name], env=environment, start_new_session=True)
 
     def until_ready(self, url: str) -> dict[str, Any]:
         """Wait until `/readyz` is green, or only a model is missing, with a worker of this start; what it says.
@@ -215,7 +233,9 @@ class _Supervisor:
                 problems = [each["problem"] for each in mine if each["problem"]]
                 if problems:
                     raise CommandError(f"The worker cannot work: {problems[0]}")
-                if mine and all(each == "ok" for name, each in ready["checks"].items() if name != "models"):
+                queues = {QUEUES[kind] for name, kind in self._kinds.items() if name in self._running}
+                there = queues <= {each["queue"] for each in mine}
+                if there and all(each == "ok" for name, each in ready["checks"].items() if name != "models"):
                     return ready | {"workers": mine}
             except requests.RequestException:
                 pass
@@ -235,14 +255,21 @@ class _Supervisor:
         """Web first, so that nothing new comes in; then the workers, which finish what they have."""
         for number in STOPPING:
             signal.signal(number, signal.SIG_IGN)
-        for name in ("web", "workers"):
-            process = self._running.get(name)
-            if process is None:
-                continue
-            process.terminate()
-            try:
-                process.wait(GRACE_S)
-            except subprocess.TimeoutExpired:
-                # the lease runs out, and the next start hands the task out again
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+        for names in (("web",), WORKERS):
+            until = time.monotonic() + self._grace_s
+            ending = {name: self._running[name] for name in names if name in self._running}
+            for process in ending.values():
+                process.terminate()
+            for name, process in ending.items():
+                self._wait(name, process, until)
+
+    def _wait(self, name: str, process: subprocess.Popen[bytes], until: float) -> None:
+        """Until a process has ended; one that takes longer is killed, and its tasks wait for the next start."""
+        try:
+            process.wait(max(0.0, until - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            working = workers.of_group(process.pid)
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            if handed := claims.hand_back(working):
+                sys.stderr.write(f"{name}: {handed} task(s) were not finished and wait for the next start\n")

@@ -1,0 +1,85 @@
+"""Stored files as answers, whole or one range of their bytes (RFC 9110, 14), so that a browser can seek in a video."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from django.http import FileResponse
+from rest_framework.request import Request
+
+from anonymizer.api.exceptions import Deleted, NoSuchRange
+from anonymizer.models import File
+
+__all__ = ["send"]
+
+BLOCK_BYTES = 2**18
+_RANGE = re.compile(r"\s*bytes\s*=\s*(\d{0,18})\s*-\s*(\d{0,18})\s*", re.IGNORECASE | re.ASCII)
+
+
+class _Part:
+    """Some bytes of an open file, read to their end and no further."""
+
+    def __init__(self, file: Any, first: int, length: int) -> None:
+        self._file, self._left = file, length
+        file.seek(first)
+
+    def read(self, size: int) -> bytes:
+        content = bytes(self._file.read(min(size, self._left)))
+        self._left -= len(content)
+        return content
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class _FileAnswer(FileResponse):
+    block_size = BLOCK_BYTES
+
+
+def send(request: Request, stored: File) -> FileResponse:
+    """A stored file, or the range of it that the request asks for.
+
+    Raises:
+        Deleted: its bytes are gone.
+        NoSuchRange: the range begins behind its end.
+    """
+    tag = f'"{stored.sha256}"'
+    # a range is defined for GET alone, and only for the file that the caller has the beginning of
+    wanted = request.method == "GET" and request.headers.get("If-Range", tag).strip() == tag
+    part = _range(request.headers.get("Range", ""), stored.size) if wanted else None
+    try:
+        content = stored.storage.open(stored.key)
+    except FileNotFoundError:
+        raise Deleted(f"The files of task {stored.task_id} were deleted.") from None
+    if part is None:
+        answer = _FileAnswer(content, content_type=stored.media_type, filename=stored.name)
+    else:
+        first, last = part
+        length = last - first + 1
+        answer = _FileAnswer(
+            _Part(content, first, length), content_type=stored.media_type, filename=stored.name, status=206
+        )
+        answer["Content-Range"] = f"bytes {first}-{last}/{stored.size}"
+        answer["Content-Length"] = str(length)
+    answer["Accept-Ranges"] = "bytes"
+    answer["ETag"] = tag
+    answer["X-Content-Type-Options"] = "nosniff"
+    return answer
+
+
+def _range(header: str, size: int) -> tuple[int, int] | None:
+    """First and last byte; None where the whole is to be sent: no range, several, or none that can be read."""
+    match = _RANGE.fullmatch(header)
+    if match is None or not (match[1] or match[2]):
+        return None
+    if not match[1]:
+        # the last so many
+        first, last = max(0, size - int(match[2])), size - 1
+    else:
+        first, last = int(match[1]), min(int(match[2]), size - 1) if match[2] else size - 1
+        if match[2] and int(match[2]) < first:
+            return None
+    if first >= size:
+        raise NoSuchRange(size)
+    return first, last

@@ -1,0 +1,40 @@
+"""Receiving files: to disk, where they will stay, and no further than what they are is allowed to be large."""
+
+from __future__ import annotations
+
+import tempfile
+from typing import Any
+
+from django.core.files.uploadedfile import TemporaryUploadedFile, UploadedFile
+from django.core.files.uploadhandler import FileUploadHandler, TemporaryFileUploadHandler
+
+from anonymizer.service import files
+from anonymizer.service.submit import check_size
+
+__all__ = ["DiskUploadHandler"]
+
+
+class _Received(TemporaryUploadedFile):
+    """On the disk of the input storage: to store it is to rename it."""
+
+    def __init__(self, name: str | None, content_type: str | None, charset: str | None, extra: Any) -> None:
+        file = tempfile.NamedTemporaryFile(suffix=".upload", dir=files.uploads_folder())  # noqa: SIM115 (Django closes it)
+        UploadedFile.__init__(self, file, name, content_type, 0, charset, extra)
+
+
+class DiskUploadHandler(TemporaryFileUploadHandler):
+    """Django's upload handler that never holds a file in memory, with the limits of pictures and videos."""
+
+    def new_file(self, *args: Any, **kwargs: Any) -> None:
+        FileUploadHandler.new_file(self, *args, **kwargs)
+        self.file = _Received(self.file_name, self.content_type, self.charset, self.content_type_extra)
+
+    def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
+        if start == 0:
+            self._head = raw_data
+        try:
+            check_size(self._head, start + len(raw_data))
+        except BaseException:
+            self.file.close()
+            raise
+        super().receive_data_chunk(raw_data, start)
