@@ -25,7 +25,7 @@ class Run:
     """Threads that belong together.
 
     Attributes:
-        busy_s: by stage, the seconds in which it did not wait for another; once it has ended.
+        busy_s: by stage, the seconds in which its threads, together, did not wait for another stage; once they ended.
     """
 
     def __init__(self) -> None:
@@ -44,7 +44,9 @@ class Run:
             self._waited.seconds = 0.0
             try:
                 work()
-                self.busy_s[name] = time.perf_counter() - started - self._waited.seconds
+                busy = time.perf_counter() - started - self._waited.seconds
+                with self._lock:
+                    self.busy_s[name] = self.busy_s.get(name, 0.0) + busy
             except Stopped:
                 pass
             except BaseException as error:

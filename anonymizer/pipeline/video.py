@@ -23,6 +23,7 @@ import torch
 
 from anonymizer.pipeline.errors import Cancelled, EncoderFailed
 from anonymizer.pipeline.media_kinds import MediaInfo
+from anonymizer.pipeline.memory import keep_freed_memory
 from anonymizer.pipeline.objects import OBJECT_TYPES, ObjectType
 from anonymizer.pipeline.options import Method, Options
 from anonymizer.pipeline.stages import Run
@@ -116,14 +117,19 @@ def anonymise_video(
     stop: Callable[[], bool] | None = None,
 ) -> VideoResult:
     """What `Anonymizer.video` does."""
-    work = _Work(anonymizer, source, folder, options, name or source.name, progress, stop)
+    threads = torch.get_num_threads()
+    work = _Work(anonymizer, source, folder, options, name or source.name, threads, progress, stop)
     try:
+        # each of the stages' threads works on its own
+        torch.set_num_threads(1)
         return work.run()
     except BaseException:
         # none of it is a result
         for each in work.files:
             each.unlink(missing_ok=True)
         raise
+    finally:
+        torch.set_num_threads(threads)
 
 
 class _Work:
@@ -136,16 +142,20 @@ class _Work:
         folder: Path,
         options: Options,
         name: str,
+        threads: int,
         progress: Callable[[VideoProgress], None] | None,
         stop: Callable[[], bool] | None,
     ) -> None:
         self._anonymizer, self._source, self._options, self._name = anonymizer, source, options, name
+        # of decoders and encoders, and for finding: this process's share of the cores
+        self._threads = threads
         self._progress, self._stop = progress, stop
         self._started = time.perf_counter()
         self._busy_s: dict[str, float] = {}
         self._done = 0
         self._types = options.object_types(tuple(anonymizer.store.serves()))
         self._info = check_video(source, limits=anonymizer.limits)
+        keep_freed_memory()
         # everything is loaded before there are threads
         self._detectors = anonymizer.store.detectors(self._types)
         self._segmenter = None if options.bbox else anonymizer.store.segmenter()
@@ -250,11 +260,6 @@ class _Work:
         return rendered
 
     # --- what goes with them ---
-
-    @property
-    def _threads(self) -> int:
-        """Of decoders and encoders: this process's share of the cores."""
-        return torch.get_num_threads()
 
     def _seed(self) -> int:
         with self._source.open("rb") as file:

@@ -179,7 +179,7 @@ def _load() -> None:
 
 
 def _prove_encoder() -> None:
-    """Encode a little with the encoder that requests get unless they name one.
+    """Encode a little with the encoder that requests get unless they name one; H.264's, where each codec has its own.
 
     Raises:
         InvalidParameter: it does not work on this machine.
@@ -187,7 +187,8 @@ def _prove_encoder() -> None:
     from anonymizer.pipeline.video_codecs import encoder_works
 
     wanted = Options.from_params(settings.DEFAULT_OPTIONS)[0].video_encoder
-    if wanted is not VideoEncoder.AUTO and not encoder_works(wanted):
+    name = VideoEncoder.LIBX264 if wanted is VideoEncoder.AUTO else wanted
+    if not encoder_works(name):
         raise InvalidParameter("video-encoder", wanted, "auto, or an encoder that works on this machine")
 
 

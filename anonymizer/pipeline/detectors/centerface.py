@@ -27,7 +27,7 @@ LARGEST_SIDE = 1920
 #: A close-up fills more than its filters see: larger pictures are looked at in this size too.
 CLOSE_UP_SIDE = 480
 #: every frame of a video is looked at in this size, at most
-VIDEO_SIDE = 640
+VIDEO_SIDE = 512
 
 
 class CenterFace:

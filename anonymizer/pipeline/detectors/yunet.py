@@ -28,7 +28,7 @@ LARGEST_SIDE = 1280
 #:     own + twice that  .956 .925 .948
 CLOSE_UP_SIDE = 256
 #: every frame of a video is looked at in this size, at most
-VIDEO_SIDE = 640
+VIDEO_SIDE = 512
 
 
 class YuNet:
