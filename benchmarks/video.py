@@ -31,6 +31,7 @@ from anonymizer.pipeline.anonymizer import Anonymizer
 from anonymizer.pipeline.model_store import FOLDER, ModelStore
 from anonymizer.pipeline.objects import ObjectType
 from anonymizer.pipeline.options import Auto, Options, SaveMask
+from anonymizer.pipeline.tracking import Tracking
 from anonymizer.pipeline.video import VideoResult, anonymise_video
 from anonymizer.pipeline.video_codecs import plan
 from anonymizer.pipeline.video_io import VideoReader, check_video
@@ -52,10 +53,11 @@ def faces_only(**more: object) -> Options:
 
 
 def with_models(folder: Path, models: str, device: str) -> Anonymizer:
-    """An anonymizer whose models are loaded and warm."""
+    """An anonymizer whose models, and the library that tracks, are loaded and warm."""
     made = Anonymizer(store=ModelStore(folder, device=device, models=models))
     for each in made.store.detectors(tuple(made.store.serves())):
         each.warm_up()
+    Tracking((1, 1), Options(), tuple(ObjectType))
     segmenter = made.store.segmenter()
     if segmenter is not None:
         segmenter.warm_up()

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from anonymizer.pipeline.errors import Cancelled, EncoderFailed
+from anonymizer.pipeline.errors import Cancelled, EncoderFailed, InvalidParameter
 from anonymizer.pipeline.media_kinds import MediaInfo
 from anonymizer.pipeline.memory import keep_freed_memory
 from anonymizer.pipeline.objects import OBJECT_TYPES, ObjectType
@@ -166,6 +166,8 @@ class _Work:
         self._total = sum(n for n in totals if n is not None) if all(totals) else None
         wants = options.save_mask
         self._target = None if options.method is Method.DETECT else folder / f"anonymised{self._output.info.extension}"
+        if self._target is not None and self._target.resolve() == source.resolve():
+            raise InvalidParameter("folder", folder, "another one than the video's: the result would replace it")
         self._metadata = folder / "metadata.json"
         self._binary = folder / "binary-mask.mkv" if wants.binary else None
         self._instance = folder / "instance-mask.mkv" if wants.instance else None

@@ -424,5 +424,8 @@ def _translated() -> Iterator[None]:
         yield
     except (MemoryError, av.error.MemoryError) as error:
         raise OutOfMemory("There is too little memory for the video.") from error
+    except av.error.BlockingIOError as error:
+        # how a demuxer says that it has looked far enough for the next packet
+        raise BrokenMedia("The video is broken: there are bytes in it that belong to nothing.") from error
     except av.FFmpegError as error:
         raise BrokenMedia(f"The video is broken: {error.strerror}.") from error

@@ -22,6 +22,7 @@ from anonymizer.models import Kind, Status, Task, Worker
 from anonymizer.pipeline.errors import AnonymizerError, InvalidParameter
 from anonymizer.pipeline.objects import ObjectType
 from anonymizer.pipeline.options import Options, VideoEncoder
+from anonymizer.pipeline.tracking import Tracking
 from anonymizer.service import claims, engine
 from anonymizer.service.queue import QUEUES
 
@@ -163,6 +164,8 @@ def _load() -> None:
             segmenter.warm_up()
         if videos:
             _prove_encoder()
+            # loads the library that tracks, so that the first video does not wait for it
+            Tracking((1, 1), Options(), tuple(serves))
     except AnonymizerError as error:
         # the worker lives on, so that each request can be answered with the cause
         log.error("%s", error)
