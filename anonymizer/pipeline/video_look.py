@@ -194,6 +194,8 @@ def look(
     detectors = anonymizer.store.detectors(object_types)
     device = anonymizer.store.device.split(":")[0]
     finders = threads if device == "cpu" else 1
+    # frames that are looked at in tiles are many pictures each; who stops the work waits for a batch at most
+    size = BATCH[device] if isinstance(options.format, Whole) else 1
     # batches go round, and come back in the same order
     frames: list[Pipe[_Batch]] = [Pipe(run, 2) for _ in range(finders)]
     seen: list[Pipe[_Seen]] = [Pipe(run, 2) for _ in range(finders)]
@@ -210,7 +212,7 @@ def look(
     def read() -> None:
         tolerant = options.damaged_frames is DamagedFrames.BLACKEN
         with VideoReader(path, info, threads=threads) as reader:
-            batches = _batches(_whole(reader.frames(tolerant=tolerant), tracks, tolerant=tolerant), BATCH[device])
+            batches = _batches(_whole(reader.frames(tolerant=tolerant), tracks, tolerant=tolerant), size)
             for batch, pipe in zip(batches, cycle(frames), strict=False):
                 pipe.put(batch)
         for each in frames:
