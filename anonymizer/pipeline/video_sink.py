@@ -301,6 +301,7 @@ class _TrackWriter:
                 self._times |= {-n: (first - n * step, length) for n in range(1, self._delay + 1)}
             pts, duration = self._times[packet.pts]
             if self._decode_times is not None:
+                del self._times[packet.pts]
                 dts = self._decode_times[self._got]
                 if dts > pts:
                     raise CannotSplice("a frame would be decoded later than shown")
