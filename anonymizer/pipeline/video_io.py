@@ -6,6 +6,7 @@ protocol is `file`, so that nothing in a file can open another one or the networ
 
 from __future__ import annotations
 
+import re
 import struct
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -43,6 +44,8 @@ CODECS = frozenset(
 _FRAME_A_PACKET = frozenset("hevc mjpeg mpeg1video mpeg2video prores dnxhd dvvideo ffv1 huffyuv ffvhuff".split())
 #: what is no video of its own: covers and previews, which show what the video shows
 PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+#: of what is attached only fonts are kept: a type that says less than that may be that of a picture
+_FONT = re.compile(r"font|truetype|opentype")
 #: the flag by which a decoder gives what it could not read whole too, marked, instead of leaving it out
 OUTPUT_CORRUPT = 1 << 3
 #: display matrices (a, b, c, d) as EXIF orientations; others are taken as upright
@@ -121,6 +124,10 @@ class Frame:
 class VideoReader:
     """An open video, for one pass over it.
 
+    Args:
+        threads: of each decoder; 0: as many as there are cores.
+        limits: looked at before a frame is decoded; without, they were.
+
     Attributes:
         info: its format.
         tracks: its video streams, covers and previews left out.
@@ -129,11 +136,13 @@ class VideoReader:
 
     Raises:
         BrokenMedia, UnsupportedMedia: it cannot be opened, or has no video that can be read.
+        TooLarge: its frames have more pixels, or it lasts longer, than the limits.
     """
 
-    def __init__(self, path: Path, info: MediaInfo, *, threads: int = 0) -> None:
+    def __init__(self, path: Path, info: MediaInfo, *, threads: int = 0, limits: Limits | None = None) -> None:
         self.info = info
         self._path = path
+        self._limits = limits
         with _translated():
             self.container: InputContainer = av.open(
                 str(path),
@@ -207,11 +216,19 @@ class VideoReader:
                 raise UnsupportedMedia(f"The video is coded in {name}, which is not supported.")
             if not each.width or not each.height:
                 raise BrokenMedia("The video's size cannot be read.")
+            if self._limits is not None and each.width * each.height > self._limits.megapixels * 1e6:
+                raise TooLarge(
+                    f"The video's frames have {each.width} x {each.height} pixels, "
+                    f"more than {self._limits.megapixels:g} megapixels."
+                )
+        seconds = (self.container.duration or 0) / av.time_base
+        if self._limits is not None and seconds > self._limits.seconds:
+            raise TooLarge(f"The video lasts {seconds:.0f} seconds, more than the limit of {self._limits.seconds:g}.")
 
     def _is_copied(self, stream: Stream) -> bool:
         if stream.type == "video":
             return False
-        if stream.type == "attachment" and not str(getattr(stream, "mimetype", "")).startswith(("font", "application")):
+        if stream.type == "attachment" and not _FONT.search(str(getattr(stream, "mimetype", ""))):
             self.dropped.append("An attached file was left out: it may show the original.")
             return False
         return stream.type in ("audio", "subtitle", "data", "attachment")
@@ -397,16 +414,7 @@ def check_video(path: Path, *, limits: Limits = Limits()) -> MediaInfo:  # noqa:
             raise UnsupportedMedia(f"The file is a picture ({info.format}), not a video.")
         if (where := ends_early(file, info.format, size)) is not None:
             raise BrokenMedia(f"The video ends early: {where}.")
-    with VideoReader(path, info, threads=1) as reader:
-        for each in reader.tracks:
-            width, height = each.size_wh
-            if width * height > limits.megapixels * 1e6:
-                raise TooLarge(
-                    f"The video's frames have {width} x {height} pixels, more than {limits.megapixels:g} megapixels."
-                )
-        seconds = (reader.container.duration or 0) / av.time_base
-        if seconds > limits.seconds:
-            raise TooLarge(f"The video lasts {seconds:.0f} seconds, more than the limit of {limits.seconds:g}.")
+    with VideoReader(path, info, threads=1, limits=limits) as reader:
         if not any(True for _ in reader.frames(tolerant=True)):
             raise BrokenMedia("The video has no frames.")
     return info

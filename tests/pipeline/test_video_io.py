@@ -70,6 +70,12 @@ class TestChecking:
         with pytest.raises(TooLarge, match=sentence):
             check_video(make(CLIPS["plain"], tmp_path / "clip"), limits=limits)
 
+    def test_no_frame_is_decoded_that_is_too_large(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        path = make(CLIPS["plain"], tmp_path / "clip")
+        monkeypatch.setattr(VideoReader, "_first", lambda *args: pytest.fail("a frame was decoded"))
+        with pytest.raises(TooLarge):
+            check_video(path, limits=Limits(megapixels=0.02))
+
     def test_no_file_of_a_playlist_is_opened(self, tmp_path: Path) -> None:
         (tmp_path / "list.mp4").write_text("#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:1/secret.ts\n")
         with pytest.raises(UnsupportedMedia):
@@ -155,6 +161,19 @@ class TestReading:
             assert len(reader.dropped) == 1
         with opened(make(CLIPS["tracks-mkv"], tmp_path / "tracks")) as reader:
             assert [each.type for each in reader.copied] == ["audio", "audio", "subtitle", "subtitle", "attachment"]
+
+    def test_what_is_attached_and_no_font_is_left_out(self, tmp_path: Path) -> None:
+        path = tmp_path / "attached.mkv"
+        with av.open(str(path), "w") as file:
+            stream = file.add_stream("libx264", rate=25)
+            stream.width, stream.height = 64, 48
+            file.add_attachment("plain.ttf", "font/ttf", b"0")
+            file.add_attachment("cover", "application/octet-stream", b"the original")
+            file.mux(stream.encode(av.VideoFrame(64, 48)))
+            file.mux(stream.encode())
+        with opened(path) as reader:
+            assert [each.name for each in reader.copied] == ["plain.ttf"]
+            assert len(reader.dropped) == 1
 
     def test_packets_are_those_of_the_file(self, tmp_path: Path) -> None:
         path = make(CLIPS["tracks"], tmp_path / "clip")
