@@ -158,7 +158,8 @@ class _Work:
         keep_freed_memory()
         # everything is loaded before there are threads
         self._detectors = anonymizer.store.detectors(self._types)
-        self._segmenter = None if options.bbox else anonymizer.store.segmenter()
+        if not options.bbox:
+            anonymizer.store.segmenter()
         with VideoReader(source, self._info, threads=1) as reader:
             self._tracks: list[VideoTrack] = reader.tracks
             self._output = plan(reader, options)

@@ -158,7 +158,8 @@ def looks_smaller(track: VideoTrack, options: Options, detectors: Sequence[Detec
         return
     long_side = max(track.size_wh)
     for each in detectors:
-        main, least = each.video_side(long_side), each.least_size
+        main = max(each.sides(long_side)) if options.no_object_tracking else each.video_side(long_side)
+        least = each.least_size
         if long_side > MUCH_SMALLER * main:
             yield (
                 f"The frames have {long_side} pixels on their long side and {each.id} looks at each in {main}: objects "
@@ -284,7 +285,8 @@ def _detect(
     options: Options,
 ) -> list[Detections]:
     """What each frame holds, boxes in pixels of the upright frame at full size."""
-    if not isinstance(options.format, Whole):
+    if not isinstance(options.format, Whole) or options.no_object_tracking:
+        # without tracks, nothing carries what a scale sees in its turn to the frames between
         found = anonymizer.find([image for _, _, image in batch], object_types, options.format)
     else:
         by_turn: dict[tuple[int, ...], list[int]] = {}

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from anonymizer.pipeline import masks
 from anonymizer.pipeline.errors import EncoderFailed
+from anonymizer.pipeline.objects import OBJECT_TYPES
 from anonymizer.pipeline.shapes import Shape
 from anonymizer.pipeline.video_io import VideoTrack
 
@@ -22,6 +23,10 @@ __all__ = ["MaskWriter"]
 
 #: several slices are coded at once; the small model is as good as the large one for areas of one value
 _OPTIONS = {"level": "3", "slices": "4", "coder": "range_tab", "context": "0"}
+
+
+#: blue where it is not known what was there; the older layout has one value for a type, and its highest stands for all
+_EVERY_TYPE, _LEGACY_EVERY_TYPE = sum(each.flag for each in OBJECT_TYPES), 255
 
 
 class MaskWriter:
@@ -56,9 +61,16 @@ class MaskWriter:
             stream.codec_context.thread_count = threads
             self._streams[each.index] = stream
 
-    def write(self, track: VideoTrack, pts: int, where: Sequence[Shape]) -> None:
-        """The mask of the next frame, at a time of the track's time base."""
-        frame = VideoFrame.from_ndarray(self._mask(track, where), format="rgb24" if self._instances else "gray")
+    def write(self, track: VideoTrack, pts: int, where: Sequence[Shape], *, whole: bool = False) -> None:
+        """The mask of the next frame, at a time of the track's time base; whole: all of it is anonymised.
+
+        In a mask of instances, what is anonymised and belongs to no object has the number 0 and every type's bit.
+        """
+        mask = self._mask(track, where)
+        if whole:
+            every = _LEGACY_EVERY_TYPE if self._legacy else _EVERY_TYPE
+            mask[...] = (0, 0, every) if self._instances else 255
+        frame = VideoFrame.from_ndarray(mask, format="rgb24" if self._instances else "gray")
         if self._instances:
             frame = frame.reformat(format="bgr0")
         frame.pts, frame.time_base = pts, track.time_base

@@ -84,6 +84,7 @@ class _Pictured:
     picture: VideoFrame
     detections: Detections
     shapes: Sequence[Shape]
+    blackened: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +247,7 @@ class Rendering:
                 draw_planes(
                     planes, form, detections, where, frame.track.orientation, scores=options.score
                 )  # fmt: skip
-        return _Pictured(frame, picture, detections, where)
+        return _Pictured(frame, picture, detections, where, found.damaged)
 
     def _found(self, track: VideoTrack, number: int, pts: int | None) -> Found:
         found = self._findings[track.index].at(number)
@@ -288,7 +289,7 @@ class Rendering:
             self._note(frame, item)
             if sink is not None:
                 sink.encode(frame.track, item.picture, pts, frame.picture.duration)
-            self._report(frame.track, frame.number, pts, item.detections, item.shapes)
+            self._report(frame.track, frame.number, pts, item.detections, item.shapes, blackened=item.blackened)
         elif isinstance(item, _Copied):
             assert sink is not None
             for packet in item.packets:
@@ -316,10 +317,19 @@ class Rendering:
             else:
                 rendered.loose[kind] += 1
 
-    def _report(self, track: VideoTrack, number: int, pts: int, detections: Detections, where: Sequence[Shape]) -> None:
+    def _report(
+        self,
+        track: VideoTrack,
+        number: int,
+        pts: int,
+        detections: Detections,
+        where: Sequence[Shape],
+        *,
+        blackened: bool = False,
+    ) -> None:
         self.rendered.times[track.index].append(pts)
         if self._extras is not None:
-            self._extras.write(track, number, pts, detections, where)
+            self._extras.write(track, number, pts, detections, where, blackened=blackened)
 
 
 class Extras:
@@ -344,13 +354,24 @@ class Extras:
         self._file.write("[")
         self._begun = False
 
-    def write(self, track: VideoTrack, number: int, pts: int, detections: Detections, where: Sequence[Shape]) -> None:
-        """The next frame's."""
+    def write(
+        self,
+        track: VideoTrack,
+        number: int,
+        pts: int,
+        detections: Detections,
+        where: Sequence[Shape],
+        *,
+        blackened: bool,
+    ) -> None:
+        """The next frame's; blackened: all of it, as it could not be read whole."""
         for each in self._masks:
-            each.write(track, pts, where)
+            each.write(track, pts, where, whole=blackened)
         frame = metadata.frame_metadata(
             self._name, number, float(pts * track.time_base), track.size_hw, detections, where, self._options
         )
+        if blackened:
+            frame["blackened"] = True
         if self._several:
             frame["stream"] = track.index
         self._file.write(",\n" if self._begun else "\n")

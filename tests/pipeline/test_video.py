@@ -16,8 +16,9 @@ import av
 import numpy as np
 import pytest
 from faster_coco_eval.core import mask as coco
+from numpy.typing import NDArray
 
-from anonymizer import Anonymizer, ObjectType, Options
+from anonymizer import Anonymizer, Detections, ObjectType, Options
 from anonymizer.pipeline.errors import BrokenMedia, Cancelled, DetectorFailed, InvalidParameter
 from anonymizer.pipeline.video import VideoProgress, VideoResult
 from tests.clip_compare import compare, pictures, seconds, unredacted
@@ -203,6 +204,10 @@ class TestDamage:
         assert result.coverage["frames_blackened"] == len(black)
         assert result.warnings == (f"{len(black)} frame(s) could not be read whole and were blackened.",)
         assert seconds(pictures(source)) == pytest.approx(seconds(pictures(result.anonymised)), abs=1e-3)
+        assert result.binary_mask is not None
+        masks = [each.to_ndarray(format="gray") for each in pictures(result.binary_mask)]
+        assert [number for number, each in enumerate(masks) if each.min() == 255] == black
+        assert [each["id"] for each in frames_of(result) if each.get("blackened")] == black
 
     def test_a_packet_of_which_no_frame_comes_is_missed(
         self, anonymizer: Anonymizer, clip: Callable[[str], Path], folder: Path, tmp_path: Path
@@ -426,6 +431,27 @@ class TestOptions:
         assert result.warnings == ()
         assert compare(source, result.anonymised) == []
         assert unredacted(source, result.anonymised, _RATED[name].video, frames_of(result)) == []
+
+
+class TestScales:
+    @pytest.mark.parametrize("tracking", [True, False])
+    def test_every_scale_sees_every_frame_where_no_track_carries_what_it_saw(
+        self, clip: Callable[[str], Path], folder: Path, *, tracking: bool
+    ) -> None:
+        looked: list[int] = []
+
+        class Scaled(BoxFinder):
+            def sides(self, long_side: int) -> tuple[int, ...]:
+                return (160, 320)
+
+            def detect(self, images: list[NDArray[np.uint8]], side: int) -> list[Detections]:
+                looked.extend([side] * len(images))
+                return super().detect(images, side)
+
+        anonymizer = Anonymizer(store=FakeStore(Scaled()))
+        anonymizer.video(clip("plain"), folder, Options(no_object_tracking=not tracking))
+        # 30 frames; with tracking the other scale has its turn at every sixth
+        assert (looked.count(320), looked.count(160)) == (30, 5 if tracking else 30)
 
 
 class TestRunning:
