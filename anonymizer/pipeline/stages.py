@@ -33,11 +33,16 @@ class Run:
         self._waited = threading.local()
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
+        self._left: set[threading.Thread] = set()
         self._lock = threading.Lock()
         self._error: BaseException | None = None
 
-    def start(self, name: str, work: Callable[[], None]) -> None:
-        """Have a thread do the work; an error of it stops all others."""
+    def start(self, name: str, work: Callable[[], None], *, may_be_left: bool = False) -> None:
+        """Have a thread do the work; an error of it stops all others.
+
+        Args:
+            may_be_left: when all is to end, nobody waits for what it is in the middle of: it touches no file.
+        """
 
         def guarded() -> None:
             started = time.perf_counter()
@@ -54,6 +59,8 @@ class Run:
 
         thread = threading.Thread(target=guarded, name=name, daemon=True)
         self._threads.append(thread)
+        if may_be_left:
+            self._left.add(thread)
         thread.start()
 
     def stop(self, error: BaseException | None = None) -> None:
@@ -89,9 +96,10 @@ class Run:
                 return
 
     def join(self) -> None:
-        """Wait for every thread; raise the first error."""
+        """Wait for every thread, or where there was an error for those that may not be left; raise the first error."""
         for each in self._threads:
-            each.join()
+            while each.is_alive() and not (self._stop.is_set() and each in self._left):
+                each.join(_LOOK_S)
         if self._error is not None:
             raise self._error
 

@@ -236,7 +236,8 @@ def look(
 
     run.start("read-to-look", read)
     for number in range(finders):
-        run.start("look", partial(find, number))
+        # a batch with large models may take seconds
+        run.start("look", partial(find, number), may_be_left=True)
     run.start("follow", follow)
 
 

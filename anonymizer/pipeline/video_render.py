@@ -189,7 +189,7 @@ class Rendering:
                     self._extras.close()
 
         self._run.start("read-to-redact", reading)
-        self._run.start("redact", redacting)
+        self._run.start("redact", redacting, may_be_left=True)
         self._run.start("encode", encoding)
 
     def close(self) -> None:

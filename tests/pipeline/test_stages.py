@@ -111,3 +111,34 @@ def test_one_can_wait_for_it_a_while() -> None:
     ready.set()
     run.wait(5)
     assert not run.alive()
+
+
+def test_a_stage_that_may_be_left_is_not_waited_for() -> None:
+    run, go_on = Run(), threading.Event()
+    ended: list[str] = []
+
+    def writes() -> None:
+        while True:
+            time.sleep(0.01)
+            try:
+                run.check()
+            finally:
+                ended.append("writes")
+
+    run.start("looks", lambda: ended.append(f"looks {go_on.wait(10)}"), may_be_left=True)
+    run.start("writes", writes)
+    run.stop(ValueError("no more"))
+    started = time.monotonic()
+    with pytest.raises(ValueError, match="no more"):
+        run.join()
+    assert time.monotonic() - started < 1
+    assert "writes" in ended
+    assert run.alive()
+    go_on.set()
+
+
+def test_where_all_goes_well_every_stage_is_waited_for() -> None:
+    run, ended = Run(), list[str]()
+    run.start("looks", lambda: (time.sleep(0.3), ended.append("looks"))[1], may_be_left=True)
+    run.join()
+    assert ended == ["looks"]
