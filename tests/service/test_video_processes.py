@@ -73,7 +73,9 @@ def test_deleting_ends_the_work_within_two_seconds_and_the_worker_lives(
         assert time.monotonic() - deleted < 2, "the work goes on"
         time.sleep(0.02)
     assert not (folder / "input" / task_id).exists()
-    assert waits(own, pid)
+    while not waits(own, pid):
+        # nobody waits for the batch that the detector is in the middle of, but no other one follows
+        assert time.monotonic() - deleted < 10, "the work goes on"
     assert own.get(f"/v1/file/{task_id}/video/anonymised").status_code == 410
     assert own.upload(short, QUERY, name="b.mp4").json()["status"] == "done"
     assert own.workers("videos") == [pid]
