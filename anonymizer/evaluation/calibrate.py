@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,13 +25,13 @@ from anonymizer.pipeline.objects import ObjectType
 from anonymizer.pipeline.options import Options, Whole
 from anonymizer.pipeline.tiling import find
 
-__all__ = ["fit", "reliability_error", "tallies"]
+__all__ = ["LEAST_FOUND", "entry_of", "fit", "line", "reliability_error", "tallies"]
 
 KNOTS = 12
 BINS = 10
 CERTAIN = 0.99
-#: a group of fewer detections says nothing
-LEAST = 10
+#: a group of fewer detections says nothing, and a calibration takes so many
+LEAST, LEAST_FOUND = 10, 50
 
 Found = Sequence[tuple[float, bool]]
 
@@ -44,9 +44,9 @@ def fit(found: Found, *, knots: int = KNOTS) -> Calibration:
         knots: at most so many.
 
     Raises:
-        ValueError: there are fewer than 50 detections, or none was an object.
+        ValueError: there are fewer than `LEAST_FOUND` detections, or none was an object.
     """
-    if len(found) < 50 or not any(hit for _, hit in found):
+    if len(found) < LEAST_FOUND or not any(hit for _, hit in found):
         raise ValueError(f"{len(found)} detections are too few for a calibration, or none of them was an object.")
     scores, hits = np.array(sorted(found), float).T
     chances = isotonic_regression(hits).x
@@ -79,7 +79,11 @@ def reliability_error(found: Found, chance: Callable[[np.ndarray], np.ndarray] =
 def tallies(
     detector: Detector, images: Iterable[LabelledImage], *, object_types: Sequence[ObjectType]
 ) -> dict[ObjectType, dict[int, Tally]]:
-    """What a detector finds, scores as they are, by type and image number; only completely labelled types count."""
+    """What a detector finds, scores as they are, by type and image number; only completely labelled types count.
+
+    Raises:
+        ValueError: a picture cannot be read.
+    """
     options, found_of = Options(), defaultdict[ObjectType, dict[int, Tally]](dict)
     for image in images:
         types = [each for each in object_types if each in image.labelled]
@@ -92,22 +96,33 @@ def tallies(
     return found_of
 
 
-def write(registry: Path, model_id: str, calibration: dict[ObjectType, Calibration]) -> None:
+def write(registry: Path, model_id: str, calibration: Mapping[ObjectType, Calibration]) -> None:
     """Put a calibration into a model's entry of the registry, in place of the one it has.
 
     Raises:
         ValueError: the registry has no such model.
     """
-    maps = ", ".join(
-        f"{each} = [{', '.join(f'[{score:g}, {chance:g}]' for score, chance in calibration[each].knots)}]"
-        for each in calibration
-    )
-    text = registry.read_text()
-    entry = re.search(rf'^\[\[model\]\]\nid = "{re.escape(model_id)}"\n(?:(?!\[|#|\n).*\n)*', text, re.M)
-    if entry is None:
+    text = registry.read_text(encoding="utf-8")
+    entry = entry_of(text, model_id)
+    if not entry:
         raise ValueError(f"{registry} has no model {model_id!r}.")
-    rest = re.sub(r"^calibration = .*\n", "", entry[0], flags=re.M)
-    registry.write_text(text.replace(entry[0], f"{rest}calibration = {{ {maps} }}\n"))
+    rest = re.sub(r"^calibration = .*\n", "", entry, flags=re.M)
+    registry.write_text(text.replace(entry, f"{rest}{line(calibration)}\n"), encoding="utf-8")
+
+
+def entry_of(text: str, model_id: str) -> str:
+    """The lines of a registry's text that describe a model, its id first; empty where there are none."""
+    found = re.search(rf'^\[\[model\]\]\nid = "{re.escape(model_id)}"\n(?:(?!\[|#|\n).*\n)*', text, re.M)
+    return found[0] if found else ""
+
+
+def line(calibration: Mapping[ObjectType, Calibration]) -> str:
+    """The line of the registry that holds a calibration."""
+    maps = ", ".join(
+        f"{each} = [{', '.join(f'[{score:g}, {chance:g}]' for score, chance in chances.knots)}]"
+        for each, chances in calibration.items()
+    )
+    return f"calibration = {{ {maps} }}"
 
 
 def main() -> None:
@@ -140,7 +155,7 @@ def main() -> None:
             before, after = reliability_error(other), reliability_error(other, calibration[each])
             print(f"| {model_id} | {each} | {len(other)} | {before:.3f} | {after:.3f} |", flush=True)
         if given.write:
-            write(given.folder / "registry.toml", model_id, calibration)
+            write(given.folder / store.registry.models[model_id].registry, model_id, calibration)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from anonymizer.evaluation.labelled import Objects
 
-__all__ = ["SIZES", "Tally", "matches", "overlaps"]
+__all__ = ["SIZES", "Tally", "joined", "matches", "overlaps", "pairwise_overlaps", "size_groups"]
 
 #: intersection over union from which on a detection and an object are the same
 SAME = 0.5
@@ -21,22 +21,29 @@ SIZES = (0, 16, 32, 96)
 
 def overlaps(box: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
     """Intersection over union (n,) of a box (4,) with each of the others (n, 4)."""
-    shared = np.clip(np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2]), 0, None).prod(1)
-    both = (box[2:] - box[:2]).prod() + (others[:, 2:] - others[:, :2]).prod(1)
-    return np.asarray(shared / (both - shared + 1e-6), np.float32)
+    return np.asarray(pairwise_overlaps(box[None], others)[0])
 
 
-def matches(boxes: NDArray[np.float32], objects: Objects) -> list[int | None]:
+def pairwise_overlaps(boxes: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Intersection over union (n, m) of each box (n, 4) with each of the others (m, 4)."""
+    left, right = boxes[:, None], others[None]
+    shared = np.clip(np.minimum(left[..., 2:], right[..., 2:]) - np.maximum(left[..., :2], right[..., :2]), 0, None)
+    both = (boxes[:, 2:] - boxes[:, :2]).prod(1)[:, None] + (others[:, 2:] - others[:, :2]).prod(1)
+    area = shared.prod(2)
+    return np.asarray(area / (both - area + 1e-6), np.float32)
+
+
+def matches(boxes: NDArray[np.float32], objects: Objects, *, same: float = SAME) -> list[int | None]:
     """The object that each box found, boxes by falling score; each object is found once, ignored ones often."""
     used: set[int] = set()
-    hits: list[int | None] = []
-    for box in boxes:
-        iou = overlaps(box, objects.boxes)
-        fitting = [row for row in np.flatnonzero(iou >= SAME) if row not in used or objects.ignored[row]]
-        best = min(fitting, key=lambda row: (objects.ignored[row], -iou[row]), default=None)
-        hits.append(None if best is None else int(best))
+    hits: list[int | None] = [None] * len(boxes)
+    iou_of = pairwise_overlaps(boxes, objects.boxes)
+    for number in np.flatnonzero((iou_of >= same).any(1)):
+        iou = iou_of[number]
+        fitting = [int(row) for row in np.flatnonzero(iou >= same) if row not in used or objects.ignored[row]]
+        hits[number] = best = min(fitting, key=lambda row: (objects.ignored[row], -iou[row]), default=None)
         if best is not None:
-            used.add(int(best))
+            used.add(best)
     return hits
 
 
@@ -122,5 +129,10 @@ def joined(tallies: Sequence[Tally]) -> Tally:
 
 
 def _size_group(box: NDArray[np.float32]) -> int:
-    shorter = min(box[2] - box[0], box[3] - box[1])
-    return max(each for each in SIZES if each <= shorter)
+    return SIZES[int(size_groups(box[None])[0])]
+
+
+def size_groups(boxes: NDArray[np.float32]) -> NDArray[np.intp]:
+    """(n,) the index into `SIZES` of each box (n, 4), by its shorter side."""
+    shorter = np.minimum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
+    return np.asarray(np.searchsorted(SIZES, shorter, side="right") - 1)

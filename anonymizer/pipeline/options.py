@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
@@ -31,6 +32,8 @@ __all__ = [
     "Whole",
     "boolean",
     "parameters",
+    "profile_name",
+    "share",
 ]
 
 
@@ -138,6 +141,7 @@ _T = TypeVar("_T", int, float)
 _TRUE = ("true", "1", "yes", "on")
 _FALSE = ("false", "0", "no", "off")
 _SIDES = ("topLeftX", "topLeftY", "width", "height")
+_PROFILE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
 
 def boolean(name: str, value: object) -> bool:
@@ -241,6 +245,16 @@ def _format(name: str, value: object) -> Format:
         raise InvalidParameter(name, value, allowed) from None
 
 
+def profile_name(name: str, value: object) -> str:
+    """The name of a threshold profile in small letters; empty for `none`, which asks for no profile."""
+    text = str(value).strip().lower()
+    if text and not _PROFILE_NAME.fullmatch(text):
+        raise InvalidParameter(
+            name, value, "a name of at most 63 letters, digits, '.', '_' and '-' that begins with a letter or a digit"
+        )
+    return "" if text == "none" else text
+
+
 def _within(value: _T, low: _T, high: _T) -> _T:
     if not low <= value <= high:
         raise ValueError(value)
@@ -259,7 +273,7 @@ def _option(default: Any, convert: Callable[[str, Any], Any], text: str) -> Any:
     return field(default=default, metadata={"parameter": Parameter(convert, text)})
 
 
-_share = _number(0, 1)
+share = _number(0, 1)
 
 _TYPE_HELP = "look for {}; where no object type is named, every type that is served"
 _THRESHOLD_HELP = "least score of a {}, 0..1"
@@ -271,6 +285,8 @@ _STOP_HELP = "accepted for compatibility: inside the object of a {} the strength
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """One request. Every field takes its own type or the text that a query string has for it.
+
+    `profile` is recorded only: what a profile gives is filled in by whoever keeps profiles.
 
     Raises:
         InvalidParameter: a value is not allowed; the sentence names field, value and what is.
@@ -285,10 +301,10 @@ class Options:
     debug: bool = _option(False, boolean, "draw boxes and masks of what was found on the result")
     score: bool = _option(False, boolean, "with debug, draw the scores too")
     ignores: tuple[Region, ...] = _option((), _ignores, "JSON list of rectangles in which no pixel is changed")
-    face_threshold: float = _option(0.5, _share, _THRESHOLD_HELP.format("face"))
-    license_plate_threshold: float = _option(0.5, _share, _THRESHOLD_HELP.format("license plate"))
-    person_threshold: float = _option(0.4, _share, _THRESHOLD_HELP.format("person"))
-    vehicle_threshold: float = _option(0.4, _share, _THRESHOLD_HELP.format("vehicle"))
+    face_threshold: float = _option(0.5, share, _THRESHOLD_HELP.format("face"))
+    license_plate_threshold: float = _option(0.5, share, _THRESHOLD_HELP.format("license plate"))
+    person_threshold: float = _option(0.4, share, _THRESHOLD_HELP.format("person"))
+    vehicle_threshold: float = _option(0.4, share, _THRESHOLD_HELP.format("vehicle"))
     format: Format = _option(Whole(), _format, "whole, auto, pano:WIDTH or JSON tiling")
     no_object_tracking: bool = _option(False, boolean, "videos: no tracking between frames")
     keep_bit_rate: bool = _option(False, boolean, "videos: keep the bit rate within 5 %")
@@ -308,12 +324,15 @@ class Options:
     kernel_size_license_plate: float | None = _option(None, _kernel_size, _KERNEL_HELP.format("license plate"))
     kernel_size_person: float | None = _option(None, _kernel_size, _KERNEL_HELP.format("person"))
     kernel_size_vehicle: float | None = _option(None, _kernel_size, _KERNEL_HELP.format("vehicle"))
-    face_anonymization_gradient_start: float = _option(0.3, _share, _START_HELP.format("face"))
-    face_anonymization_gradient_stop: float = _option(0.0, _share, _STOP_HELP.format("face"))
-    license_plate_anonymization_gradient_start: float = _option(0.3, _share, _START_HELP.format("license plate"))
-    license_plate_anonymization_gradient_stop: float = _option(0.0, _share, _STOP_HELP.format("license plate"))
-    margin: float = _option(0.1, _share, "growth of each object at full strength, as a share of its shorter side")
+    face_anonymization_gradient_start: float = _option(0.3, share, _START_HELP.format("face"))
+    face_anonymization_gradient_stop: float = _option(0.0, share, _STOP_HELP.format("face"))
+    license_plate_anonymization_gradient_start: float = _option(0.3, share, _START_HELP.format("license plate"))
+    license_plate_anonymization_gradient_stop: float = _option(0.0, share, _STOP_HELP.format("license plate"))
+    margin: float = _option(0.1, share, "growth of each object at full strength, as a share of its shorter side")
     strip_metadata: bool = _option(False, boolean, "drop EXIF, XMP and IPTC")
+    profile: str = _option(
+        "", profile_name, "profile that gives thresholds and format where they are not given; or none"
+    )
 
     #: Other ways to write a parameter, and what they set.
     DEPRECATED: ClassVar[Mapping[str, tuple[str, ...]]] = {
@@ -349,7 +368,7 @@ class Options:
         values: dict[str, Any] = dict(defaults or {}) | {name: value for name, value in given.items() if name in known}
         for old, new in cls.DEPRECATED.items():
             if old in given:
-                _share(_spelled(old), given[old])
+                share(_spelled(old), given[old])
                 values |= {name: given[old] for name in new if name not in given}
                 warnings.append(f"{_spelled(old)} is deprecated: use {' and '.join(map(_spelled, new))}.")
         options = cls(**values)
