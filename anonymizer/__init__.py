@@ -13,15 +13,17 @@ if TYPE_CHECKING:
     from anonymizer.pipeline.image_io import load_image
     from anonymizer.pipeline.objects import Detections, ObjectType
     from anonymizer.pipeline.options import Options
+    from anonymizer.pipeline.profile import ThresholdProfile
     from anonymizer.pipeline.show import show
 
-__all__ = ["Anonymizer", "Detections", "ObjectType", "Options", "load_image", "show"]
+__all__ = ["Anonymizer", "Detections", "ObjectType", "Options", "ThresholdProfile", "load_image", "show"]
 
 _HOMES = {
     "Anonymizer": "anonymizer",
     "Detections": "objects",
     "ObjectType": "objects",
     "Options": "options",
+    "ThresholdProfile": "profile",
     "load_image": "image_io",
     "show": "show",
 }

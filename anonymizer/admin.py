@@ -21,16 +21,16 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from anonymizer.admin_profiles import ProfileAdmin
 from anonymizer.clips import contact_sheet, side_by_side
 from anonymizer.models import File, FileKind, Kind, Status, Task, Worker
 from anonymizer.pipeline.errors import AnonymizerError, BrokenMedia, InvalidParameter, UnsupportedMedia
 from anonymizer.pipeline.image_io import encode_png
-from anonymizer.pipeline.options import Options
 from anonymizer.pipeline.previews import thumbnail
-from anonymizer.service import engine, files
+from anonymizer.service import engine, files, profiles
 from anonymizer.service.submit import again
 
-__all__ = ["TaskAdmin", "WorkerAdmin"]
+__all__ = ["ProfileAdmin", "TaskAdmin", "WorkerAdmin"]
 
 admin.site.site_header = admin.site.site_title = "Anonymizer"
 admin.site.index_title = "Operation"
@@ -109,8 +109,8 @@ class TaskAdmin(ReadOnly):
     search_fields = ("id", "name")
     fields = (
         "id", "name", "status", "kind", "done", "pictures", "found", "coverage", "seconds", "error", "failure_cause",
-        "warnings", "object_types", "options", "model_ids", "created", "started", "finished", "worker", "leases",
-        "webhook_url", "webhook_status",
+        "warnings", "object_types", "profile_used", "options", "model_ids", "created", "started", "finished", "worker",
+        "leases", "webhook_url", "webhook_status",
     )  # fmt: skip
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Task]:
@@ -180,6 +180,10 @@ class TaskAdmin(ReadOnly):
     def seconds(self, task: Task) -> str:
         return "-" if task.duration is None else f"{task.duration:.2f} s"
 
+    @admin.display(description="profile")
+    def profile_used(self, task: Task) -> str:
+        return task.profile or "-"
+
     @admin.display(description="before, after")
     def pictures(self, task: Task) -> str | SafeString:
         stored = {each.kind for each in task.files.all()}
@@ -217,9 +221,8 @@ class TaskAdmin(ReadOnly):
         started = 0
         for task in queryset.exclude(status=Status.DELETED):
             try:
-                options, warnings = Options.from_params(dict(task.options) | changes)
-                types = options.object_types(engine.served_types()) if _names_types(changes) else None
-                again(task, options, types)
+                options, types, warnings = profiles.changed(task, changes)
+                again(task, options, types, warnings=warnings)
                 started += 1
             except AnonymizerError as error:
                 messages.error(request, f"{task}: {error}")
@@ -280,10 +283,6 @@ def _sheet(file: File) -> bytes:
     """A PNG of frames of a video."""
     with tempfile.TemporaryDirectory(prefix="anonymizer-") as folder, files.local(file, Path(folder)) as path:
         return encode_png(contact_sheet(path, columns=3, rows=2, width=SHEET_WIDTH))
-
-
-def _names_types(changes: dict[str, Any]) -> bool:
-    return bool({"face", "license-plate", "license_plate", "person", "vehicle"} & changes.keys())
 
 
 @admin.register(Worker)

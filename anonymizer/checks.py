@@ -11,11 +11,12 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 from django.core.checks import Warning as CheckWarning
 from django.core.files.storage import FileSystemStorage, storages
+from django.db import DatabaseError, connection
 
 from anonymizer.pipeline.errors import DetectorFailed, InvalidParameter
 from anonymizer.pipeline.objects import OBJECT_TYPES
 
-__all__ = ["check_defaults", "check_folders", "check_models", "check_threads"]
+__all__ = ["check_defaults", "check_folders", "check_models", "check_profile", "check_threads"]
 
 
 @register()
@@ -84,6 +85,26 @@ def check_threads(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[Chec
         for prefix, workers, threads in queues
         if workers * threads > settings.CORES
     ]
+
+
+@register()
+def check_profile(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
+    """The active threshold profile was chosen with the models that serve here."""
+    from anonymizer.service import profiles
+
+    if connection.vendor == "sqlite" and not Path(connection.settings_dict["NAME"]).is_file():
+        # to ask would make it
+        return []
+    try:
+        profile = profiles.active()
+        doubts = [] if profile is None else profiles.doubts_by_default(profile)
+    except (DatabaseError, DetectorFailed):
+        # tables that are not made yet have no profiles; what is wrong with the models is said above
+        return []
+    except InvalidParameter as error:
+        return [Error(f"The active threshold profile cannot be used: {error}", id="anonymizer.E004")]
+    hint = "Choose its thresholds again, or run `python manage.py profile activate --none`."
+    return [CheckWarning(each, hint=hint, id="anonymizer.W004") for each in doubts]
 
 
 def _writable(folder: str | os.PathLike[str]) -> bool:

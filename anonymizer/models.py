@@ -13,7 +13,7 @@ from django.db.models.signals import post_delete
 from django.dispatch import receiver
 from django.utils import timezone
 
-__all__ = ["File", "FileKind", "Kind", "Status", "Task", "WebhookStatus", "Worker"]
+__all__ = ["File", "FileKind", "Kind", "Profile", "Status", "Task", "WebhookStatus", "Worker"]
 
 
 def time_ordered_id() -> uuid.UUID:
@@ -101,6 +101,12 @@ class Task(models.Model):
     @property
     def method(self) -> str:
         return str(self.options.get("method", "blur"))
+
+    @property
+    def profile(self) -> str | None:
+        """The name of the threshold profile that was used, if one was."""
+        name: str | None = self.options.get("profile")
+        return name
 
     def file(self, kind: FileKind) -> File | None:
         """The stored artefact of that kind, if there is one. Prefetched files are looked at, not asked for again."""
@@ -191,3 +197,23 @@ class Worker(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.device or 'starting'})"
+
+
+class Profile(models.Model):
+    """A threshold profile, and whether requests that name none get it."""
+
+    name = models.CharField(primary_key=True, max_length=63)
+    data = models.JSONField(help_text="the profile as JSON has it, name and all")
+    active = models.BooleanField(default=False)
+    created = models.DateTimeField(default=timezone.now)
+    changed = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        verbose_name = "threshold profile"
+        ordering = ["name"]
+        constraints = [
+            models.UniqueConstraint(fields=["active"], condition=models.Q(active=True), name="one_active_profile")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} (active)" if self.active else self.name

@@ -15,7 +15,7 @@ from anonymizer.models import Kind, Status
 from anonymizer.pipeline.errors import InvalidParameter
 from anonymizer.pipeline.objects import ObjectType
 from anonymizer.pipeline.options import Options, boolean
-from anonymizer.service import engine
+from anonymizer.service import profiles
 from anonymizer.service.submit import Webhook
 
 __all__ = ["Asked", "endpoint", "is_async", "list_filters", "mask_scale", "read"]
@@ -44,10 +44,10 @@ def read(request: Request) -> Asked:
     """
     params = _flat(cast("QueryDict", request.data)) | _flat(request.query_params)
     delivery = {key: params.pop(key, "").strip() for key in DELIVERY}
-    options, warnings = Options.from_params(params, defaults=settings.DEFAULT_OPTIONS)
+    options, object_types, warnings = profiles.options_from(params)
     return Asked(
         options=options,
-        object_types=options.object_types(engine.served_types()),
+        object_types=object_types,
         webhook=_webhook(delivery),
         name=delivery["name"],
         warnings=warnings,

@@ -73,6 +73,7 @@ class TaskObject(serializers.Serializer[Any]):
     webhook_status = serializers.ChoiceField(choices=WebhookStatus.choices)
     models = serializers.ListField(child=serializers.CharField())
     options = serializers.DictField()
+    profile = serializers.CharField(allow_null=True, help_text="the threshold profile that was used")
 
 
 class Upload(serializers.Serializer[Any]):

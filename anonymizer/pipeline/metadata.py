@@ -38,6 +38,7 @@ def image_metadata(
         "folder": None,
         "size": list(size_hw),
         "duration": round(seconds, 4),
+        "profile": options.profile or None,
         "detections": [
             _detection(name, size_hw, detections, row, by_row.get(row), options) for row in range(len(detections))
         ],
@@ -61,6 +62,7 @@ def frame_metadata(
         "folder": None,
         "size": list(size_hw),
         "time": round(time_s, 6),
+        "profile": options.profile or None,
         "detections": [
             _detection(number, size_hw, detections, row, by_row.get(row), options)
             | {"track_id": int(track_id) if track_id >= 0 else None}

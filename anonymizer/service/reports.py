@@ -45,6 +45,7 @@ def report(task: Task) -> dict[str, Any]:
         "webhook_status": task.webhook_status,
         "models": task.model_ids,
         "options": task.options,
+        "profile": task.profile,
     }
 
 

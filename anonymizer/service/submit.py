@@ -134,7 +134,13 @@ def submit(
     return task
 
 
-def again(task: Task, options: Options | None = None, object_types: tuple[ObjectType, ...] | None = None) -> Task:
+def again(
+    task: Task,
+    options: Options | None = None,
+    object_types: tuple[ObjectType, ...] | None = None,
+    *,
+    warnings: Sequence[str] = (),
+) -> Task:
     """Run a task's original once more as a task of its own, with the same options or others.
 
     A picture's raw detections go along: where the new options need nothing that the detectors did not see, none runs.
@@ -155,6 +161,7 @@ def again(task: Task, options: Options | None = None, object_types: tuple[Object
         name=task.name,
         options=options.as_params(),
         object_types=[each.value for each in wanted],
+        warnings=list(warnings),
         endpoint=task.endpoint,
         detector_keys=task.detector_keys,
     )

@@ -8,7 +8,7 @@ from django.views.generic import TemplateView
 
 from anonymizer.pipeline.objects import OBJECT_TYPES
 from anonymizer.pipeline.options import Method
-from anonymizer.service import engine
+from anonymizer.service import engine, profiles
 
 __all__ = ["PageView"]
 
@@ -21,5 +21,9 @@ class PageView(TemplateView):
         types = [(each.value, f"{each.words}s", each in served) for each in OBJECT_TYPES]
         methods = [each.value for each in Method]
         return super().get_context_data(
-            object_types=types, methods=methods, takes_videos=engine.takes_videos(), **kwargs
+            object_types=types,
+            methods=methods,
+            takes_videos=engine.takes_videos(),
+            profiles=[(each.name, str(each.format or ""), is_active) for each, is_active in profiles.every()],
+            **kwargs,
         )

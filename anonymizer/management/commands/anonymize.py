@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.core.management import BaseCommand, CommandError
+from django.db import DatabaseError
 from tqdm import tqdm
 
 from anonymizer.pipeline import batch
@@ -19,6 +20,7 @@ from anonymizer.pipeline.errors import AnonymizerError
 from anonymizer.pipeline.image_io import Limits
 from anonymizer.pipeline.model_store import ModelStore
 from anonymizer.pipeline.options import Options, parameters
+from anonymizer.pipeline.profile import ThresholdProfile
 from anonymizer.service import engine
 
 if TYPE_CHECKING:
@@ -35,23 +37,31 @@ class Command(BaseCommand):
         parser.add_argument("--overwrite", action="store_true", help="redo what has a result")
         parser.add_argument("--workers", type=int, default=1, help="processes (1)")
         parser.add_argument("--device", default=settings.DEVICE, help="auto, cpu, cuda or cuda:N")
+        parser.add_argument("--profile", metavar="NAME|FILE.json", help="threshold profile of the database, or a file")
         for name, each in parameters().items():
+            if name == "profile":
+                continue
             parser.add_argument(
                 f"--{name}", nargs="?", const="true", metavar="VALUE", help=each.help.replace("%", "%%")
             )
 
     def handle(self, *args: Any, **given: Any) -> None:
-        names = [name.replace("-", "_") for name in parameters()]
+        names = [name.replace("-", "_") for name in parameters() if name != "profile"]
         make = partial(
             _anonymizer, given["device"], settings.MODELS_DIR, settings.MODELS, engine.limits(),
             legacy_masks=settings.LEGACY_INSTANCE_MASK,
         )  # fmt: skip
         try:
+            profile = _profile(given["profile"]) if given["profile"] else None
             options, _ = Options.from_params(
-                {name: given[name] for name in names if given[name] is not None}, defaults=_defaults()
+                {name: given[name] for name in names if given[name] is not None},
+                defaults=_defaults() | (profile.options() if profile else {}),
             )
             store = make().store
-            store.require(options.object_types(tuple(store.serves())))
+            types = options.object_types(tuple(store.serves()))
+            store.require(types)
+            for doubt in profile.doubts(options, store.keys(types)) if profile else ():
+                self.stderr.write(doubt)
         except AnonymizerError as error:
             raise CommandError(str(error)) from error
         if given["workers"] < 1:
@@ -93,9 +103,29 @@ class Command(BaseCommand):
             raise CommandError(f"{states['failed']} file(s) failed and have no result.", returncode=1)
 
 
-def _defaults() -> dict[str, str]:
+def _defaults() -> dict[str, object]:
     """What the environment says of how this machine works; what is made is for the options to say."""
     return {name: value for name, value in settings.DEFAULT_OPTIONS.items() if name == "video_encoder"}
+
+
+def _profile(value: str) -> ThresholdProfile | None:
+    """The profile of a file, or the one of a name in the database, which nothing else here needs.
+
+    Raises:
+        CommandError: the file cannot be read, or there is no database.
+        InvalidParameter: it holds no profile, or there is none of this name.
+    """
+    # here: worker processes import this module too, and have no Django apps
+    from anonymizer.service import profiles
+
+    try:
+        if value.lower().endswith(".json") or Path(value).name != value:
+            return ThresholdProfile.load(value)
+        return profiles.named(value)
+    except OSError as error:
+        raise CommandError(f"--profile {value} cannot be read: {error.strerror}.") from error
+    except DatabaseError as error:
+        raise CommandError(f"--profile {value}: there is no database of profiles here; name a file.") from error
 
 
 def _anonymizer(device: str, folder: Path, models: str, limits: Limits, *, legacy_masks: bool) -> Anonymizer:

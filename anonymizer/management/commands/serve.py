@@ -20,7 +20,7 @@ from anonymizer.pipeline.errors import AnonymizerError
 from anonymizer.pipeline.model_registry import AUTO
 from anonymizer.pipeline.model_store import ModelStore
 from anonymizer.pipeline.objects import OBJECT_TYPES
-from anonymizer.service import claims, workers
+from anonymizer.service import claims, profiles, workers
 from anonymizer.service.queue import QUEUES
 
 START_S = 180
@@ -99,6 +99,8 @@ class Command(BaseCommand):
 
     def _say(self, url: str, ready: dict[str, Any], store: ModelStore) -> None:
         self.stdout.write(_models_line(ready["workers"][0], store))
+        if profile := profiles.active():
+            self.stdout.write(f"Threshold profile: {profile.name} is active ({profiles.thresholds(profile)})")
         if ready["checks"]["models"] != "ok":
             self.stdout.write(f"  Requests for other types are answered with 503: {ready['checks']['models']}")
         self.stdout.write(f"Ready at {url} (page), {url}/docs (API), {url}/admin. Try:")
