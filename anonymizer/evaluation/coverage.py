@@ -8,7 +8,7 @@ at full strength. Leak rates at any threshold follow from these without looking 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -137,7 +137,7 @@ def _needed(
     )
     needed = np.zeros(size_hw, bool)
     # an outline that was found may be a box all the same: what lies in the object's box is not without need
-    for shape in [*shapes(known, size_hw, options), *shapes(known, size_hw, Options(bbox=True, margin=options.margin))]:
+    for shape in [*shapes(known, size_hw, options), *shapes(known, size_hw, replace(options, bbox=True))]:
         needed[shape.crop] |= shape.alpha > 0
     return needed
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,37 +12,52 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from anonymizer.evaluation.coverage import object_mask
 from anonymizer.evaluation.findings import Findings
 from anonymizer.pipeline.errors import AnonymizerError
 from anonymizer.pipeline.image_io import load_image
-from anonymizer.pipeline.objects import ObjectType
+from anonymizer.pipeline.objects import Detections, ObjectType
 from anonymizer.pipeline.overlay import COLOURS
+from anonymizer.pipeline.shapes import shapes
 
-__all__ = ["Mishap", "by_picture", "false_blurs", "thumbnail", "thumbnails", "worst_misses"]
+__all__ = [
+    "Mishap",
+    "by_picture",
+    "false_blurs",
+    "found_but_visible",
+    "thumbnail",
+    "thumbnails",
+    "what_is_left",
+    "worst_misses",
+]
 
 #: what is shown round an object, as a multiple of its longer side
 _ROUND = 1.5
 _LEAST_PX = 64
-#: grey where the picture ends
-_OUTSIDE = 230
+#: grey where the picture ends, and where something is covered
+_OUTSIDE, _COVERED = 230, 128
+#: alpha at which nothing of a pixel is left
+_FULL = 255
 
 
 @dataclass(frozen=True)
 class Mishap:
-    """One object that was missed, or one detection that is no object.
+    """One object that was missed, or that was found and leaks, or one detection that is no object.
 
     Attributes:
         box: (4,) float32.
-        score: of a false blur; of a miss the highest threshold at which it would have been found, -1 where at none.
-        visible: of a miss, whether it leaks: something else may have covered it. Of a false blur False.
+        score: of a false blur; of an object the highest threshold at which it is found, -1 where at none.
+        visible: whether an object leaks: something else may cover what was missed. Of a false blur False.
+        share: of the pixels of an object that was found and leaks, those that stay visible.
     """
 
-    kind: Literal["miss", "false blur"]
+    kind: Literal["miss", "leak", "false blur"]
     object_type: ObjectType
     path: Path
     box: NDArray[np.float32]
     score: float
     visible: bool
+    share: float = math.nan
 
     @property
     def words(self) -> str:
@@ -51,6 +66,8 @@ class Mishap:
         size = f"{width:.0f} x {height:.0f} px"
         if self.kind == "false blur":
             return f"{size}, score {self.score:.2f}"
+        if self.kind == "leak":
+            return f"{size}, found with {self.score:.2f}, {self.share:.0%} visible"
         found = f"found from {self.score:.2f} down" if self.score >= 0 else "found at no threshold"
         return f"{size}, {found}{'' if self.visible else ', covered all the same'}"
 
@@ -62,7 +79,7 @@ def worst_misses(findings: Findings, object_type: ObjectType, threshold: float, 
     area = (found.object_boxes[rows, 2:] - found.object_boxes[rows, :2]).prod(1)
     leaks = found.covered_at[rows] < threshold
     # as shares of their pictures: 50 pixels are much in a small one
-    order = np.lexsort((-area / found.pixels[found.object_picture[rows]], ~leaks))
+    order = np.lexsort((-area / found.pixels[found.object_picture[rows]], ~leaks))[:count]
     return [
         Mishap(
             "miss",
@@ -72,8 +89,63 @@ def worst_misses(findings: Findings, object_type: ObjectType, threshold: float, 
             float(found.found_at[row]),
             bool(found.covered_at[row] < threshold),
         )
-        for row in rows[order][:count]
+        for row in rows[order]
     ]
+
+
+def found_but_visible(
+    findings: Findings, object_type: ObjectType, threshold: float, *, count: int = 12
+) -> list[Mishap]:
+    """The objects that were found and leak all the same, those of which most stays visible first.
+
+    How much that is goes by boxes, and ellipses for faces, also where outlines were judged.
+
+    Raises:
+        ValueError: a picture of which the size is not known cannot be read.
+    """
+    found = findings[object_type]
+    rows = np.flatnonzero((found.found_at >= threshold) & (found.covered_at < threshold))
+    mishaps = [
+        Mishap(
+            "leak",
+            object_type,
+            findings.images[found.places[found.object_picture[row]]].path,
+            found.object_boxes[row],
+            float(found.found_at[row]),
+            visible=True,
+            share=_visible_share(findings, object_type, int(row), threshold),
+        )
+        for row in rows
+    ]
+    return sorted(mishaps, key=lambda each: -each.share)[:count]
+
+
+def _visible_share(findings: Findings, object_type: ObjectType, row: int, threshold: float) -> float:
+    """Of the pixels of an object, a row of the findings, those that are not covered at full strength."""
+    found = findings[object_type]
+    number = int(found.object_picture[row])
+    image = findings.images[found.places[number]]
+    objects, size_hw = image.objects[object_type], image.size_hw or image.pixels().shape[:2]
+    label = np.flatnonzero(~objects.ignored)[row - np.searchsorted(found.object_picture, number)]
+    mask = object_mask(objects, int(label), object_type, size_hw)
+    height, width = mask.pixels.shape
+    covered = _covered(findings, object_type, number, threshold, size_hw)
+    return float(1 - covered[mask.y : mask.y + height, mask.x : mask.x + width][mask.pixels].mean())
+
+
+def _covered(
+    findings: Findings, object_type: ObjectType, number: int, threshold: float, size_hw: tuple[int, int]
+) -> NDArray[np.bool_]:
+    """(h, w) bool: what detections of a type cover at full strength in a picture, an index into `places`."""
+    found = findings[object_type]
+    mine = (found.picture == number) & (found.scores >= threshold)
+    n = int(mine.sum())
+    types = np.full(n, object_type.number)
+    detections = Detections(found.boxes[mine], found.scores[mine], types, np.full(n, findings.name))
+    covered = np.zeros(size_hw, bool)
+    for shape in shapes(detections, size_hw, findings.options):
+        covered[shape.crop] |= shape.alpha == _FULL
+    return covered
 
 
 def false_blurs(findings: Findings, object_type: ObjectType, threshold: float, *, count: int = 12) -> list[Mishap]:
@@ -118,6 +190,22 @@ def thumbnail(mishap: Mishap, pixels: NDArray[np.uint8], *, side: int = 160) -> 
     return view
 
 
+def what_is_left(findings: Findings, mishap: Mishap, threshold: float, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The picture with everything in grey that detections of the mishap's type cover at full strength.
+
+    Detections cover their boxes, and ellipses for faces: the outlines of persons and vehicles are not kept.
+
+    Args:
+        pixels: (h, w, 3) uint8 RGB of the mishap's picture. Not changed.
+    """
+    places = findings[mishap.object_type].places
+    number = next(n for n, place in enumerate(places) if findings.images[place].path == mishap.path)
+    size_hw = (pixels.shape[0], pixels.shape[1])
+    left = pixels.copy()
+    left[_covered(findings, mishap.object_type, number, threshold, size_hw)] = _COVERED
+    return left
+
+
 def by_picture(mishaps: Iterable[Mishap]) -> Iterator[tuple[Path, list[Mishap]]]:
     """Grouped, so that each picture is read once."""
     groups: dict[Path, list[Mishap]] = {}
@@ -126,13 +214,24 @@ def by_picture(mishaps: Iterable[Mishap]) -> Iterator[tuple[Path, list[Mishap]]]
     yield from groups.items()
 
 
-def thumbnails(mishaps: Sequence[Mishap], *, side: int = 160) -> list[NDArray[np.uint8] | None]:
-    """A thumbnail of each, None where its picture cannot be read; each picture is read once."""
+def thumbnails(
+    mishaps: Sequence[Mishap],
+    *,
+    side: int = 160,
+    changed: Callable[[Mishap, NDArray[np.uint8]], NDArray[np.uint8]] | None = None,
+) -> list[NDArray[np.uint8] | None]:
+    """A thumbnail of each, None where its picture cannot be read; each picture is read once.
+
+    Args:
+        changed: gives what is to be shown of a mishap's picture.
+    """
     views: dict[int, NDArray[np.uint8]] = {}
     for path, of_picture in by_picture(mishaps):
         try:
             pixels = load_image(path)
         except (AnonymizerError, OSError):
             continue
-        views |= {id(each): thumbnail(each, pixels, side=side) for each in of_picture}
+        for each in of_picture:
+            shown = pixels if changed is None else changed(each, pixels)
+            views[id(each)] = thumbnail(each, shown, side=side)
     return [views.get(id(each)) for each in mishaps]

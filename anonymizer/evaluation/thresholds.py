@@ -49,6 +49,7 @@ class Choice:
         size: group of objects by shorter side, as index into `SIZES`; None: all.
         recall: at the threshold, with a 95 % interval.
         recall_at_least: with the confidence asked for (one-sided).
+        recall_elsewhere: what as many other pictures like these would show, as they are a sample too: 95 %.
         leak_rate, false_blurs, over_redaction: what it comes to, with 95 % intervals; prices of a size count all
             detections of the type.
         pictures_needed: how many pictures like these it would take to be sure, where these are too few; None where even
@@ -65,6 +66,7 @@ class Choice:
     pictures: int
     recall: Interval
     recall_at_least: float
+    recall_elsewhere: Interval
     leak_rate: Interval
     false_blurs: Interval
     over_redaction: Interval
@@ -190,6 +192,7 @@ def _choice(found: TypeFindings, target: float, confidence: float, size: int | N
         objects = needed(1 - missed.sum() / len(scores), target, effect, confidence=confidence)
         if verdict is Verdict.TOO_FEW and objects is not None:
             enough = math.ceil(objects * found.pictures / len(scores))
+    recall = found.recall(threshold, size=size)
     return Choice(
         object_type=found.object_type,
         target=target,
@@ -199,13 +202,20 @@ def _choice(found: TypeFindings, target: float, confidence: float, size: int | N
         size=size,
         objects=len(scores),
         pictures=found.pictures,
-        recall=found.recall(threshold, size=size),
+        recall=recall,
         recall_at_least=bound,
+        recall_elsewhere=_elsewhere(recall),
         leak_rate=found.leak_rate(threshold, size=size),
         false_blurs=found.false_blurs(threshold),
         over_redaction=found.over_redaction(threshold),
         pictures_needed=enough,
     )
+
+
+def _elsewhere(share: Interval) -> Interval:
+    """Where another sample of the same size lies: two of them differ by the root of 2 more than one from the truth."""
+    low, high = (share.value + math.sqrt(2) * (end - share.value) for end in (share.low, share.high))
+    return Interval(share.value, max(low, 0.0), min(high, 1.0))
 
 
 def _highest(

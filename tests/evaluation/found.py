@@ -1,0 +1,79 @@
+"""Findings of small pictures in which detections are those that a test says: they are put into the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from anonymizer.evaluation.cache import DetectionCache, Kept
+from anonymizer.evaluation.detect import detection_key
+from anonymizer.evaluation.findings import Findings
+from anonymizer.evaluation.judge import evaluate
+from anonymizer.evaluation.labelled import LabelledImage, LabelledSet, Objects
+from anonymizer.pipeline.anonymizer import Anonymizer
+from anonymizer.pipeline.objects import Detections, ObjectType
+from anonymizer.pipeline.options import Options
+from tests.fakes import FakeDetector, FakeStore
+
+Row = tuple[float, ...]
+#: by type: boxes that are labelled, and boxes with scores that are found
+Picture = Mapping[ObjectType, tuple[Sequence[Row], Sequence[Row]]]
+
+WIDTH, HEIGHT = 200, 100
+
+
+class NamedStore(FakeStore):
+    """Detections of one name are not those of another."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(FakeDetector())
+        self.name = name
+
+    def keys(self, object_types: Sequence[ObjectType]) -> dict[str, str]:
+        return {each.value: f"{self.name}@1" for each in object_types}
+
+
+def objects(boxes: Sequence[Row], ignored: Sequence[int] = ()) -> Objects:
+    return Objects(np.array(boxes, np.float32).reshape(-1, 4), np.isin(np.arange(len(boxes)), ignored))
+
+
+def findings(folder: Path, pictures: Sequence[Picture], *, name: str = "fake", **given: Any) -> Findings:
+    """Judge pictures `0.png`, `1.png`, ... of a folder, made where they are not there; a type is labelled in those
+    that name it.
+
+    Args:
+        name: of the models; others find other things in the same pictures.
+        given: what else `evaluate` takes; `options` has no margin and no soft edge without.
+    """
+    given.setdefault("options", Options(margin=0, face_anonymization_gradient_start=0, bbox=True))
+    anonymizer, cache = Anonymizer(store=NamedStore(name)), DetectionCache(folder / "cache.sqlite3")
+    images = [_image(folder, number, of_type) for number, of_type in enumerate(pictures)]
+    digests = cache.digests(image.path for image in images)
+    for object_type in ObjectType:
+        rows = {
+            digests[image.path]: Kept((HEIGHT, WIDTH), _detections(of_type[object_type][1], object_type))
+            for image, of_type in zip(images, pictures, strict=True)
+            if object_type in of_type
+        }
+        cache.keep_found(detection_key(anonymizer, object_type, given["options"].format), rows)
+    labelled = LabelledSet(tuple(images), "drawn")
+    return evaluate(labelled, anonymizer, name=name, cache=cache, progress=False, **given)
+
+
+def _image(folder: Path, number: int, of_type: Picture) -> LabelledImage:
+    path = folder / f"{number}.png"
+    if not path.exists():
+        noise = np.random.default_rng(number).integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8)
+        cv2.imwrite(str(path), noise)
+    known = {each: objects(of_type[each][0]) if each in of_type else objects([]) for each in ObjectType}
+    return LabelledImage(number, path, "drawn", tuple(of_type), known, (HEIGHT, WIDTH))
+
+
+def _detections(rows: Sequence[Row], object_type: ObjectType) -> Detections:
+    table = np.array(rows, np.float32).reshape(-1, 5)
+    n = len(table)
+    return Detections(table[:, :4], table[:, 4], np.full(n, object_type.number), np.full(n, "fake"))

@@ -1,0 +1,41 @@
+"""Three judged pictures in which a few things are right and a few wrong.
+
+Faces and persons are labelled in all of them, a license plate in the last one only; persons there are none.
+
+- 0: faces at `FIRST`, found with .9, and `SECOND`, found with .3
+- 1: faces at `FIRST`, found with .9, and `NEVER`, found at no score; a false detection at `SECOND` with .3
+- 2: false faces at `FIRST` with .9 and `SECOND` with .3; a license plate at `PLATE`, found with .7
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from anonymizer.evaluation.cache import DetectionCache
+from anonymizer.evaluation.findings import Findings
+from anonymizer.pipeline.anonymizer import Anonymizer
+from anonymizer.pipeline.objects import ObjectType
+from anonymizer.pipeline.options import Options
+from tests.evaluation.found import NamedStore, Row, findings
+
+FACE, PLATE_TYPE, PERSON = ObjectType.FACE, ObjectType.LICENSE_PLATE, ObjectType.PERSON
+
+FIRST, SECOND, NEVER, PLATE = (20, 20, 60, 70), (100, 50, 140, 90), (150, 5, 190, 45), (70, 10, 100, 25)
+
+_FACES: list[Row] = [(*FIRST, 0.9), (*SECOND, 0.3)]
+_NONE: tuple[list[Row], list[Row]] = ([], [])
+
+
+def made(folder: Path, name: str = "fake") -> Findings:
+    """What `evaluate` gives for them."""
+    pictures = (
+        {FACE: ([FIRST, SECOND], _FACES), PERSON: _NONE},
+        {FACE: ([FIRST, NEVER], _FACES), PERSON: _NONE},
+        {FACE: ([], _FACES), PLATE_TYPE: ([PLATE], [(*PLATE, 0.7)]), PERSON: _NONE},
+    )
+    return findings(folder, pictures, name=name, options=Options())
+
+
+def looking(folder: Path, name: str = "fake") -> tuple[Anonymizer, DetectionCache]:
+    """The models, and where what they found is kept."""
+    return Anonymizer(store=NamedStore(name)), DetectionCache(folder / "cache.sqlite3")
