@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from anonymizer.evaluation.report import write_report
     from anonymizer.evaluation.results import summary_table
     from anonymizer.evaluation.thresholds import choose_thresholds
+    from anonymizer.evaluation.tracks import LabelledTracks
 
 __all__ = [
     "DetectionCache",
     "LabelledSet",
+    "LabelledTracks",
     "average_precision",
     "choose_thresholds",
     "compare",
@@ -36,6 +38,7 @@ __all__ = [
 _HOMES = {
     "DetectionCache": "cache",
     "LabelledSet": "labelled",
+    "LabelledTracks": "tracks",
     "average_precision": "coco",
     "choose_thresholds": "thresholds",
     "compare": "comparison",
