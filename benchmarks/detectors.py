@@ -14,16 +14,15 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import torch
-from faster_coco_eval import COCO, COCOeval_faster
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from anonymizer.evaluation.calibrate import reliability_error
+from anonymizer.evaluation.coco import CocoRows
 from anonymizer.evaluation.labelled import LabelledImage, LabelledSet, Objects
 from anonymizer.evaluation.matching import SIZES, Tally, joined
 from anonymizer.pipeline.anonymizer import Anonymizer
@@ -56,38 +55,11 @@ class Results:
     """What models that serve a type together found in the images of one source."""
 
     tally: Tally
-    truth: list[dict[str, Any]] = field(default_factory=list)
-    found: list[dict[str, Any]] = field(default_factory=list)
+    rows: CocoRows = field(default_factory=CocoRows)
 
     def add(self, detections: Detections, objects: Objects, seconds: float) -> None:
         self.tally.add(detections.boxes, detections.scores, objects, seconds)
-        number = self.tally.images
-        for box, ignored in zip(objects.boxes, objects.ignored, strict=True):
-            at = _xywh(box)
-            # COCO knows what is neither to be found nor to be missed as a crowd
-            row = {"id": len(self.truth) + 1, "image_id": number, "category_id": 1, "iscrowd": int(ignored)}
-            self.truth.append(row | {"bbox": at, "area": at[2] * at[3]})
-        for box, score in zip(detections.boxes, detections.scores, strict=True):
-            self.found.append({"image_id": number, "category_id": 1, "bbox": _xywh(box), "score": float(score)})
-
-    @property
-    def average_precision(self) -> float:
-        """AP50 by COCO's rules, but for the limit of 100 detections in an image."""
-        if not self.found:
-            return 0.0
-        images = [{"id": n + 1, "width": 10_000, "height": 10_000} for n in range(self.tally.images)]
-        coco = COCO({"images": images, "annotations": self.truth, "categories": [{"id": 1, "name": "object"}]})
-        run = COCOeval_faster(coco, coco.loadRes(self.found), "bbox", print_function=lambda *_: None)
-        run.params.iouThrs = np.array([0.5])
-        run.params.maxDets = [1, 10, 10_000]
-        run.evaluate()
-        run.accumulate()
-        precision = np.asarray(run.eval["precision"])[0, :, 0, 0, 2]
-        return float(precision[precision > -1].mean())
-
-
-def _xywh(box: NDArray[np.float32]) -> list[float]:
-    return [float(each) for each in (box[0], box[1], box[2] - box[0], box[3] - box[1])]
+        self.rows.add(detections.boxes, detections.scores, objects)
 
 
 #: by type, models and source
@@ -139,7 +111,7 @@ def print_val(measured: Measured) -> None:
     )
     for (kind, name, source), each in _ordered(measured):
         tally, least = each.tally, each.tally.recall_at(AT_FALSE_POSITIVES)
-        ap, bar = each.average_precision, BARS.get((kind, source)) if name.startswith("own-") else None
+        ap, bar = each.rows.average_precision(), BARS.get((kind, source)) if name.startswith("own-") else None
         reached = "" if bar is None else f" ({'at least' if ap >= bar else 'UNDER'} {bar:.3f})"
         print(
             f"| {kind} | {name} | {source} | {tally.images} | {ap:.3f}{reached} | {tally.recall:.3f} |"

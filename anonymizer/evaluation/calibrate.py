@@ -13,11 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 from tqdm import tqdm
 
 from anonymizer.evaluation.labelled import LabelledImage, LabelledSet
 from anonymizer.evaluation.matching import Tally
+from anonymizer.evaluation.problems import ProblemKind, Problems
 from anonymizer.pipeline.calibration import Calibration
 from anonymizer.pipeline.detectors.base import Detector
 from anonymizer.pipeline.model_store import ModelStore
@@ -77,23 +79,40 @@ def reliability_error(found: Found, chance: Callable[[np.ndarray], np.ndarray] =
 
 
 def tallies(
-    detector: Detector, images: Iterable[LabelledImage], *, object_types: Sequence[ObjectType]
+    detector: Detector,
+    images: Iterable[LabelledImage],
+    *,
+    object_types: Sequence[ObjectType],
+    problems: Problems | None = None,
 ) -> dict[ObjectType, dict[int, Tally]]:
     """What a detector finds, scores as they are, by type and image number; only completely labelled types count.
 
+    Args:
+        problems: pictures that cannot be read are added, and left out.
+
     Raises:
-        ValueError: a picture cannot be read.
+        ValueError: a picture cannot be read, and there are no `problems` to add it to.
     """
     options, found_of = Options(), defaultdict[ObjectType, dict[int, Tally]](dict)
     for image in images:
         types = [each for each in object_types if each in image.labelled]
-        if types:
-            (found,) = find([image.pixels()], Whole(), detector, types)
+        if types and (pixels := _pixels(image, problems)) is not None:
+            (found,) = find([pixels], Whole(), detector, types)
             for each in types:
                 mine, tally = found.of_type(each), Tally(options.threshold(each))
                 tally.add(mine.boxes, mine.scores, image.objects[each])
                 found_of[each][image.id] = tally
     return found_of
+
+
+def _pixels(image: LabelledImage, problems: Problems | None) -> NDArray[np.uint8] | None:
+    try:
+        return image.pixels()
+    except ValueError as error:
+        if problems is None:
+            raise
+        problems.add(ProblemKind.PICTURE_BROKEN, str(image.path), str(error))
+        return None
 
 
 def write(registry: Path, model_id: str, calibration: Mapping[ObjectType, Calibration]) -> None:

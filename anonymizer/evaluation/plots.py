@@ -11,12 +11,11 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from anonymizer.evaluation.bands import bands
 from anonymizer.evaluation.comparison import Comparison
 from anonymizer.evaluation.findings import Findings
-from anonymizer.evaluation.gallery import Mishap, by_picture, thumbnail
+from anonymizer.evaluation.gallery import Mishap, thumbnails
 from anonymizer.evaluation.matching import SIZES
 from anonymizer.evaluation.plot_parts import (
     WIDTH,
@@ -32,8 +31,6 @@ from anonymizer.evaluation.plot_parts import (
     point_style,
 )
 from anonymizer.evaluation.thresholds import Choices, size_words
-from anonymizer.pipeline.errors import AnonymizerError
-from anonymizer.pipeline.image_io import load_image
 from anonymizer.pipeline.objects import ObjectType
 
 __all__ = [
@@ -191,7 +188,8 @@ def gallery(mishaps: Sequence[Mishap], title: str = "", *, columns: int = 4) -> 
     Args:
         columns: thumbnails side by side; up to 4 can be read in print.
     """
-    views, unread = _views(mishaps)
+    views = thumbnails(mishaps)
+    unread = len({each.path for each, view in zip(mishaps, views, strict=True) if view is None})
     shown = [(each, view) for each, view in zip(mishaps, views, strict=True) if view is not None]
     rows = max(-(-len(shown) // columns), 1)
     figure = new_figure(rows * (WIDTH / columns + 0.4) + 0.4)
@@ -227,17 +225,3 @@ def comparison(comparisons: Iterable[Comparison]) -> Figure:
     axes.set(xlabel="Difference of recall in percentage points", ylim=(max(len(rows), 1) - 0.5, -0.5))
     axes.grid(visible=True, axis="x", alpha=0.3)
     return figure
-
-
-def _views(mishaps: Sequence[Mishap]) -> tuple[list[NDArray[np.uint8] | None], int]:
-    """A thumbnail of each, None where its picture cannot be read, and how many pictures cannot; each is read once."""
-    views: dict[int, NDArray[np.uint8]] = {}
-    unread = 0
-    for path, of_picture in by_picture(mishaps):
-        try:
-            pixels = load_image(path)
-        except (AnonymizerError, OSError):
-            unread += 1
-            continue
-        views |= {id(each): thumbnail(each, pixels) for each in of_picture}
-    return [views.get(id(each)) for each in mishaps], unread
