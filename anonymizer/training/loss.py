@@ -12,7 +12,7 @@ from torchvision.ops import box_iou, complete_box_iou_loss
 
 from anonymizer.pipeline.detectors.own_network import STRIDES, boxes_xyxy
 
-__all__ = ["Answers", "Truth", "answers", "loss"]
+__all__ = ["Answers", "Truth", "answers", "forgotten", "loss"]
 
 #: cells that answer for one object
 CELLS = 10
@@ -115,6 +115,21 @@ def loss(logits: Tensor, distances: Tensor, cells: Tensor, truths: Sequence[Trut
         total = total + wanted.quality.sum()
     total = total.clamp(min=1)
     return SCORE_WEIGHT * of_scores / total, BOX_WEIGHT * of_boxes / total
+
+
+def forgotten(logits: Tensor, before: Tensor, truths: Sequence[Truth]) -> Tensor:
+    """How far the scores of silent types are from what another network says (Li and Hoiem, arXiv 1606.09282).
+
+    The divergence of Kullback and Leibler, summed over cells and types, the mean over canvases; 0 where they agree.
+
+    Args:
+        logits, before: of the network and of the other one for a batch, (b, n, 4).
+        truths: for each canvas.
+    """
+    silent, chances = torch.stack([each.silent for each in truths])[:, None], before.sigmoid()
+    apart = binary_cross_entropy_with_logits(logits, chances, reduction="none")
+    least = binary_cross_entropy_with_logits(before, chances, reduction="none")
+    return ((apart - least) * silent).sum() / len(truths)
 
 
 def _inside(centres: Tensor, boxes: Tensor) -> Tensor:

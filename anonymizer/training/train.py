@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 import random
@@ -16,6 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm.auto import tqdm
 
 from anonymizer.evaluation.labelled import LabelledSet
 from anonymizer.evaluation.matching import Tally
@@ -25,7 +27,7 @@ from anonymizer.pipeline.objects import ObjectType
 from anonymizer.training.augment import Chooser, draw, plan
 from anonymizer.training.augment_gpu import draw_torch
 from anonymizer.training.data import Sample, Targets
-from anonymizer.training.loss import Truth, loss
+from anonymizer.training.loss import Truth, forgotten, loss
 
 __all__ = ["Recipe", "evaluate", "train"]
 
@@ -47,6 +49,8 @@ class Recipe:
         batch: canvases of 320 x 320 pixels in a batch; of larger ones fewer, of smaller ones more.
         rate: highest learning rate, of neck and head; the backbone has `backbone_rate` of it.
         frozen: blocks of the backbone that stay as they are, with the stem; -1 freezes nothing.
+        fixed_norms: batch norms keep their statistics, as a few pictures give none to go by.
+        remember: how much it costs to say something else of silent types than the start did; 0 is nothing.
         mosaic: how often a canvas is made of four pictures.
         seed: of the plans and of the network's start.
     """
@@ -58,6 +62,8 @@ class Recipe:
     backbone_rate: float = 0.35
     weight_decay: float = 0.02
     frozen: int = 3
+    fixed_norms: bool = False
+    remember: float = 0.0
     mosaic: float = 0.25
     average: float = 0.9985
     warm_up: int = 150
@@ -71,6 +77,7 @@ class _Run:
 
     def __init__(self, recipe: Recipe, network: OwnNetwork, device: torch.device) -> None:
         self.network = network.to(device).to(memory_format=torch.channels_last)
+        self.start = copy.deepcopy(self.network).eval().requires_grad_(False) if recipe.remember else None
         self.frozen = [network.backbone.stem, *network.backbone.blocks[: recipe.frozen]] if recipe.frozen >= 0 else []
         for each in self.frozen:
             each.requires_grad_(False)
@@ -86,9 +93,11 @@ class _Run:
         self.rng = np.random.default_rng(recipe.seed)
         self.steps = self.seen = 0
         self.seconds = 0.0
+        self._fixed_norms = recipe.fixed_norms
 
     def training(self) -> None:
-        self.network.train()
+        # nothing but batch norms knows the difference
+        self.network.train(not self._fixed_norms)
         for each in self.frozen:
             # their batch norms stay as ImageNet left them
             each.eval()
@@ -125,6 +134,8 @@ def train(
     start: Path | None = None,
     val: LabelledSet | None = None,
     device: str = "cpu",
+    resume: bool = True,
+    progress: bool = False,
 ) -> Path:
     """Train, or go on where a run in the same folder was stopped.
 
@@ -132,6 +143,8 @@ def train(
         folder: for `checkpoint.pt` and the weights.
         start: weights (safetensors) to start from; without, ImageNet's (`imagenet_start`).
         val: what the curve is measured on.
+        resume: without, what a run before left in the folder is not gone on with.
+        progress: show a bar with the time left.
 
     Returns:
         The file of the averaged weights, `weights.safetensors`.
@@ -143,31 +156,35 @@ def train(
     run = _Run(recipe, network, torch.device(device))
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint, weights = folder / "checkpoint.pt", folder / "weights.safetensors"
-    if checkpoint.exists():
+    if resume and checkpoint.exists():
         run.resume(checkpoint)
         log.info("going on at %.1f min, %d canvases", run.seconds / 60, run.seen)
     batches = _batches(samples, recipe, run, torch.device(device))
     last_save = last_curve = run.seconds
     sums = torch.zeros(2)
     run.training()
-    while run.seconds < 60 * recipe.minutes:
-        began = time.monotonic()
-        sums += _step(run, recipe, *next(batches))
-        run.seconds += time.monotonic() - began
-        if run.steps % 50 == 0:
-            scores, boxes = (sums / 50).tolist()
-            log.info(
-                "step %d, %d canvases, %.1f min, %.1f canvases/s, loss of scores %.3f, of boxes %.3f",
-                run.steps, run.seen, run.seconds / 60, run.seen / run.seconds, scores, boxes,
-            )  # fmt: skip
-            sums.zero_()
-        if run.seconds - last_save > recipe.checkpoint_s:
-            run.save(checkpoint, recipe)
-            last_save = run.seconds
-        if val is not None and run.seconds - last_curve > recipe.evaluate_s:
-            save_weights(run.average.module, weights)
-            log.info("curve at %.0f min: %s", run.seconds / 60, curve(evaluate(weights, val, limit=60)))
-            last_curve = run.seconds
+    # of seconds: a training lasts as long as it is asked to, however many steps that are
+    form, whole = "{l_bar}{bar}| {remaining} left", 60 * recipe.minutes
+    with tqdm(total=whole, initial=run.seconds, desc="training", bar_format=form, disable=not progress) as bar:
+        while run.seconds < whole:
+            began = time.monotonic()
+            sums += _step(run, recipe, *next(batches))
+            run.seconds += time.monotonic() - began
+            bar.update(min(run.seconds, whole) - bar.n)
+            if run.steps % 50 == 0:
+                scores, boxes = (sums / 50).tolist()
+                log.info(
+                    "step %d, %d canvases, %.1f min, %.1f canvases/s, loss of scores %.3f, of boxes %.3f",
+                    run.steps, run.seen, run.seconds / 60, run.seen / run.seconds, scores, boxes,
+                )  # fmt: skip
+                sums.zero_()
+            if run.seconds - last_save > recipe.checkpoint_s:
+                run.save(checkpoint, recipe)
+                last_save = run.seconds
+            if val is not None and run.seconds - last_curve > recipe.evaluate_s:
+                save_weights(run.average.module, weights)
+                log.info("curve at %.0f min: %s", run.seconds / 60, curve(evaluate(weights, val, limit=60)))
+                last_curve = run.seconds
     run.save(checkpoint, recipe)
     save_weights(run.average.module, weights)
     return weights
@@ -207,7 +224,11 @@ def _step(run: _Run, recipe: Recipe, pixels: Tensor, truths: list[Truth]) -> Ten
     # no gain on a CPU: the backward pass of depth-wise convolutions is slower in bf16
     with torch.autocast(pixels.device.type, torch.bfloat16, enabled=pixels.device.type == "cuda"):
         logits, distances, cells = run.network(x)
+        with torch.no_grad():
+            before = None if run.start is None else run.start(x)[0]
     of_scores, of_boxes = loss(logits, distances, cells, truths)
+    if before is not None:
+        of_scores = of_scores + recipe.remember * forgotten(logits, before, truths)
     run.optimizer.zero_grad(set_to_none=True)
     (of_scores + of_boxes).backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(run.network.parameters(), 10.0)

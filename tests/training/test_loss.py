@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from anonymizer.training.loss import Truth, answers, loss
+from anonymizer.training.loss import Truth, answers, forgotten, loss
 
 SIDE = 64
 
@@ -96,3 +96,21 @@ def test_an_empty_canvas_has_a_loss() -> None:
     of_scores, of_boxes = loss(torch.zeros(2, 64, 4), torch.ones(2, 64, 4), at, [truth(), truth()])
     assert of_scores > 0
     assert of_boxes == 0
+
+
+def test_only_scores_of_silent_types_may_not_be_forgotten() -> None:
+    before = torch.zeros(2, 64, 4)
+    logits = before.clone()
+    logits[0, :, 1] = 3.0
+    logits.requires_grad_()
+    faces_only, all_known = truth(silent=(1, 2, 3)), truth()
+
+    assert forgotten(before, before, [faces_only, faces_only]) == 0
+    assert forgotten(logits, before, [all_known, faces_only]) == 0
+    apart = forgotten(logits, before, [faces_only, all_known])
+    apart.backward()
+    assert apart > 0
+    # towards what was said before, and nothing else is moved
+    assert logits.grad is not None
+    assert (logits.grad[0, :, 1] > 0).all()
+    assert logits.grad.count_nonzero() == 64
