@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator, Sequence
 from itertools import islice, zip_longest
 from pathlib import Path
+from typing import TypeGuard
 
 import av
 
@@ -23,7 +24,7 @@ __all__ = ["clip", "labelled", "output", "pictures", "video"]
 
 BUILTIN = "builtin"
 _ROOT = Path(__file__).resolve().parents[1]
-_SHARED = (_ROOT.parent / "shared" / "data").resolve()
+_SHARED = _ROOT.parent / "shared" / "data"
 #: how much of a picture its largest object takes
 _SEEN = (0.01, 0.25)
 #: sources of `shared/data` that may be shown, each with other objects than the one before it
@@ -42,7 +43,7 @@ def pictures(folder: Path | str | None = None, count: int = 6) -> list[Path]:
     place = _place(folder)
     if place is None:
         return builtin_samples.pictures()[:count]
-    if place == _SHARED:
+    if _is_shared(place):
         return _in_turn([*_shown(place), sorted((place / "images").iterdir())], count)
     found = list(_found(place, MediaKind.IMAGE))
     if not found:
@@ -64,7 +65,7 @@ def labelled(folder: Path | str | None = None) -> Path:
     place = _place(folder)
     if place is None:
         return builtin_samples.labelled(output("samples"))
-    if place == _SHARED:
+    if _is_shared(place):
         return place / "val.json"
     coco = [file for file in sorted(place.glob("*.json")) if _is_coco(file)]
     return coco[0] if len(coco) == 1 else place
@@ -77,7 +78,7 @@ def video(folder: Path | str | None = None) -> Path:
         FileNotFoundError: there is no such folder.
     """
     place = _place(folder)
-    if place == _SHARED:
+    if _is_shared(place):
         return place / "videos" / "person-walking.mp4"
     found = [] if place is None else list(islice(_found(place, MediaKind.VIDEO), 1))
     return found[0] if found else builtin_samples.video(output("samples"))
@@ -129,11 +130,16 @@ def _place(folder: Path | str | None) -> Path | None:
         return _SHARED if _SHARED.is_dir() else None
     if str(named) == BUILTIN:
         return None
-    place = Path(named).expanduser().resolve()
+    place = Path(named).expanduser().absolute()
     if not place.is_dir():
         by = "" if folder else " (ANONYMIZER_SAMPLES)"
         raise FileNotFoundError(f"There is no folder {place}{by}: name one that has pictures, or {BUILTIN!r}.")
     return place
+
+
+def _is_shared(place: Path | None) -> TypeGuard[Path]:
+    # either may be reached by a link
+    return place is not None and place.resolve() == _SHARED.resolve()
 
 
 def _found(folder: Path, kind: MediaKind) -> Iterator[Path]:
