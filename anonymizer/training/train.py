@@ -27,7 +27,7 @@ from anonymizer.pipeline.objects import ObjectType
 from anonymizer.training.augment import Chooser, draw, plan
 from anonymizer.training.augment_gpu import draw_torch
 from anonymizer.training.data import Sample, Targets
-from anonymizer.training.loss import Truth, forgotten, loss
+from anonymizer.training.loss import Said, Truth, forgotten, loss
 
 __all__ = ["Recipe", "evaluate", "train"]
 
@@ -50,7 +50,7 @@ class Recipe:
         rate: highest learning rate, of neck and head; the backbone has `backbone_rate` of it.
         frozen: blocks of the backbone that stay as they are, with the stem; -1 freezes nothing.
         fixed_norms: batch norms keep their statistics, as a few pictures give none to go by.
-        remember: how much it costs to say something else of silent types than the start did; 0 is nothing.
+        remember: what it costs to say something else of silent types than the start did (`forgotten`); 0 is nothing.
         mosaic: how often a canvas is made of four pictures.
         seed: of the plans and of the network's start.
     """
@@ -81,6 +81,7 @@ class _Run:
         self.frozen = [network.backbone.stem, *network.backbone.blocks[: recipe.frozen]] if recipe.frozen >= 0 else []
         for each in self.frozen:
             each.requires_grad_(False)
+        self.same_maps = recipe.fixed_norms and recipe.frozen >= len(network.backbone.blocks)
         names = dict(network.named_parameters())
         backbone = [each for name, each in names.items() if each.requires_grad and name.startswith("backbone")]
         rest = [each for name, each in names.items() if each.requires_grad and not name.startswith("backbone")]
@@ -223,14 +224,18 @@ def _step(run: _Run, recipe: Recipe, pixels: Tensor, truths: list[Truth]) -> Ten
     x = pixels.float().div_(255).contiguous(memory_format=torch.channels_last)
     # no gain on a CPU: the backward pass of depth-wise convolutions is slower in bf16
     with torch.autocast(pixels.device.type, torch.bfloat16, enabled=pixels.device.type == "cuda"):
-        logits, distances, cells = run.network(x)
+        maps = run.network.features(x)
+        now = Said(*run.network.above(maps))
         with torch.no_grad():
-            before = None if run.start is None else run.start(x)[0]
-    of_scores, of_boxes = loss(logits, distances, cells, truths)
+            before = (
+                None if run.start is None else Said(*run.start.above(maps if run.same_maps else run.start.features(x)))
+            )
+    of_scores, of_boxes = loss(*now, truths)
+    total = of_scores + of_boxes
     if before is not None:
-        of_scores = of_scores + recipe.remember * forgotten(logits, before, truths)
+        total = total + recipe.remember * forgotten(now, before, truths)
     run.optimizer.zero_grad(set_to_none=True)
-    (of_scores + of_boxes).backward()  # type: ignore[no-untyped-call]
+    total.backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(run.network.parameters(), 10.0)
     run.optimizer.step()
     run.average.update_parameters(run.network)

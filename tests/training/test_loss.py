@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from anonymizer.training.loss import Truth, answers, forgotten, loss
+from anonymizer.training.loss import Said, Truth, answers, forgotten, loss
 
 SIDE = 64
 
@@ -98,19 +98,32 @@ def test_an_empty_canvas_has_a_loss() -> None:
     assert of_boxes == 0
 
 
-def test_only_scores_of_silent_types_may_not_be_forgotten() -> None:
-    before = torch.zeros(2, 64, 4)
-    logits = before.clone()
-    logits[0, :, 1] = 3.0
-    logits.requires_grad_()
-    faces_only, all_known = truth(silent=(1, 2, 3)), truth()
+def said(logits: torch.Tensor, distances: torch.Tensor) -> Said:
+    return Said(logits, distances, cells())
+
+
+def test_what_was_said_of_silent_types_may_not_be_forgotten() -> None:
+    scores, sides = torch.zeros(2, 64, 4), torch.ones(2, 64, 4)
+    other_scores, other_sides = scores.clone(), sides.clone()
+    other_scores[0, :, 1], other_sides[0] = 3.0, 2.0
+    other_scores.requires_grad_()
+    other_sides.requires_grad_()
+    before, known, faces_only = said(scores, sides), truth(), truth(silent=(1, 2, 3))
 
     assert forgotten(before, before, [faces_only, faces_only]) == 0
-    assert forgotten(logits, before, [all_known, faces_only]) == 0
-    apart = forgotten(logits, before, [faces_only, all_known])
-    apart.backward()
-    assert apart > 0
-    # towards what was said before, and nothing else is moved
-    assert logits.grad is not None
-    assert (logits.grad[0, :, 1] > 0).all()
-    assert logits.grad.count_nonzero() == 64
+    assert forgotten(said(other_scores, other_sides), before, [known, faces_only]) == 0
+    for changed in (said(other_scores, sides), said(scores, other_sides)):
+        apart = forgotten(changed, before, [faces_only, known])
+        assert apart > 0
+        apart.backward()
+    # down to what was said before, and nothing else is moved
+    assert other_scores.grad is not None and other_sides.grad is not None
+    assert (other_scores.grad[0, :, 1] > 0).all()
+    assert other_scores.grad.count_nonzero() == 64
+    assert (other_sides.grad[0] > 0).all()
+    assert other_sides.grad[1].count_nonzero() == 0
+
+
+def test_boxes_of_nothing_need_not_be_remembered() -> None:
+    faint, sides = torch.full((1, 64, 4), -5.0), torch.ones(1, 64, 4)
+    assert forgotten(said(faint, 2 * sides), said(faint, sides), [truth(silent=(0, 1, 2, 3))]) == 0

@@ -137,8 +137,16 @@ class OwnNetwork(nn.Module):
             Logits (b, n, 4), distances of a box's left, top, right and bottom from its cell in strides (b, n, 4), and
             the cells (n, 3): x, y and stride in pixels.
         """
-        x = (x - 0.498) / 0.502
-        fine, middle, coarse = (lateral(each) for lateral, each in zip(self.lateral, self.backbone(x), strict=True))
+        return self.above(self.features(x))
+
+    def features(self, x: Tensor) -> list[Tensor]:
+        """The maps of the backbone, at strides 8, 16 and 32."""
+        maps: list[Tensor] = self.backbone((x - 0.498) / 0.502)
+        return maps
+
+    def above(self, maps: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """What neck and head make of the maps of a backbone; as `forward`."""
+        fine, middle, coarse = (lateral(each) for lateral, each in zip(self.lateral, maps, strict=True))
         middle = self.top_down[0](torch.cat([middle, _twice(coarse)], 1))
         fine = self.top_down[1](torch.cat([fine, _twice(middle)], 1))
         middle = self.bottom_up[0](torch.cat([middle, self.down[0](fine)], 1))
