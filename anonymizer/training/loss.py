@@ -132,8 +132,8 @@ def forgotten(now: Said, before: Said, truths: Sequence[Truth]) -> Tensor:
     1606.09282); the mean over canvases, 0 where nothing changed.
 
     Scores: the divergence of Kullback and Leibler, summed over cells and types. Boxes, which the types share: complete
-    IoU where a silent type had a score worth the name, weighted with it. Without boxes, a minute on plates alone took
-    AP50 of vehicles (voc) from .784 to .715; with them it is .798.
+    IoU where a silent type had a score worth the name, weighted with it. Without boxes, 150 steps on plates alone took
+    AP50 of vehicles (150 pictures of voc, one pass at 416) from .784 to .715; with them it was .798.
     """
     silent, chances = torch.stack([each.silent for each in truths])[:, None], before.logits.sigmoid()
     apart = binary_cross_entropy_with_logits(now.logits, chances, reduction="none")
