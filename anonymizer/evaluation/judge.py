@@ -20,6 +20,7 @@ from anonymizer.evaluation.problems import BadSet, Problem, ProblemKind, Problem
 from anonymizer.pipeline.anonymizer import Anonymizer
 from anonymizer.pipeline.objects import ObjectType
 from anonymizer.pipeline.options import Options
+from anonymizer.pipeline.refinement import Refinement
 
 __all__ = ["evaluate"]
 
@@ -158,8 +159,18 @@ class _Judge:
     def _cover_key(self, object_type: ObjectType, looked: Looked) -> str:
         """What coverage depends on besides picture and labels: detections, and how is redacted."""
         options = self.options
-        how = (options.margin, options.soft_edge(object_type), options.bbox, self.segment, options.ignores, VISIBLE)
+        masks = _segmenter_key(self.anonymizer) if self.segment else ""
+        how = (options.margin, options.soft_edge(object_type), options.bbox, masks, options.ignores, VISIBLE)
         return f"{VERSION} {looked.keys[object_type]} {how}"
+
+
+def _segmenter_key(anonymizer: Anonymizer) -> str:
+    """What makes masks, and its sum: those of another one cover something else."""
+    segmenter = anonymizer.store.segmenter()
+    if segmenter is None:
+        return Refinement.id
+    entry = anonymizer.store.registry.models.get(segmenter.id)
+    return f"{segmenter.id}@{(entry and entry.sha256) or ''}"
 
 
 def _label_digest(objects: Objects) -> str:

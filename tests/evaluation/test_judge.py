@@ -19,6 +19,7 @@ from anonymizer.pipeline.anonymizer import Anonymizer
 from anonymizer.pipeline.errors import DetectorFailed
 from anonymizer.pipeline.objects import Detections, ObjectType
 from anonymizer.pipeline.options import Options
+from anonymizer.pipeline.segmentation import Segmenter
 from tests.fakes import FakeDetector, FakeStore
 
 FACE, PLATE, PERSON = ObjectType.FACE, ObjectType.LICENSE_PLATE, ObjectType.PERSON
@@ -144,6 +145,35 @@ def test_other_labels_for_the_same_picture_are_judged_anew(tmp_path: Path, cache
     again = judged([picture(tmp_path, 1, face=objects([(0, 0, 9, 9)]))], cache, detector)
     assert again[FACE].covered_at.tolist() == [-1]
     assert detector.calls == 0
+
+
+def test_masks_of_another_segmenter_are_judged_anew(tmp_path: Path, cache: DetectionCache) -> None:
+    person = objects([(20, 20, 60, 70)])
+    image = picture(tmp_path, 1, labelled=[PERSON], person=person)
+
+    class Finder(FakeDetector):
+        def detect(self, images: list[np.ndarray], side: int) -> list[Detections]:
+            return [Detections(person.boxes, [0.9], [PERSON.number], ["fake"]) for _ in images]
+
+    class Segmented(FakeStore):
+        def segmenter(self) -> Segmenter:  # type: ignore[override]
+            return self.chosen
+
+    @dataclass
+    class Box:
+        id: str
+        asked: int = 0
+        device: str = "cpu"
+
+        def segment(self, image: np.ndarray, boxes: np.ndarray, types: np.ndarray) -> list[None]:
+            self.asked += 1
+            return [None] * len(boxes)
+
+    store = Segmented(Finder())
+    for name, asked in (("one", 1), ("one", 0), ("other", 1)):
+        store.chosen = Box(name)
+        evaluate([image], Anonymizer(store=store), cache=cache, segment=True, progress=False)
+        assert store.chosen.asked == asked, name
 
 
 def test_only_types_that_are_labelled_count(tmp_path: Path, cache: DetectionCache) -> None:
