@@ -13,8 +13,8 @@ from django.core.checks import Warning as CheckWarning
 from django.core.files.storage import FileSystemStorage, storages
 from django.db import DatabaseError, connection
 
+from anonymizer.pipeline.detections import OBJECT_TYPES
 from anonymizer.pipeline.errors import DetectorFailed, InvalidParameter
-from anonymizer.pipeline.objects import OBJECT_TYPES
 
 __all__ = ["check_defaults", "check_folders", "check_models", "check_profile", "check_threads"]
 
@@ -59,7 +59,7 @@ def check_folders(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[Chec
 @register()
 def check_defaults(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
     """The defaults for requests are valid themselves."""
-    from anonymizer.pipeline.options import Options
+    from anonymizer.pipeline.options.options import Options
 
     try:
         Options.from_params(settings.DEFAULT_OPTIONS)

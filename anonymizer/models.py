@@ -71,7 +71,7 @@ class Task(models.Model):
     options = models.JSONField(default=dict, help_text="what differs from the defaults")
     object_types = models.JSONField(default=list)
     detections = models.JSONField(default=dict, help_text="how many were redacted, by object type")
-    coverage = models.JSONField(default=dict, help_text="what a reviewer would want to look at, in numbers")
+    review_counts = models.JSONField(default=dict, help_text="what a reviewer would want to look at, in numbers")
     model_ids = models.JSONField(default=list, help_text="the models that made the result")
     detector_keys = models.JSONField(default=dict, help_text="what the kept detections depend on")
     warnings = models.JSONField(default=list)
@@ -87,7 +87,9 @@ class Task(models.Model):
 
     lease_token = models.UUIDField(null=True, blank=True, editable=False)
     lease_until = models.DateTimeField(null=True, blank=True, editable=False)
-    rung = models.DateTimeField(default=timezone.now, editable=False, help_text="when a worker was last told of it")
+    notified_at = models.DateTimeField(
+        default=timezone.now, editable=False, help_text="when a worker was last told of it"
+    )
     leases = models.PositiveSmallIntegerField(default=0, help_text="how often a worker took it up")
     worker = models.CharField(max_length=100, blank=True)
 

@@ -21,15 +21,16 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from anonymizer.evaluation.calibrate import reliability_error
-from anonymizer.evaluation.coco import CocoRows
-from anonymizer.evaluation.labelled import LabelledImage, LabelledSet, Objects
-from anonymizer.evaluation.matching import SIZES, Tally, joined
+from anonymizer.evaluation.datasets.dataset import LabelledImage, LabelledSet, Objects
+from anonymizer.evaluation.metrics.average_precision import CocoRows
+from anonymizer.evaluation.metrics.matching import SIZES, DetectionCounts, joined
+from anonymizer.evaluation.thresholds.calibrate import reliability_error
 from anonymizer.pipeline.anonymizer import Anonymizer
-from anonymizer.pipeline.detectors.base import Detector
-from anonymizer.pipeline.model_store import ModelStore
-from anonymizer.pipeline.objects import Detections, ObjectType
-from anonymizer.pipeline.options import Auto, Format, Options, Whole
+from anonymizer.pipeline.detection.protocol import Detector
+from anonymizer.pipeline.detections import Detections, ObjectType
+from anonymizer.pipeline.model_zoo.store import ModelStore
+from anonymizer.pipeline.options.formats import Auto, Format, Whole
+from anonymizer.pipeline.options.options import Options
 from benchmarks.pictures import close_up, large_picture
 
 SOURCES = ("fddb", "anpr", "cars", "dashcam", "voc", "highway")
@@ -54,7 +55,7 @@ Image = NDArray[np.uint8]
 class Results:
     """What models that serve a type together found in the images of one source."""
 
-    tally: Tally
+    tally: DetectionCounts
     rows: CocoRows = field(default_factory=CocoRows)
 
     def add(self, detections: Detections, objects: Objects, seconds: float) -> None:
@@ -99,7 +100,9 @@ def measure(models: dict[str, tuple[ModelStore, list[ObjectType]]], images: Sequ
             (found,) = anonymizer.detect([pixels], wanted, Whole())
             seconds = time.perf_counter() - started
             for each in wanted:
-                results = measured.setdefault((each, name, image.source), Results(Tally(options.threshold(each))))
+                results = measured.setdefault(
+                    (each, name, image.source), Results(DetectionCounts(options.threshold(each)))
+                )
                 results.add(found.of_type(each), image.objects[each], seconds)
     return measured
 
@@ -148,8 +151,8 @@ def _ordered(measured: Measured) -> list[tuple[tuple[ObjectType, str, str], Resu
     return sorted(measured.items(), key=lambda row: (row[0][0].number, SOURCES.index(row[0][2]), row[0][1]))
 
 
-def _joined(measured: Measured) -> dict[tuple[ObjectType, str], Tally]:
-    groups = defaultdict[tuple[ObjectType, str], list[Tally]](list)
+def _joined(measured: Measured) -> dict[tuple[ObjectType, str], DetectionCounts]:
+    groups = defaultdict[tuple[ObjectType, str], list[DetectionCounts]](list)
     for (kind, name, _), each in _ordered(measured):
         groups[kind, name].append(each.tally)
     return {key: joined(each) for key, each in groups.items()}
@@ -167,7 +170,7 @@ def print_large(models: dict[str, tuple[ModelStore, list[ObjectType]]], images: 
                     started = time.perf_counter()
                     (found,) = Anonymizer(store=store).detect([pixels], [each], how)
                     seconds = time.perf_counter() - started
-                    tally = Tally(Options().threshold(each))
+                    tally = DetectionCounts(Options().threshold(each))
                     tally.add(found.boxes, found.scores, truths[each])
                     count = f"{round(tally.recall * tally.objects)} of {tally.objects}"
                     print(f"| {title} | {name} | {how} | {each} | {count} | {seconds:.1f} |", flush=True)

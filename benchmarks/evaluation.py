@@ -23,16 +23,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from anonymizer.evaluation.cache import DetectionCache
-from anonymizer.evaluation.detect import detection_key
-from anonymizer.evaluation.findings import Findings
-from anonymizer.evaluation.judge import evaluate
-from anonymizer.evaluation.labelled import LabelledImage, LabelledSet
-from anonymizer.evaluation.named_models import named_models
-from anonymizer.evaluation.thresholds import Choice, Verdict, choose_thresholds
+from anonymizer.evaluation.datasets.dataset import LabelledImage, LabelledSet
+from anonymizer.evaluation.metrics.detection_cache import DetectionCache
+from anonymizer.evaluation.metrics.evaluate import evaluate
+from anonymizer.evaluation.metrics.predictions import detection_key
+from anonymizer.evaluation.metrics.results import EvaluationResult
+from anonymizer.evaluation.thresholds.choose import Choice, Verdict, choose_thresholds
 from anonymizer.pipeline.anonymizer import Anonymizer
-from anonymizer.pipeline.objects import ObjectType
-from anonymizer.pipeline.options import Options
+from anonymizer.pipeline.detections import ObjectType
+from anonymizer.pipeline.model_zoo.named_models import named_models
+from anonymizer.pipeline.options.options import Options
 
 SOURCES = ("fddb", "anpr", "cars", "dashcam", "voc", "highway")
 TABLES = ("sweep", "halves")
@@ -42,7 +42,7 @@ RUNS = 5
 BAR_S = 2.0
 
 
-def many(findings: Findings, anonymizer: Anonymizer, cache: DetectionCache, folder: Path, count: int) -> Path:
+def many(findings: EvaluationResult, anonymizer: Anonymizer, cache: DetectionCache, folder: Path, count: int) -> Path:
     """A labelled set of so many files, each with a hash of its own, whose detections are in the cache."""
     pictures = folder / "many"
     pictures.mkdir()
@@ -85,7 +85,7 @@ def print_sweep(labelled: LabelledSet, given: argparse.Namespace) -> None:
         cache = DetectionCache(Path(folder) / "cache.sqlite3")
         Path(cache.file).write_bytes(DetectionCache(given.cache).file.read_bytes())
 
-        def judge(of: LabelledSet) -> Findings:
+        def judge(of: LabelledSet) -> EvaluationResult:
             return evaluate(of, anonymizer, object_types=types, cache=cache, progress=False)
 
         file = many(judge(labelled), anonymizer, cache, Path(folder), given.pictures)
@@ -140,15 +140,15 @@ class Case:
         return self.choice.recall_elsewhere.low <= self.reached <= self.choice.recall_elsewhere.high
 
 
-def cases(findings: Findings, target: float, splits: int) -> Iterator[Case]:
+def cases(findings: EvaluationResult, target: float, splits: int) -> Iterator[Case]:
     for seed in range(splits):
         first = _half(findings, seed)
         for choice in choose_thresholds(_of(findings, first), target):
             other = _of(findings, ~first)[choice.object_type]
-            yield Case(choice, float((other.found_at >= choice.threshold).mean()))
+            yield Case(choice, float((other.match_score >= choice.threshold).mean()))
 
 
-def _half(findings: Findings, seed: int) -> NDArray[np.bool_]:
+def _half(findings: EvaluationResult, seed: int) -> NDArray[np.bool_]:
     """(pictures,) every other picture of each source, in random order."""
     chance = np.random.default_rng(seed)
     sources = np.array([image.source for image in findings.images])
@@ -159,7 +159,7 @@ def _half(findings: Findings, seed: int) -> NDArray[np.bool_]:
     return first
 
 
-def _of(findings: Findings, kept: NDArray[np.bool_]) -> Findings:
+def _of(findings: EvaluationResult, kept: NDArray[np.bool_]) -> EvaluationResult:
     return replace(findings, types={each: of.of_pictures(kept[of.places]) for each, of in findings.types.items()})
 
 

@@ -20,12 +20,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from anonymizer.pipeline.mask_cover import box_mask
-from anonymizer.pipeline.model_store import FOLDER
-from anonymizer.pipeline.objects import Detections, Mask, ObjectType
-from anonymizer.pipeline.options import Options
-from anonymizer.pipeline.segmentation import MaskHead, Refinement, Sam
-from anonymizer.pipeline.shapes import shapes
+from anonymizer.pipeline.detections import Detections, Mask, ObjectType
+from anonymizer.pipeline.model_zoo.store import FOLDER
+from anonymizer.pipeline.options.options import Options
+from anonymizer.pipeline.redaction.regions import redaction_regions
+from anonymizer.pipeline.segmentation.heuristic import HeuristicSegmenter
+from anonymizer.pipeline.segmentation.mask_head import MaskHead
+from anonymizer.pipeline.segmentation.mask_rules import box_mask
+from anonymizer.pipeline.segmentation.sam import Sam
 
 LEAST = 24
 _TYPES = {3: ObjectType.PERSON, 4: ObjectType.VEHICLE}
@@ -97,7 +99,7 @@ def measure(way: Way, street: Street, into: Figures) -> None:
     found = Detections(
         street.boxes, np.ones(len(masks)), street.types, np.full(len(masks), "truth"), masks=tuple(masks)
     )
-    by_row = {shape.row: shape for shape in shapes(found, (size_hw[0], size_hw[1]), Options())}
+    by_row = {shape.row: shape for shape in redaction_regions(found, (size_hw[0], size_hw[1]), Options())}
     for row, (mask, truth) in enumerate(zip(masks, street.outlines, strict=True)):
         own = mask or box_mask(street.boxes[row], size_hw)
         assert own is not None
@@ -177,7 +179,7 @@ def main() -> None:
         "rounded box": _each(rounded),
         "GrabCut, 96 px": _each(grabcut),
         "GrabCut and ellipse": _each(grabcut_and_ellipse),
-        "refinement": Refinement().segment,
+        "refinement": HeuristicSegmenter().segment,
     }
     if given.head.is_file():
         ways["own-masks"] = MaskHead(given.head, given.base, device=given.device).segment

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from anonymizer.evaluation.labelled import LabelledImage, Objects
-from anonymizer.pipeline.objects import ObjectType
+from anonymizer.evaluation.datasets.dataset import LabelledImage, Objects
+from anonymizer.pipeline.detections import ObjectType
 
 __all__ = ["close_up", "large_picture"]
 

@@ -18,12 +18,12 @@ from functools import partial
 import cv2
 import numpy as np
 
-from anonymizer.evaluation.strength import one_type, pattern
-from anonymizer.pipeline.objects import OBJECT_TYPES, ObjectType
-from anonymizer.pipeline.options import Method, Options
-from anonymizer.pipeline.planes import PlaneFormat, redact_planes
-from anonymizer.pipeline.redaction import redact
-from anonymizer.pipeline.shapes import shapes
+from anonymizer.evaluation.metrics.redaction_strength import one_type, pattern
+from anonymizer.pipeline.detections import OBJECT_TYPES, ObjectType
+from anonymizer.pipeline.options.options import Method, Options
+from anonymizer.pipeline.redaction.effects import redact
+from anonymizer.pipeline.redaction.regions import redaction_regions
+from anonymizer.pipeline.redaction.yuv import PlaneFormat, redact_planes
 
 SIZES = (48, 96, 192, 384, 768)
 METHODS = (Method.BLUR, Method.PIXELATE, Method.BLACKEN)
@@ -63,9 +63,9 @@ def cost(runs: int) -> None:
     for name, objects in layouts.items():
         for method in METHODS:
             options = Options(method=method)
-            found = shapes(objects, picture.shape[:2], options)
+            found = redaction_regions(objects, picture.shape[:2], options)
             area = sum(int((shape.alpha > 0).sum()) for shape in found) / 1e6
-            finding = median_ms(lambda: shapes(objects, picture.shape[:2], options), runs)  # noqa: B023
+            finding = median_ms(lambda: redaction_regions(objects, picture.shape[:2], options), runs)  # noqa: B023
             total = median_ms(lambda: redact(picture, found, options, seed=0), runs) - copying  # noqa: B023
             print(f"{name:<28}{method:<10}{total:>10.1f}{finding:>10.1f}{area:>12.2f}{(total + finding) / area:>14.1f}")
 
@@ -87,7 +87,7 @@ def planes(runs: int) -> None:
     for name, objects in layouts.items():
         for method in METHODS:
             options = Options(method=method)
-            found = shapes(objects, (1080, 1920), options)
+            found = redaction_regions(objects, (1080, 1920), options)
             times = []
             for depth in (8, 10):
                 form = PlaneFormat(depth, (1, 1), "yuv", full_range=False)

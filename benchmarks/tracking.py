@@ -1,4 +1,4 @@
-"""Measures what tracking covers of objects that detectors lose: `anonymizer.evaluation.flicker` on real clips.
+"""Measures what tracking covers of objects that detectors lose: `anonymizer.evaluation.video.dropout_test` on real clips.
 
 python -m benchmarks.tracking [--data ../shared/data] [--clip NAME ...] [--tracker NAME ...] [--seeds N]
 """
@@ -19,12 +19,19 @@ from numpy.typing import NDArray
 from trackers import BoTSORTTracker, OCSORTTracker
 from trackers.core.base import BaseTracker
 
-from anonymizer.evaluation.flicker import Tally, Watched, bursts, flicker, share_of_frames, small_grey
+from anonymizer.evaluation.video.dropout_test import (
+    DropoutCounts,
+    Recording,
+    bursts,
+    dropout_test,
+    share_of_frames,
+    small_grey,
+)
 from anonymizer.pipeline.anonymizer import Anonymizer
-from anonymizer.pipeline.objects import OBJECT_TYPES, Detections, ObjectType
-from anonymizer.pipeline.options import Options
-from anonymizer.pipeline.track_association import byte_track
-from anonymizer.pipeline.tracking import Tracking
+from anonymizer.pipeline.detections import OBJECT_TYPES, Detections, ObjectType
+from anonymizer.pipeline.options.options import Options
+from anonymizer.pipeline.tracking.association import byte_track
+from anonymizer.pipeline.tracking.tracker import Tracker
 
 #: by clip: the model, the long side of its input, what it looks for, and so many frames
 CLIPS = {
@@ -62,7 +69,7 @@ def bot_sort(threshold: float, window_s: float) -> BaseTracker:
 TRACKERS = {"bytetrack": byte_track, "ocsort": oc_sort, "botsort": bot_sort}
 
 
-def load(data: Path, name: str) -> Watched:
+def load(data: Path, name: str) -> Recording:
     """A clip, looked at once; what was found is kept in the folder for temporary files."""
     model, side, object_type, most = CLIPS[name]
     kept = Path(tempfile.gettempdir()) / "anonymizer-benchmark-tracking" / f"{name}-{model}-{side}-{most}.npz"
@@ -91,7 +98,7 @@ def load(data: Path, name: str) -> Watched:
         )
         height, width = (int(each) for each in archive["size"])
         frames = [(float(at), _detections(boxes, scores, object_type, model), grey) for at, boxes, scores, grey in rows]
-    return Watched((height, width), frames)
+    return Recording((height, width), frames)
 
 
 def _detections(boxes: Boxes, scores: NDArray[np.float32], object_type: ObjectType, model: str) -> Detections:
@@ -124,7 +131,7 @@ DROPS = {
 }
 
 
-def row(tally: Tally) -> str:
+def row(tally: DropoutCounts) -> str:
     return (
         f"{tally.without:8.2%} {tally.tracked:8.2%} {tally.price:7.1%}"
         f" {tally.tracks / tally.draws:7.1f} {1000 * tally.seconds / tally.frames:6.2f}"
@@ -142,7 +149,7 @@ def cost(counts: Sequence[int] = (0, 1, 10, 50)) -> None:
         found = _detections(boxes, np.full(count, 0.9, np.float32), ObjectType.FACE, "made")
         values = []
         for share in (0.0, 0.2):
-            tracking = Tracking((1080, 1920), Options(), OBJECT_TYPES)
+            tracking = Tracker((1080, 1920), Options(), OBJECT_TYPES)
             started = time.process_time()
             for number in range(300):
                 gone = chance.random() < share
@@ -165,7 +172,7 @@ def main() -> None:
         clip = load(chosen.data, name)
         for tracker in chosen.tracker:
             for words, drop in DROPS.items():
-                tally = flicker(clip, drop, draws=chosen.seeds, tracker=TRACKERS[tracker])
+                tally = dropout_test(clip, drop, draws=chosen.seeds, tracker=TRACKERS[tracker])
                 print(f"{name:16} {tracker:10} {words:15} {row(tally)}")
     cost()
 

@@ -28,15 +28,17 @@ import torch
 from numpy.typing import NDArray
 
 from anonymizer.pipeline.anonymizer import Anonymizer
-from anonymizer.pipeline.model_store import FOLDER, ModelStore
-from anonymizer.pipeline.objects import ObjectType
-from anonymizer.pipeline.options import Auto, Options, SaveMask
-from anonymizer.pipeline.tracking import Tracking
-from anonymizer.pipeline.video import VideoResult, anonymise_video
-from anonymizer.pipeline.video_codecs import plan
-from anonymizer.pipeline.video_io import VideoReader, check_video
-from anonymizer.pipeline.video_proof import video_sizes
-from anonymizer.pipeline.video_sink import VideoSink
+from anonymizer.pipeline.detections import ObjectType
+from anonymizer.pipeline.model_zoo.store import FOLDER, ModelStore
+from anonymizer.pipeline.options.formats import Auto
+from anonymizer.pipeline.options.options import Options, SaveMask
+from anonymizer.pipeline.results import VideoResult
+from anonymizer.pipeline.tracking.tracker import Tracker
+from anonymizer.pipeline.video.io.encoders import plan
+from anonymizer.pipeline.video.io.reader import VideoReader, check_video
+from anonymizer.pipeline.video.io.writer import VideoSink
+from anonymizer.pipeline.video.job import anonymise_video
+from anonymizer.pipeline.video.verify_file import video_sizes
 
 PRESET = "veryfast"
 COVERED, BLACK = 0.9, 40
@@ -57,7 +59,7 @@ def with_models(folder: Path, models: str, device: str) -> Anonymizer:
     made = Anonymizer(store=ModelStore(folder, device=device, models=models))
     for each in made.store.detectors(tuple(made.store.serves())):
         each.warm_up()
-    Tracking((1, 1), Options(), tuple(ObjectType))
+    Tracker((1, 1), Options(), tuple(ObjectType))
     segmenter = made.store.segmenter()
     if segmenter is not None:
         segmenter.warm_up()
@@ -110,7 +112,7 @@ def truth(clip: Path, folder: Path, device: str) -> list[NDArray[np.float32]]:
     best = with_models(folder, f"embedded,face={names}", device)
     boxes = []
     for picture in islice(pictures(clip), 0, None, EVERY):
-        (found,) = best.find([picture], [ObjectType.FACE], Auto())
+        (found,) = best.engine.detect([picture], [ObjectType.FACE], Auto())
         boxes.append(found[found.scores >= SURE].boxes)
     return boxes
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from anonymizer.pipeline.calibration import Calibration
-from anonymizer.pipeline.model_store import ModelStore
-from anonymizer.pipeline.objects import Detections, ObjectType
+from anonymizer.pipeline.detection.calibration import Calibration
+from anonymizer.pipeline.detections import Detections, ObjectType
+from anonymizer.pipeline.model_zoo.store import ModelStore
 
 
 @dataclass

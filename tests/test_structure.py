@@ -1,35 +1,45 @@
-"""Who may import whom (design.md), and what the package offers."""
+"""Who may import whom (CONTRIBUTING.md), that nothing is imported in a circle, and what the package offers."""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 import anonymizer
+from anonymizer import evaluation
 
 PACKAGE = Path(anonymizer.__file__).parent
-#: a part, and the parts above it that it must not know
+#: a part, and the parts above it that it must not import
 ABOVE = {
-    "pipeline": ["service", "api", "web", "admin", "models", "management", "evaluation", "training", "checks", "apps"],
-    "service": ["api", "web", "admin", "management"],
-    "models.py": ["service", "api", "web", "admin", "management"],
-}
+    "pipeline": ["service", "api", "web", "admin", "models", "management", "evaluation", "training", "examples", "checks", "apps", "cli"],
+    "evaluation": ["service", "api", "web", "admin", "models", "management", "training", "examples", "checks", "apps", "cli"],
+    "training": ["service", "api", "web", "admin", "models", "management", "checks", "apps", "cli"],
+    "examples": ["service", "api", "web", "admin", "models", "management", "evaluation", "training", "checks", "apps", "cli"],
+    "service": ["api", "web", "admin", "management", "evaluation", "training", "cli"],
+    "models.py": ["service", "api", "web", "admin", "management", "pipeline", "evaluation", "training", "cli"],
+}  # fmt: skip
+#: the longest that a module may be, in lines
+MOST_LINES = 400
+#: the most modules that a folder may hold, `__init__.py` left out
+MOST_MODULES = 14
 
 
 def imported(file: Path) -> set[str]:
-    """Full names of what a file imports, wherever in it."""
-    found: set[str] = set()
+    """Full names of what a file imports, wherever in it, for type checkers too."""
+    names: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
-            found |= {each.name for each in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{file} has a relative import"
-            found |= {f"{node.module}.{each.name}" for each in node.names} | {str(node.module)}
-    return found
+            names |= {f"{node.module}.{alias.name}" for alias in node.names} | {str(node.module)}
+    return names
 
 
 def files(part: str) -> list[Path]:
@@ -37,8 +47,41 @@ def files(part: str) -> list[Path]:
     return [place] if place.is_file() else sorted(place.rglob("*.py"))
 
 
+def module_of(file: Path) -> str:
+    parts = file.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def import_graph() -> dict[str, set[str]]:
+    """By module of ours, the modules of ours that it imports."""
+    modules = {module_of(file): file for file in files(".")}
+
+    def of_ours(names: set[str], itself: str) -> Iterator[str]:
+        for name in names:
+            while name and name not in modules:
+                name = name.rpartition(".")[0]
+            # a package that offers names of its modules at first use imports none of them by itself
+            if name.startswith("anonymizer.") and name != itself:
+                yield name
+
+    return {
+        module: set() if file.name == "__init__.py" and "lazy_exports" in file.read_text() else {*of_ours(imported(file), module)}
+        for module, file in modules.items()
+    }  # fmt: skip
+
+
+def circle(graph: Mapping[str, set[str]]) -> list[str]:
+    """Modules that import each other in a circle; empty where there is none."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
 @pytest.mark.parametrize("part", ABOVE)
 def test_a_part_knows_nothing_above_it(part: str) -> None:
+    assert files(part)
     for file in files(part):
         for name in imported(file):
             assert not any(
@@ -46,16 +89,45 @@ def test_a_part_knows_nothing_above_it(part: str) -> None:
             ), f"{file} imports {name}"
 
 
+def test_no_module_is_imported_in_a_circle() -> None:
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"a"}})
+    assert circle(import_graph()) == []
+
+
+def test_no_package_of_the_pipeline_is_imported_in_a_circle() -> None:
+    def package(module: str) -> str:
+        parts = module.split(".")
+        # modules that lie in `pipeline` itself stand for themselves
+        return ".".join(parts[:3])
+
+    packages: dict[str, set[str]] = {}
+    for module, names in import_graph().items():
+        if module.startswith("anonymizer.pipeline."):
+            others = {package(name) for name in names if name.startswith("anonymizer.pipeline.")}
+            packages.setdefault(package(module), set()).update(others - {package(module)})
+    assert circle(packages) == []
+
+
+def test_modules_and_folders_stay_small_enough_to_find_ones_way() -> None:
+    for file in files("."):
+        assert len(file.read_text().splitlines()) <= MOST_LINES, f"{file} has too many lines"
+    for folder in {file.parent for file in files(".")}:
+        modules = [file for file in folder.glob("*.py") if file.name != "__init__.py"]
+        if "migrations" not in folder.parts and folder.name != "service":
+            assert len(modules) <= MOST_MODULES, f"{folder} has {len(modules)} modules"
+
+
 def test_the_pipeline_imports_no_django_and_no_sockets() -> None:
     forbidden = ("django", "rest_framework", "requests", "socket", "celantur_site")
     for file in files("pipeline"):
         found = {name for name in imported(file) if name.split(".")[0] in forbidden}
         # it downloads; nothing but commands imports it
-        assert found == ({"requests"} if file.name == "model_fetch.py" else set()), file
+        allowed = {"requests"} if file.relative_to(PACKAGE).as_posix() == "pipeline/model_zoo/download.py" else set()
+        assert found == allowed, file
 
 
 def test_only_commands_download() -> None:
-    fetch = "anonymizer.pipeline.model_fetch"
+    fetch = "anonymizer.pipeline.model_zoo.download"
     users = {file.name for file in PACKAGE.rglob("*.py") if any(name.startswith(fetch) for name in imported(file))}
     assert users == {"models.py"}
 
@@ -79,8 +151,9 @@ def test_django_starts_without_torch() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_every_name_that_is_offered_is_there() -> None:
-    for name in anonymizer.__all__:
-        assert getattr(anonymizer, name) is not None
+@pytest.mark.parametrize("package", [anonymizer, evaluation])
+def test_every_name_that_is_offered_is_there(package: object) -> None:
+    for name in package.__all__:  # type: ignore[attr-defined]
+        assert getattr(package, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        anonymizer.nothing  # noqa: B018
+        package.nothing  # type: ignore[attr-defined]  # noqa: B018

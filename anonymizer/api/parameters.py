@@ -12,9 +12,10 @@ from django.http import QueryDict
 from rest_framework.request import Request
 
 from anonymizer.models import Kind, Status
+from anonymizer.pipeline.detections import ObjectType
 from anonymizer.pipeline.errors import InvalidParameter
-from anonymizer.pipeline.objects import ObjectType
-from anonymizer.pipeline.options import Options, boolean
+from anonymizer.pipeline.options.converters import boolean
+from anonymizer.pipeline.options.options import Options
 from anonymizer.service import profiles
 from anonymizer.service.submit import Webhook
 

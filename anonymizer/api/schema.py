@@ -9,7 +9,7 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, inline_seri
 from rest_framework import serializers
 
 from anonymizer.models import Kind, Status, WebhookStatus
-from anonymizer.pipeline.options import parameters
+from anonymizer.pipeline.options.options import parameters
 
 __all__ = [
     "ERRORS",

@@ -18,8 +18,8 @@ from anonymizer.api.exceptions import Deleted, NotFound, NotReady, TaskFailed, U
 from anonymizer.api.pagination import TaskPagination
 from anonymizer.models import File, FileKind, Kind, Status, Task
 from anonymizer.pipeline.errors import MissingFile, TooLarge
-from anonymizer.pipeline.options import Options
-from anonymizer.pipeline.previews import scaled_mask_png
+from anonymizer.pipeline.options.options import Options
+from anonymizer.pipeline.outputs.previews import scaled_mask_png
 from anonymizer.service import deletion, engine, waiting, workers
 from anonymizer.service.reports import report
 from anonymizer.service.submit import kind_of, submit

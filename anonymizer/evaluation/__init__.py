@@ -1,25 +1,27 @@
-"""What models find in labelled pictures, what they miss, and the thresholds that follow.
+"""Evaluate models on labelled pictures: recall, leaks and false blurs, and the thresholds that follow.
 
 from anonymizer import Anonymizer, evaluation
-findings = evaluation.evaluate(evaluation.LabelledSet.read("my-pictures"), Anonymizer())
-evaluation.choose_thresholds(findings, target_recall=0.98).profile("street").save("street.json")
+result = evaluation.evaluate(evaluation.LabelledSet.read("my-pictures"), Anonymizer())
+evaluation.choose_thresholds(result, target_recall=0.98).profile("street").save("street.json")
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from anonymizer._lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from anonymizer.evaluation.cache import DetectionCache
-    from anonymizer.evaluation.coco import average_precision
-    from anonymizer.evaluation.comparison import compare
-    from anonymizer.evaluation.gallery import false_blurs, worst_misses
-    from anonymizer.evaluation.judge import evaluate
-    from anonymizer.evaluation.labelled import LabelledSet
-    from anonymizer.evaluation.report import write_report
-    from anonymizer.evaluation.results import summary_table
-    from anonymizer.evaluation.thresholds import choose_thresholds
-    from anonymizer.evaluation.tracks import LabelledTracks
+    from anonymizer.evaluation.datasets.dataset import LabelledSet
+    from anonymizer.evaluation.datasets.tracks import LabelledTracks
+    from anonymizer.evaluation.metrics.average_precision import average_precision
+    from anonymizer.evaluation.metrics.comparison import compare
+    from anonymizer.evaluation.metrics.detection_cache import DetectionCache
+    from anonymizer.evaluation.metrics.evaluate import evaluate
+    from anonymizer.evaluation.reporting.error_cases import false_blurs, worst_misses
+    from anonymizer.evaluation.reporting.report import write_report
+    from anonymizer.evaluation.reporting.tables import summary_table
+    from anonymizer.evaluation.thresholds.choose import choose_thresholds
 
 __all__ = [
     "DetectionCache",
@@ -35,25 +37,18 @@ __all__ = [
     "write_report",
 ]
 
-_HOMES = {
-    "DetectionCache": "cache",
-    "LabelledSet": "labelled",
-    "LabelledTracks": "tracks",
-    "average_precision": "coco",
-    "choose_thresholds": "thresholds",
-    "compare": "comparison",
-    "evaluate": "judge",
-    "false_blurs": "gallery",
-    "summary_table": "results",
-    "worst_misses": "gallery",
-    "write_report": "report",
+_MODULES = {
+    "DetectionCache": "anonymizer.evaluation.metrics.detection_cache",
+    "LabelledSet": "anonymizer.evaluation.datasets.dataset",
+    "LabelledTracks": "anonymizer.evaluation.datasets.tracks",
+    "average_precision": "anonymizer.evaluation.metrics.average_precision",
+    "choose_thresholds": "anonymizer.evaluation.thresholds.choose",
+    "compare": "anonymizer.evaluation.metrics.comparison",
+    "evaluate": "anonymizer.evaluation.metrics.evaluate",
+    "false_blurs": "anonymizer.evaluation.reporting.error_cases",
+    "summary_table": "anonymizer.evaluation.reporting.tables",
+    "worst_misses": "anonymizer.evaluation.reporting.error_cases",
+    "write_report": "anonymizer.evaluation.reporting.report",
 }
 
-
-def __getattr__(name: str) -> Any:
-    # at first use: who reads labels for a training needs no detector
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(f"anonymizer.evaluation.{_HOMES[name]}"), name)
+__getattr__ = lazy_exports(__name__, _MODULES)

@@ -17,7 +17,7 @@ from django.utils import timezone
 from anonymizer.models import Kind, Status, Task, WebhookStatus
 from anonymizer.service import queue, webhooks
 
-__all__ = ["Claim", "Heartbeat", "claim", "hand_back", "recover", "ring_again"]
+__all__ = ["Claim", "Heartbeat", "claim", "hand_back", "recover", "notify_again"]
 
 log = logging.getLogger(__name__)
 #: leases after which a bell that was not answered counts as lost
@@ -104,27 +104,27 @@ def recover() -> int:
         _give_up(task)
     waiting = Task.objects.filter(
         # a long queue is no loss: those in it have their bells, and must not be given new ones each minute
-        Q(status__in=[Status.NEW, Status.QUEUED], rung__lt=now - BELL_LOST_AFTER * settings.LEASE)
-        | Q(status=Status.PROCESSING, lease_until__lt=now, rung__lt=now - settings.LEASE)
+        Q(status__in=[Status.NEW, Status.QUEUED], notified_at__lt=now - BELL_LOST_AFTER * settings.LEASE)
+        | Q(status=Status.PROCESSING, lease_until__lt=now, notified_at__lt=now - settings.LEASE)
     )
-    rung = 0
+    notified_at = 0
     for task in waiting.order_by("created").iterator():
-        if task.status != Status.PROCESSING and now - task.rung < task.rung - task.created:
+        if task.status != Status.PROCESSING and now - task.notified_at < task.notified_at - task.created:
             # seldomer and seldomer: behind a long video many may wait for hours, each with its bell
             continue
-        Task.objects.filter(pk=task.pk).update(rung=now)
-        queue.ring(task)
-        rung += 1
-    if rung:
-        log.warning("rang again for %d task(s)", rung)
-    return rung
+        Task.objects.filter(pk=task.pk).update(notified_at=now)
+        queue.notify(task)
+        notified_at += 1
+    if notified_at:
+        log.warning("rang again for %d task(s)", notified_at)
+    return notified_at
 
 
-def ring_again(kind: Kind) -> None:
+def notify_again(kind: Kind) -> None:
     """Ring for every waiting task of a kind: bells that an earlier cluster had taken were lost if it was killed."""
     for task in Task.objects.filter(status__in=[Status.NEW, Status.QUEUED], kind=kind):
-        Task.objects.filter(pk=task.pk).update(rung=timezone.now())
-        queue.ring(task)
+        Task.objects.filter(pk=task.pk).update(notified_at=timezone.now())
+        queue.notify(task)
 
 
 def hand_back(workers: Collection[str]) -> int:
@@ -147,4 +147,4 @@ def _give_up(task: Task) -> None:
             error=f"The worker was lost {settings.MAX_LEASES} times while it worked on this file.",
         )
         if given_up and task.webhook_status == WebhookStatus.SET:
-            webhooks.ring_on_commit(task)
+            webhooks.notify_on_commit(task)

@@ -8,10 +8,10 @@ import hashlib
 from django.conf import settings
 
 from anonymizer.pipeline.anonymizer import Anonymizer
+from anonymizer.pipeline.detections import OBJECT_TYPES, ObjectType
 from anonymizer.pipeline.errors import ModelMissing
-from anonymizer.pipeline.image_io import Limits
-from anonymizer.pipeline.model_store import ModelStore
-from anonymizer.pipeline.objects import OBJECT_TYPES, ObjectType
+from anonymizer.pipeline.limits import Limits
+from anonymizer.pipeline.model_zoo.store import ModelStore
 
 __all__ = ["anonymizer", "limits", "require_models", "served_types", "store", "takes_videos"]
 

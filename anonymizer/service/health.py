@@ -7,7 +7,7 @@ from django.core.files.storage import storages
 from django.db import DatabaseError, connection
 
 from anonymizer.models import Kind
-from anonymizer.pipeline.objects import OBJECT_TYPES
+from anonymizer.pipeline.detections import OBJECT_TYPES
 from anonymizer.service import engine, workers
 
 __all__ = ["readiness"]

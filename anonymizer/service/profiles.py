@@ -10,10 +10,11 @@ from django.db import transaction
 from django.utils import timezone
 
 from anonymizer.models import Profile, Task
+from anonymizer.pipeline.detections import OBJECT_TYPES, ObjectType
 from anonymizer.pipeline.errors import InvalidParameter
-from anonymizer.pipeline.objects import OBJECT_TYPES, ObjectType
-from anonymizer.pipeline.options import Options, profile_name
-from anonymizer.pipeline.profile import Figure, ThresholdProfile
+from anonymizer.pipeline.options.converters import profile_name
+from anonymizer.pipeline.options.options import Options
+from anonymizer.pipeline.options.threshold_profile import Figure, ThresholdProfile
 from anonymizer.service import engine
 
 __all__ = [

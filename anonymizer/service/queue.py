@@ -7,19 +7,19 @@ from django_q.tasks import async_task
 
 from anonymizer.models import Kind, Task
 
-__all__ = ["QUEUES", "call_on_commit", "ring", "ring_on_commit"]
+__all__ = ["QUEUES", "call_on_commit", "notify", "notify_on_commit"]
 
 QUEUES = {Kind.IMAGE: "images", Kind.VIDEO: "videos"}
 
 
-def ring(task: Task) -> None:
+def notify(task: Task) -> None:
     """Tell a worker of the task's queue that it waits. Ringing twice does no harm."""
     async_task("anonymizer.service.work.process", str(task.pk), cluster=QUEUES[Kind(task.kind)], task_name=str(task.pk))
 
 
-def ring_on_commit(task: Task) -> None:
+def notify_on_commit(task: Task) -> None:
     """The same, once the row can be seen. A bell that fails is logged: the row waits, and `recover` rings again."""
-    transaction.on_commit(lambda: ring(task), robust=True)
+    transaction.on_commit(lambda: notify(task), robust=True)
 
 
 def call_on_commit(function: str, *args: str) -> None:

@@ -36,7 +36,7 @@ def report(task: Task) -> dict[str, Any]:
         "method": task.method,
         "object_types": task.object_types,
         "detections": task.detections,
-        "coverage": task.coverage,
+        "coverage": task.review_counts,
         **{name: f"{folder}/{part}" if kind in stored else None for name, (kind, part) in _URLS.items()},
         "task_url": f"{base}/task/{task.pk}",
         "failure_cause": task.failure_cause,

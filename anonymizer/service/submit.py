@@ -14,11 +14,11 @@ from django.core.files.base import File as DjangoFile
 from django.db import transaction
 
 from anonymizer.models import FileKind, Kind, Status, Task, WebhookStatus
+from anonymizer.pipeline.detections import ObjectType
 from anonymizer.pipeline.errors import AnonymizerError, BrokenMedia, TooLarge, UnsupportedMedia
-from anonymizer.pipeline.image_io import check_header
+from anonymizer.pipeline.images.io import check_header
 from anonymizer.pipeline.media_kinds import HEAD_BYTES, MediaInfo, MediaKind, sniff
-from anonymizer.pipeline.objects import ObjectType
-from anonymizer.pipeline.options import Options
+from anonymizer.pipeline.options.options import Options
 from anonymizer.service import engine, files, queue
 
 __all__ = ["Upload", "Webhook", "again", "check_size", "clean_name", "kind_of", "submit"]
@@ -103,7 +103,7 @@ def submit(
     info = _judged(upload)
     if info.kind is MediaKind.VIDEO:
         # only now: pictures need none of it
-        from anonymizer.pipeline.video_io import check_video
+        from anonymizer.pipeline.video.io.reader import check_video
 
         with files.as_path(upload) as path:
             info = check_video(path, limits=engine.limits())
@@ -127,7 +127,7 @@ def submit(
             task.status = Status.QUEUED
             task.save(force_insert=True)
             original.save()
-            queue.ring_on_commit(task)
+            queue.notify_on_commit(task)
     except BaseException:
         files.discard([original])
         raise
@@ -177,7 +177,7 @@ def again(
             new.save(force_insert=True)
             for each in stored:
                 each.save()
-            queue.ring_on_commit(new)
+            queue.notify_on_commit(new)
     except BaseException:
         files.discard(stored)
         raise

@@ -12,11 +12,11 @@ from django.db import DatabaseError
 
 from anonymizer.models import FileKind
 from anonymizer.pipeline.errors import BrokenMedia
-from anonymizer.pipeline.options import Options
+from anonymizer.pipeline.options.options import Options
 from anonymizer.service import engine, files
 
 if TYPE_CHECKING:
-    from anonymizer.pipeline.video import VideoProgress, VideoResult
+    from anonymizer.pipeline.results import VideoProgress, VideoResult
     from anonymizer.service.claims import Claim
 
 __all__ = ["artefacts", "figures", "run"]

@@ -11,13 +11,13 @@ from django.core.serializers.json import DjangoJSONEncoder
 from anonymizer.models import Status, Task, WebhookStatus
 from anonymizer.service import queue, reports
 
-__all__ = ["deliver", "ring_on_commit"]
+__all__ = ["deliver", "notify_on_commit"]
 
 log = logging.getLogger(__name__)
 TIMEOUT_S = 10
 
 
-def ring_on_commit(task: Task) -> None:
+def notify_on_commit(task: Task) -> None:
     """Have a worker send the task to its webhook, once the end of it can be seen."""
     queue.call_on_commit("anonymizer.service.webhooks.deliver", str(task.pk))
 

@@ -14,17 +14,17 @@ from django.utils import timezone
 from django_q.exceptions import TimeoutException
 
 from anonymizer.models import FileKind, Kind, Status, Task, WebhookStatus
-from anonymizer.pipeline.anonymizer import ImageResult
+from anonymizer.pipeline.detections import Detections, ObjectType
 from anonymizer.pipeline.errors import AnonymizerError, BrokenMedia, Cancelled
-from anonymizer.pipeline.image_io import encode_png, load_picture
-from anonymizer.pipeline.objects import Detections, ObjectType
-from anonymizer.pipeline.options import Method, Options
-from anonymizer.pipeline.refinement import Refinement
+from anonymizer.pipeline.images.io import encode_png, load_picture
+from anonymizer.pipeline.options.options import Method, Options
+from anonymizer.pipeline.results import ImageResult
+from anonymizer.pipeline.segmentation.heuristic import HeuristicSegmenter
 from anonymizer.service import engine, files, videos, webhooks, workers
 from anonymizer.service.claims import Claim, Heartbeat, claim
 
 if TYPE_CHECKING:
-    from anonymizer.pipeline.video import VideoResult
+    from anonymizer.pipeline.results import VideoResult
 
 __all__ = ["process"]
 
@@ -86,7 +86,7 @@ def _run(task: Task) -> tuple[ImageResult, dict[str, str]]:
     # which model makes masks does not touch what was found: masks of another one are made anew, where any are wanted
     keys["masks"] = task.detector_keys.get("masks", "") if options.bbox else _mask_key()
     if found is None:
-        (found,) = anonymizer.find([picture.rgb()], object_types, options.format)
+        (found,) = anonymizer.engine.detect([picture.rgb()], object_types, options.format)
     elif keys["masks"] != task.detector_keys.get("masks"):
         found = found.without_made_masks()
     result = anonymizer.render(picture, found, object_types, options, seconds=time.perf_counter() - started)
@@ -97,7 +97,7 @@ def _mask_key() -> str:
     """What masks depend on: the model that makes them here, and its sum."""
     segmenter = engine.store().segmenter()
     if segmenter is None:
-        return Refinement.id
+        return HeuristicSegmenter.id
     entry = engine.store().registry.models.get(segmenter.id)
     return f"{segmenter.id}@{((entry and entry.sha256) or '')[:16]}"
 
@@ -124,7 +124,7 @@ def _publish(
                 progress=1.0,
                 duration=result.seconds,
                 detections=result.counts,
-                coverage=dict(result.coverage),
+                review_counts=dict(result.review_counts),
                 model_ids=list(result.models),
                 warnings=[*mine.task.warnings, *result.warnings],
                 **values,
@@ -135,7 +135,7 @@ def _publish(
                     old.delete()
                 for each in stored:
                     each.save()
-                _ring_webhook(mine.task)
+                _notify_webhook(mine.task)
         published = ours
     finally:
         if not published:
@@ -162,10 +162,10 @@ def _fail(mine: Claim, cause: str, sentence: str) -> str:
     with transaction.atomic():
         failed = mine.update(status=Status.FAILED, finished=timezone.now(), failure_cause=cause, error=sentence)
         if failed:
-            _ring_webhook(mine.task)
+            _notify_webhook(mine.task)
     return f"failed: {sentence}"
 
 
-def _ring_webhook(task: Task) -> None:
+def _notify_webhook(task: Task) -> None:
     if task.webhook_status == WebhookStatus.SET:
-        webhooks.ring_on_commit(task)
+        webhooks.notify_on_commit(task)

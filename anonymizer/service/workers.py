@@ -19,10 +19,10 @@ from django.db import connection
 from django.utils import timezone
 
 from anonymizer.models import Kind, Status, Task, Worker
+from anonymizer.pipeline.detections import ObjectType
 from anonymizer.pipeline.errors import AnonymizerError, InvalidParameter
-from anonymizer.pipeline.objects import ObjectType
-from anonymizer.pipeline.options import Options, VideoEncoder
-from anonymizer.pipeline.tracking import Tracking
+from anonymizer.pipeline.options.options import Options, VideoEncoder
+from anonymizer.pipeline.tracking.tracker import Tracker
 from anonymizer.service import claims, engine
 from anonymizer.service.queue import QUEUES
 
@@ -93,7 +93,7 @@ def _begin(**kwargs: object) -> None:
         log.critical("A worker was killed while it waited for work: the cluster of %s is started again.", queue)
         _kill_cluster(parent)
     if not Worker.objects.filter(parent=parent).exists():
-        claims.ring_again(_kind())
+        claims.notify_again(_kind())
     now = timezone.now()
     Worker.objects.update_or_create(
         name=name(),
@@ -165,7 +165,7 @@ def _load() -> None:
         if videos:
             _prove_encoder()
             # loads the library that tracks, so that the first video does not wait for it
-            Tracking((1, 1), Options(), tuple(serves))
+            Tracker((1, 1), Options(), tuple(serves))
     except AnonymizerError as error:
         # the worker lives on, so that each request can be answered with the cause
         log.error("%s", error)
@@ -187,7 +187,7 @@ def _prove_encoder() -> None:
     Raises:
         InvalidParameter: it does not work on this machine.
     """
-    from anonymizer.pipeline.video_codecs import encoder_works
+    from anonymizer.pipeline.video.io.encoders import encoder_works
 
     wanted = Options.from_params(settings.DEFAULT_OPTIONS)[0].video_encoder
     name = VideoEncoder.LIBX264 if wanted is VideoEncoder.AUTO else wanted

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
-from anonymizer.evaluation.labelled import LabelledSet
-from anonymizer.training.data import read_samples
+from anonymizer.evaluation.datasets.dataset import LabelledSet
+from anonymizer.training.samples import read_samples
 from anonymizer.training.train import Recipe, curve, evaluate, train
 
 

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from anonymizer.training.data import Sample, Targets
+from anonymizer.training.samples import Sample, Targets
 
 __all__ = ["Canvas", "Chooser", "Look", "Placement", "draw", "plan"]
 
@@ -81,7 +81,7 @@ class Canvas:
     placements: tuple[Placement, ...]
     look: Look
     targets: Targets
-    silent: NDArray[np.bool_]
+    unlabelled: NDArray[np.bool_]
 
 
 class Chooser:
@@ -105,8 +105,8 @@ def plan(samples: Sequence[Sample], choose: Chooser, side: int, rng: np.random.G
     placements = _four(samples, choose, side, rng) if rng.random() < mosaic else [_one(samples, choose, side, rng)]
     targets = Targets.merge([_placed(samples[each.sample], each) for each in placements])
     # a type of which one of the pictures says nothing is learnt nowhere on the canvas but where objects are given
-    silent = np.any([samples[each.sample].silent for each in placements], 0)
-    return Canvas(side, tuple(placements), _look(rng), targets, silent)
+    unlabelled = np.any([samples[each.sample].unlabelled for each in placements], 0)
+    return Canvas(side, tuple(placements), _look(rng), targets, unlabelled)
 
 
 def _four(samples: Sequence[Sample], choose: Chooser, side: int, rng: np.random.Generator) -> list[Placement]:

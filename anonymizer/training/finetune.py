@@ -13,14 +13,14 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from anonymizer.evaluation.calibrate import LEAST_FOUND, fit, tallies
-from anonymizer.evaluation.labelled import LabelledImage, LabelledSet
-from anonymizer.evaluation.matching import joined
-from anonymizer.pipeline.calibration import Calibration
-from anonymizer.pipeline.detectors.own import OwnDetector
-from anonymizer.pipeline.model_store import FOLDER
-from anonymizer.pipeline.objects import OBJECT_TYPES, ObjectType
-from anonymizer.training.data import read_samples
+from anonymizer.evaluation.datasets.dataset import LabelledImage, LabelledSet
+from anonymizer.evaluation.metrics.matching import joined
+from anonymizer.evaluation.thresholds.calibrate import LEAST_FOUND, fit, tallies
+from anonymizer.pipeline.detection.calibration import Calibration
+from anonymizer.pipeline.detection.models.own import OwnDetector
+from anonymizer.pipeline.detections import OBJECT_TYPES, ObjectType
+from anonymizer.pipeline.model_zoo.store import FOLDER
+from anonymizer.training.samples import read_samples
 from anonymizer.training.train import Recipe, train
 
 __all__ = ["GENTLE", "OWN", "calibrations", "finetune", "split"]

@@ -8,12 +8,12 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from anonymizer.evaluation.calibrate import entry_of, line
-from anonymizer.pipeline.anonymizer import write_whole
-from anonymizer.pipeline.calibration import Calibration
-from anonymizer.pipeline.detectors.own import OwnDetector
-from anonymizer.pipeline.model_registry import AUTO, LOCAL, PROJECT, Registry
-from anonymizer.pipeline.objects import ObjectType
+from anonymizer.evaluation.thresholds.calibrate import entry_of, line
+from anonymizer.pipeline.detection.calibration import Calibration
+from anonymizer.pipeline.detection.models.own import OwnDetector
+from anonymizer.pipeline.detections import ObjectType
+from anonymizer.pipeline.model_zoo.registry import AUTO, LOCAL, PROJECT, Registry
+from anonymizer.pipeline.results import write_whole
 
 __all__ = ["install"]
 

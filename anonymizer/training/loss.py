@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torchvision.ops import box_iou, complete_box_iou_loss
 
-from anonymizer.pipeline.detectors.own_network import STRIDES, boxes_xyxy
+from anonymizer.pipeline.detection.models.own_network import STRIDES, boxes_xyxy
 
-__all__ = ["Answers", "Said", "Truth", "answers", "forgotten", "loss"]
+__all__ = ["Assignment", "Prediction", "Truth", "assign", "distillation_loss", "loss"]
 
 #: cells that answer for one object
 CELLS = 10
@@ -29,10 +29,10 @@ class Truth(NamedTuple):
     boxes: Tensor
     types: Tensor
     ignored: Tensor
-    silent: Tensor
+    unlabelled: Tensor
 
 
-class Answers(NamedTuple):
+class Assignment(NamedTuple):
     """What the cells of one canvas should say.
 
     Attributes:
@@ -51,7 +51,7 @@ class Answers(NamedTuple):
 
 
 @torch.no_grad()
-def answers(chances: Tensor, boxes: Tensor, cells: Tensor, truth: Truth) -> Answers:
+def assign(chances: Tensor, boxes: Tensor, cells: Tensor, truth: Truth) -> Assignment:
     """Task-aligned assignment (Feng et al., TOOD, arXiv 2108.07755).
 
     The `CELLS` best cells of each object by sqrt(score) x IoU^4, among those whose centre lies inside it; what they
@@ -63,7 +63,7 @@ def answers(chances: Tensor, boxes: Tensor, cells: Tensor, truth: Truth) -> Answ
         cells: (n, 3) x, y and stride in pixels.
     """
     scores, weights = torch.zeros_like(chances), torch.ones_like(chances)
-    weights[:, truth.silent] = 0
+    weights[:, truth.unlabelled] = 0
     centres, strides = cells[:, :2], cells[:, 2]
     inside = _inside(centres, truth.boxes)
     for row in torch.nonzero(truth.ignored).flatten():
@@ -71,7 +71,7 @@ def answers(chances: Tensor, boxes: Tensor, cells: Tensor, truth: Truth) -> Answ
     objects, types = truth.boxes[~truth.ignored], truth.types[~truth.ignored]
     nothing = torch.zeros(0, dtype=torch.long, device=chances.device)
     if not len(objects):
-        return Answers(scores, weights, nothing, boxes[nothing], chances[nothing, 0])
+        return Assignment(scores, weights, nothing, boxes[nothing], chances[nothing, 0])
     middles = (objects[:, :2] + objects[:, 2:]) / 2
     near = ((centres[:, None] - middles).abs() < 1.5 * strides[:, None, None]).all(-1)
     near &= strides[:, None] == STRIDES[0]
@@ -91,7 +91,7 @@ def answers(chances: Tensor, boxes: Tensor, cells: Tensor, truth: Truth) -> Answ
     quality = (share * (iou * alone).amax(0)[which])[rows]
     scores[rows, types[chosen]] = quality
     weights[rows, types[chosen]] = 1
-    return Answers(scores, weights, rows, objects[chosen], quality)
+    return Assignment(scores, weights, rows, objects[chosen], quality)
 
 
 def loss(logits: Tensor, distances: Tensor, cells: Tensor, truths: Sequence[Truth]) -> tuple[Tensor, Tensor]:
@@ -107,7 +107,7 @@ def loss(logits: Tensor, distances: Tensor, cells: Tensor, truths: Sequence[Trut
     boxes, chances = boxes_xyxy(distances, cells), logits.detach().sigmoid()
     of_scores, of_boxes, total = logits.new_zeros(()), logits.new_zeros(()), logits.new_zeros(())
     for n, truth in enumerate(truths):
-        wanted = answers(chances[n], boxes[n].detach(), cells, truth)
+        wanted = assign(chances[n], boxes[n].detach(), cells, truth)
         off = (wanted.scores - chances[n]).abs()
         hard = torch.where(wanted.scores > 0, off.clamp(min=0.3), chances[n] ** 2 * 0.9 + 0.1)
         each = binary_cross_entropy_with_logits(logits[n], wanted.scores, reduction="none")
@@ -119,7 +119,7 @@ def loss(logits: Tensor, distances: Tensor, cells: Tensor, truths: Sequence[Trut
     return SCORE_WEIGHT * of_scores / total, BOX_WEIGHT * of_boxes / total
 
 
-class Said(NamedTuple):
+class Prediction(NamedTuple):
     """What a network gives for a batch: logits (b, n, 4), distances (b, n, 4) and cells (n, 3), as `OwnNetwork`."""
 
     logits: Tensor
@@ -127,7 +127,7 @@ class Said(NamedTuple):
     cells: Tensor
 
 
-def forgotten(now: Said, before: Said, truths: Sequence[Truth]) -> Tensor:
+def distillation_loss(now: Prediction, before: Prediction, truths: Sequence[Truth]) -> Tensor:
     """How far a network went from what it said before of silent types (learning without forgetting: Li and Hoiem, arXiv
     1606.09282); the mean over canvases, 0 where nothing changed.
 
@@ -135,11 +135,11 @@ def forgotten(now: Said, before: Said, truths: Sequence[Truth]) -> Tensor:
     IoU where a silent type had a score worth the name, weighted with it. Without boxes, 150 steps on plates alone took
     AP50 of vehicles (150 pictures of voc, one pass at 416) from .784 to .715; with them it was .798.
     """
-    silent, chances = torch.stack([each.silent for each in truths])[:, None], before.logits.sigmoid()
+    unlabelled, chances = torch.stack([each.unlabelled for each in truths])[:, None], before.logits.sigmoid()
     apart = binary_cross_entropy_with_logits(now.logits, chances, reduction="none")
     least = binary_cross_entropy_with_logits(before.logits, chances, reduction="none")
-    of_scores = ((apart - least) * silent).sum()
-    weights = (chances * silent).amax(-1)
+    of_scores = ((apart - least) * unlabelled).sum()
+    weights = (chances * unlabelled).amax(-1)
     there = weights > FAINT
     boxes = [boxes_xyxy(each.distances, each.cells)[there] for each in (now, before)]
     of_boxes = (complete_box_iou_loss(*boxes, reduction="none") * weights[there]).sum()

@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from anonymizer.pipeline.crops import SPAN
-from anonymizer.pipeline.refinement import CUT_SIDE, INSIDE, by_colour, by_shape
+from anonymizer.pipeline.segmentation.crops import SPAN
+from anonymizer.pipeline.segmentation.heuristic import CUT_SIDE, INSIDE, by_colour, by_shape
 
 __all__ = ["REACH", "SIDE", "Pieces", "pieces"]
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from anonymizer.evaluation.labelled import LabelledImage, LabelledSet
-from anonymizer.pipeline.detectors.base import Detector
-from anonymizer.pipeline.model_store import ModelStore
-from anonymizer.pipeline.objects import OBJECT_TYPES, ObjectType
+from anonymizer.evaluation.datasets.dataset import LabelledImage, LabelledSet
+from anonymizer.pipeline.detection.protocol import Detector
+from anonymizer.pipeline.detections import OBJECT_TYPES, ObjectType
+from anonymizer.pipeline.model_zoo.store import ModelStore
 
 __all__ = ["labels"]
 

@@ -19,15 +19,15 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
-from anonymizer.evaluation.labelled import LabelledSet
-from anonymizer.evaluation.matching import Tally
-from anonymizer.pipeline.detectors.own import OwnDetector
-from anonymizer.pipeline.detectors.own_network import OwnNetwork
-from anonymizer.pipeline.objects import ObjectType
+from anonymizer.evaluation.datasets.dataset import LabelledSet
+from anonymizer.evaluation.metrics.matching import DetectionCounts
+from anonymizer.pipeline.detection.models.own import OwnDetector
+from anonymizer.pipeline.detection.models.own_network import OwnNetwork
+from anonymizer.pipeline.detections import ObjectType
 from anonymizer.training.augment import Chooser, draw, plan
 from anonymizer.training.augment_gpu import draw_torch
-from anonymizer.training.data import Sample, Targets
-from anonymizer.training.loss import Said, Truth, forgotten, loss
+from anonymizer.training.loss import Prediction, Truth, distillation_loss, loss
+from anonymizer.training.samples import Sample, Targets
 
 __all__ = ["Recipe", "evaluate", "train"]
 
@@ -207,11 +207,11 @@ def _batches(
             pixels = torch.stack([draw_torch(each, images) for each in canvases])
         else:
             pixels = torch.from_numpy(np.stack([draw(each, samples) for each in canvases])).permute(0, 3, 1, 2)
-        yield pixels, [_truth(each.targets, each.silent, device) for each in canvases]
+        yield pixels, [_truth(each.targets, each.unlabelled, device) for each in canvases]
 
 
-def _truth(targets: Targets, silent: np.ndarray[Any, np.dtype[np.bool_]], device: torch.device) -> Truth:
-    arrays = (targets.boxes, targets.types, targets.ignored, silent)
+def _truth(targets: Targets, unlabelled: np.ndarray[Any, np.dtype[np.bool_]], device: torch.device) -> Truth:
+    arrays = (targets.boxes, targets.types, targets.ignored, unlabelled)
     return Truth(*(torch.from_numpy(each).to(device) for each in arrays))
 
 
@@ -225,15 +225,17 @@ def _step(run: _Run, recipe: Recipe, pixels: Tensor, truths: list[Truth]) -> Ten
     # no gain on a CPU: the backward pass of depth-wise convolutions is slower in bf16
     with torch.autocast(pixels.device.type, torch.bfloat16, enabled=pixels.device.type == "cuda"):
         maps = run.network.features(x)
-        now = Said(*run.network.above(maps))
+        now = Prediction(*run.network.above(maps))
         with torch.no_grad():
             before = (
-                None if run.start is None else Said(*run.start.above(maps if run.same_maps else run.start.features(x)))
+                None
+                if run.start is None
+                else Prediction(*run.start.above(maps if run.same_maps else run.start.features(x)))
             )
     of_scores, of_boxes = loss(*now, truths)
     total = of_scores + of_boxes
     if before is not None:
-        total = total + recipe.remember * forgotten(now, before, truths)
+        total = total + recipe.remember * distillation_loss(now, before, truths)
     run.optimizer.zero_grad(set_to_none=True)
     total.backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(run.network.parameters(), 10.0)
@@ -286,7 +288,7 @@ def save_weights(network: nn.Module, file: Path) -> None:
 
 def evaluate(
     weights: Path, val: LabelledSet, *, side: int = 416, limit: int | None = None, device: str = "cpu"
-) -> dict[tuple[ObjectType, str], Tally]:
+) -> dict[tuple[ObjectType, str], DetectionCounts]:
     """What the weights find on `val` in one pass at one scale, by type and source.
 
     Args:
@@ -294,16 +296,18 @@ def evaluate(
         limit: images of each source.
     """
     detector = OwnDetector(weights, device=device)
-    tallies: dict[tuple[ObjectType, str], Tally] = {}
+    tallies: dict[tuple[ObjectType, str], DetectionCounts] = {}
     for image in val.of(SOURCES, limit):
         (found,) = detector.detect([image.pixels()], side)
         for each in image.labelled:
             mine = found.of_type(each)
-            tallies.setdefault((each, image.source), Tally(0.5)).add(mine.boxes, mine.scores, image.objects[each])
+            tallies.setdefault((each, image.source), DetectionCounts(0.5)).add(
+                mine.boxes, mine.scores, image.objects[each]
+            )
     return tallies
 
 
-def curve(tallies: dict[tuple[ObjectType, str], Tally]) -> str:
+def curve(tallies: dict[tuple[ObjectType, str], DetectionCounts]) -> str:
     """AP50 by type and source, one line."""
     return ", ".join(
         f"{name} {source} {each.average_precision:.3f}" for (name, source), each in sorted(tallies.items())

@@ -6,8 +6,8 @@ from typing import Any
 
 from django.views.generic import TemplateView
 
-from anonymizer.pipeline.objects import OBJECT_TYPES
-from anonymizer.pipeline.options import Method
+from anonymizer.pipeline.detections import OBJECT_TYPES
+from anonymizer.pipeline.options.options import Method
 from anonymizer.service import engine, profiles
 
 __all__ = ["PageView"]

@@ -245,11 +245,11 @@ class TestLimitsOfBytes:
         seen: list[int] = []
         put = files.put_original
 
-        def watched(task: Task, upload: Any, *args: str) -> Any:
+        def recording(task: Task, upload: Any, *args: str) -> Any:
             seen.append(Path(upload.temporary_file_path()).stat().st_ino)
             return put(task, upload, *args)
 
-        monkeypatch.setattr(files, "put_original", watched)
+        monkeypatch.setattr(files, "put_original", recording)
         content = self.large(encoded())
         status, body = post(content, "a.jpg", **ASYNC)
         assert status == 202

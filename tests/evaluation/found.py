@@ -9,14 +9,14 @@ from typing import Any
 import cv2
 import numpy as np
 
-from anonymizer.evaluation.cache import DetectionCache, Kept
-from anonymizer.evaluation.detect import detection_key
-from anonymizer.evaluation.findings import Findings
-from anonymizer.evaluation.judge import evaluate
-from anonymizer.evaluation.labelled import LabelledImage, LabelledSet, Objects
+from anonymizer.evaluation.datasets.dataset import LabelledImage, LabelledSet, Objects
+from anonymizer.evaluation.metrics.detection_cache import DetectionCache, Kept
+from anonymizer.evaluation.metrics.evaluate import evaluate
+from anonymizer.evaluation.metrics.predictions import detection_key
+from anonymizer.evaluation.metrics.results import EvaluationResult
 from anonymizer.pipeline.anonymizer import Anonymizer
-from anonymizer.pipeline.objects import Detections, ObjectType
-from anonymizer.pipeline.options import Options
+from anonymizer.pipeline.detections import Detections, ObjectType
+from anonymizer.pipeline.options.options import Options
 from tests.fakes import FakeDetector, FakeStore
 
 Row = tuple[float, ...]
@@ -41,7 +41,7 @@ def objects(boxes: Sequence[Row], ignored: Sequence[int] = ()) -> Objects:
     return Objects(np.array(boxes, np.float32).reshape(-1, 4), np.isin(np.arange(len(boxes)), ignored))
 
 
-def findings(folder: Path, pictures: Sequence[Picture], *, name: str = "fake", **given: Any) -> Findings:
+def findings(folder: Path, pictures: Sequence[Picture], *, name: str = "fake", **given: Any) -> EvaluationResult:
     """Judge pictures `0.png`, `1.png`, ... of a folder, made where they are not there; a type is labelled in those
     that name it.
 

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from anonymizer.evaluation.cache import DetectionCache
-from anonymizer.evaluation.findings import Findings
+from anonymizer.evaluation.metrics.detection_cache import DetectionCache
+from anonymizer.evaluation.metrics.results import EvaluationResult
 from anonymizer.pipeline.anonymizer import Anonymizer
-from anonymizer.pipeline.objects import ObjectType
-from anonymizer.pipeline.options import Options
+from anonymizer.pipeline.detections import ObjectType
+from anonymizer.pipeline.options.options import Options
 from tests.evaluation.found import NamedStore, Row, findings
 
 FACE, PLATE_TYPE, PERSON = ObjectType.FACE, ObjectType.LICENSE_PLATE, ObjectType.PERSON
@@ -26,7 +26,7 @@ _FACES: list[Row] = [(*FIRST, 0.9), (*SECOND, 0.3)]
 _NONE: tuple[list[Row], list[Row]] = ([], [])
 
 
-def made(folder: Path, name: str = "fake") -> Findings:
+def made(folder: Path, name: str = "fake") -> EvaluationResult:
     """What `evaluate` gives for them."""
     pictures = (
         {FACE: ([FIRST, SECOND], _FACES), PERSON: _NONE},

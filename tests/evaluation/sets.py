@@ -9,8 +9,8 @@ from typing import Any
 
 from PIL import Image
 
-from anonymizer.evaluation.labelled import LabelledImage, LabelledSet
-from anonymizer.pipeline.objects import ObjectType
+from anonymizer.evaluation.datasets.dataset import LabelledImage, LabelledSet
+from anonymizer.pipeline.detections import ObjectType
 
 #: of each picture, unless another is asked for
 WIDTH, HEIGHT = 40, 20

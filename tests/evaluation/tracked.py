@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from anonymizer.evaluation.tracks import LabelledTracks, Track
-from anonymizer.pipeline.objects import OBJECT_TYPES, ObjectType
+from anonymizer.evaluation.datasets.tracks import LabelledTracks, Track
+from anonymizer.pipeline.detections import OBJECT_TYPES, ObjectType
 
 __all__ = ["BOX", "FACE", "PERSON", "track", "tracks"]
 

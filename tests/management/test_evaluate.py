@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from anonymizer.evaluation.labelled import LabelledSet
-from anonymizer.pipeline.model_store import FOLDER
-from anonymizer.pipeline.objects import ObjectType
-from anonymizer.pipeline.profile import ThresholdProfile
+from anonymizer.evaluation.datasets.dataset import LabelledSet
+from anonymizer.pipeline.detections import ObjectType
+from anonymizer.pipeline.model_zoo.store import FOLDER
+from anonymizer.pipeline.options.threshold_profile import ThresholdProfile
 from anonymizer.service import profiles
 from tests.conftest import ROOT
 from tests.evaluation.sets import coco

@@ -16,9 +16,9 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from anonymizer.management.commands import serve
-from anonymizer.pipeline import model_fetch
-from anonymizer.pipeline.model_store import FOLDER, ModelStore
-from anonymizer.pipeline.objects import ObjectType
+from anonymizer.pipeline.detections import ObjectType
+from anonymizer.pipeline.model_zoo import download
+from anonymizer.pipeline.model_zoo.store import FOLDER, ModelStore
 from tests.conftest import ROOT, free_port, serving
 from tests.model_server import ModelServer, model_server
 from tests.pictures import drawn, encoded
@@ -42,7 +42,7 @@ def folder(tmp_path: Path, settings: Any) -> Path:
 
 @pytest.fixture
 def server(data: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelServer]:
-    monkeypatch.setattr(model_fetch, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(download, "FIRST_WAIT_S", 0.01)
     with model_server({each.name: each.read_bytes() for each in (data / "weights").iterdir()}) as running:
         yield running
 

@@ -15,8 +15,8 @@ from django.core.management import CommandError, call_command
 
 from anonymizer import checks
 from anonymizer.models import Profile
-from anonymizer.pipeline.objects import ObjectType
-from anonymizer.pipeline.profile import ThresholdProfile
+from anonymizer.pipeline.detections import ObjectType
+from anonymizer.pipeline.options.threshold_profile import ThresholdProfile
 from anonymizer.service import engine, profiles
 from tests.conftest import ROOT
 from tests.pictures import drawn, encoded

@@ -49,7 +49,7 @@ with av.open(str(both)) as file:
     "02_tune_thresholds": Check(
         pictures=10,
         code="""
-from anonymizer.pipeline.profile import ThresholdProfile
+from anonymizer.pipeline.options.threshold_profile import ThresholdProfile
 assert len(labelled.images) == len(whole.images) == 15
 written = ThresholdProfile.load(OUT / "my-pictures.json")
 assert written.thresholds == profile.thresholds and written.target_recall == TARGET
@@ -76,7 +76,7 @@ assert tracked.counts["person"] > 0 and tracks.of_type("person").tracks
 assert kind is not None and tallies.keys() == {0, 0.1, 0.2, 0.3}
 assert (OUT / "without-with.mp4").stat().st_size > 0
 # tracking only adds
-assert on.coverage["found"] + on.coverage["filled_by_tracker"] >= off.coverage["found"] > 0
+assert on.review_counts["found"] + on.review_counts["filled_by_tracker"] >= off.review_counts["found"] > 0
 assert all(each.tracked <= each.without for each in tallies.values())
 """,
     ),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from anonymizer import samples
+from anonymizer.examples import samples
 from tests.web.test_page import browser  # noqa: F401 (a fixture)
 
 

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from anonymizer import Anonymizer, ObjectType, Options, show
+from anonymizer.pipeline.detections import Detections
 from anonymizer.pipeline.errors import DetectorFailed, InvalidParameter, UnsupportedMedia
-from anonymizer.pipeline.objects import Detections
 from tests.conftest import ROOT
 from tests.fakes import FakeDetector, FakeStore
 from tests.pictures import decoded, drawn, encoded
@@ -114,7 +114,7 @@ def test_coverage_is_said_in_numbers(anonymizer: Anonymizer, detector: FakeDetec
     detector.detect = lambda images, side: [  # type: ignore[method-assign]
         Detections(boxes, scores, [ObjectType.FACE.number] * 4, ["fake"] * 4) for _ in images
     ]
-    assert anonymizer.image(encoded()).coverage == {"found": 2, "near_threshold": 1, "small": 1, "at_border": 1}
+    assert anonymizer.image(encoded()).review_counts == {"found": 2, "near_threshold": 1, "small": 1, "at_border": 1}
 
 
 def test_a_large_picture_that_is_looked_at_small_is_warned_of(anonymizer: Anonymizer) -> None:

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from anonymizer.evaluation.labelled import LabelledImage, LabelledSet
+from anonymizer.evaluation.datasets.dataset import LabelledImage, LabelledSet
 from anonymizer.pipeline.anonymizer import Anonymizer
-from anonymizer.pipeline.image_io import encode_png
-from anonymizer.pipeline.model_store import ModelStore
-from anonymizer.pipeline.objects import ObjectType
-from anonymizer.pipeline.options import Auto, Method, Options
-from tests.pipeline.onnx_reference import crowd, cut
+from anonymizer.pipeline.detections import ObjectType
+from anonymizer.pipeline.images.io import encode_png
+from anonymizer.pipeline.model_zoo.store import ModelStore
+from anonymizer.pipeline.options.formats import Auto
+from anonymizer.pipeline.options.options import Method, Options
+from tests.pipeline.detection.models.onnx_reference import crowd, cut
 
 COLUMNS, ROWS = 40, 38
 SOURCES = {

@@ -9,7 +9,7 @@ import pytest
 
 from anonymizer.models import Task
 from anonymizer.pipeline.anonymizer import Anonymizer
-from anonymizer.pipeline.options import Options
+from anonymizer.pipeline.options.options import Options
 from anonymizer.service import engine
 from anonymizer.service.submit import submit
 from tests.fakes import FakeDetector, FakeStore

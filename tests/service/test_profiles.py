@@ -13,10 +13,11 @@ from django.db import IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from anonymizer.models import FileKind, Profile, Status, Task
+from anonymizer.pipeline.detections import ObjectType
 from anonymizer.pipeline.errors import InvalidParameter
-from anonymizer.pipeline.objects import ObjectType
-from anonymizer.pipeline.options import Auto, Options, Pano, Whole
-from anonymizer.pipeline.profile import ThresholdProfile
+from anonymizer.pipeline.options.formats import Auto, Pano, Whole
+from anonymizer.pipeline.options.options import Options
+from anonymizer.pipeline.options.threshold_profile import ThresholdProfile
 from anonymizer.service import profiles, work
 from anonymizer.service.reports import report
 from tests.fakes import FakeDetector

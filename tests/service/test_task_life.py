@@ -17,8 +17,8 @@ from django.utils import timezone
 from django_q.models import OrmQ
 
 from anonymizer.models import File, FileKind, Status, Task
+from anonymizer.pipeline.detections import Detections
 from anonymizer.pipeline.errors import DetectorFailed, StorageFailed, TooManyObjects
-from anonymizer.pipeline.objects import Detections
 from anonymizer.service import claims, deletion, queue, submit, work
 from anonymizer.service.cleanup import cleanup
 from tests.fakes import FakeDetector
@@ -43,7 +43,7 @@ def test_a_picture_is_done_with_all_that_the_contract_promises(upload: Upload, m
         1.0,
         {"face": 1, "license-plate": 1, "person": 0, "vehicle": 0},
     )
-    assert task.coverage == {"found": 2, "near_threshold": 1, "small": 0, "at_border": 0}
+    assert task.review_counts == {"found": 2, "near_threshold": 1, "small": 0, "at_border": 0}
     assert task.model_ids == ["fake"]
     assert task.duration is not None and task.duration > 0
     assert {each.kind for each in task.files.all()} == set(FileKind.values)
@@ -187,15 +187,15 @@ def test_deleting_rows_removes_bytes(upload: Upload, media: Path, how: str) -> N
 def test_a_lease_that_is_renewed_is_not_lost(upload: Upload, settings: Any, detector: FakeDetector) -> None:
     settings.LEASE = timedelta(seconds=0.8)
     task = upload()
-    rung: list[int] = []
+    notified_at: list[int] = []
 
     def slow() -> None:
         time.sleep(1.5)
-        rung.append(claims.recover())
+        notified_at.append(claims.recover())
 
     detector.during = slow
     assert work.process(str(task.pk)) == "done"
-    assert sum(rung) == 0
+    assert sum(notified_at) == 0
 
 
 def test_a_lost_task_is_rung_for_again(upload: Upload, detector: FakeDetector) -> None:
@@ -204,7 +204,7 @@ def test_a_lost_task_is_rung_for_again(upload: Upload, detector: FakeDetector) -
     mine = claims.claim(str(task.pk), "lost")
     assert claims.recover() == 0
     an_hour_ago = timezone.now() - timedelta(hours=1)
-    Task.objects.filter(pk=task.pk).update(lease_until=an_hour_ago, rung=an_hour_ago)
+    Task.objects.filter(pk=task.pk).update(lease_until=an_hour_ago, notified_at=an_hour_ago)
     assert claims.recover() == 1
     assert claims.recover() == 0
     assert OrmQ.objects.count() == 1
@@ -217,7 +217,7 @@ def test_a_task_whose_bell_was_lost_is_rung_for_once(upload: Upload) -> None:
     task = upload()
     OrmQ.objects.all().delete()
     assert claims.recover() == 0
-    Task.objects.filter(pk=task.pk).update(rung=timezone.now() - timedelta(hours=1))
+    Task.objects.filter(pk=task.pk).update(notified_at=timezone.now() - timedelta(hours=1))
     assert claims.recover() == 1
     assert claims.recover() == 0
 
@@ -274,7 +274,11 @@ class TestRunningAgain:
         assert detector.calls == calls
         new = Task.objects.get(pk=new.pk)
         fresh = Task.objects.get(pk=fresh.pk)
-        assert (new.detections, new.coverage, new.options) == (fresh.detections, fresh.coverage, fresh.options)
+        assert (new.detections, new.review_counts, new.options) == (
+            fresh.detections,
+            fresh.review_counts,
+            fresh.options,
+        )
         for kind in (FileKind.ANONYMISED, FileKind.BINARY_MASK, FileKind.INSTANCE_MASK):
             assert (new.file(kind) is None) == (fresh.file(kind) is None)
             if fresh.file(kind):

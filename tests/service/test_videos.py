@@ -17,7 +17,7 @@ from django_q.models import OrmQ
 
 from anonymizer.models import File, FileKind, Kind, Status, Task
 from anonymizer.pipeline.errors import DetectorFailed
-from anonymizer.pipeline.options import Options
+from anonymizer.pipeline.options.options import Options
 from anonymizer.service import claims, cleanup, deletion, engine, files, submit, videos, work
 from tests.fakes import FakeDetector
 from tests.videos import frame_count, moving_square
@@ -64,7 +64,7 @@ def test_a_video_is_done_with_all_that_the_contract_promises(task: Task, media: 
 def test_the_progress_is_in_the_row_while_it_is_worked_on(
     task: Task, detector: FakeDetector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from anonymizer.pipeline.video import VideoProgress
+    from anonymizer.pipeline.results import VideoProgress
 
     mine = claims.claim(str(task.pk), "here")
     assert mine is not None
@@ -189,18 +189,18 @@ def test_tasks_that_are_handed_back_are_rung_for_and_their_lease_does_not_count(
     assert claims.hand_back(["here:1"]) == 1
     task.refresh_from_db()
     assert (task.status, task.leases, task.lease_token) == (Status.QUEUED, 0, None)
-    claims.ring_again(Kind.IMAGE)
+    claims.notify_again(Kind.IMAGE)
     assert OrmQ.objects.count() == 0
-    claims.ring_again(Kind.VIDEO)
+    claims.notify_again(Kind.VIDEO)
     assert [each.key for each in OrmQ.objects.all()] == ["videos"]
     assert claims.claim(str(task.pk), "here:3") is not None
 
 
 def test_those_that_wait_for_long_are_rung_for_seldom(task: Task) -> None:
     now = timezone.now()
-    Task.objects.filter(pk=task.pk).update(created=now - timedelta(hours=3), rung=now - timedelta(hours=1))
+    Task.objects.filter(pk=task.pk).update(created=now - timedelta(hours=3), notified_at=now - timedelta(hours=1))
     assert claims.recover() == 0
-    Task.objects.filter(pk=task.pk).update(rung=now - timedelta(hours=2))
+    Task.objects.filter(pk=task.pk).update(notified_at=now - timedelta(hours=2))
     assert claims.recover() == 1
     assert claims.recover() == 0
 

@@ -12,8 +12,8 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from anonymizer.models import Status, Task, Worker
+from anonymizer.pipeline.detections import ObjectType
 from anonymizer.pipeline.errors import DetectorFailed
-from anonymizer.pipeline.objects import ObjectType
 from anonymizer.service import engine, workers
 from tests.fakes import FakeDetector, FakeStore
 

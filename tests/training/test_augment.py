@@ -10,7 +10,7 @@ import torch
 
 from anonymizer.training.augment import Chooser, Look, draw, motion_kernel, plan
 from anonymizer.training.augment_gpu import draw_torch
-from anonymizer.training.data import Sample, Targets
+from anonymizer.training.samples import Sample, Targets
 
 PLAIN = Look(np.eye(3, 4, dtype=np.float32))
 

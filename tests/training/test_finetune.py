@@ -13,13 +13,13 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 
-from anonymizer.evaluation.labelled import LabelledImage, LabelledSet, Objects
-from anonymizer.pipeline.calibration import Calibration
-from anonymizer.pipeline.detectors.own import OwnDetector
-from anonymizer.pipeline.objects import OBJECT_TYPES, ObjectType
+from anonymizer.evaluation.datasets.dataset import LabelledImage, LabelledSet, Objects
+from anonymizer.pipeline.detection.calibration import Calibration
+from anonymizer.pipeline.detection.models.own import OwnDetector
+from anonymizer.pipeline.detections import OBJECT_TYPES, ObjectType
 from anonymizer.training import train as training
-from anonymizer.training.data import read_samples
 from anonymizer.training.finetune import GENTLE, OWN, calibrations, finetune, split
+from anonymizer.training.samples import read_samples
 
 FACE, PLATE, PERSON, VEHICLE = OBJECT_TYPES
 NONE = Objects(np.zeros((0, 4), np.float32), np.zeros(0, bool))

@@ -12,13 +12,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from anonymizer import Anonymizer
-from anonymizer.evaluation.calibrate import write
-from anonymizer.pipeline.calibration import Calibration
+from anonymizer.evaluation.thresholds.calibrate import write
+from anonymizer.pipeline.detection.calibration import Calibration
+from anonymizer.pipeline.detections import ObjectType
 from anonymizer.pipeline.errors import DetectorFailed
-from anonymizer.pipeline.model_registry import Registry
-from anonymizer.pipeline.model_store import FOLDER, ModelStore
-from anonymizer.pipeline.objects import ObjectType
-from anonymizer.pipeline.options import Whole
+from anonymizer.pipeline.model_zoo.registry import Registry
+from anonymizer.pipeline.model_zoo.store import FOLDER, ModelStore
+from anonymizer.pipeline.options.formats import Whole
 from anonymizer.training.install import install
 from tests.pictures import drawn
 
@@ -62,7 +62,7 @@ def test_an_installed_model_serves_what_is_asked_of_it(folder: Path) -> None:
     assert store.serves()[PLATE] == ("own-2",)
     assert store.calibration("my-detector") == {FACE: STEEP}
     assert store.registry.models["my-detector"].description == "Ours, from ünder the roof"
-    (found,) = Anonymizer(store=store).find([np.asarray(drawn(320, 240))], [FACE], Whole())
+    (found,) = Anonymizer(store=store).engine.detect([np.asarray(drawn(320, 240))], [FACE], Whole())
     assert set(found.models) <= {"my-detector"}
     assert (folder / "registry.toml").read_bytes() == before
 

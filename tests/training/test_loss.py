@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from anonymizer.training.loss import Said, Truth, answers, forgotten, loss
+from anonymizer.training.loss import Prediction, Truth, assign, distillation_loss, loss
 
 SIDE = 64
 
@@ -14,10 +14,10 @@ def cells() -> torch.Tensor:
     return torch.stack([(x + 0.5) * 8, (y + 0.5) * 8, torch.full_like(x, 8, dtype=torch.float)], -1).reshape(-1, 3)
 
 
-def truth(*rows: tuple[float, float, float, float, int, bool], silent: tuple[int, ...] = ()) -> Truth:
+def truth(*rows: tuple[float, float, float, float, int, bool], unlabelled: tuple[int, ...] = ()) -> Truth:
     table = torch.tensor(rows, dtype=torch.float).reshape(-1, 6)
     quiet = torch.zeros(4, dtype=torch.bool)
-    quiet[list(silent)] = True
+    quiet[list(unlabelled)] = True
     return Truth(table[:, :4], table[:, 4].long(), table[:, 5].bool(), quiet)
 
 
@@ -35,7 +35,7 @@ def test_an_object_is_answered_for_by_cells_inside_it() -> None:
     box = (8.0, 8.0, 40.0, 40.0)
     chances = torch.full((64, 4), 0.01)
     chances[18, 2] = 0.9
-    wanted = answers(chances, good_boxes(box), cells(), truth((*box, 2, False)))
+    wanted = assign(chances, good_boxes(box), cells(), truth((*box, 2, False)))
     assert len(wanted.cells) == 10
     x, y = cells()[wanted.cells, :2].T
     assert ((x > 8) & (x < 40) & (y > 8) & (y < 40)).all()
@@ -46,7 +46,7 @@ def test_an_object_is_answered_for_by_cells_inside_it() -> None:
 
 
 def test_nothing_is_taught_in_an_ignored_object() -> None:
-    wanted = answers(torch.full((64, 4), 0.01), good_boxes(), cells(), truth((8, 8, 40, 40, 3, True)))
+    wanted = assign(torch.full((64, 4), 0.01), good_boxes(), cells(), truth((8, 8, 40, 40, 3, True)))
     assert len(wanted.cells) == 0
     assert (wanted.weights[:, 3] == 0).sum() == 16
     assert (wanted.weights[:, :3] == 1).all()
@@ -54,7 +54,7 @@ def test_nothing_is_taught_in_an_ignored_object() -> None:
 
 def test_a_silent_type_is_taught_only_where_it_is_given() -> None:
     box = (8.0, 8.0, 40.0, 40.0)
-    wanted = answers(torch.full((64, 4), 0.01), good_boxes(box), cells(), truth((*box, 3, False), silent=(1, 3)))
+    wanted = assign(torch.full((64, 4), 0.01), good_boxes(box), cells(), truth((*box, 3, False), unlabelled=(1, 3)))
     assert (wanted.weights[:, 1] == 0).all()
     assert (wanted.weights[wanted.cells, 3] == 1).all()
     assert (wanted.weights[:, 3] == 1).sum() == len(wanted.cells)
@@ -64,14 +64,14 @@ def test_a_tiny_object_between_the_centres_is_answered_for() -> None:
     box = (29.0, 29.0, 34.0, 34.0)
     at = cells()
     near = torch.stack([at[:, 0] - 3, at[:, 1] - 3, at[:, 0] + 3, at[:, 1] + 3], 1)
-    wanted = answers(torch.full((64, 4), 0.01), near, at, truth((*box, 1, False)))
+    wanted = assign(torch.full((64, 4), 0.01), near, at, truth((*box, 1, False)))
     assert len(wanted.cells) > 0
 
 
 def test_two_objects_each_have_cells_of_their_own() -> None:
     boxes = ((0.0, 0.0, 32.0, 32.0), (32.0, 32.0, 64.0, 64.0))
     known = truth((*boxes[0], 0, False), (*boxes[1], 0, False))
-    wanted = answers(torch.full((64, 4), 0.01), good_boxes(*boxes), cells(), known)
+    wanted = assign(torch.full((64, 4), 0.01), good_boxes(*boxes), cells(), known)
     assert {tuple(each) for each in wanted.boxes.tolist()} == set(boxes)
     assert len(set(wanted.cells.tolist())) == len(wanted.cells)
 
@@ -98,8 +98,8 @@ def test_an_empty_canvas_has_a_loss() -> None:
     assert of_boxes == 0
 
 
-def said(logits: torch.Tensor, distances: torch.Tensor) -> Said:
-    return Said(logits, distances, cells())
+def said(logits: torch.Tensor, distances: torch.Tensor) -> Prediction:
+    return Prediction(logits, distances, cells())
 
 
 def test_what_was_said_of_silent_types_may_not_be_forgotten() -> None:
@@ -108,12 +108,12 @@ def test_what_was_said_of_silent_types_may_not_be_forgotten() -> None:
     other_scores[0, :, 1], other_sides[0] = 3.0, 2.0
     other_scores.requires_grad_()
     other_sides.requires_grad_()
-    before, known, faces_only = said(scores, sides), truth(), truth(silent=(1, 2, 3))
+    before, known, faces_only = said(scores, sides), truth(), truth(unlabelled=(1, 2, 3))
 
-    assert forgotten(before, before, [faces_only, faces_only]) == 0
-    assert forgotten(said(other_scores, other_sides), before, [known, faces_only]) == 0
+    assert distillation_loss(before, before, [faces_only, faces_only]) == 0
+    assert distillation_loss(said(other_scores, other_sides), before, [known, faces_only]) == 0
     for changed in (said(other_scores, sides), said(scores, other_sides)):
-        apart = forgotten(changed, before, [faces_only, known])
+        apart = distillation_loss(changed, before, [faces_only, known])
         assert apart > 0
         apart.backward()
     # down to what was said before, and nothing else is moved
@@ -126,4 +126,4 @@ def test_what_was_said_of_silent_types_may_not_be_forgotten() -> None:
 
 def test_boxes_of_nothing_need_not_be_remembered() -> None:
     faint, sides = torch.full((1, 64, 4), -5.0), torch.ones(1, 64, 4)
-    assert forgotten(said(faint, 2 * sides), said(faint, sides), [truth(silent=(0, 1, 2, 3))]) == 0
+    assert distillation_loss(said(faint, 2 * sides), said(faint, sides), [truth(unlabelled=(0, 1, 2, 3))]) == 0

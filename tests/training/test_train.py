@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from anonymizer.evaluation.labelled import LabelledSet
-from anonymizer.pipeline.detectors.own_network import OwnNetwork
+from anonymizer.evaluation.datasets.dataset import LabelledSet
+from anonymizer.pipeline.detection.models.own_network import OwnNetwork
 from anonymizer.training import train as training
-from anonymizer.training.data import read_samples
+from anonymizer.training.samples import read_samples
 from anonymizer.training.train import Recipe, evaluate, train
 
 NAMES = ("face", "license-plate", "person", "vehicle")
@@ -80,7 +80,7 @@ def test_it_learns_what_it_is_shown_and_goes_on_where_it_was(
 
 def test_types_that_are_not_labelled_carry_no_loss_without_teachers(drawn: Path) -> None:
     (sample, *_) = read_samples(drawn, None, limit=1)
-    assert sample.silent.tolist() == [True, True, True, False]
+    assert sample.unlabelled.tolist() == [True, True, True, False]
     assert sample.targets.types.tolist() == [3]
 
 
@@ -93,7 +93,7 @@ def test_teachers_fill_what_labels_leave_open(drawn: Path, tmp_path: Path) -> No
     sample = read_samples(drawn, file)[0]
     assert sample.targets.types.tolist() == [3, 2, 0]
     assert sample.targets.ignored.tolist() == [False, False, True]
-    assert not sample.silent.any()
+    assert not sample.unlabelled.any()
 
 
 def test_imagenet_weights_fit_the_backbone() -> None:

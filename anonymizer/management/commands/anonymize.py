@@ -14,17 +14,17 @@ from django.core.management import BaseCommand, CommandError
 from django.db import DatabaseError
 from tqdm import tqdm
 
-from anonymizer.pipeline import batch
+from anonymizer.pipeline import folders
 from anonymizer.pipeline.anonymizer import Anonymizer
 from anonymizer.pipeline.errors import AnonymizerError
-from anonymizer.pipeline.image_io import Limits
-from anonymizer.pipeline.model_store import ModelStore
-from anonymizer.pipeline.options import Options, parameters
-from anonymizer.pipeline.profile import ThresholdProfile
+from anonymizer.pipeline.limits import Limits
+from anonymizer.pipeline.model_zoo.store import ModelStore
+from anonymizer.pipeline.options.options import Options, parameters
+from anonymizer.pipeline.options.threshold_profile import ThresholdProfile
 from anonymizer.service import engine
 
 if TYPE_CHECKING:
-    from anonymizer.pipeline.video import VideoProgress
+    from anonymizer.pipeline.results import VideoProgress
 
 
 class Command(BaseCommand):
@@ -69,28 +69,28 @@ class Command(BaseCommand):
         if not given["input"].exists():
             raise CommandError(f"--input {given['input']} does not exist.")
         try:
-            todo, others = batch.jobs(given["input"], given["output"])
+            todo, others = folders.jobs(given["input"], given["output"])
         except ValueError as error:
             raise CommandError(f"--output {given['output']}: {error}.") from error
         self._run(todo, others, options, given, make)
 
-    def _run(self, todo: list[batch.Job], others: int, options: Options, given: dict[str, Any], make: Any) -> None:
+    def _run(self, todo: list[folders.Job], others: int, options: Options, given: dict[str, Any], make: Any) -> None:
         started = time.monotonic()
         states: Counter[str] = Counter()
         objects: Counter[str] = Counter()
         with tqdm(total=len(todo), unit="file", disable=None) as bar:
 
-            def shown(job: batch.Job, now: VideoProgress) -> None:
+            def shown(job: folders.Job, now: VideoProgress) -> None:
                 left = "" if now.seconds_left is None else f", {now.seconds_left:.0f} s left"
                 bar.set_postfix_str(f"{job.source.name}: frame {now.frames} of {now.total or '?'}{left}")
 
-            for outcome in batch.run(
+            for outcome in folders.run(
                 todo, options, workers=given["workers"], overwrite=given["overwrite"], make=make, shown=shown
             ):
                 bar.set_postfix_str("")
                 states[outcome.state] += 1
                 objects.update(outcome.counts)
-                if outcome.state is batch.State.FAILED:
+                if outcome.state is folders.State.FAILED:
                     bar.write(f"FAILED {outcome.job.source}: {outcome.detail}")
                 bar.update()
         seconds = time.monotonic() - started

@@ -15,21 +15,22 @@ from django.conf import settings
 from django.core.management import BaseCommand, CommandError
 from django.db import DatabaseError
 
-from anonymizer.evaluation.cache import DetectionCache, default_file
-from anonymizer.evaluation.detect import types_of
-from anonymizer.evaluation.findings import Findings
-from anonymizer.evaluation.judge import evaluate
-from anonymizer.evaluation.labelled import LabelledSet
-from anonymizer.evaluation.named_models import named_models
-from anonymizer.evaluation.problems import BadSet, Problems
-from anonymizer.evaluation.report import render
-from anonymizer.evaluation.results import TARGETS, Results
-from anonymizer.evaluation.thresholds import choose_thresholds
+from anonymizer.evaluation.datasets.dataset import LabelledSet
+from anonymizer.evaluation.datasets.issues import BadSet, Problems
+from anonymizer.evaluation.metrics.detection_cache import DetectionCache, default_file
+from anonymizer.evaluation.metrics.evaluate import evaluate
+from anonymizer.evaluation.metrics.predictions import types_of
+from anonymizer.evaluation.metrics.results import EvaluationResult
+from anonymizer.evaluation.reporting.report import render
+from anonymizer.evaluation.reporting.tables import TARGETS, Results
+from anonymizer.evaluation.thresholds.choose import choose_thresholds
 from anonymizer.pipeline.anonymizer import Anonymizer
+from anonymizer.pipeline.detections import OBJECT_TYPES, ObjectType
 from anonymizer.pipeline.errors import AnonymizerError
-from anonymizer.pipeline.model_store import ModelStore
-from anonymizer.pipeline.objects import OBJECT_TYPES, ObjectType
-from anonymizer.pipeline.options import Options, parameters, profile_name
+from anonymizer.pipeline.model_zoo.named_models import named_models
+from anonymizer.pipeline.model_zoo.store import ModelStore
+from anonymizer.pipeline.options.converters import profile_name
+from anonymizer.pipeline.options.options import Options, parameters
 from anonymizer.service import engine, profiles
 
 THUMBNAILS = 24
@@ -110,7 +111,7 @@ class Command(BaseCommand):
         Raises:
             CommandError: there is nothing to judge any of them by.
         """
-        found: list[Findings] = []
+        found: list[EvaluationResult] = []
         seconds = {}
         for each in candidates:
             if len(candidates) > 1:

@@ -13,9 +13,9 @@ from django.template.defaultfilters import filesizeformat
 from tqdm import tqdm
 
 from anonymizer.pipeline.errors import AnonymizerError
-from anonymizer.pipeline.model_fetch import FetchFailed, NoConnection, fetch
-from anonymizer.pipeline.model_registry import ModelEntry
-from anonymizer.pipeline.model_store import ModelStore
+from anonymizer.pipeline.model_zoo.download import FetchFailed, NoConnection, fetch
+from anonymizer.pipeline.model_zoo.registry import ModelEntry
+from anonymizer.pipeline.model_zoo.store import ModelStore
 
 
 class Command(BaseCommand):

@@ -12,10 +12,10 @@ from typing import Any
 from django.core.management import BaseCommand, CommandError
 from django.db import DatabaseError
 
+from anonymizer.pipeline.detections import OBJECT_TYPES
 from anonymizer.pipeline.errors import AnonymizerError
-from anonymizer.pipeline.objects import OBJECT_TYPES
-from anonymizer.pipeline.options import parameters
-from anonymizer.pipeline.profile import ThresholdProfile
+from anonymizer.pipeline.options.options import parameters
+from anonymizer.pipeline.options.threshold_profile import ThresholdProfile
 from anonymizer.service import profiles
 
 

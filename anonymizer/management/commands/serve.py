@@ -16,10 +16,10 @@ from django.conf import settings
 from django.core.management import BaseCommand, CommandError
 from django.utils import timezone
 
+from anonymizer.pipeline.detections import OBJECT_TYPES
 from anonymizer.pipeline.errors import AnonymizerError
-from anonymizer.pipeline.model_registry import AUTO
-from anonymizer.pipeline.model_store import ModelStore
-from anonymizer.pipeline.objects import OBJECT_TYPES
+from anonymizer.pipeline.model_zoo.registry import AUTO
+from anonymizer.pipeline.model_zoo.store import ModelStore
 from anonymizer.service import claims, profiles, workers
 from anonymizer.service.queue import QUEUES
 

@@ -1,0 +1,12 @@
+"""The admin: what operators see of tasks, workers and threshold profiles, and what they may do with them."""
+
+from django.contrib import admin
+
+from anonymizer.admin.profiles import ProfileAdmin
+from anonymizer.admin.tasks import TaskAdmin
+from anonymizer.admin.workers import WorkerAdmin
+
+__all__ = ["ProfileAdmin", "TaskAdmin", "WorkerAdmin"]
+
+admin.site.site_header = admin.site.site_title = "Anonymizer"
+admin.site.index_title = "Operation"

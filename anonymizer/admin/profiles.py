@@ -1,0 +1,80 @@
+"""The admin of threshold profiles: they are looked at, activated and deleted; commands and notebooks make them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from anonymizer.models import Profile
+from anonymizer.pipeline.options.threshold_profile import ThresholdProfile
+from anonymizer.service import profiles
+
+__all__ = ["ProfileAdmin"]
+
+
+@admin.register(Profile)
+class ProfileAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """Nothing is edited: the permission to change one lets it be activated."""
+
+    actions = ("activate", "use_none")
+    list_display = ("name", "active", "thresholds", "target", "created")
+    fields = readonly_fields = ("name", "active", "figures", "format", "target", "keys", "created", "changed")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return super().has_delete_permission(request, obj) and not (obj is not None and obj.active)
+
+    def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        # there is nothing to save
+        hidden = {"show_save": False, "show_save_and_continue": False}
+        return super().render_change_form(request, context | hidden, *args, **kwargs)
+
+    @admin.action(description="Activate", permissions=["change"])
+    def activate(self, request: HttpRequest, queryset: QuerySet[Profile]) -> None:
+        if len(queryset) != 1:
+            messages.error(request, "One profile can be active: choose one.")
+            return
+        profile = _profile(queryset[0])
+        profiles.activate(profile.name)
+        messages.success(request, f"Profile {profile.name} is active: requests that name none get its thresholds.")
+        for doubt in profiles.doubts_by_default(profile):
+            messages.warning(request, doubt)
+
+    @admin.action(description="Use none", permissions=["change"])
+    def use_none(self, request: HttpRequest, queryset: QuerySet[Profile]) -> None:
+        profiles.activate(None)
+        messages.success(request, "No profile is active: requests that name none get this server's own thresholds.")
+
+    @admin.display(description="thresholds")
+    def thresholds(self, row: Profile) -> str:
+        return profiles.thresholds(_profile(row))
+
+    @admin.display(description="target recall")
+    def target(self, row: Profile) -> str:
+        recall = _profile(row).target_recall
+        return "-" if recall is None else f"{recall:.4g}"
+
+    @admin.display(description="format")
+    def format(self, row: Profile) -> str:
+        return str(_profile(row).format or "-")
+
+    @admin.display(description="models, with their sums")
+    def keys(self, row: Profile) -> str:
+        return ", ".join(f"{each.words} {key}" for each, key in _profile(row).models.items()) or "-"
+
+    @admin.display(description="by object type")
+    def figures(self, row: Profile) -> SafeString:
+        rows = profiles.table(_profile(row))
+        cells = [format_html_join("", "<td>{}</td>", ((text,) for text in texts)) for texts in rows]
+        return format_html("<table>{}</table>", format_html_join("", "<tr>{}</tr>", ((each,) for each in cells)))
+
+
+def _profile(row: Profile) -> ThresholdProfile:
+    return ThresholdProfile.from_dict(row.data)

@@ -1,0 +1,272 @@
+"""The admin: what operators see of tasks, and what they may do with them."""
+
+from __future__ import annotations
+
+import tempfile
+import uuid
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.actions import delete_selected
+from django.contrib.admin.helpers import ActionForm
+from django.core.exceptions import PermissionDenied
+from django.db.models import Model, QuerySet
+from django.http import FileResponse, Http404, HttpRequest, HttpResponse, QueryDict
+from django.shortcuts import get_object_or_404
+from django.template.defaultfilters import filesizeformat
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from anonymizer.admin.read_only import ReadOnlyAdmin
+from anonymizer.examples.clips import contact_sheet, side_by_side
+from anonymizer.models import File, FileKind, Kind, Status, Task
+from anonymizer.pipeline.errors import AnonymizerError, BrokenMedia, InvalidParameter, UnsupportedMedia
+from anonymizer.pipeline.images.io import encode_png
+from anonymizer.pipeline.outputs.previews import thumbnail
+from anonymizer.service import engine, files, profiles
+from anonymizer.service.submit import again
+
+__all__ = ["TaskAdmin"]
+
+VIEW_ORIGINAL = "anonymizer.view_original"
+THUMBNAIL_SIDE = 160
+SHEET_WIDTH = 480
+CLIP_SECONDS = 30
+#: height and width in the list, at most: a sheet has six frames
+SHOWN_PX: dict[str, tuple[int, int]] = {Kind.IMAGE: (80, 120), Kind.VIDEO: (160, 240)}
+
+
+def _may_see(request: HttpRequest, kind: str) -> bool:
+    """Originals, and what was found in them, only with the permission for them."""
+    return kind not in (FileKind.ORIGINAL, FileKind.DETECTIONS) or request.user.has_perm(VIEW_ORIGINAL)
+
+
+class FileInline(admin.TabularInline):  # type: ignore[type-arg]
+    model = File
+    extra = 0
+    can_delete = True
+    fields = readonly_fields = ("download", "media_type", "bytes", "sha256", "created")
+
+    def get_formset(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
+        self._request = request
+        return super().get_formset(request, obj, **kwargs)
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        # without it the formset is display only, and its delete boxes with it
+        return self.has_delete_permission(request, obj)
+
+    @admin.display(description="file")
+    def download(self, file: File) -> str | SafeString:
+        if not _may_see(self._request, file.kind):
+            return file.kind
+        url = reverse("admin:anonymizer_task_file", args=[file.task_id, file.kind])
+        return format_html('<a href="{}">{}</a>', url, file.kind)
+
+    @admin.display(description="size")
+    def bytes(self, file: File) -> str:
+        return filesizeformat(file.size)
+
+
+class RunAgainForm(ActionForm):
+    """Beside the list of actions: what to change when a task is run again."""
+
+    options = forms.CharField(
+        required=False,
+        label="Run again with",
+        widget=forms.TextInput(attrs={"placeholder": "method=blacken&face-threshold=0.3", "size": 32}),
+    )
+
+
+@admin.register(Task)
+class TaskAdmin(ReadOnlyAdmin):
+    action_form = RunAgainForm
+    actions = ("delete_with_files", "run_again")
+    date_hierarchy = "created"
+    inlines = (FileInline,)
+    list_display = ("name", "status", "kind", "done", "found", "seconds", "pictures", "created")
+    list_filter = ("status", "kind", "created", "failure_cause", "webhook_status")
+    list_per_page = 25
+    search_fields = ("id", "name")
+    fields = (
+        "id", "name", "status", "kind", "done", "pictures", "found", "review_counts", "seconds", "error", "failure_cause",
+        "warnings", "object_types", "profile_used", "options", "model_ids", "created", "started", "finished", "worker",
+        "leases", "webhook_url", "webhook_status",
+    )  # fmt: skip
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Task]:
+        return super().get_queryset(request).prefetch_related("files")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        return self.fields
+
+    def get_list_display(self, request: HttpRequest) -> tuple[str, ...]:
+        self._request = request
+        return self.list_display
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        self._request = request
+        return self.fields
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Task], search_term: str
+    ) -> tuple[QuerySet[Task], bool]:
+        # databases keep an id in different ways; a whole one is looked up as what it is
+        try:
+            return queryset.filter(pk=uuid.UUID(search_term.strip())), False
+        except ValueError:
+            return super().get_search_results(request, queryset, search_term)
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        actions = super().get_actions(request)
+        # the same with another name, and a name that says less
+        actions.pop("delete_selected", None)
+        return actions
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view
+        # the admin forbids keeping what it shows, and a list of videos would be decoded anew each time
+        thumbnails = view(self.thumbnail_view, cacheable=True)
+        return [
+            path("<uuid:task_id>/thumbnail/<str:kind>/", thumbnails, name="anonymizer_task_thumbnail"),
+            path("<uuid:task_id>/file/<str:kind>/", view(self.file_view), name="anonymizer_task_file"),
+            path("<uuid:task_id>/side-by-side/", view(self.side_by_side_view), name="anonymizer_task_side_by_side"),
+            *super().get_urls(),
+        ]
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        # every field is read-only: it lets single files be deleted
+        return admin.ModelAdmin.has_change_permission(self, request, obj)
+
+    # --- columns ---
+
+    @admin.display(description="found")
+    def found(self, task: Task) -> str:
+        return ", ".join(f"{n} {name}" for name, n in task.detections.items() if n) or "-"
+
+    @admin.display(description="progress", ordering="progress")
+    def done(self, task: Task) -> str:
+        """How far it is; of a video, in frames and with the time left."""
+        parts = [f"{task.progress:.0%}"]
+        if video := task.video:
+            of = f" of {video['total']}" if video["total"] else ""
+            parts.append(f"{video['frames']}{of} frames, {video['frames_per_second']:.1f} a second")
+            if task.status == Status.PROCESSING and video["seconds_left"] is not None:
+                parts.append(f"{timedelta(seconds=round(video['seconds_left']))} left")
+            if video["frames_copied"] is not None:
+                parts.append(f"{video['frames_copied']} copied")
+        return ", ".join(parts)
+
+    @admin.display(description="duration", ordering="duration")
+    def seconds(self, task: Task) -> str:
+        return "-" if task.duration is None else f"{task.duration:.2f} s"
+
+    @admin.display(description="profile")
+    def profile_used(self, task: Task) -> str:
+        return task.profile or "-"
+
+    @admin.display(description="before, after")
+    def pictures(self, task: Task) -> str | SafeString:
+        stored = {each.kind for each in task.files.all()}
+        kinds = [
+            kind
+            for kind in (FileKind.ORIGINAL, FileKind.ANONYMISED)
+            if kind in stored and _may_see(self._request, kind)
+        ]
+        if not kinds:
+            return "-"
+        images = format_html_join(
+            " ",
+            '<img src="{}" alt="{}" loading="lazy" style="max-height:{}px;max-width:{}px">',
+            (
+                (reverse("admin:anonymizer_task_thumbnail", args=[task.pk, kind]), kind, *SHOWN_PX[task.kind])
+                for kind in kinds
+            ),
+        )
+        link: str | SafeString = ""
+        if task.kind == Kind.VIDEO and len(kinds) == 2:
+            url = reverse("admin:anonymizer_task_side_by_side", args=[task.pk])
+            # the start is there to be changed in the address
+            link = format_html('<div><a href="{}?start=0">side by side, {} s</a></div>', url, CLIP_SECONDS)
+        return format_html('<div style="white-space:nowrap">{}{}</div>', images, link)
+
+    # --- actions ---
+
+    @admin.action(description="Delete with files", permissions=["delete"])
+    def delete_with_files(self, request: HttpRequest, queryset: QuerySet[Task]) -> HttpResponse | None:
+        return delete_selected(self, request, queryset)
+
+    @admin.action(description="Run again", permissions=["change"])
+    def run_again(self, request: HttpRequest, queryset: QuerySet[Task]) -> None:
+        changes = QueryDict(request.POST.get("options", "")).dict()
+        started = 0
+        for task in queryset.exclude(status=Status.DELETED):
+            try:
+                options, types, warnings = profiles.changed(task, changes)
+                again(task, options, types, warnings=warnings)
+                started += 1
+            except AnonymizerError as error:
+                messages.error(request, f"{task}: {error}")
+                continue
+            for warning in warnings:
+                messages.warning(request, warning)
+        messages.success(request, f"{started} task(s) run again; each is a new task in the list.")
+
+    # --- files ---
+
+    def _file(self, request: HttpRequest, task_id: uuid.UUID, kind: str) -> File:
+        if not self.has_view_permission(request) or not _may_see(request, kind):
+            raise PermissionDenied
+        return get_object_or_404(File, task=task_id, kind=kind)
+
+    def file_view(self, request: HttpRequest, task_id: uuid.UUID, kind: str) -> FileResponse:
+        file = self._file(request, task_id, kind)
+        try:
+            return FileResponse(file.storage.open(file.key), as_attachment=True, filename=_download_name(file))
+        except FileNotFoundError:
+            raise Http404 from None
+
+    def thumbnail_view(self, request: HttpRequest, task_id: uuid.UUID, kind: str) -> HttpResponse:
+        file = self._file(request, task_id, kind)
+        try:
+            content = _sheet(file) if file.media_type.startswith("video/") else _thumbnail(file)
+        except (AnonymizerError, FileNotFoundError):
+            raise Http404 from None
+        answer = HttpResponse(content, content_type="image/png")
+        answer["Cache-Control"] = "private, max-age=600"
+        return answer
+
+    def side_by_side_view(self, request: HttpRequest, task_id: uuid.UUID) -> FileResponse:
+        """A clip of the original beside the anonymised video, made now: half a minute from `start` (seconds) on."""
+        before, after = (self._file(request, task_id, kind) for kind in (FileKind.ORIGINAL, FileKind.ANONYMISED))
+        with tempfile.TemporaryDirectory(prefix="anonymizer-") as name:
+            folder = Path(name)
+            try:
+                start_s = float(request.GET.get("start", "0"))
+                with files.local(before, folder) as left, files.local(after, folder) as right:
+                    clip = side_by_side(left, right, folder / "clip.mp4", start_s=start_s, seconds=CLIP_SECONDS)
+            except (BrokenMedia, UnsupportedMedia, InvalidParameter, FileNotFoundError, ValueError):
+                raise Http404 from None
+            # what is open outlasts its folder
+            return FileResponse(clip.open("rb"), content_type="video/mp4", filename="side-by-side.mp4")
+
+
+def _download_name(file: File) -> str:
+    """Before and after are told apart by more than their folder."""
+    return f"{file.kind}-{file.name}" if file.kind in (FileKind.ORIGINAL, FileKind.ANONYMISED) else file.name
+
+
+def _thumbnail(file: File) -> bytes:
+    return thumbnail(file.read(), THUMBNAIL_SIDE, limits=engine.limits())
+
+
+def _sheet(file: File) -> bytes:
+    """A PNG of frames of a video."""
+    with tempfile.TemporaryDirectory(prefix="anonymizer-") as folder, files.local(file, Path(folder)) as path:
+        return encode_png(contact_sheet(path, columns=3, rows=2, width=SHEET_WIDTH))

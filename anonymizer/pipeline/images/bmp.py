@@ -1,0 +1,154 @@
+"""BMP in, BMP out: 1, 4 and 8 bits with a palette, 24 and 32 bits, uncompressed.
+
+Read and written here, as the decoders at hand change the number of bits. The header and the palette are copied, the
+pixels are laid behind them, and nothing else of the file goes along (gaps, linked or trailing data).
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anonymizer.pipeline.errors import BrokenMedia, UnsupportedMedia
+from anonymizer.pipeline.images.decoded import (
+    DecodedImage,
+    Encoding,
+    check_size,
+    clean_icc,
+    nearest_indices,
+    translated,
+)
+from anonymizer.pipeline.images.png_chunks import pack_bits
+from anonymizer.pipeline.limits import Limits
+
+__all__ = ["check_bmp", "read_bmp", "write_bmp"]
+
+_FILE_HEADER = 14
+_HEADERS = (40, 52, 56, 108, 124)
+_UNCOMPRESSED, _BITFIELDS, _ALPHA_BITFIELDS = 0, 3, 6
+_BGRX_MASKS = (0x00FF0000, 0x0000FF00, 0x000000FF)
+_EMBEDDED_PROFILE, _LINKED_PROFILE, _SRGB = 0x4D424544, 0x4C494E4B, 0x73524742
+
+
+@dataclass(frozen=True, slots=True)
+class _Details:
+    """`header` and `table` (palette or colour masks) go to the output as they are."""
+
+    header: bytes
+    table: bytes
+    bits: int
+    top_down: bool
+
+
+def read_bmp(data: bytes, limits: Limits) -> DecodedImage:
+    """Decode a BMP file.
+
+    Raises:
+        BrokenMedia: it ends early or contradicts itself.
+        TooLarge: the header claims more pixels than the limit.
+        UnsupportedMedia: it is compressed, of OS/2, or has another number of bits.
+    """
+    with translated("BMP"):
+        details, (width, height), offset = _check(data, limits)
+        bits, table = details.bits, details.table
+        stride = _stride(width, bits)
+        rows = np.frombuffer(data, np.uint8, stride * height, offset).reshape(height, stride)
+        rows = rows if details.top_down else rows[::-1]
+        icc = _icc(data, details.header)
+        if bits >= 24:
+            pixels = rows[:, : width * bits // 8].reshape(height, width, bits // 8)
+            alpha = np.ascontiguousarray(pixels[..., 3]) if bits == 32 else None
+            return DecodedImage(np.ascontiguousarray(pixels[..., 2::-1]), alpha=alpha, icc=icc, details=details)
+        indices = _unpack(rows, bits)[:, :width]
+        bgr = np.frombuffer(table, np.uint8).reshape(-1, 4)
+        if not len(bgr) or indices.max() >= len(bgr):
+            raise BrokenMedia("The BMP picture is broken: it uses colours that its palette does not have.")
+        palette = np.column_stack([bgr[:, 2::-1], np.full(len(bgr), 255, np.uint8)])
+        return DecodedImage(palette[indices, :3], indices=indices, palette=palette, icc=icc, details=details)
+
+
+def check_bmp(data: bytes, limits: Limits) -> None:
+    """Judge the headers and the length, as `read_bmp` does before it decodes."""
+    with translated("BMP"):
+        _check(data, limits)
+
+
+def _check(data: bytes, limits: Limits) -> tuple[_Details, tuple[int, int], int]:
+    """Details, width and height, and where the pixels begin."""
+    (offset,) = struct.unpack_from("<L", data, 10)
+    (header_bytes,) = struct.unpack_from("<L", data, _FILE_HEADER)
+    if header_bytes not in _HEADERS:
+        raise UnsupportedMedia("BMP pictures with the header of OS/2 are not supported.")
+    width, height, _, bits, compression = struct.unpack_from("<llHHL", data, _FILE_HEADER + 4)
+    check_size(width, abs(height), limits)
+    header = data[_FILE_HEADER : _FILE_HEADER + header_bytes]
+    table = _table(data, header_bytes, bits, compression)
+    if offset < _FILE_HEADER + header_bytes or offset + _stride(width, bits) * abs(height) > len(data):
+        raise BrokenMedia("The BMP picture is broken: the file ends before the picture does.")
+    return _Details(header, table, bits, height < 0), (width, abs(height)), offset
+
+
+def _stride(width: int, bits: int) -> int:
+    return (width * bits + 31) // 32 * 4
+
+
+def _table(data: bytes, header_bytes: int, bits: int, compression: int) -> bytes:
+    """The palette, or the colour masks, between the header and the pixels."""
+    at = _FILE_HEADER + header_bytes
+    if bits in (1, 4, 8) and compression == _UNCOMPRESSED:
+        (used,) = struct.unpack_from("<L", data, _FILE_HEADER + 32)
+        table = data[at : at + 4 * min(used or 2**bits, 2**bits)]
+        return table[: len(table) // 4 * 4]
+    if (bits == 24 or bits == 32) and compression == _UNCOMPRESSED:
+        return b""
+    # The colour masks follow the shortest header and are part of longer ones: at the same place.
+    masks = struct.unpack_from("<3L", data, _FILE_HEADER + 40)
+    if bits == 32 and compression in (_BITFIELDS, _ALPHA_BITFIELDS) and masks == _BGRX_MASKS:
+        length = {_BITFIELDS: 12, _ALPHA_BITFIELDS: 16}[compression] if header_bytes == 40 else 0
+        return data[at : at + length]
+    raise UnsupportedMedia("BMP pictures are supported with 1, 4, 8, 24 or 32 bits, without compression.")
+
+
+def _unpack(rows: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
+    if bits == 8:
+        return np.ascontiguousarray(rows)
+    places = np.arange(8 - bits, -1, -bits, dtype=np.uint8)
+    levels = rows[..., None] >> places & np.uint8(2**bits - 1)
+    return levels.astype(np.uint8).reshape(len(rows), -1)
+
+
+def _icc(data: bytes, header: bytes) -> bytes | None:
+    if len(header) < 124 or struct.unpack_from("<L", header, 56)[0] != _EMBEDDED_PROFILE:
+        return None
+    at, length = struct.unpack_from("<LL", header, 112)
+    return clean_icc(data[_FILE_HEADER + at : _FILE_HEADER + at + length])
+
+
+def write_bmp(decoded: DecodedImage, encoding: Encoding) -> bytes:
+    """Encode with the header, the bits and the palette of the source."""
+    details: _Details = decoded.details
+    if decoded.indices is not None:
+        rows = pack_bits(nearest_indices(decoded), details.bits)
+    else:
+        bgr = decoded.samples[..., ::-1]
+        rows = (
+            np.dstack([bgr] if decoded.alpha is None else [bgr, decoded.alpha]).astype(np.uint8).reshape(len(bgr), -1)
+        )
+    padded = np.pad(rows, ((0, 0), (0, -rows.shape[1] % 4)))
+    pixels = (padded if details.top_down else padded[::-1]).tobytes()
+    offset = _FILE_HEADER + len(details.header) + len(details.table)
+    header = bytearray(details.header)
+    struct.pack_into("<L", header, 20, len(pixels))
+    if len(header) >= 124:
+        kind = struct.unpack_from("<L", header, 56)[0]
+        if kind in (_EMBEDDED_PROFILE, _LINKED_PROFILE):
+            kind = _EMBEDDED_PROFILE if decoded.icc else _SRGB
+        struct.pack_into("<L", header, 56, kind)
+        place = (len(header) + len(details.table) + len(pixels), len(decoded.icc)) if decoded.icc else (0, 0)
+        struct.pack_into("<LL", header, 112, *place)
+        struct.pack_into("<L", header, 120, 0)
+    body = bytes(header) + details.table + pixels + (decoded.icc or b"")
+    return b"BM" + struct.pack("<LHHL", _FILE_HEADER + len(body), 0, 0, offset) + body

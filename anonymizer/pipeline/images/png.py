@@ -1,0 +1,265 @@
+"""PNG in, PNG out: greyscale of 1 to 16 bits, palette, RGB and alpha, interlaced or not.
+
+Only named chunks reach the decoder and the output: colour (iCCP, gAMA, cHRM, sRGB, cICP, sBIT), density (pHYs),
+background, transparency and scrubbed EXIF. Texts, XMP, private chunks and what follows IEND go. The output is
+not interlaced.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from dataclasses import dataclass
+from fractions import Fraction
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
+
+from anonymizer.pipeline.errors import BrokenMedia, UnsupportedMedia
+from anonymizer.pipeline.images.decoded import (
+    DecodedImage,
+    Density,
+    Encoding,
+    Samples,
+    as_samples,
+    check_size,
+    clean_icc,
+    nearest_indices,
+    translated,
+)
+from anonymizer.pipeline.images.exif_tags import Exif, read_exif
+from anonymizer.pipeline.images.png_chunks import SIGNATURE, Chunk, pack_pixels, read_chunks, write_chunks
+from anonymizer.pipeline.limits import Limits
+
+__all__ = ["check_png", "encode_png", "read_png", "write_png"]
+
+_GREY, _RGB, _PALETTE, _GREY_ALPHA, _RGBA = 0, 2, 3, 4, 6
+_DEPTHS = {_GREY: (1, 2, 4, 8, 16), _RGB: (8, 16), _PALETTE: (1, 2, 4, 8), _GREY_ALPHA: (8, 16), _RGBA: (8, 16)}
+_CHANNELS = {_GREY: 1, _RGB: 3, _PALETTE: 1, _GREY_ALPHA: 2, _RGBA: 4}
+#: Chunks that are copied as they are, and the lengths that they may have.
+_COPIED = {b"gAMA": {4}, b"cHRM": {32}, b"sRGB": {1}, b"cICP": {4}, b"sBIT": {1, 2, 3, 4}, b"bKGD": {1, 2, 6}}
+_ICC_BYTES = 16 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class _Details:
+    """`key` is the stored value (1 or 3 numbers) that greyscale or RGB pictures show as transparent."""
+
+    colour_type: int
+    bits: int
+    copied: list[Chunk]
+    transparency: bytes | None
+    plte: bytes | None
+    key: tuple[int, ...] | None
+
+
+def read_png(data: bytes, limits: Limits) -> DecodedImage:
+    """Decode a PNG file.
+
+    Raises:
+        BrokenMedia: it ends early, a checksum is wrong, or it cannot be decoded.
+        TooLarge: the header claims more pixels than the limit.
+        UnsupportedMedia: it is animated.
+    """
+    with translated("PNG"):
+        chunks = _check(data, limits)
+        first = dict(reversed(chunks))
+        bits, colour_type = first[b"IHDR"][8:10]
+        needed = [chunk for chunk in chunks if chunk[0] in (b"IHDR", b"PLTE", b"IDAT")]
+        plane = _decode(needed, first[b"IHDR"])
+        return _decoded(plane, first, colour_type, bits)
+
+
+def check_png(data: bytes, limits: Limits) -> None:
+    """Judge the chunks, as `read_png` does before it decodes."""
+    with translated("PNG"):
+        _check(data, limits)
+
+
+def _check(data: bytes, limits: Limits) -> list[Chunk]:
+    header = data[len(SIGNATURE) :]
+    if len(header) < 25 or header[4:8] != b"IHDR":
+        raise BrokenMedia("The PNG picture is broken: it does not begin with a header.")
+    width, height, bits, colour_type = struct.unpack_from(">LLBB", header, 8)
+    check_size(width, height, limits)
+    if bits not in _DEPTHS.get(colour_type, ()):
+        raise BrokenMedia(f"The PNG picture is broken: {bits} bits of colour type {colour_type} do not exist.")
+    chunks = list(read_chunks(data))
+    if b"acTL" in dict(chunks):
+        raise UnsupportedMedia("Animated PNG pictures are not supported: send a still picture or a video.")
+    return chunks
+
+
+def _decode(needed: list[Chunk], header: bytes) -> Samples:
+    """(h, w) or (h, w, c) as stored, indices for a palette."""
+    width, height, bits, colour_type = struct.unpack_from(">LLBB", header)
+    bare = write_chunks(needed)
+    if bits == 16:
+        _check_length(needed, width * _CHANNELS[colour_type] * 2, height, interlaced=header[12] == 1)
+        found = cv2.imdecode(np.frombuffer(bare, np.uint8), cv2.IMREAD_UNCHANGED)
+        if found is None or found.dtype != np.uint16 or found.shape[:2] != (height, width):
+            raise BrokenMedia("The PNG picture is broken: it cannot be decoded.")
+        # OpenCV gives BGR(A), and greyscale with alpha as four channels.
+        order = {_GREY: [0], _GREY_ALPHA: [0, 3], _RGB: [2, 1, 0], _RGBA: [2, 1, 0, 3]}[colour_type]
+        return as_samples(found[..., order] if found.ndim == 3 else found)
+    image = PngImageFile(io.BytesIO(bare))
+    image.load()
+    plane = np.asarray(image)
+    if plane.dtype == np.bool_:
+        return plane.astype(np.uint8) * 255
+    return plane
+
+
+def _check_length(needed: list[Chunk], row_bytes: int, height: int, *, interlaced: bool) -> None:
+    """OpenCV says nothing where data are missing: count them first. Interlacing only adds to the length."""
+    unzip, length = zlib.decompressobj(), 0
+    enough = height * (row_bytes + 1) if not interlaced else height * row_bytes
+    for name, content in needed:
+        while name == b"IDAT" and content and length < enough:
+            length += len(unzip.decompress(content, 2**20))
+            content = unzip.unconsumed_tail
+    if length < enough:
+        raise BrokenMedia("The PNG picture is broken: its data end before the picture is complete.")
+
+
+def _decoded(plane: Samples, first: dict[bytes, bytes], colour_type: int, bits: int) -> DecodedImage:
+    exif = read_exif(first[b"eXIf"]) if b"eXIf" in first else Exif()
+    transparency = first.get(b"tRNS")
+    alpha: Samples | None = None
+    indices = palette = key = None
+    samples = plane
+    if colour_type == _PALETTE:
+        palette = _palette(first.get(b"PLTE", b""), transparency or b"")
+        if plane.max(initial=0) >= len(palette):
+            raise BrokenMedia("The PNG picture is broken: it uses colours that its palette does not have.")
+        indices = plane.astype(np.uint8)
+        samples = np.ascontiguousarray(palette[indices, :3])
+    elif colour_type in (_GREY_ALPHA, _RGBA):
+        alpha = as_samples(plane[..., -1])
+        samples = as_samples(plane[..., 0] if colour_type == _GREY_ALPHA else plane[..., :3])
+    elif transparency is not None and len(transparency) == (2 if colour_type == _GREY else 6):
+        key = tuple(int(v) for v in np.frombuffer(transparency, ">u2"))
+        levels = _scaled(np.array(key), bits)
+        alpha = np.where(plane == levels[0] if plane.ndim == 2 else (plane == levels).all(axis=2), 0, 255)
+        alpha = alpha.astype(np.uint8)
+    return DecodedImage(
+        samples=samples,
+        alpha=alpha,
+        indices=indices,
+        palette=palette,
+        orientation=exif.orientation,
+        exif=exif.for_picture((plane.shape[1], plane.shape[0])),
+        icc=_icc(first.get(b"iCCP")),
+        density=_density(first.get(b"pHYs")),
+        details=_Details(
+            colour_type,
+            bits,
+            [(name, first[name]) for name, lengths in _COPIED.items() if len(first.get(name, b"")) in lengths],
+            transparency if colour_type == _PALETTE or key is not None else None,
+            first.get(b"PLTE") if colour_type == _PALETTE else None,
+            key,
+        ),
+    )
+
+
+def _scaled(values: NDArray[np.int_], bits: int) -> NDArray[np.int_]:
+    """Levels of 1, 2 or 4 bits as the 8 bits that the decoder makes of them."""
+    return values * (255 // (2**bits - 1)) if bits < 8 else values
+
+
+def _palette(plte: bytes, transparency: bytes) -> NDArray[np.uint8]:
+    if not plte or len(plte) % 3 or len(plte) > 768:
+        raise BrokenMedia("The PNG picture is broken: its palette is missing or has a wrong length.")
+    colours = np.frombuffer(plte, np.uint8).reshape(-1, 3)
+    alphas = np.full(len(colours), 255, np.uint8)
+    known = np.frombuffer(transparency, np.uint8)[: len(colours)]
+    alphas[: len(known)] = known
+    return np.column_stack([colours, alphas])
+
+
+def _icc(content: bytes | None) -> bytes | None:
+    name, _, rest = (content or b"").partition(b"\0")
+    if not name or rest[:1] != b"\0":
+        return None
+    try:
+        return clean_icc(zlib.decompressobj().decompress(rest[1:], _ICC_BYTES))
+    except zlib.error:
+        return None
+
+
+def _density(content: bytes | None) -> Density | None:
+    if content is None or len(content) != 9:
+        return None
+    x, y, unit = struct.unpack(">LLB", content)
+    return Density(Fraction(x), Fraction(y), unit)
+
+
+def write_png(decoded: DecodedImage, encoding: Encoding) -> bytes:
+    """Encode with the colour type, the bits and the palette of the source."""
+    details: _Details = decoded.details
+    width, height = decoded.size_wh
+    level = encoding.compress_level
+    if details.colour_type == _PALETTE:
+        data = [(b"IDAT", pack_pixels(nearest_indices(decoded), bits=details.bits, compress_level=level))]
+    else:
+        plane = _plane(decoded, details)
+        if details.bits == 8:
+            data = [chunk for chunk in read_chunks(_pillow_png(plane, level)) if chunk[0] == b"IDAT"]
+        else:
+            data = [(b"IDAT", pack_pixels(plane, bits=details.bits, compress_level=level))]
+    header = struct.pack(">LLBBBBB", width, height, details.bits, details.colour_type, 0, 0, 0)
+    before = [(name, content) for name, content in details.copied if name != b"bKGD"]
+    if decoded.icc is not None:
+        before.append((b"iCCP", b"ICC profile\0\0" + zlib.compress(decoded.icc)))
+    if decoded.density is not None:
+        before.append(
+            (b"pHYs", struct.pack(">LLB", int(decoded.density.x), int(decoded.density.y), decoded.density.unit))
+        )
+    if exif := decoded.exif.to_bytes():
+        before.append((b"eXIf", exif))
+    palette = [(b"PLTE", details.plte)] if details.plte is not None else []
+    after = [] if details.transparency is None else [(b"tRNS", details.transparency)]
+    after += [(name, content) for name, content in details.copied if name == b"bKGD"]
+    return write_chunks([(b"IHDR", header), *before, *palette, *after, *data])
+
+
+def _plane(decoded: DecodedImage, details: _Details) -> Samples:
+    """(h, w) or (h, w, c) levels as they are stored, with alpha or with the transparent value in its place."""
+    samples = decoded.samples
+    if details.bits < 8:
+        samples = ((samples.astype(np.uint16) * (2**details.bits - 1) + 127) // 255).astype(np.uint8)
+    if details.key is not None and decoded.alpha is not None:
+        return _with_key(samples, decoded.alpha == 0, details.key, 2**details.bits - 1)
+    if decoded.alpha is not None:
+        return as_samples(np.dstack([samples, decoded.alpha]))
+    return samples
+
+
+def _with_key(samples: Samples, clear: NDArray[np.bool_], key: tuple[int, ...], top: int) -> Samples:
+    """Clear pixels get the value that means clear; others that came to have it go one level beside it."""
+    samples = samples.copy()
+    same = samples == key[0] if samples.ndim == 2 else (samples == np.array(key)).all(axis=2)
+    beside = (*key[:-1], key[-1] - 1 if key[-1] == top else key[-1] + 1)
+    for where, value in ((same & ~clear, beside), (clear, key)):
+        samples[where] = value[0] if samples.ndim == 2 else value
+    return samples
+
+
+def _pillow_png(plane: Samples, compress_level: int) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(plane).save(out, "PNG", compress_level=compress_level)
+    return out.getvalue()
+
+
+def encode_png(pixels: NDArray[np.uint8]) -> bytes:
+    """A plain PNG of (h, w) grey or (h, w, 3) RGB, uint8, made for masks: runs of equal pixels, written fast."""
+    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (3,)):
+        raise ValueError(f"pixels must be (h, w) or (h, w, 3) uint8, not {pixels.shape} {pixels.dtype}")
+    # A row that equals the one above becomes zeros, runs of zeros little: smaller than level 5, in a third of its time.
+    flags = [cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
+    _, content = cv2.imencode(".png", pixels if pixels.ndim == 2 else pixels[..., ::-1], flags)
+    return content.tobytes()

@@ -1,0 +1,76 @@
+"""How a picture is cut into views for the detectors: `whole`, `auto`, `pano:WIDTH` or tiles."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from anonymizer.pipeline.errors import InvalidParameter
+from anonymizer.pipeline.options.converters import pixels, within
+
+__all__ = ["Auto", "Format", "Pano", "Tiles", "Whole", "parse_format"]
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """The picture as a whole, at the detectors' own scales."""
+
+    def __str__(self) -> str:
+        return "whole"
+
+
+@dataclass(frozen=True, slots=True)
+class Auto:
+    """As a whole, and in tiles where it is much larger than what the detectors take."""
+
+    def __str__(self) -> str:
+        return "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Pano:
+    """An equirectangular panorama, looked at as if it were `width` pixels wide, in tiles, across its seam too."""
+
+    width: int
+
+    def __str__(self) -> str:
+        return f"pano:{self.width}"
+
+
+@dataclass(frozen=True, slots=True)
+class Tiles:
+    """As a whole, and in columns x rows tiles that overlap by a fraction of a tile, 0..0.9."""
+
+    columns: int
+    rows: int
+    overlap_x: float
+    overlap_y: float
+
+    def __str__(self) -> str:
+        return json.dumps({"number": [self.columns, self.rows], "overlap": [self.overlap_x, self.overlap_y]})
+
+
+Format = Whole | Auto | Pano | Tiles
+
+
+def parse_format(name: str, value: object) -> Format:
+    if isinstance(value, Whole | Auto | Pano | Tiles):
+        return value
+    text = str(value).strip()
+    if text.lower() == "whole":
+        return Whole()
+    if text.lower() == "auto":
+        return Auto()
+    allowed = (
+        'whole, auto, pano:WIDTH (512 to 32768) or {"number": [columns, rows], "overlap": [x, y]} '
+        "(1 to 32 tiles each way, overlap from 0 to 0.9)"
+    )
+    try:
+        if text.lower().startswith("pano:"):
+            return Pano(within(int(text[5:]), 512, 32768))
+        row = json.loads(text)
+        columns, rows = (within(pixels(n), 1, 32) for n in row["number"])
+        overlap_x, overlap_y = (within(float(part), 0.0, 0.9) for part in row.get("overlap", (0.2, 0.2)))
+        return Tiles(columns, rows, overlap_x, overlap_y)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        raise InvalidParameter(name, value, allowed) from None

@@ -1,0 +1,36 @@
+"""EXIF orientation: turning stored arrays upright, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["TURNS", "stored", "upright"]
+
+_Turn = Callable[[NDArray[Any]], NDArray[Any]]
+
+#: EXIF orientation to what brings the stored picture upright.
+TURNS: dict[int, _Turn] = {
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
+    8: lambda a: np.rot90(a, 1),
+}
+_BACK = {6: 8, 8: 6}
+
+
+def upright(array: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Turn rows and columns of a stored array (h, w, ...) upright; the same array where it is."""
+    return np.ascontiguousarray(TURNS[orientation](array))
+
+
+def stored(array: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """The reverse of `upright`."""
+    return upright(array, _BACK.get(orientation, orientation))

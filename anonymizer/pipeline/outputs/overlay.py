@@ -1,0 +1,137 @@
+"""What was found, drawn on a picture: for a person who wants to see why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from anonymizer.pipeline.detections import Detections, ObjectType
+from anonymizer.pipeline.redaction.effects import mix
+from anonymizer.pipeline.redaction.regions import RedactionRegion
+
+__all__ = ["COLOURS", "Stroke", "draw", "strokes"]
+
+#: RGB, one for each object type, everywhere; from Okabe and Ito's palette, which colour-blind people can tell apart.
+COLOURS: dict[ObjectType, tuple[int, int, int]] = {
+    ObjectType.FACE: (230, 159, 0),
+    ObjectType.LICENSE_PLATE: (86, 180, 233),
+    ObjectType.PERSON: (0, 158, 115),
+    ObjectType.VEHICLE: (204, 121, 167),
+}
+
+_BLACK = (0, 0, 0)
+_TINT = 64
+
+_Pixels = TypeVar("_Pixels", NDArray[np.uint8], NDArray[np.uint16], NDArray[Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Stroke:
+    """One colour to be put on a part of a picture.
+
+    Attributes:
+        x, y: left and top of the part in pixels.
+        alpha: (h, w) uint8, 255 = the colour alone, 0 = not changed. It lies inside the picture.
+        rgb: the colour.
+    """
+
+    x: int
+    y: int
+    alpha: NDArray[np.uint8]
+    rgb: tuple[int, int, int]
+
+
+def draw(pixels: _Pixels, detections: Detections, regions: Sequence[RedactionRegion], *, scores: bool) -> _Pixels:
+    """The picture with boxes, and with the outlines of what is redacted, tinted.
+
+    Args:
+        pixels: (h, w), (h, w, 3) RGB or (h, w, 4) CMYK with 0 = no ink; uint8 or uint16. Not changed.
+        scores: write type and score at each box.
+
+    Returns:
+        A copy.
+    """
+    out: _Pixels = np.array(pixels, order="C")
+    for stroke in strokes(out.shape[:2], detections, regions, scores=scores):
+        height, width = stroke.alpha.shape
+        crop = out[stroke.y : stroke.y + height, stroke.x : stroke.x + width]
+        plain = np.empty_like(crop)
+        plain[...] = _ink(stroke.rgb, out)
+        mix(crop, plain, stroke.alpha)
+    return out
+
+
+def strokes(
+    size_hw: tuple[int, int], detections: Detections, regions: Sequence[RedactionRegion], *, scores: bool
+) -> Iterator[Stroke]:
+    """What `draw` puts on a picture of a size, in this order."""
+    line = max(round(min(size_hw) / 400), 1)
+    for shape in regions:
+        yield Stroke(shape.x, shape.y, _outlined(shape.alpha, line), COLOURS[shape.object_type])
+    for row in range(len(detections)):
+        object_type = detections.object_type(row)
+        rgb = COLOURS[object_type]
+        x1, y1, x2, y2 = _whole(detections.boxes[row], size_hw)
+        for down, across in _frame(x1, y1, x2, y2, line):
+            if down.start < down.stop and across.start < across.stop:
+                full = np.full((down.stop - down.start, across.stop - across.start), 255, np.uint8)
+                yield Stroke(across.start, down.start, full, rgb)
+        if scores:
+            yield from _label(f"{object_type.words} {detections.scores[row]:.2f}", x1, y1, rgb, line, size_hw)
+
+
+def _ink(rgb: tuple[int, int, int], pixels: NDArray[Any]) -> NDArray[Any]:
+    """A colour in the layout of a picture."""
+    red, green, blue = rgb
+    if pixels.ndim == 2:
+        values = [round(0.299 * red + 0.587 * green + 0.114 * blue)]
+    elif pixels.shape[2] == 4:
+        values = [255 - red, 255 - green, 255 - blue, 0]
+    else:
+        values = [red, green, blue]
+    return np.asarray(np.array(values) * (np.iinfo(pixels.dtype).max // 255), pixels.dtype)
+
+
+def _whole(box: NDArray[np.float32], size_hw: tuple[int, int]) -> tuple[int, int, int, int]:
+    """A box in whole pixels inside the picture."""
+    height, width = size_hw
+    x1, y1, x2, y2 = (int(side) for side in np.clip(np.rint(box), 0, (width, height, width, height)))
+    return x1, y1, x2, y2
+
+
+def _frame(x1: int, y1: int, x2: int, y2: int, line: int) -> list[tuple[slice, slice]]:
+    """The four strips along the inside of a box."""
+    across, down = slice(x1, x2), slice(y1, y2)
+    top, bottom = slice(y1, min(y1 + line, y2)), slice(max(y2 - line, y1), y2)
+    left, right = slice(x1, min(x1 + line, x2)), slice(max(x2 - line, x1), x2)
+    return [(top, across), (bottom, across), (down, left), (down, right)]
+
+
+def _outlined(alpha: NDArray[np.uint8], line: int) -> NDArray[np.uint8]:
+    """A tint where an alpha covers anything, and full strength along its outline."""
+    covered = (alpha > 0).astype(np.uint8)
+    core = cv2.erode(
+        covered, np.ones((2 * line + 1, 2 * line + 1), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0
+    )
+    return np.asarray(core * np.uint8(_TINT) + (covered - core) * np.uint8(255), np.uint8)
+
+
+def _label(
+    text: str, x: int, y: int, rgb: tuple[int, int, int], line: int, size_hw: tuple[int, int]
+) -> Iterator[Stroke]:
+    """Text on a plate, above a box's left corner or, where there is no room, under it; inside the picture."""
+    scale = max(min(size_hw) / 1000, 0.35)
+    (width, height), base = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, line)
+    letters = np.zeros((height + base + 2 * line, width + 2 * line), np.uint8)
+    cv2.putText(letters, text, (line, height + line), cv2.FONT_HERSHEY_SIMPLEX, scale, 255, line)
+    left = max(min(x, size_hw[1] - letters.shape[1]), 0)
+    top = y - letters.shape[0] if y >= letters.shape[0] else y
+    letters = letters[: size_hw[0] - top, : size_hw[1] - left]
+    if letters.size:
+        yield Stroke(left, top, np.full_like(letters, 255), rgb)
+        yield Stroke(left, top, (letters > 127) * np.uint8(255), _BLACK)

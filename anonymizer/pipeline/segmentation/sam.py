@@ -1,0 +1,225 @@
+"""Segment Anything (Kirillov et al., arXiv 2304.02643), prompted with boxes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from segment_anything import SamPredictor
+from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, TwoWayTransformer
+from segment_anything.modeling import Sam as SamNetwork
+from torch import Tensor, nn
+
+from anonymizer.pipeline.detections import Mask
+from anonymizer.pipeline.devices import resolve_device
+from anonymizer.pipeline.errors import AnonymizerError, DetectorFailed, OutOfMemory
+from anonymizer.pipeline.segmentation.mask_rules import covering
+
+__all__ = ["Sam", "build"]
+
+#: boxes that are decoded together: with masks of 1024 x 1024 floats, 130 MB
+_CHUNK = 32
+#: Shorter side in pixels of what the network sees of an object, at least: smaller ones are looked at from nearer.
+LEAST_SEEN = 20
+#: share of a box that its mask may reach beyond each side
+_BEYOND = 0.1
+_NAMES = {768: "sam-vit-b", 1024: "sam-vit-l", 1280: "sam-vit-h"}
+_NOT_SAM = "{} is no checkpoint of Segment Anything"
+
+Image = NDArray[np.uint8]
+Boxes = NDArray[np.float32]
+
+
+class Sam:
+    """Runs a Segment Anything checkpoint of any size: one embedding a view, all its boxes after it.
+
+    A view is the picture as a whole; and for objects that would be tiny there (large pictures are reduced to 1024
+    pixels), windows of the picture's own pixels around groups of them.
+
+    Args:
+        model_id: by the width of its encoder without.
+
+    Raises:
+        OSError, ValueError, RuntimeError: the file is no such checkpoint.
+    """
+
+    def __init__(self, path: Path, *, device: str = "auto", model_id: str | None = None) -> None:
+        self._device = resolve_device(device)
+        self.device = str(self._device)
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(weights, Mapping):
+            raise ValueError(_NOT_SAM.format(path.name))
+        try:
+            network = build(weights)
+            network.load_state_dict(weights)
+        except (KeyError, RuntimeError) as error:
+            raise ValueError(_NOT_SAM.format(path.name)) from error
+        width = len(weights["image_encoder.patch_embed.proj.bias"])
+        self.id = model_id or _NAMES.get(width, f"sam-{width}")
+        self._side: int = network.image_encoder.img_size
+        self._network = network.eval().to(self._device)
+
+    def warm_up(self) -> None:
+        side = self._side
+        self.segment(
+            np.zeros((side, side, 3), np.uint8), np.array([[0, 0, side, side]], np.float32), np.zeros(1, np.uint8)
+        )
+
+    def segment(self, image: Image, boxes: Boxes, types: NDArray[np.uint8]) -> list[Mask | None]:
+        """Masks of objects of any type; None for one that should keep its box. As `Segmenter` says."""
+        height, width = image.shape[:2]
+        boxes = np.clip(boxes, 0, np.array([width, height, width, height], np.float32))
+        masks: list[Mask | None] = [None] * len(boxes)
+        for (x, y, view), rows in _views(image, boxes, self._side):
+            offset = np.array([x, y, x, y], np.float32)
+            for row, mask in zip(rows, self._in_view(view, boxes[rows] - offset), strict=True):
+                masks[row] = mask and Mask(mask.x + x, mask.y + y, mask.pixels, self.id)
+        return masks
+
+    def _in_view(self, view: Image, boxes: Boxes) -> list[Mask | None]:
+        try:
+            half = torch.autocast("cuda", torch.float16) if self._device.type == "cuda" else nullcontext()
+            with torch.inference_mode(), half:
+                return self._predicted(view, boxes)
+        except torch.cuda.OutOfMemoryError as error:
+            raise OutOfMemory(f"The segmenter {self.id} has too little memory on its device.") from error
+        except AnonymizerError:
+            raise
+        except Exception as error:
+            raise DetectorFailed(f"The segmenter {self.id} failed ({type(error).__name__}).") from error
+
+    def _predicted(self, view: Image, boxes: Boxes) -> list[Mask | None]:
+        scale = min(self._side / max(view.shape[:2]), 1.0)
+        small = view
+        if scale < 1:
+            size = (max(round(view.shape[1] * scale), 1), max(round(view.shape[0] * scale), 1))
+            small = np.asarray(cv2.resize(view, size, interpolation=cv2.INTER_AREA), np.uint8)
+        predictor = SamPredictor(self._network)
+        predictor.set_image(small)
+        ratio = np.array([small.shape[1] / view.shape[1], small.shape[0] / view.shape[0]] * 2, np.float32)
+        masks: list[Mask | None] = []
+        for start in range(0, len(boxes), _CHUNK):
+            chunk = boxes[start : start + _CHUNK]
+            prompts = predictor.transform.apply_boxes(chunk * ratio, small.shape[:2])
+            logits, _, _ = predictor.predict_torch(
+                None,
+                None,
+                torch.as_tensor(prompts, dtype=torch.float, device=self._device),
+                multimask_output=False,
+                return_logits=True,
+            )
+            if not bool(torch.isfinite(logits).all()):
+                raise DetectorFailed(f"The segmenter {self.id} gave values that are no numbers.")
+            found = logits[:, 0].float().cpu().numpy()
+            masks += [self._mask(each, box, ratio, view.shape[:2]) for each, box in zip(found, chunk, strict=True)]
+        return masks
+
+    def _mask(
+        self,
+        logits: NDArray[np.float32],
+        box: NDArray[np.float32],
+        ratio: NDArray[np.float32],
+        size_hw: tuple[int, ...],
+    ) -> Mask | None:
+        """From logits of the size that the network saw to pixels of the view, in and closely around the box."""
+        beyond = _BEYOND * (box[2:] - box[:2])
+        x1, y1 = (max(math.floor(side), 0) for side in box[:2] - beyond)
+        x2, y2 = (min(math.ceil(side), int(most)) for side, most in zip(box[2:] + beyond, size_hw[::-1], strict=True))
+        if min(box[2:] - box[:2]) < 1 or x1 >= x2 or y1 >= y2:
+            return None
+        back = np.array([
+            [ratio[0], 0, (x1 + 0.5) * ratio[0] - 0.5],
+            [0, ratio[1], (y1 + 0.5) * ratio[1] - 0.5],
+        ])  # fmt: skip
+        how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        wide = cv2.warpAffine(logits, back, (x2 - x1, y2 - y1), flags=how, borderMode=cv2.BORDER_REPLICATE)
+        return covering(wide > self._network.mask_threshold, x1, y1, box, size_hw, self.id)
+
+
+def _views(image: Image, boxes: Boxes, side: int) -> Iterator[tuple[tuple[int, int, Image], list[int]]]:
+    """Left, top and pixels of what is embedded, and the rows of the boxes that are looked at in it."""
+    height, width = image.shape[:2]
+    scale = min(side / max(height, width), 1.0)
+    shorter = (boxes[:, 2:] - boxes[:, :2]).min(1) if len(boxes) else np.empty(0)
+    tiny = (shorter * scale < LEAST_SEEN) & (scale < 1) & ((boxes[:, 2:] - boxes[:, :2]).max(1, initial=0) <= side)
+    large = np.flatnonzero(~tiny)
+    if len(large):
+        yield (0, 0, image), large.tolist()
+    left = np.flatnonzero(tiny).tolist()
+    while left:
+        x1, y1, x2, y2 = boxes[left[0]]
+        x = int(np.clip((x1 + x2 - side) / 2, 0, max(width - side, 0)))
+        y = int(np.clip((y1 + y2 - side) / 2, 0, max(height - side, 0)))
+        inside = [row for row in left if _lies_in(boxes[row], x, y, side)] or left[:1]
+        yield (x, y, image[y : y + side, x : x + side]), inside
+        left = [row for row in left if row not in set(inside)]
+
+
+def _lies_in(box: NDArray[np.float32], x: int, y: int, side: int) -> bool:
+    return bool(box[0] >= x and box[1] >= y and box[2] <= x + side and box[3] <= y + side)
+
+
+def build(weights: Mapping[str, Tensor]) -> Any:
+    """The network that a checkpoint is of, still without its weights: all sizes can be read off their shapes.
+
+    Raises:
+        KeyError: a weight that every such checkpoint has is missing.
+    """
+    patch = weights["image_encoder.patch_embed.proj.weight"]
+    width, patch_size = patch.shape[0], patch.shape[-1]
+    grid = weights["image_encoder.pos_embed"].shape[1]
+    blocks = _count(weights, "image_encoder.blocks")
+    # the relative positions of n cells in a row are 2 n - 1
+    spans = [(len(weights[f"image_encoder.blocks.{n}.attn.rel_pos_h"]) + 1) // 2 for n in range(blocks)]
+    head = weights["image_encoder.blocks.0.attn.rel_pos_h"].shape[1]
+    channels = weights["image_encoder.neck.0.weight"].shape[0]
+    quality = "mask_decoder.iou_prediction_head.layers"
+    return SamNetwork(
+        image_encoder=ImageEncoderViT(
+            depth=blocks,
+            embed_dim=width,
+            img_size=grid * patch_size,
+            mlp_ratio=weights["image_encoder.blocks.0.mlp.lin1.weight"].shape[0] / width,
+            norm_layer=partial(nn.LayerNorm, eps=1e-6),
+            num_heads=width // head,
+            patch_size=patch_size,
+            qkv_bias=True,
+            use_rel_pos=True,
+            global_attn_indexes=tuple(n for n, span in enumerate(spans) if span == grid),
+            window_size=min(spans),
+            out_chans=channels,
+        ),
+        prompt_encoder=PromptEncoder(
+            embed_dim=channels,
+            image_embedding_size=(grid, grid),
+            input_image_size=(grid * patch_size,) * 2,
+            mask_in_chans=weights["prompt_encoder.mask_downscaling.3.weight"].shape[0],
+        ),
+        mask_decoder=MaskDecoder(
+            num_multimask_outputs=len(weights["mask_decoder.mask_tokens.weight"]) - 1,
+            transformer=TwoWayTransformer(
+                depth=_count(weights, "mask_decoder.transformer.layers"),
+                embedding_dim=channels,
+                mlp_dim=weights["mask_decoder.transformer.layers.0.mlp.lin1.weight"].shape[0],
+                # the one size that no shape tells; all published checkpoints have it
+                num_heads=8,
+            ),
+            transformer_dim=channels,
+            iou_head_depth=_count(weights, quality),
+            iou_head_hidden_dim=weights[f"{quality}.0.weight"].shape[0],
+        ),
+    )
+
+
+def _count(names: Mapping[str, object] | Sequence[str], prefix: str) -> int:
+    """How many numbered parts there are under a prefix."""
+    depth = prefix.count(".") + 1
+    return len({name.split(".")[depth] for name in names if name.startswith(prefix + ".")})

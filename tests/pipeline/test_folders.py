@@ -1,0 +1,108 @@
+"""`batch`: which files of a folder are taken, and where their results go."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from anonymizer import Anonymizer, Options
+from anonymizer.pipeline import folders
+from anonymizer.pipeline.errors import DetectorFailed
+from anonymizer.pipeline.folders import Job, State
+from tests.fakes import FakeDetector, FakeStore
+from tests.pictures import drawn, encoded
+from tests.videos import moving_square
+
+
+def make() -> Anonymizer:
+    return Anonymizer(store=FakeStore(FakeDetector()))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "in"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "a.jpg").write_bytes(encoded())
+    (folder / "sub" / "picture").write_bytes(encoded(drawn(), "PNG"))
+    (folder / "broken.png").write_bytes(b"text")
+    (folder / "notes.txt").write_text("text")
+    (folder / "clip.mp4").write_bytes(b"\0\0\0\x18ftypisom\0\0\2\0isommp41" + b"\0" * 4000)
+    return folder
+
+
+def names(todo: list[folders.Job]) -> list[str]:
+    return [each.source.name for each in todo]
+
+
+def test_pictures_are_known_by_ending_or_by_their_bytes(folder: Path, tmp_path: Path) -> None:
+    todo, others = folders.jobs(folder, tmp_path / "out")
+    assert names(todo) == ["a.jpg", "broken.png", "clip.mp4", "picture"]
+    assert others == 1
+    assert todo[-1].target == tmp_path / "out" / "sub" / "picture"
+
+
+def test_results_are_never_taken_as_input(folder: Path) -> None:
+    (folder / "out").mkdir()
+    (folder / "out" / "a.jpg").write_bytes(encoded())
+    assert names(folders.jobs(folder, folder / "out")[0]) == ["a.jpg", "broken.png", "clip.mp4", "picture"]
+
+
+@pytest.mark.parametrize("source", ["in", "in/a.jpg"])
+def test_originals_are_never_replaced(folder: Path, tmp_path: Path, source: str) -> None:
+    with pytest.raises(ValueError, match="replace originals"):
+        folders.jobs(tmp_path / source, folder)
+
+
+def test_each_picture_is_done_or_failed_by_itself(folder: Path, tmp_path: Path) -> None:
+    todo, _ = folders.jobs(folder, tmp_path / "out")
+    outcomes = {each.job.source.name: each for each in folders.run(todo, Options(), make=make)}
+    assert {name: each.state for name, each in outcomes.items()} == {
+        "a.jpg": State.DONE,
+        "picture": State.DONE,
+        "broken.png": State.FAILED,
+        "clip.mp4": State.FAILED,
+    }
+    assert "video is broken" in outcomes["clip.mp4"].detail
+    assert outcomes["a.jpg"].counts["face"] == 1
+    again = {each.job.source.name: each.state for each in folders.run(todo, Options(), make=make)}
+    assert again["a.jpg"] is State.SKIPPED
+    assert {each.state for each in folders.run(todo[:1], Options(), make=make, overwrite=True)} == {State.DONE}
+
+
+class TestVideos:
+    @pytest.fixture
+    def source(self, tmp_path: Path) -> Path:
+        (tmp_path / "in").mkdir()
+        return moving_square(tmp_path / "in" / "clip.mp4", seconds=0.4)
+
+    def test_the_progress_within_one_is_told(self, source: Path, tmp_path: Path) -> None:
+        job = Job(source, tmp_path / "out" / "clip.mp4")
+        told: list[tuple[Job, int | None]] = []
+        shown = lambda job, now: told.append((job, now.total))  # noqa: E731
+        (outcome,) = folders.run([job], Options(face=True), make=make, shown=shown)
+        assert outcome.state is State.DONE, outcome.detail
+        assert outcome.counts["face"] >= 1
+        assert told[-1] == (job, 10)
+
+    def test_what_fails_leaves_nothing(self, source: Path, tmp_path: Path) -> None:
+        detector = FakeDetector(error=DetectorFailed("The detector fake failed."))
+        job = Job(source, tmp_path / "out" / "clip.mp4")
+        (outcome,) = folders.run([job], Options(), make=lambda: Anonymizer(store=FakeStore(detector)))
+        assert (outcome.state, outcome.detail) == (State.FAILED, "The detector fake failed.")
+        assert list((tmp_path / "out").iterdir()) == []
+
+    def test_results_do_not_take_each_others_names(self, tmp_path: Path) -> None:
+        (tmp_path / "in").mkdir()
+        moving_square(tmp_path / "in" / "a.avi", seconds=0.2, codec="msmpeg4v2", audio=None)
+        moving_square(tmp_path / "in" / "a.avi.mp4", seconds=0.2, audio=None)
+        todo, _ = folders.jobs(tmp_path / "in", tmp_path / "out")
+        first, second = folders.run(todo, Options(), make=make)
+        assert (first.state, second.state) == (State.FAILED, State.DONE)
+        assert "the name of another one's" in first.detail
+
+
+def test_an_empty_folder_has_nothing_to_do(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    assert folders.jobs(tmp_path / "in", tmp_path / "out") == ([], 0)
+    assert list(folders.run([], Options(), make=make)) == []
