@@ -1,36 +1,31 @@
-# `make serve` and `make test` do all the set-up there is; the second call finds it done.
+# `make help` lists the commands. Each installs what it needs; a second call finds it done.
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
-STAMP  := $(VENV)/.stamp-$(shell cat requirements*.txt | sha256sum | cut -c1-16)
+# One stamp file for what running needs, one for what tests and linters need besides. The folder is part of their names:
+# `anonymizer` in the virtual environment runs the code of the checkout that it was installed from.
+hash    = $(shell { pwd; cat $(1); } | sha256sum | cut -c1-16)
+RUN    := $(VENV)/.stamp-run-$(call hash,requirements.txt pyproject.toml)
+DEV    := $(VENV)/.stamp-dev-$(call hash,requirements*.txt pyproject.toml)
 
-# which notebooks `make notebooks` runs
+# the notebooks that `make notebooks` runs
 NOTEBOOKS ?= $(wildcard notebooks/*.ipynb)
-# JupyterLab looks for no newer version of itself; it and what runs a notebook speak encrypted, else Jupyter warns each time
-LAB     := --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate \
-	--MappingKernelManager.transport_encryption=auto $(if $(filter 0,$(shell id -u)),--allow-root)
 CONVERT := --log-level ERROR --KernelManager.transport_encryption=auto --to html --execute --output-dir build/notebooks
 
-.PHONY: serve test lint lab notebooks setup clean
+.PHONY: help serve lab notebooks test check lint clean
 
-serve: setup
-	$(BIN)/python manage.py serve $(ARGS)
+help: ## list the commands
+	@echo "make COMMAND [ARGS=\"...\"]"
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
-test: setup
-	$(BIN)/python -m pytest $(ARGS)
+serve: $(RUN) ## start the service on http://127.0.0.1:7000 (options: ARGS="--help")
+	$(BIN)/anonymizer serve $(ARGS)
 
-lint: setup
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+lab: $(RUN) ## open JupyterLab with the notebooks
+	$(BIN)/anonymizer lab $(ARGS)
 
-# threads that wait sleep, as in manage.py
-lab notebooks: export OMP_WAIT_POLICY = PASSIVE
-
-lab: setup
-	cd notebooks && $(abspath $(BIN))/jupyter-lab $(LAB) $(ARGS)
-
-notebooks: setup
+notebooks: export OMP_WAIT_POLICY = PASSIVE
+notebooks: $(RUN) ## run every notebook and write build/notebooks/*.html
 	@failed=; for notebook in $(NOTEBOOKS); do \
 		page=build/notebooks/$$(basename $$notebook .ipynb).html; rm -f $$page; \
 		echo "$$notebook ..."; \
@@ -39,15 +34,30 @@ notebooks: setup
 	done; \
 	if [ -n "$$failed" ]; then echo "FAILED:$$failed"; exit 1; fi
 
-setup: $(STAMP)
+test: $(DEV) ## run all tests (one file: ARGS=tests/test_cli.py)
+	$(BIN)/python -m pytest $(ARGS)
 
-$(STAMP): requirements.txt requirements-dev.txt requirements-train.txt
+check: lint ## run the linters and the fast tests, in about two minutes
+	$(BIN)/python -m pytest -q -m "not slow" $(ARGS)
+
+lint: $(DEV) ## run ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean: ## remove the virtual environment and everything that was built
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+
+$(RUN): requirements.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet -r requirements.txt -r requirements-dev.txt
-	rm -f $(VENV)/.stamp-*
+	$(BIN)/pip install --quiet --upgrade pip setuptools wheel
+	$(BIN)/pip install --quiet -r requirements.txt
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	rm -f $(VENV)/.stamp-run-*
 	touch $@
 
-clean:
-	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache
+$(DEV): $(RUN) requirements-dev.txt requirements-train.txt
+	$(BIN)/pip install --quiet -r requirements-dev.txt
+	rm -f $(VENV)/.stamp-dev-*
+	touch $@

@@ -1,13 +1,15 @@
-"""Anonymizer: finds faces, license plates, persons and vehicles in pictures and videos, and redacts them.
+"""Anonymizer: detects faces, license plates, persons and vehicles in images and videos, and redacts them.
 
-from anonymizer import Anonymizer, Options
-Anonymizer().image("street.jpg", Options(face=True)).save("out.jpg")
+Example:
+    >>> from anonymizer import Anonymizer, Options
+    >>> Anonymizer().image("street.jpg", Options(face=True)).save("out.jpg")
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from anonymizer import _moved
 from anonymizer._lazy import lazy_exports
 
 if TYPE_CHECKING:
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
     from anonymizer.pipeline.options.options import Options
     from anonymizer.pipeline.options.threshold_profile import ThresholdProfile
     from anonymizer.pipeline.outputs.show import show
+
+#: the only place that has it: pyproject.toml reads it from here
+__version__ = "0.2.0"
 
 __all__ = ["Anonymizer", "Detections", "ObjectType", "Options", "ThresholdProfile", "load_image", "show"]
 
@@ -31,3 +36,5 @@ _MODULES = {
 }
 
 __getattr__ = lazy_exports(__name__, _MODULES)
+
+_moved.install()

@@ -1,4 +1,4 @@
-"""System checks: missing models, folders that cannot be written, settings that do not fit together."""
+"""System checks: missing models, folders that are not writable, settings that do not fit together."""
 
 from __future__ import annotations
 
@@ -21,35 +21,34 @@ __all__ = ["check_defaults", "check_folders", "check_models", "check_profile", "
 
 @register()
 def check_models(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
-    """`ANONYMIZER_MODELS` names what there is; each type that is asked for has a working model; each model is whole."""
+    """Check that `ANONYMIZER_MODELS` names known models, that no model is broken, and that each type has a model."""
     from anonymizer.service import engine
 
     try:
         store = engine.store()
-    except DetectorFailed as error:
+    except (DetectorFailed, InvalidParameter) as error:
         return [Error(str(error), id="anonymizer.E001")]
-    problems: list[CheckMessage] = [CheckWarning(each, id="anonymizer.W001") for each in store.problems()]
+    problems: list[CheckMessage] = [CheckWarning(problem, id="anonymizer.W001") for problem in store.problems()]
     installed = store.serves()
-    for each in OBJECT_TYPES:
-        if each not in installed and each in (settings.OBJECT_TYPES or OBJECT_TYPES):
-            # no error: the server may start, serve the other types, and answer requests for this one with 503
-            problems.append(
-                CheckWarning(f"No working model serves {each.words}.", hint=store.remedy(each), id="anonymizer.W002")
-            )
+    for object_type in OBJECT_TYPES:
+        if object_type not in installed and object_type in (settings.OBJECT_TYPES or OBJECT_TYPES):
+            # a warning: the server may start and serve the other types; requests for this type get 503
+            message, hint = f"No working model serves {object_type.words}.", store.install_hint(object_type)
+            problems.append(CheckWarning(message, hint=hint, id="anonymizer.W002"))
     return problems
 
 
 @register()
 def check_folders(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
-    """The storages that are folders can be written to."""
+    """Check that the folders of the storages are writable."""
     problems: list[CheckMessage] = []
     for alias in ("input", "output"):
         storage = storages[alias]
         if isinstance(storage, FileSystemStorage) and not _writable(storage.location):
             problems.append(
                 Error(
-                    f"The {alias} folder {storage.location} cannot be written to.",
-                    hint=f"Change its owner, or set ANONYMIZER_{alias.upper()}_DIR.",
+                    f"The {alias} folder {storage.location} is not writable.",
+                    hint=f"Change its permissions, or set ANONYMIZER_{alias.upper()}_DIR to another folder.",
                     id="anonymizer.E002",
                 )
             )
@@ -58,7 +57,7 @@ def check_folders(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[Chec
 
 @register()
 def check_defaults(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
-    """The defaults for requests are valid themselves."""
+    """Check that the default options of requests are valid."""
     from anonymizer.pipeline.options.options import Options
 
     try:
@@ -71,14 +70,14 @@ def check_defaults(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[Che
 
 @register()
 def check_threads(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
-    """Each queue's workers times threads fit the cores: more of them only wait for each other."""
+    """Check that the threads of all workers of a queue fit the cores. More threads only wait for each other."""
     queues = (
         ("", settings.WORKERS, settings.THREADS),
         ("VIDEO_", settings.VIDEO_WORKERS, settings.VIDEO_THREADS),
     )
     return [
         CheckWarning(
-            f"{workers} worker(s) of {threads} thread(s) are more than {settings.CORES} core(s).",
+            f"{workers} worker(s) with {threads} thread(s) each use more than {settings.CORES} core(s).",
             hint=f"Lower ANONYMIZER_{prefix}WORKERS or ANONYMIZER_{prefix}THREADS.",
             id="anonymizer.W003",
         )
@@ -89,22 +88,22 @@ def check_threads(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[Chec
 
 @register()
 def check_profile(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
-    """The active threshold profile was chosen with the models that serve here."""
+    """Check that the active threshold profile was chosen with the models of this server."""
     from anonymizer.service import profiles
 
     if connection.vendor == "sqlite" and not Path(connection.settings_dict["NAME"]).is_file():
-        # to ask would make it
+        # a query would create the database
         return []
     try:
         profile = profiles.active()
-        doubts = [] if profile is None else profiles.doubts_by_default(profile)
+        mismatches = [] if profile is None else profiles.default_mismatches(profile)
     except (DatabaseError, DetectorFailed):
-        # tables that are not made yet have no profiles; what is wrong with the models is said above
+        # without tables there are no profiles; other checks report what is wrong with the models
         return []
     except InvalidParameter as error:
         return [Error(f"The active threshold profile cannot be used: {error}", id="anonymizer.E004")]
-    hint = "Choose its thresholds again, or run `python manage.py profile activate --none`."
-    return [CheckWarning(each, hint=hint, id="anonymizer.W004") for each in doubts]
+    hint = "Choose the thresholds again, or run `anonymizer profile activate --none`."
+    return [CheckWarning(mismatch, hint=hint, id="anonymizer.W004") for mismatch in mismatches]
 
 
 def _writable(folder: str | os.PathLike[str]) -> bool:

@@ -1,4 +1,4 @@
-"""The rows that a task's life is made of. The `Task` row is the truth; the broker is only a bell."""
+"""The database tables. The `Task` row holds the true state of a task; the broker only notifies workers of it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["File", "FileKind", "Kind", "Profile", "Status", "Task", "WebhookStat
 
 
 def time_ordered_id() -> uuid.UUID:
-    """A UUID of version 7 (RFC 9562): milliseconds first, so that ids sort by age."""
+    """Return a UUID of version 7 (RFC 9562). It begins with the time in milliseconds, so ids sort by age."""
     value = time.time_ns() // 1_000_000 << 80 | int.from_bytes(os.urandom(10), "big")
     value = value & ~(0xF << 76) | 7 << 76
     value = value & ~(0x3 << 62) | 2 << 62
@@ -25,6 +25,8 @@ def time_ordered_id() -> uuid.UUID:
 
 
 class Status(models.TextChoices):
+    """The states of a task."""
+
     NEW = "new"
     QUEUED = "queued"
     PROCESSING = "processing"
@@ -34,11 +36,15 @@ class Status(models.TextChoices):
 
 
 class Kind(models.TextChoices):
+    """The kinds of files that can be uploaded."""
+
     IMAGE = "image"
     VIDEO = "video"
 
 
 class WebhookStatus(models.TextChoices):
+    """Whether a task has a webhook, and whether it was sent."""
+
     EMPTY = "empty"
     SET = "set"
     SENT = "sent"
@@ -46,6 +52,8 @@ class WebhookStatus(models.TextChoices):
 
 
 class FileKind(models.TextChoices):
+    """The kinds of files that are stored for a task."""
+
     ORIGINAL = "original"
     ANONYMISED = "anonymised"
     BINARY_MASK = "binary-mask"
@@ -55,29 +63,35 @@ class FileKind(models.TextChoices):
 
 
 class Task(models.Model):
-    """One upload's life."""
+    """One upload and its state, from its arrival to its deletion."""
 
     id = models.UUIDField(primary_key=True, default=time_ordered_id, editable=False)
     status = models.CharField(max_length=12, choices=Status, default=Status.NEW, db_index=True)
     kind = models.CharField(max_length=8, choices=Kind, default=Kind.IMAGE)
     name = models.CharField(max_length=255, blank=True)
     progress = models.FloatField(default=0.0)
-    video = models.JSONField(null=True, blank=True, help_text="of a video: frames done of total, rate, seconds left")
+    video = models.JSONField(
+        null=True,
+        blank=True,
+        help_text="Progress of a video: frames done, all frames, frames per second, seconds left.",
+    )
     created = models.DateTimeField(default=timezone.now, db_index=True)
     started = models.DateTimeField(null=True, blank=True)
     finished = models.DateTimeField(null=True, blank=True, db_index=True)
-    duration = models.FloatField(null=True, blank=True, help_text="seconds of detection and redaction")
+    duration = models.FloatField(null=True, blank=True, help_text="Seconds of detection and redaction.")
 
-    options = models.JSONField(default=dict, help_text="what differs from the defaults")
+    options = models.JSONField(default=dict, help_text="The options that differ from the defaults.")
     object_types = models.JSONField(default=list)
-    detections = models.JSONField(default=dict, help_text="how many were redacted, by object type")
-    review_counts = models.JSONField(default=dict, help_text="what a reviewer would want to look at, in numbers")
-    model_ids = models.JSONField(default=list, help_text="the models that made the result")
-    detector_keys = models.JSONField(default=dict, help_text="what the kept detections depend on")
+    detections = models.JSONField(default=dict, help_text="Number of redacted objects of each type.")
+    review_counts = models.JSONField(default=dict, help_text="Numbers of detections that a person should review.")
+    model_ids = models.JSONField(default=list, help_text="The models that made the result.")
+    detector_keys = models.JSONField(
+        default=dict, help_text="The models and settings that the stored detections depend on."
+    )
     warnings = models.JSONField(default=list)
     failure_cause = models.CharField(max_length=40, null=True, blank=True)
     error = models.TextField(null=True, blank=True)
-    endpoint = models.CharField(max_length=500, blank=True, help_text="what the task's addresses begin with")
+    endpoint = models.CharField(max_length=500, blank=True, help_text="The beginning of the task's URLs.")
 
     webhook_url = models.URLField(max_length=2000, blank=True)
     webhook_header_name = models.CharField(max_length=200, blank=True)
@@ -88,9 +102,11 @@ class Task(models.Model):
     lease_token = models.UUIDField(null=True, blank=True, editable=False)
     lease_until = models.DateTimeField(null=True, blank=True, editable=False)
     notified_at = models.DateTimeField(
-        default=timezone.now, editable=False, help_text="when a worker was last told of it"
+        default=timezone.now, editable=False, help_text="The last time when a worker was notified of the task."
     )
-    leases = models.PositiveSmallIntegerField(default=0, help_text="how often a worker took it up")
+    leases = models.PositiveSmallIntegerField(
+        default=0, help_text="How many times a worker started to work on the task."
+    )
     worker = models.CharField(max_length=100, blank=True)
 
     class Meta:
@@ -102,21 +118,22 @@ class Task(models.Model):
 
     @property
     def method(self) -> str:
+        """The method of redaction."""
         return str(self.options.get("method", "blur"))
 
     @property
     def profile(self) -> str | None:
-        """The name of the threshold profile that was used, if one was."""
+        """The name of the threshold profile, or None if the task has none."""
         name: str | None = self.options.get("profile")
         return name
 
     def file(self, kind: FileKind) -> File | None:
-        """The stored artefact of that kind, if there is one. Prefetched files are looked at, not asked for again."""
-        return next((each for each in self.files.all() if each.kind == kind), None)
+        """Return the stored file of this kind, or None. Prefetched files save a query."""
+        return next((file for file in self.files.all() if file.kind == kind), None)
 
 
 class File(models.Model):
-    """One stored artefact of a task. When the row goes, the bytes go."""
+    """One stored file of a task. When the row is deleted, the bytes are removed, too."""
 
     task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="files")
     kind = models.CharField(max_length=16, choices=FileKind)
@@ -136,33 +153,34 @@ class File(models.Model):
 
     @property
     def storage(self) -> Storage:
+        """The storage that holds the bytes."""
         return storages[self.storage_alias]
 
     @property
     def name(self) -> str:
-        """What it is called where it is downloaded: the task's name, with an ending that says what it is."""
+        """The file name for downloads: the task's name, with an ending that says which file it is."""
         if self.kind == FileKind.ORIGINAL:
             return self.task.name
         ending = PurePosixPath(self.key).suffix
         if self.kind == FileKind.ANONYMISED:
             original = self.task.file(FileKind.ORIGINAL)
-            # a video may have come in a container that is not written
-            kept = original is None or PurePosixPath(original.key).suffix == ending
-            return self.task.name if kept else self.task.name + ending
+            # the upload may be a video in a container that is never written
+            same_ending = original is None or PurePosixPath(original.key).suffix == ending
+            return self.task.name if same_ending else self.task.name + ending
         part = "" if self.kind == FileKind.METADATA else f".{self.kind}"
         return f"{self.task.name}{part}{ending}"
 
     def read(self) -> bytes:
-        """Its bytes; for what is small.
+        """Return the bytes of a small file.
 
         Raises:
-            FileNotFoundError: they are gone.
+            FileNotFoundError: the file does not exist any more.
         """
         with self.storage.open(self.key) as stored:
             return bytes(stored.read())
 
     def remove_bytes(self) -> None:
-        """Remove what is stored, and the folders that this leaves empty."""
+        """Remove the bytes, and the folders that are empty afterwards."""
         self.storage.delete(self.key)
         for folder in list(PurePosixPath(self.key).parents)[:-1]:
             try:
@@ -174,25 +192,27 @@ class File(models.Model):
 
 @receiver(post_delete, sender=File)
 def _remove_bytes(sender: type[File], instance: File, **kwargs: object) -> None:
-    # on commit: a deletion that is rolled back must not have taken the bytes along;
-    # robust: one file that cannot be removed must not keep the others, and is swept later
+    # on_commit: a deletion that is rolled back must not remove the bytes.
+    # robust: if one file cannot be removed, the others still are, and the clean-up removes it later.
     transaction.on_commit(instance.remove_bytes, robust=True)
 
 
 class Worker(models.Model):
-    """One worker process that is alive, what it has loaded and where."""
+    """One living worker process, the models it has loaded, and the devices they run on."""
 
     name = models.CharField(primary_key=True, max_length=100)
     queue = models.CharField(max_length=16)
-    parent = models.PositiveIntegerField(default=0, editable=False, help_text="process number of its cluster's guard")
+    parent = models.PositiveIntegerField(
+        default=0, editable=False, help_text="Process number of the cluster that started the worker."
+    )
     started = models.DateTimeField(default=timezone.now)
     seen = models.DateTimeField(default=timezone.now, db_index=True)
     ready = models.BooleanField(default=False)
     device = models.CharField(max_length=40, blank=True)
-    serves = models.JSONField(default=dict, help_text="which models serve which object type")
-    loaded = models.JSONField(default=dict, help_text="the device of each model that is loaded")
+    serves = models.JSONField(default=dict, help_text="The models that serve each object type.")
+    loaded = models.JSONField(default=dict, help_text="The device of each loaded model.")
     problem = models.TextField(blank=True)
-    warning = models.TextField(blank=True, help_text="what could be better; it works all the same")
+    warning = models.TextField(blank=True, help_text="Something that should be better, although the worker works.")
 
     class Meta:
         ordering = ["name"]
@@ -202,10 +222,10 @@ class Worker(models.Model):
 
 
 class Profile(models.Model):
-    """A threshold profile, and whether requests that name none get it."""
+    """A threshold profile, and whether it is the default profile of requests."""
 
     name = models.CharField(primary_key=True, max_length=63)
-    data = models.JSONField(help_text="the profile as JSON has it, name and all")
+    data = models.JSONField(help_text="The whole profile as JSON, with its name.")
     active = models.BooleanField(default=False)
     created = models.DateTimeField(default=timezone.now)
     changed = models.DateTimeField(auto_now=True)

@@ -1,7 +1,14 @@
-"""Measures the detectors as a user gets them, against the ground truth of val.
+"""Measure the installed detectors, as users get them, on the ground truth of the set val.
 
-python -m benchmarks.detectors [--data ../shared/data] [--models ID ...] [--source S ...] [--limit N] [--device cpu]
-                               [--table val sizes large pass batches ...]
+    python -m benchmarks.detectors [--data ../shared/data] [--models ID ...] [--source S ...] [--limit N]
+                                   [--device cpu] [--table val sizes large pass batches ...]
+
+It prints Markdown tables:
+val: AP50, recall, false positives and time, by object type, models and source.
+sizes: recall by the size of the object.
+large: what is detected in a very large image and in a close-up, by format.
+pass: milliseconds of one pass for all four types, beside two small networks.
+batches: images per second by batch size.
 """
 
 from __future__ import annotations
@@ -23,7 +30,7 @@ from tqdm import tqdm
 
 from anonymizer.evaluation.datasets.dataset import LabelledImage, LabelledSet, Objects
 from anonymizer.evaluation.metrics.average_precision import CocoRows
-from anonymizer.evaluation.metrics.matching import SIZES, DetectionCounts, joined
+from anonymizer.evaluation.metrics.matching import SIZES, DetectionCounts, merge_counts
 from anonymizer.evaluation.thresholds.calibrate import reliability_error
 from anonymizer.pipeline.anonymizer import Anonymizer
 from anonymizer.pipeline.detection.protocol import Detector
@@ -53,7 +60,7 @@ Image = NDArray[np.uint8]
 
 @dataclass
 class Results:
-    """What models that serve a type together found in the images of one source."""
+    """The detections of models that serve a type together, in the images of one source."""
 
     tally: DetectionCounts
     rows: CocoRows = field(default_factory=CocoRows)
@@ -68,11 +75,13 @@ Measured = dict[tuple[ObjectType, str, str], Results]
 
 
 def stores(folder: Path, device: str, wanted: Sequence[str]) -> dict[str, tuple[ModelStore, list[ObjectType]]]:
-    """By models, in words, a store in which they serve, and the types that they do serve."""
+    """By name of the models: a store in which they serve, and the types that they serve."""
     store = ModelStore(folder, device=device, models="embedded")
-    whole = [each for each in store.registry.models.values() if not each.makes_masks and store.problem(each) is None]
-    sets: list[tuple[str, ...]] = [(each.id,) for each in whole]
-    known = {each.id for each in whole}
+    usable = [
+        model for model in store.registry.models.values() if not model.makes_masks and store.problem(model) is None
+    ]
+    sets: list[tuple[str, ...]] = [(model.id,) for model in usable]
+    known = {model.id for model in usable}
     for rows in store.registry.profiles.values():
         sets += [ids for ids in rows.values() if len(ids) > 1 and known.issuperset(ids) and ids not in sets]
     found = {}
@@ -80,7 +89,7 @@ def stores(folder: Path, device: str, wanted: Sequence[str]) -> dict[str, tuple[
         name = "+".join(ids)
         types = list(store.registry.models[ids[0]].object_types)
         if not wanted or name in wanted:
-            choice = ",".join(f"{each}={name}" for each in types)
+            choice = ",".join(f"{object_type}={name}" for object_type in types)
             found[name] = ModelStore(folder, device=device, models=f"embedded,{choice}"), types
     return found
 
@@ -92,18 +101,18 @@ def measure(models: dict[str, tuple[ModelStore, list[ObjectType]]], images: Sequ
         for detector in store.detectors(types):
             detector.warm_up()
         for image in tqdm(images, desc=name, mininterval=5):
-            wanted = [each for each in types if each in image.labelled]
+            wanted = [object_type for object_type in types if object_type in image.labelled]
             if not wanted:
                 continue
             pixels = image.pixels()
             started = time.perf_counter()
             (found,) = anonymizer.detect([pixels], wanted, Whole())
             seconds = time.perf_counter() - started
-            for each in wanted:
+            for object_type in wanted:
                 results = measured.setdefault(
-                    (each, name, image.source), Results(DetectionCounts(options.threshold(each)))
+                    (object_type, name, image.source), Results(DetectionCounts(options.threshold(object_type)))
                 )
-                results.add(found.of_type(each), image.objects[each], seconds)
+                results.add(found.of_type(object_type), image.objects[object_type], seconds)
     return measured
 
 
@@ -155,7 +164,7 @@ def _joined(measured: Measured) -> dict[tuple[ObjectType, str], DetectionCounts]
     groups = defaultdict[tuple[ObjectType, str], list[DetectionCounts]](list)
     for (kind, name, _), each in _ordered(measured):
         groups[kind, name].append(each.tally)
-    return {key: joined(each) for key, each in groups.items()}
+    return {key: merge_counts(each) for key, each in groups.items()}
 
 
 def print_large(models: dict[str, tuple[ModelStore, list[ObjectType]]], images: Iterable[LabelledImage]) -> None:
@@ -166,21 +175,21 @@ def print_large(models: dict[str, tuple[ModelStore, list[ObjectType]]], images: 
     for title, (pixels, truths) in pictures.items():
         for name, (store, types) in models.items():
             for how in formats:
-                for each in [each for each in types if each in truths]:
+                for object_type in [object_type for object_type in types if object_type in truths]:
                     started = time.perf_counter()
-                    (found,) = Anonymizer(store=store).detect([pixels], [each], how)
+                    (found,) = Anonymizer(store=store).detect([pixels], [object_type], how)
                     seconds = time.perf_counter() - started
-                    tally = DetectionCounts(Options().threshold(each))
-                    tally.add(found.boxes, found.scores, truths[each])
+                    tally = DetectionCounts(Options().threshold(object_type))
+                    tally.add(found.boxes, found.scores, truths[object_type])
                     count = f"{round(tally.recall * tally.objects)} of {tally.objects}"
-                    print(f"| {title} | {name} | {how} | {each} | {count} | {seconds:.1f} |", flush=True)
+                    print(f"| {title} | {name} | {how} | {object_type} | {count} | {seconds:.1f} |", flush=True)
 
 
 def print_pass(folder: Path, device: str, images: Iterable[LabelledImage]) -> None:
-    """One pass for all four types, side by side: medians of alternating runs."""
+    """Time one pass for all four types: medians of alternating runs."""
     store = ModelStore(folder, device=device)
     pixels = np.asarray(cv2.resize(close_up(images)[0], (640, 480)), np.uint8)
-    own = next(each.id for each in store.registry.models.values() if each.loader == "own")
+    own = next(model.id for model in store.registry.models.values() if model.loader == "own")
     passes = {f"{own} at 416 x 320": [(own, 416)], "yolox-nano + yunet-n": [("yolox-nano", 416), ("yunet-n", 640)]}
     times = defaultdict[str, list[float]](list)
     for n in range(33):
@@ -196,12 +205,12 @@ def print_pass(folder: Path, device: str, images: Iterable[LabelledImage]) -> No
 
 
 def _all(detectors: Sequence[tuple[Detector, int]], pixels: Image) -> None:
-    for each, side in detectors:
-        each.detect([pixels], side)
+    for detector, side in detectors:
+        detector.detect([pixels], side)
 
 
 def print_batches(models: dict[str, tuple[ModelStore, list[ObjectType]]], device: str) -> None:
-    """Pictures a second in batches, each looked at as a whole in every scale; median of three."""
+    """Images per second in batches, each analysed as a whole at every scale; the median of three runs."""
     print("\n| models | size | batch | pictures/s | GPU memory, MiB |\n" + "|---" * 5 + "|")
     rng = np.random.default_rng(1)
     for name, (store, types) in models.items():
@@ -231,13 +240,15 @@ def _seconds(run: Callable[[], object], device: str) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of val.json and val/")
-    parser.add_argument("--folder", type=Path, default=Path("models"), help="of the registry and the models")
-    parser.add_argument("--models", nargs="+", default=(), help="ids, or ids joined by +; without, all that are whole")
-    parser.add_argument("--source", nargs="+", choices=SOURCES, default=SOURCES)
-    parser.add_argument("--limit", type=int, help="images of each source")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--table", nargs="+", choices=TABLES, default=TABLES)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="the folder with val.json and val/")
+    parser.add_argument(
+        "--folder", type=Path, default=Path("models"), help="the folder with the registry and the models"
+    )
+    parser.add_argument("--models", nargs="+", default=(), help="ids, or ids joined by +; default: all usable models")
+    parser.add_argument("--source", nargs="+", choices=SOURCES, default=SOURCES, help="default: all")
+    parser.add_argument("--limit", type=int, help="the most images of each source; default: all")
+    parser.add_argument("--device", default="cpu", help="default: cpu")
+    parser.add_argument("--table", nargs="+", choices=TABLES, default=TABLES, help="what to print; default: all")
     given = parser.parse_args()
     torch.set_num_threads(min(2, torch.get_num_threads()))
     val = LabelledSet.read(given.data / "val.json")

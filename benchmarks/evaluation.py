@@ -1,11 +1,12 @@
-"""How quick questions about labelled pictures are answered, and whether chosen thresholds keep what they promise.
+"""Measure how fast an evaluation answers, and whether chosen thresholds keep what they promise.
 
-python -m benchmarks.evaluation [--set ../shared/data/val.json] [--cache FILE] [--models embedded recommended ...]
-                                [--table sweep halves] [--pictures 2000] [--splits 20]
+    python -m benchmarks.evaluation [--set ../shared/data/val.json] [--cache FILE] [--models embedded recommended ...]
+                                    [--table sweep halves] [--pictures 2000] [--splits 20]
 
-sweep: pictures whose detections are in the cache (those of the set, each again under another hash until there are
-enough), medians of five runs. halves: thresholds chosen on one random half of each source, and what they reach on the
-other half.
+It prints Markdown tables:
+sweep: seconds of reading, judging and sweeping thresholds, medians of five runs. The detections come from the cache.
+The images of the set are repeated, each time with another hash, until there are enough.
+halves: thresholds are chosen on one random half of each source; the table shows what they reach on the other half.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from anonymizer.evaluation.metrics.detection_cache import DetectionCache
 from anonymizer.evaluation.metrics.evaluate import evaluate
 from anonymizer.evaluation.metrics.predictions import detection_key
 from anonymizer.evaluation.metrics.results import EvaluationResult
-from anonymizer.evaluation.thresholds.choose import Choice, Verdict, choose_thresholds
+from anonymizer.evaluation.thresholds.choose import ThresholdChoice, Verdict, choose_thresholds
 from anonymizer.pipeline.anonymizer import Anonymizer
 from anonymizer.pipeline.detections import ObjectType
 from anonymizer.pipeline.model_zoo.named_models import named_models
@@ -42,22 +43,22 @@ RUNS = 5
 BAR_S = 2.0
 
 
-def many(findings: EvaluationResult, anonymizer: Anonymizer, cache: DetectionCache, folder: Path, count: int) -> Path:
-    """A labelled set of so many files, each with a hash of its own, whose detections are in the cache."""
+def many(result: EvaluationResult, anonymizer: Anonymizer, cache: DetectionCache, folder: Path, count: int) -> Path:
+    """Write a labelled set of `count` files, each with its own hash, and put their detections into the cache."""
     pictures = folder / "many"
     pictures.mkdir()
-    images = [image for image in findings.images if image.size_hw is not None]
+    images = [image for image in result.images if image.size_hw is not None]
     old = cache.digests({image.path for image in images})
     copies = {pictures / f"{n}{image.path.suffix}": image for n, image in enumerate(islice(cycle(images), count))}
     for n, (path, image) in enumerate(copies.items()):
-        # what stands behind the end of a picture changes its hash and nothing else
+        # bytes after the end of an image change its hash and nothing else
         path.write_bytes(image.path.read_bytes() + n.to_bytes(4))
     new = cache.digests(copies)
-    for each in findings.types:
-        key = detection_key(anonymizer, each, findings.format)
-        known = cache.found(key, each, list(old.values()))
+    for each in result.types:
+        key = detection_key(anonymizer, each, result.format)
+        known = cache.get_detections(key, each, list(old.values()))
         rows = {new[path]: known[old[image.path]] for path, image in copies.items() if old[image.path] in known}
-        cache.keep_found(key, rows)
+        cache.put_detections(key, rows)
     file = folder / "many.json"
     file.write_text(json.dumps(_coco(copies)))
     return file
@@ -90,22 +91,22 @@ def print_sweep(labelled: LabelledSet, given: argparse.Namespace) -> None:
 
         file = many(judge(labelled), anonymizer, cache, Path(folder), given.pictures)
         whole = LabelledSet.read(file)
-        # the first time what is covered is computed, and kept
+        # the first run computes what is covered, and caches it
         first = _seconds(lambda: judge(whole), runs=1)
-        findings = judge(whole)
+        result = judge(whole)
         at = np.linspace(0, 1, 100)
         seconds = {
             "labels and sizes of the pictures read": _seconds(lambda: LabelledSet.read(file)),
             "judged for the first time, detections from the cache": first,
             "judged again, all from the cache": _seconds(lambda: judge(whole)),
             "sweep of 100 thresholds, all figures of all types": _seconds(
-                lambda: [each.curve(at) for each in findings.types.values()]
+                lambda: [each.curve(at) for each in result.types.values()]
             ),
-            "thresholds for .98, all types": _seconds(lambda: choose_thresholds(findings, 0.98)),
+            "thresholds for .98, all types": _seconds(lambda: choose_thresholds(result, 0.98)),
         }
         both = _seconds(lambda: [each.curve(at) for each in judge(whole).types.values()])
-    detections = sum(len(each.scores) for each in findings.types.values())
-    objects = sum(each.objects for each in findings.types.values())
+    detections = sum(len(each.scores) for each in result.types.values())
+    objects = sum(each.objects for each in result.types.values())
     print(f"\n{len(whole.images)} pictures, {objects} objects, {detections} detections; {given.models[0]}\n")
     print("| what | seconds |\n|---|---|")
     for what, each in seconds.items():
@@ -124,34 +125,34 @@ def _seconds(run: Callable[[], object], runs: int = RUNS) -> float:
 
 @dataclass(frozen=True)
 class Case:
-    """What was promised by one half, and the recall that came true on the other."""
+    """What one half promised, and the recall that the other half reached."""
 
-    choice: Choice
+    choice: ThresholdChoice
     reached: float
 
     @property
     def in_interval(self) -> bool:
-        """Whether it lies in the interval that holds the true recall."""
+        """Whether the reached recall lies in the interval of the true recall."""
         return self.choice.recall.low <= self.reached <= self.choice.recall.high
 
     @property
     def as_stated(self) -> bool:
-        """Whether it lies in the wider one that holds the recall of as many other pictures."""
+        """Whether the reached recall lies in the wider interval, that of as many other images."""
         return self.choice.recall_elsewhere.low <= self.reached <= self.choice.recall_elsewhere.high
 
 
-def cases(findings: EvaluationResult, target: float, splits: int) -> Iterator[Case]:
+def cases(result: EvaluationResult, target: float, splits: int) -> Iterator[Case]:
     for seed in range(splits):
-        first = _half(findings, seed)
-        for choice in choose_thresholds(_of(findings, first), target):
-            other = _of(findings, ~first)[choice.object_type]
+        first = _half(result, seed)
+        for choice in choose_thresholds(_of(result, first), target):
+            other = _of(result, ~first)[choice.object_type]
             yield Case(choice, float((other.match_score >= choice.threshold).mean()))
 
 
-def _half(findings: EvaluationResult, seed: int) -> NDArray[np.bool_]:
-    """(pictures,) every other picture of each source, in random order."""
+def _half(result: EvaluationResult, seed: int) -> NDArray[np.bool_]:
+    """(images,) bool: a random half of the images of each source."""
     chance = np.random.default_rng(seed)
-    sources = np.array([image.source for image in findings.images])
+    sources = np.array([image.source for image in result.images])
     first = np.zeros(len(sources), bool)
     for source in np.unique(sources):
         rows = chance.permutation(np.flatnonzero(sources == source))
@@ -159,8 +160,8 @@ def _half(findings: EvaluationResult, seed: int) -> NDArray[np.bool_]:
     return first
 
 
-def _of(findings: EvaluationResult, kept: NDArray[np.bool_]) -> EvaluationResult:
-    return replace(findings, types={each: of.of_pictures(kept[of.places]) for each, of in findings.types.items()})
+def _of(result: EvaluationResult, kept: NDArray[np.bool_]) -> EvaluationResult:
+    return replace(result, types={each: of.of_pictures(kept[of.image_indices]) for each, of in result.types.items()})
 
 
 def print_halves(labelled: LabelledSet, given: argparse.Namespace) -> None:
@@ -174,14 +175,14 @@ def print_halves(labelled: LabelledSet, given: argparse.Namespace) -> None:
     found: list[Case] = []
     for name in given.models:
         store, types = named_models(name, given.folder, device=given.device)
-        findings = evaluate(
+        result = evaluate(
             labelled, Anonymizer(store=store), name=name, object_types=types, options=Options(),
             cache=DetectionCache(given.cache),
         )  # fmt: skip
         for target in TARGETS:
-            rows = list(cases(findings, target, given.splits))
+            rows = list(cases(result, target, given.splits))
             found += rows
-            for each in findings.types:
+            for each in result.types:
                 _print_row(name, target, [row for row in rows if row.choice.object_type is each])
     kept = [row for row in found if row.choice.verdict is Verdict.REACHED]
     print("\nOf all models, types and targets; the other half is a sample too.\n")
@@ -213,16 +214,20 @@ def _share(values: Sequence[bool]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--set", type=Path, default=Path("../shared/data/val.json"), help="a labelled set")
+    parser.add_argument("--set", type=Path, default=Path("../shared/data/val.json"), help="the labelled set")
     parser.add_argument("--source", nargs="+", default=SOURCES)
-    parser.add_argument("--limit", type=int, help="images of each source")
-    parser.add_argument("--cache", type=Path, help="of detections (~/.cache)")
-    parser.add_argument("--folder", type=Path, default=Path("models"), help="of the registry and the models")
-    parser.add_argument("--models", nargs="+", default=["embedded"], help="ids, profiles, TYPE=ID+ID; sweep: the first")
+    parser.add_argument("--limit", type=int, help="the most images of each source; default: all")
+    parser.add_argument("--cache", type=Path, help="the file of cached detections; default: in ~/.cache")
+    parser.add_argument(
+        "--folder", type=Path, default=Path("models"), help="the folder with the registry and the models"
+    )
+    parser.add_argument(
+        "--models", nargs="+", default=["embedded"], help="ids, profiles or TYPE=ID+ID; sweep takes the first"
+    )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--table", nargs="+", choices=TABLES, default=TABLES)
-    parser.add_argument("--pictures", type=int, default=2000, help="of the sweep")
-    parser.add_argument("--splits", type=int, default=20, help="random halves")
+    parser.add_argument("--pictures", type=int, default=2000, help="how many images the sweep has; default: 2000")
+    parser.add_argument("--splits", type=int, default=20, help="how many random halves; default: 20")
     given = parser.parse_args()
     torch.set_num_threads(min(2, torch.get_num_threads()))
     whole = LabelledSet.read(given.set)

@@ -1,9 +1,10 @@
-"""Measures the ways to masks of persons and vehicles against the polygons of val source `street-masks`.
+"""Measure ways to make masks of persons and vehicles against the polygons of the source `street-masks` of val.
 
-python -m benchmarks.masks [--data ../shared/data] [--sam sam_vit_b_01ec64.pth] [--device cpu] [--limit N]
+    python -m benchmarks.masks [--data ../shared/data] [--sam sam_vit_b_01ec64.pth] [--device cpu] [--limit N]
 
-The boxes given are those of the ground truth, with a shorter side of at least 24 pixels. IoU is of the mask as it is;
-coverage and changed area are of what `blacken` changes with the default options.
+It prints a Markdown table with a row for each way: IoU, coverage, changed area, and milliseconds for each object. The
+boxes are those of the ground truth whose shorter side has at least 24 pixels. IoU is that of the mask itself; coverage
+and changed area are those of what `blacken` changes with the default options.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from anonymizer.pipeline.detections import Detections, Mask, ObjectType
-from anonymizer.pipeline.model_zoo.store import FOLDER
+from anonymizer.pipeline.model_zoo.store import MODELS_FOLDER
 from anonymizer.pipeline.options.options import Options
 from anonymizer.pipeline.redaction.regions import redaction_regions
 from anonymizer.pipeline.segmentation.heuristic import HeuristicSegmenter
@@ -38,7 +39,7 @@ Way = Callable[[Image, NDArray[np.float32], NDArray[np.uint8]], list[Mask | None
 
 @dataclass(frozen=True)
 class Street:
-    """One picture and its objects."""
+    """One image and its objects."""
 
     image: Image
     boxes: NDArray[np.float32]
@@ -48,7 +49,7 @@ class Street:
 
 @dataclass
 class Figures:
-    """Of one way, a number for each object."""
+    """The figures of one way, a number for each object."""
 
     ious: list[float] = field(default_factory=list)
     covered: list[float] = field(default_factory=list)
@@ -66,7 +67,7 @@ class Figures:
 
 
 def streets(data: Path, *, limit: int | None = None) -> Iterator[Street]:
-    """The pictures of `street-masks` with their objects of at least `LEAST` pixels."""
+    """The images of `street-masks`, with their objects of at least `LEAST` pixels."""
     labels = json.loads((data / "val.json").read_text())
     pictures = [each for each in labels["images"] if each["source"] == "street-masks"]
     for picture in pictures[:limit]:
@@ -91,7 +92,7 @@ def _filled(polygons: list[list[float]], size_hw: tuple[int, ...]) -> NDArray[np
 
 
 def measure(way: Way, street: Street, into: Figures) -> None:
-    """Add one picture's objects."""
+    """Add the objects of one image."""
     started = time.perf_counter()
     masks = way(street.image, street.boxes, street.types)
     into.seconds += time.perf_counter() - started
@@ -119,7 +120,7 @@ def boxes_only(image: Image, boxes: NDArray[np.float32], types: NDArray[np.uint8
 
 
 def _each(draw: Callable[[Image, NDArray[np.int64]], NDArray[np.bool_]]) -> Way:
-    """A way that looks at one box at a time."""
+    """Turn a function for one box into a way for all boxes of an image."""
 
     def way(image: Image, boxes: NDArray[np.float32], types: NDArray[np.uint8]) -> list[Mask | None]:
         whole = np.rint(boxes).astype(int)
@@ -129,7 +130,7 @@ def _each(draw: Callable[[Image, NDArray[np.int64]], NDArray[np.bool_]]) -> Way:
 
 
 def rounded(image: Image, box: NDArray[np.int64], *, power: float = 2.5, share: float = 1.0) -> NDArray[np.bool_]:
-    """The box with round corners: |x|^p + |y|^p <= 1; an ellipse at 2."""
+    """A box with round corners: |x|^p + |y|^p <= 1; p = 2 is an ellipse."""
     width, height = box[2:] - box[:2]
     x = np.abs((np.arange(width) + 0.5) * 2 / width - 1) / share
     y = np.abs((np.arange(height) + 0.5) * 2 / height - 1) / share
@@ -137,7 +138,7 @@ def rounded(image: Image, box: NDArray[np.int64], *, power: float = 2.5, share: 
 
 
 def grabcut(image: Image, box: NDArray[np.int64], *, side: int = 96) -> NDArray[np.bool_]:
-    """GrabCut in a box and a fifth around it, reduced to `side` pixels."""
+    """GrabCut in a box and a fifth of it around, scaled down to `side` pixels."""
     width, height = box[2:] - box[:2]
     edge = np.array([width, height]) // 5
     x1, y1 = np.maximum(box[:2] - edge, 0)
@@ -164,11 +165,11 @@ def grabcut_and_ellipse(image: Image, box: NDArray[np.int64]) -> NDArray[np.bool
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--head", type=Path, default=FOLDER / "own-masks.safetensors")
-    parser.add_argument("--base", type=Path, default=FOLDER / "own-detector.safetensors")
-    parser.add_argument("--sam", type=Path, help="a checkpoint of Segment Anything")
+    parser.add_argument("--head", type=Path, default=MODELS_FOLDER / "own-masks.safetensors")
+    parser.add_argument("--base", type=Path, default=MODELS_FOLDER / "own-detector.safetensors")
+    parser.add_argument("--sam", type=Path, help="a checkpoint of Segment Anything; default: it is not measured")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--limit", type=int, help="pictures")
+    parser.add_argument("--limit", type=int, help="the most images; default: all")
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)

@@ -1,4 +1,4 @@
-"""Pictures that a benchmark makes from those of a labelled set: large ones with small objects, and a close-up."""
+"""Images that benchmarks make from those of a labelled set: a large one with small objects, and a close-up."""
 
 from __future__ import annotations
 
@@ -18,7 +18,15 @@ Boxes = NDArray[np.float32]
 
 
 def large_picture(images: Iterable[LabelledImage], count: int = 20) -> tuple[Image, dict[ObjectType, Objects]]:
-    """A photo enlarged to 6000 x 4000, with small faces and plates pasted on a grid, and some of what is round them."""
+    """Make an image of 6000 x 4000 pixels with small faces and license plates on a grid, with their surroundings.
+
+    Args:
+        images: where photos and objects are taken from.
+        count: how many objects are pasted, half of each type.
+
+    Returns:
+        (4000, 6000, 3) uint8 RGB, and by object type the pasted objects.
+    """
     chance = np.random.default_rng(1)
     background: Image | None = None
     cuts: dict[ObjectType, list[tuple[Image, Boxes]]] = {ObjectType.FACE: [], ObjectType.LICENSE_PLATE: []}
@@ -30,15 +38,15 @@ def large_picture(images: Iterable[LabelledImage], count: int = 20) -> tuple[Ima
             good = np.flatnonzero(~image.objects[name].ignored)
             if len(cuts[name]) < count // 2 and image.source in ("fddb", "dashcam", "cars") and len(good):
                 cuts[name].append((pixels, image.objects[name].boxes[good[0]]))
-        if background is not None and all(len(each) == count // 2 for each in cuts.values()):
+        if background is not None and all(len(objects) == count // 2 for objects in cuts.values()):
             break
     if background is None:
         raise SystemExit("The set has no photo that can be enlarged.")
     placed = {}
     cells = chance.permutation(24)[:count]
-    for kind, (name, mine) in enumerate(cuts.items()):
+    for kind, (name, objects) in enumerate(cuts.items()):
         boxes = []
-        for (pixels, box), cell in zip(mine, cells[kind * count // 2 :], strict=False):
+        for (pixels, box), cell in zip(objects, cells[kind * count // 2 :], strict=False):
             at = np.array([cell % 6 * 1000 + 300, cell // 6 * 1000 + 300]) + chance.integers(0, 300, 2)
             boxes.append(paste(background, pixels, box, at, float(chance.uniform(24, 60))))
         placed[name] = Objects(np.array(boxes, np.float32), np.zeros(len(boxes), bool))
@@ -46,7 +54,7 @@ def large_picture(images: Iterable[LabelledImage], count: int = 20) -> tuple[Ima
 
 
 def paste(onto: Image, pixels: Image, box: Boxes, at: NDArray[np.int_], side: float) -> Boxes:
-    """Put an object with its surroundings into a picture, its longer side scaled to `side`; returns its box."""
+    """Paste an object with its surroundings into an image, its longer side scaled to `side` pixels; return its box."""
     scale = side / float(max(box[2] - box[0], box[3] - box[1]))
     low = np.maximum(box[:2] - 1.5 * (box[2:] - box[:2]), 0).astype(int)
     high = np.minimum(box[2:] + 1.5 * (box[2:] - box[:2]), pixels.shape[1::-1]).astype(int)
@@ -57,7 +65,7 @@ def paste(onto: Image, pixels: Image, box: Boxes, at: NDArray[np.int_], side: fl
 
 
 def close_up(images: Iterable[LabelledImage]) -> tuple[Image, dict[ObjectType, Objects]]:
-    """A face that fills 80 % of the height of a picture of 2000 pixels."""
+    """Make an image of 2000 x 2000 pixels with a face of 80 % of its height; return the image and its objects."""
     for image in images:
         faces = image.objects[ObjectType.FACE]
         if image.source != "fddb" or len(faces.boxes) != 1 or faces.ignored.any():

@@ -1,6 +1,9 @@
-"""What the service costs beside the library, and whether it loses or doubles anything under load.
+"""Measure what the service costs beside the library, and whether it loses or doubles tasks under load.
 
-python -m benchmarks.service [--picture FILE] [--runs 30] [--uploads 200] [--clients 8]
+    python -m benchmarks.service [--picture FILE] [--runs 30] [--uploads 200] [--clients 8]
+
+It starts a service of its own and prints two Markdown tables: milliseconds of one image in the library and in the
+service, and how many of many asynchronous uploads ended, were lost or ran twice.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from pathlib import Path
 from tests.conftest import ROOT, SHARED, Server, serving
 from tests.pictures import drawn, encoded
 
-#: the library in a warm process of its own, with as many threads as the worker has
+#: the library in a warm process, with as many threads as the worker has
 LIBRARY = """
 import sys, time, statistics, torch, cv2
 from anonymizer import Anonymizer, Options
@@ -35,7 +38,7 @@ for line in sys.stdin:
 
 
 def latency(server: Server, picture: Path, runs: int) -> None:
-    """Library and service in turns, so that a noisy machine disturbs both alike."""
+    """Time library and service alternately, so that a noisy machine disturbs both alike."""
     content = picture.read_bytes()
     threads = str(len(os.sched_getaffinity(0)))
     command = [sys.executable, "-c", LIBRARY, str(picture), "", threads]
@@ -69,7 +72,7 @@ def latency(server: Server, picture: Path, runs: int) -> None:
 
 
 def load(server: Server, uploads: int, clients: int) -> None:
-    """Asynchronous uploads from several clients at once."""
+    """Count the tasks of asynchronous uploads from several clients at the same time."""
     contents = [encoded(drawn(seed=n)) for n in range(uploads)]
     started = time.perf_counter()
     with concurrent.futures.ThreadPoolExecutor(clients) as pool:

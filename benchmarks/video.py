@@ -1,11 +1,14 @@
-"""What anonymising videos costs, and what it finds, beside the `deface` command.
+"""Measure how fast videos are anonymised, and what is covered, beside the `deface` command.
 
     python -m benchmarks.video [--table deface|types|bit-rate|memory|all] [--data ../shared/data] [--device auto]
 
-deface: faces only, one clip, the same cores and encoder preset, one run of each after the other. Recall: the boxes of
-the best detectors at hand, in full size and all of its scales, are the truth; one counts as covered where 90 % of the
-ellipse in it is black in a result made with the method that blackens.
-types: all four types, with the share of each stage and beside decoding and encoding alone.
+It prints these tables:
+deface: faces only, one clip, the same cores and encoder preset, one run after the other. Recall counts the boxes of the
+best detectors at hand, at full size and all of their scales. A box is covered if 90 % of the ellipse in it is black in
+a result of the method `blacken`.
+types: all four types, beside decoding and encoding alone, with the share of each stage.
+bit-rate: how close `keep-bit-rate` comes to the size of the source, and how long it takes.
+memory: the peak memory of a process for a clip of one minute and of ten.
 """
 
 from __future__ import annotations
@@ -29,24 +32,23 @@ from numpy.typing import NDArray
 
 from anonymizer.pipeline.anonymizer import Anonymizer
 from anonymizer.pipeline.detections import ObjectType
-from anonymizer.pipeline.model_zoo.store import FOLDER, ModelStore
+from anonymizer.pipeline.model_zoo.store import MODELS_FOLDER, ModelStore
 from anonymizer.pipeline.options.formats import Auto
 from anonymizer.pipeline.options.options import Options, SaveMask
 from anonymizer.pipeline.results import VideoResult
 from anonymizer.pipeline.tracking.tracker import Tracker
-from anonymizer.pipeline.video.io.encoders import plan
+from anonymizer.pipeline.video.io.encoders import plan_output
 from anonymizer.pipeline.video.io.reader import VideoReader, check_video
-from anonymizer.pipeline.video.io.writer import VideoSink
-from anonymizer.pipeline.video.job import anonymise_video
+from anonymizer.pipeline.video.io.writer import VideoWriter
 from anonymizer.pipeline.video.verify_file import video_sizes
 
 PRESET = "veryfast"
 COVERED, BLACK = 0.9, 40
-#: the score from which on the best detectors' boxes are the truth
+#: boxes of the best detectors with at least this score are the truth
 SURE = 0.5
-#: of so many frames, one is counted in
+#: recall is counted in one of so many frames
 EVERY = 5
-STAGES = ("read-to-look", "look", "follow", "read-to-redact", "redact", "encode", "prove")
+STAGES = ("decode-to-detect", "detect", "track", "decode-to-redact", "redact", "encode", "verify")
 CLIPS = ("cars-from-above", "person-walking")
 
 
@@ -55,10 +57,10 @@ def faces_only(**more: object) -> Options:
 
 
 def with_models(folder: Path, models: str, device: str) -> Anonymizer:
-    """An anonymizer whose models, and the library that tracks, are loaded and warm."""
+    """An anonymizer whose models and tracking library are loaded and warmed up."""
     made = Anonymizer(store=ModelStore(folder, device=device, models=models))
-    for each in made.store.detectors(tuple(made.store.serves())):
-        each.warm_up()
+    for detector in made.store.detectors(tuple(made.store.serves())):
+        detector.warm_up()
     Tracker((1, 1), Options(), tuple(ObjectType))
     segmenter = made.store.segmenter()
     if segmenter is not None:
@@ -67,14 +69,14 @@ def with_models(folder: Path, models: str, device: str) -> Anonymizer:
 
 
 def run(anonymizer: Anonymizer, clip: Path, options: Options, folder: Path) -> tuple[VideoResult, float]:
-    """The result of a clip, and frames a second of the whole work, models loaded."""
+    """The result of a clip, and frames per second of the whole work, with models loaded."""
     started = time.perf_counter()
     result = anonymizer.video(clip, folder, options)
     return result, result.frames / (time.perf_counter() - started)
 
 
 def shares(result: VideoResult) -> str:
-    """Where the time goes: busy seconds of each stage by those of all, in percent."""
+    """Where the time goes: busy seconds of each stage in percent of all stages."""
     total = sum(result.stage_seconds.values())
     return "  ".join(f"{stage} {100 * result.stage_seconds.get(stage, 0) / total:.0f} %" for stage in STAGES)
 
@@ -83,7 +85,7 @@ def shares(result: VideoResult) -> str:
 
 
 def deface(clip: Path, target: Path) -> float:
-    """Run the command, black ellipses; frames a second by its wall clock without the start of Python."""
+    """Run the command with black ellipses; return frames per second by wall clock."""
     config = json.dumps({"codec": "libx264", "output_params": ["-preset", PRESET]})
     command = [
         str(Path(sys.executable).parent / "deface"),
@@ -107,8 +109,8 @@ def pictures(clip: Path) -> Iterator[NDArray[np.uint8]]:
 
 
 def truth(clip: Path, folder: Path, device: str) -> list[NDArray[np.float32]]:
-    """By frame, every `EVERY`th, the faces that the best detectors at hand are sure of, (n, 4) x1, y1, x2, y2."""
-    names = "+".join(each for each in ("yunet-n", "centerface", "own-2") if installed(folder, each))
+    """For every `EVERY`th frame, the sure faces of the best detectors at hand: (n, 4) x1, y1, x2, y2."""
+    names = "+".join(name for name in ("yunet-n", "centerface", "own-2") if installed(folder, name))
     best = with_models(folder, f"embedded,face={names}", device)
     boxes = []
     for picture in islice(pictures(clip), 0, None, EVERY):
@@ -118,7 +120,7 @@ def truth(clip: Path, folder: Path, device: str) -> list[NDArray[np.float32]]:
 
 
 def covered(clip: Path, boxes: Sequence[NDArray[np.float32]]) -> tuple[int, int]:
-    """How many of the boxes of all frames are black in a result, and how many there are."""
+    """How many boxes of all frames are black in a result, and how many boxes there are."""
     hits = total = 0
     for picture, of_frame in zip(islice(pictures(clip), 0, None, EVERY), boxes, strict=True):
         grey = picture.max(axis=2)
@@ -145,7 +147,7 @@ def print_deface(data: Path, folder: Path, device: str, name: str) -> None:
         hits, total = covered(target, boxes)
         print(f"{'deface':<26}{base:>9.1f}{1:>7.1f}{hits / total:>8.4f}", flush=True)
         for models in ("yunet-n", "own-2", "centerface", "centerface+own-2"):
-            if not all(installed(folder, each) for each in models.split("+")):
+            if not all(installed(folder, name) for name in models.split("+")):
                 print(f"{models:<26}{'not installed':>9}")
                 continue
             anonymizer = with_models(folder, f"embedded,face={models}", device)
@@ -159,14 +161,14 @@ def print_deface(data: Path, folder: Path, device: str, name: str) -> None:
 
 
 def floor(clip: Path, folder: Path) -> float:
-    """Frames a second of decoding and encoding alone, the same way."""
+    """Frames per second of decoding and encoding alone, with the same settings."""
     info, threads = check_video(clip), torch.get_num_threads()
     started, frames = time.perf_counter(), 0
     with VideoReader(clip, info, threads=threads) as reader:
-        output = plan(reader, Options())
-        with VideoSink(folder / f"floor{output.info.extension}", reader, output, threads=threads) as sink:
+        plan = plan_output(reader, Options())
+        with VideoWriter(folder / f"floor{plan.info.extension}", reader, plan, threads=threads) as writer:
             for frame in reader.frames():
-                sink.encode(frame.track, frame.picture, frame.picture.pts or 0, frame.picture.duration)
+                writer.encode(frame.track, frame.picture, frame.picture.pts or 0, frame.picture.duration)
                 frames += 1
     return frames / (time.perf_counter() - started)
 
@@ -231,7 +233,7 @@ def print_memory(folder: Path, device: str) -> None:
 
 
 def peak(minutes: int, folder: Path, device: str) -> None:
-    """In a process of its own: make the clip, anonymise it, and say the most memory that was ever in use."""
+    """Make the clip, anonymise it, and print the peak memory of this process in KiB."""
     with tempfile.TemporaryDirectory() as temporary:
         clip = Path(temporary) / "clip.mp4"
         noise = np.random.default_rng(1).integers(0, 256, (240, 320, 3), np.uint8)
@@ -243,12 +245,12 @@ def peak(minutes: int, folder: Path, device: str) -> None:
                 container.mux(stream.encode(frame))
             container.mux(stream.encode())
         anonymizer = with_models(folder, quick(folder), device)
-        anonymise_video(anonymizer, clip, Path(temporary), Options(face=True, face_threshold=0.0))
+        anonymizer.video(clip, temporary, Options(face=True, face_threshold=0.0))
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 def quick(folder: Path) -> str:
-    """The models with the quickest one for faces that is there."""
+    """The models, with the quickest installed one for faces."""
     return "embedded,face=yunet-n" if installed(folder, "yunet-n") else "embedded,face=own-2"
 
 
@@ -258,16 +260,16 @@ def installed(folder: Path, name: str) -> bool:
 
 
 def complete(folder: Path, profile: str) -> bool:
-    return not ModelStore(folder).lacking(profile)
+    return not ModelStore(folder).unusable_models(profile)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--table", choices=("deface", "types", "bit-rate", "memory", "all"), default="all")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--models", type=Path, default=FOLDER, help="folder with registry.toml and weights")
+    parser.add_argument("--models", type=Path, default=MODELS_FOLDER, help="the folder with registry.toml and weights")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--clip", action="append", help="for other clips than the usual ones")
+    parser.add_argument("--clip", action="append", help="the name of a clip; default: those of each table")
     parser.add_argument("--peak", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.peak:

@@ -1,4 +1,4 @@
-"""Environment variables as values; a bad one fails at start, by name."""
+"""Read environment variables as typed values. The server does not start with an invalid value."""
 
 from __future__ import annotations
 
@@ -17,7 +17,17 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
 def read(name: str, default: T, convert: Callable[[str], T], allowed: str) -> T:
-    """The variable through `convert`, or the default where it is not set or empty."""
+    """Return the converted value of a variable.
+
+    Args:
+        name: the name of the variable.
+        default: the value if the variable is not set or empty.
+        convert: makes the value from the text; raises ValueError or KeyError if it cannot.
+        allowed: what is allowed, for the error message.
+
+    Raises:
+        ImproperlyConfigured: the value is not allowed.
+    """
     text = os.environ.get(name, "").strip()
     if not text:
         return default
@@ -28,41 +38,55 @@ def read(name: str, default: T, convert: Callable[[str], T], allowed: str) -> T:
 
 
 def string(name: str, default: str) -> str:
+    """Return a text."""
     return read(name, default, str, "text")
 
 
 def boolean(name: str, default: bool) -> bool:  # noqa: FBT001 (reads as a table in settings.py)
+    """Return a boolean."""
     return read(name, default, _boolean, "one of " + ", ".join(_TRUE + _FALSE))
 
 
 def integer(name: str, default: int, *, low: int = 0) -> int:
-    return read(name, default, lambda text: _at_least(int(text), low), f"a whole number from {low} up")
+    """Return a whole number that is not less than `low`."""
+    return read(name, default, lambda text: _at_least(int(text), low), f"a whole number, at least {low}")
 
 
 def number(name: str, default: float, *, low: float = 0.0) -> float:
-    return read(name, default, lambda text: _at_least(float(text), low), f"a number from {low:g} up")
+    """Return a number that is not less than `low`."""
+    return read(name, default, lambda text: _at_least(float(text), low), f"a number, at least {low:g}")
 
 
 def names(name: str, default: Collection[str], allowed: Collection[str] = ()) -> list[str]:
-    """A list with commas between; each one of `allowed` where there are such."""
+    """Return a list of names that are separated by commas.
+
+    Args:
+        name: the name of the variable.
+        default: the value if the variable is not set or empty.
+        allowed: the names that are allowed. Default: all.
+
+    Raises:
+        ImproperlyConfigured: a name is not allowed.
+    """
     values = read(
         name, list(default), lambda text: [part.strip() for part in text.split(",") if part.strip()], "a list"
     )
     for value in values:
         if allowed and value not in allowed:
-            raise ImproperlyConfigured(f"{name} has {value!r}, but may have only {', '.join(allowed)}.")
+            raise ImproperlyConfigured(f"{name} contains {value!r}, but allowed are only {', '.join(allowed)}.")
     return values
 
 
 def duration(name: str, default: str) -> timedelta:
+    """Return a duration."""
     return read(name, parse_duration(default), parse_duration, "a duration such as 90s, 15m, 12h, 7d or 2w")
 
 
 def parse_duration(text: str) -> timedelta:
-    """`7d` and the like.
+    """Convert a text such as `90s`, `15m` or `7d` to a duration.
 
     Raises:
-        ValueError: it is not a number with one of s, m, h, d, w behind it.
+        ValueError: the text is not a number followed by one of s, m, h, d, w.
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhdw])", text.strip().lower())
     if match is None:

@@ -1,4 +1,4 @@
-"""Settings: environment variables only. The README has the table of them."""
+"""Settings. All of them come from environment variables; the README has a table of these."""
 
 from __future__ import annotations
 
@@ -9,20 +9,29 @@ from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
 
+from anonymizer.pipeline.model_zoo.folders import MODELS_FOLDER, is_checkout
 from celantur_site import env
 
 BASE_DIR = Path(__file__).resolve().parent.parent
+
+
+def _default_data_dir() -> Path:
+    if is_checkout():
+        return BASE_DIR / "media"
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "anonymizer"
+
+
 OBJECT_TYPE_NAMES = ("face", "license-plate", "person", "vehicle")
 
 # --- where things are -------------------------------------------------------------------------------------------------
-DATA_DIR = Path(env.string("ANONYMIZER_DATA_DIR", str(BASE_DIR / "media")))
+DATA_DIR = Path(env.string("ANONYMIZER_DATA_DIR", "") or _default_data_dir())
 INPUT_DIR = Path(env.string("ANONYMIZER_INPUT_DIR", str(DATA_DIR / "input")))
 OUTPUT_DIR = Path(env.string("ANONYMIZER_OUTPUT_DIR", str(DATA_DIR / "output")))
-MODELS_DIR = Path(env.string("ANONYMIZER_MODELS_DIR", str(BASE_DIR / "models")))
+MODELS_DIR = Path(env.string("ANONYMIZER_MODELS_DIR", "") or MODELS_FOLDER)
 
 
 def _secret_key() -> str:
-    """The variable, or one made at the first start and kept beside the database."""
+    """Return the variable. Default: a key that is made at the first start and stored beside the database."""
     given = env.string("ANONYMIZER_SECRET_KEY", "")
     if given:
         return given
@@ -30,14 +39,14 @@ def _secret_key() -> str:
     try:
         DATA_DIR.mkdir(parents=True, exist_ok=True)
         if not file.exists():
-            # whole or not at all: of two processes that start at once, both read what the last one wrote
+            # replace() is atomic: two processes that start at the same time both read the key that was written last
             part = file.with_suffix(f".{os.getpid()}")
             part.touch(0o600)
             part.write_text(secrets.token_urlsafe(50))
             part.replace(file)
         return file.read_text()
     except OSError as error:
-        sentence = f"ANONYMIZER_DATA_DIR is {str(DATA_DIR)!r}, but must be a folder that can be written to"
+        sentence = f"ANONYMIZER_DATA_DIR is {str(DATA_DIR)!r}, but must be a writable folder"
         raise ImproperlyConfigured(f"{sentence} ({error.strerror}).") from error
 
 
@@ -90,7 +99,7 @@ DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": DATA_DIR / "db.sqlite3",
-        # the broker asks every few milliseconds: a connection each time would cost more than the question
+        # the broker sends a query every few milliseconds: opening a connection for each would cost more than the query
         "CONN_MAX_AGE": None,
         "OPTIONS": {
             "timeout": 30,
@@ -105,7 +114,7 @@ USE_TZ = True
 TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en-us"
 STATIC_URL = "/static/"
-# served from where the packages have them: nothing to collect
+# static files are served from the folders of the packages: `collectstatic` is not needed
 WHITENOISE_USE_FINDERS = True
 X_FRAME_OPTIONS = "SAMEORIGIN"
 
@@ -118,18 +127,18 @@ STORAGES = {
 }
 
 # --- what this server does --------------------------------------------------------------------------------------------
-#: None: every type for which a model is installed
+#: default: None, which stands for every type with an installed model
 OBJECT_TYPES: list[str] | None = env.names("ANONYMIZER_OBJECT_TYPES", [], OBJECT_TYPE_NAMES) or None
 API_ENDPOINT = env.string("ANONYMIZER_API_ENDPOINT", "").rstrip("/")
 DEVICE = env.string("ANONYMIZER_DEVICE", "auto")
-#: which models serve: auto, a profile, TYPE=ID+ID with commas between, or both
+#: which models to use: auto, a model profile, TYPE=ID+ID separated by commas, or both
 MODELS = env.string("ANONYMIZER_MODELS", "auto")
-#: a URL or a folder that has the models' files by their names
+#: a URL or a folder with the files of the models
 MODEL_MIRROR = env.string("ANONYMIZER_MODEL_MIRROR", "") or None
-#: how long `serve` tries to bring better models when it starts; 0: never
+#: how long `serve` tries to download better models when it starts, in seconds (0: never)
 FETCH_SECONDS = env.number("ANONYMIZER_FETCH_SECONDS", 5.0)
 LEGACY_INSTANCE_MASK = env.boolean("ANONYMIZER_LEGACY_INSTANCE_MASK", False)
-#: defaults of requests, under the names of the contract
+#: default options of requests, under the names of the contract
 DEFAULT_OPTIONS = {
     name: value
     for name, value in {
@@ -157,33 +166,33 @@ LEASE = env.duration("ANONYMIZER_LEASE", "30s")
 MAX_LEASES = 3
 CLEANUP_AFTER = env.duration("ANONYMIZER_CLEANUP_AFTER", "30d")
 CLEANUP_EVERY = env.duration("ANONYMIZER_CLEANUP_EVERY", "1h")
-#: without, only files that no task knows are removed by the clock
+#: whether the scheduled clean-up deletes old tasks; it always deletes files that belong to no task
 CLEANUP_SCHEDULED = env.boolean("ANONYMIZER_CLEANUP", False)
 
 # --- workers ----------------------------------------------------------------------------------------------------------
 CORES = len(os.sched_getaffinity(0))
 WORKERS = env.integer("ANONYMIZER_WORKERS", 1, low=1)
-#: 0: this server takes no videos
+#: 0: this server accepts no videos
 VIDEO_WORKERS = env.integer("ANONYMIZER_VIDEO_WORKERS", 1)
-#: threads of torch and OpenCV in each worker. Each queue's workers divide all cores: those of the other queue are often
-#: idle, and `serve` has waiting threads sleep, so that threads beyond the cores only share them
+#: Threads of torch and OpenCV in each worker. The workers of each queue divide all cores among them, because those
+#: of the other queue are often idle. `serve` makes waiting threads sleep, so threads beyond the cores only share them.
 THREADS = env.integer("ANONYMIZER_THREADS", max(1, CORES // WORKERS), low=1)
 VIDEO_THREADS = env.integer("ANONYMIZER_VIDEO_THREADS", max(1, CORES // max(1, VIDEO_WORKERS)), low=1)
 TASK_TIMEOUT = env.duration("ANONYMIZER_TASK_TIMEOUT", "15m")
-#: how long `serve` lets work in progress finish when it is stopped
+#: how long `serve` waits for the work in progress when it is stopped
 STOP_TIMEOUT = env.duration("ANONYMIZER_STOP_TIMEOUT", "60s")
 VIDEO_TASK_TIMEOUT = env.duration("ANONYMIZER_VIDEO_TASK_TIMEOUT", "12h")
 
 
 def _times(timeout: timedelta) -> dict[str, int]:
-    # a task that is rung twice does no harm, and recover() rings sooner than after `retry`
+    # a second notification does no harm, and recover() sends one sooner than after `retry`
     return {"timeout": int(timeout.total_seconds()), "retry": int(timeout.total_seconds()) + 60}
 
 
 Q_CLUSTER = {
     "name": "images",
     "orm": "default",
-    "broker_class": "anonymizer.service.broker.PatientORM",
+    "broker_class": "anonymizer.service.queueing.broker.QuietORMBroker",
     "workers": WORKERS,
     "queue_limit": WORKERS,
     "poll": 0.01,
@@ -214,7 +223,7 @@ REST_FRAMEWORK = {
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Anonymizer",
-    "DESCRIPTION": "Finds faces, license plates, persons and vehicles in pictures and videos and redacts them.",
+    "DESCRIPTION": "Detects faces, license plates, persons and vehicles in images and videos, and redacts them.",
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",
@@ -228,7 +237,7 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
-    # 503 is an answer (not ready yet), not a fault of ours
+    # 503 tells clients that the server is not ready; it is no internal error
     "filters": {
         "faults": {
             "()": "django.utils.log.CallbackFilter",

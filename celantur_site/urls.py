@@ -1,4 +1,4 @@
-"""Where requests go."""
+"""Which part of the application answers which address."""
 
 from django.contrib import admin
 from django.urls import include, path

@@ -1,4 +1,4 @@
-"""What of a video is not kept in another, stream by stream, in words."""
+"""Compare two videos stream by stream, and describe what differs."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from tests.clip_maker import Video, box_at
 
 __all__ = ["compare", "pictures", "seconds", "unredacted"]
 
-#: what a muxer writes of itself
-_OWN = {"encoder", "major_brand", "minor_version", "compatible_brands", "DURATION", "vendor_id", "creation_time"}
+#: metadata that a muxer writes itself
+_MUXER_KEYS = {"encoder", "major_brand", "minor_version", "compatible_brands", "DURATION", "vendor_id", "creation_time"}
 #: from stored to upright
 _UPRIGHT: Mapping[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
     1: lambda a: a,
@@ -28,12 +28,12 @@ _UPRIGHT: Mapping[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
     6: lambda a: np.rot90(a, -1),
     8: lambda a: np.rot90(a, 1),
 }
-_LIGHT = (Type.MASTERING_DISPLAY_METADATA, Type.CONTENT_LIGHT_LEVEL, Type.DISPLAYMATRIX)
+_SIDE_DATA = (Type.MASTERING_DISPLAY_METADATA, Type.CONTENT_LIGHT_LEVEL, Type.DISPLAYMATRIX)
 
 
 @dataclass(frozen=True)
 class _Packets:
-    """Of one stream; times in seconds."""
+    """The packets of one stream; times and lengths in seconds."""
 
     content: list[bytes]
     times: list[float]
@@ -41,10 +41,10 @@ class _Packets:
 
 
 def compare(source: Path, result: Path, *, codec: bool = True) -> list[str]:
-    """Every difference but those in pictures; none is good.
+    """Describe every difference except those in pixels; an empty list means none.
 
     Args:
-        codec: the video's codec and container have to be the same.
+        codec: whether the video's codec and container have to be the same.
     """
     with av.open(str(source)) as before, av.open(str(result)) as after:
         return list(_differences(before, after, source, result, codec=codec))
@@ -53,26 +53,27 @@ def compare(source: Path, result: Path, *, codec: bool = True) -> list[str]:
 def _differences(before: Any, after: Any, source: Path, result: Path, *, codec: bool) -> Iterator[str]:
     if codec:
         yield from _same("container", before.format.name, after.format.name)
-    yield from _same("metadata", _said(before.metadata, "creation_time"), _said(after.metadata, "creation_time"))
+    yield from _same(
+        "metadata", _metadata(before.metadata, "creation_time"), _metadata(after.metadata, "creation_time")
+    )
     yield from _same("chapters", _chapters(before), _chapters(after))
-    tick = max(float(each.time_base) for each in [*_videos(before), *_videos(after)])
-    # Matroska states the length of a track of sound, which may be less than that of its packets
+    tick = max(float(stream.time_base) for stream in [*_videos(before), *_videos(after)])
+    # Matroska stores the length of a sound track, which may be less than that of its packets
     spare = 0.025 if before.format.name.startswith("matroska") else 0.0
     yield from _near("duration", [_length_s(before)], [_length_s(after)], 1.01 * tick + spare)
-    # in what the streams are alike
-    copied = [_copied(each) for each in (before, after)]
-    yield from _same("streams", [each.type for each in copied[0]], [each.type for each in copied[1]])
-    packets = [_packets(each) for each in (source, result)]
+    copied = [_copied(file) for file in (before, after)]
+    yield from _same("streams", *([stream.type for stream in streams] for streams in copied))
+    packets = [_packets(path) for path in (source, result)]
     for was, now in zip(*copied, strict=False):
         name = f"{was.type} {was.index}"
         if was.codec_context is not None and now.codec_context is not None:
             yield from _same(f"codec of {name}", was.codec_context.name, now.codec_context.name)
-            # to what MP4 says of subtitles, a muxer adds its own bit rate
+            # a muxer adds its own bit rate to the header of MP4 subtitles
             length = None if was.type != "subtitle" else len(was.codec_context.extradata or b"")
-            headers = [(each.codec_context.extradata or b"")[:length] for each in (was, now)]
+            headers = [(stream.codec_context.extradata or b"")[:length] for stream in (was, now)]
             yield from _same(f"header of {name}", *headers)
             yield from _same(f"tag of {name}", was.codec_tag, now.codec_tag)
-        yield from _described(name, was, now)
+        yield from _description_differences(name, was, now)
         if was.type == "attachment":
             yield from _same(f"content of {name}", was.data, now.data)
             continue
@@ -95,23 +96,25 @@ def _video_differences(was: Any, now: Any, source: Path, result: Path, *, codec:
         yield from _same(f"tag of {name}", was.codec_tag, now.codec_tag)
     yield from _same(f"size of {name}", (was.width, was.height), (now.width, now.height))
     yield from _same(f"pixel aspect of {name}", was.sample_aspect_ratio or 1, now.sample_aspect_ratio or 1)
-    for each in ("color_range", "color_primaries", "color_trc", "colorspace"):
-        yield from _same(f"{each} of {name}", getattr(old, each), getattr(new, each))
-    yield from _described(name, was, now)
+    for attribute in ("color_range", "color_primaries", "color_trc", "colorspace"):
+        yield from _same(f"{attribute} of {name}", getattr(old, attribute), getattr(new, attribute))
+    yield from _description_differences(name, was, now)
     first, second = pictures(source, was.index), pictures(result, now.index)
     step = 1.01 * float(max(was.time_base, now.time_base))
     yield from _near(f"times of {name}", seconds(first), seconds(second), step)
-    # a container's own account goes by the times of decoding: it is right to a part of a frame
+    # a container's duration follows the decode times: it is right to a part of a frame
     part = 0.25 * (seconds(first)[-1] - seconds(first)[0]) / max(len(first) - 1, 1)
     yield from _near(f"end of {name}", [_end_s(was, first)], [_end_s(now, second)], step + part)
-    yield from _same(f"interlacing of {name}", {each.interlaced_frame for each in first},
-                     {each.interlaced_frame for each in second})  # fmt: skip
-    if any(each.is_corrupt for each in second):
+    yield from _same(f"interlacing of {name}", {frame.interlaced_frame for frame in first},
+                     {frame.interlaced_frame for frame in second})  # fmt: skip
+    if any(frame.is_corrupt for frame in second):
         yield f"{name} has damaged frames"
-    for kind in _LIGHT:
+    for kind in _SIDE_DATA:
         yield from _same(f"{kind.name} of {name}", _side(first[0], kind), _side(second[0], kind))
-    for each in ("color_range", "color_primaries", "color_trc", "colorspace"):
-        yield from _same(f"{each} of frames of {name}", getattr(first[0], each), getattr(second[0], each))
+    for attribute in ("color_range", "color_primaries", "color_trc", "colorspace"):
+        yield from _same(
+            f"{attribute} of frames of {name}", getattr(first[0], attribute), getattr(second[0], attribute)
+        )
 
 
 def _same(what: str, was: object, now: object, *, show: bool = True) -> Iterator[str]:
@@ -127,27 +130,27 @@ def _near(what: str, was: Sequence[float], now: Sequence[float], step: float) ->
         yield f"{what}: at {at}, {was[at]:.4f} became {now[at]:.4f} ({int((off > step).sum())} of {len(was)})"
 
 
-def _described(name: str, was: Stream, now: Stream) -> Iterator[str]:
-    words = [_said(each.metadata) for each in (was, now)]
+def _description_differences(name: str, was: Stream, now: Stream) -> Iterator[str]:
+    metadata = [_metadata(stream.metadata) for stream in (was, now)]
     if "timecode" in was.metadata and was.type == "data":
-        # made again by the muxer, under its own name
-        words = [{**each, "handler_name": ""} for each in words]
-    yield from _same(f"words of {name}", *words)
+        # the muxer makes this stream again, under its own name
+        metadata = [{**of_stream, "handler_name": ""} for of_stream in metadata]
+    yield from _same(f"words of {name}", *metadata)
     yield from _same(f"disposition of {name}", was.disposition, now.disposition)
 
 
-def _said(metadata: dict[str, str], *kept: str) -> dict[str, str]:
-    return {key: value for key, value in metadata.items() if key not in _OWN - set(kept)}
+def _metadata(metadata: dict[str, str], *kept: str) -> dict[str, str]:
+    return {key: value for key, value in metadata.items() if key not in _MUXER_KEYS - set(kept)}
 
 
 def _chapters(file: Any) -> list[tuple[Any, ...]]:
     return [
         (
-            float(each["start"] * each["time_base"]),
-            float(each["end"] * each["time_base"]),
-            each["metadata"].get("title"),
+            float(chapter["start"] * chapter["time_base"]),
+            float(chapter["end"] * chapter["time_base"]),
+            chapter["metadata"].get("title"),
         )
-        for each in file.chapters()
+        for chapter in file.chapters()
     ]
 
 
@@ -163,36 +166,36 @@ def _end_s(stream: Any, frames: Sequence[av.VideoFrame]) -> float:
 
 
 def _videos(file: Any) -> list[Any]:
-    return [each for each in file.streams.video if not each.disposition & Disposition.attached_pic]
+    return [stream for stream in file.streams.video if not stream.disposition & Disposition.attached_pic]
 
 
 def _copied(file: Any) -> list[Any]:
-    # what a muxer makes of chapters is compared as chapters
-    return [each for each in file.streams if each.type != "video" and each.discard is not Discard.all]
+    # streams that a muxer makes of chapters are compared as chapters
+    return [stream for stream in file.streams if stream.type != "video" and stream.discard is not Discard.all]
 
 
 def _packets(path: Path) -> dict[int, _Packets]:
     with av.open(str(path)) as file:
-        found = {each.index: _Packets([], [], []) for each in file.streams}
-        for packet in file.demux(*(each for each in file.streams if each.type != "attachment")):
+        by_stream = {stream.index: _Packets([], [], []) for stream in file.streams}
+        for packet in file.demux(*(stream for stream in file.streams if stream.type != "attachment")):
             if packet.size:
-                each, base = found[packet.stream_index], float(packet.time_base)
-                each.content.append(bytes(packet))
-                each.times.append((packet.pts or 0) * base)
-                each.lengths.append((packet.duration or 0) * base)
-        return found
+                packets, base = by_stream[packet.stream_index], float(packet.time_base)
+                packets.content.append(bytes(packet))
+                packets.times.append((packet.pts or 0) * base)
+                packets.lengths.append((packet.duration or 0) * base)
+        return by_stream
 
 
 def pictures(path: Path, index: int = 0) -> list[av.VideoFrame]:
-    """Every frame of a stream."""
+    """Decode every frame of a stream."""
     with av.open(str(path)) as file:
         file.streams[index].codec_context.flags |= 1 << 3
         return [frame for packet in file.demux(file.streams[index]) for frame in packet.decode()]
 
 
 def seconds(frames: Sequence[av.VideoFrame]) -> list[float]:
-    """When they are shown."""
-    return [float((each.pts or 0) * each.time_base) for each in frames]
+    """When the frames are shown, in seconds."""
+    return [float((frame.pts or 0) * frame.time_base) for frame in frames]
 
 
 def _side(frame: av.VideoFrame, kind: Type) -> bytes | None:
@@ -201,21 +204,21 @@ def _side(frame: av.VideoFrame, kind: Type) -> bytes | None:
 
 
 def unredacted(source: Path, result: Path, video: Video, frames: Sequence[dict[str, Any]], index: int = 0) -> list[str]:
-    """Where a box of the scene is still to be seen, and where what is far from all that was redacted has changed.
+    """Describe where a box of the scene can still be seen, and where pixels far from all detections have changed.
 
     Args:
         frames: the metadata of the track's frames.
     """
     wrong = []
     both = zip(pictures(source, index), pictures(result, index), frames, strict=True)
-    for number, (was, now, said) in enumerate(both):
-        old, new = (_UPRIGHT[video.orientation](_grey(each)) for each in (was, now))
+    for number, (was, now, metadata) in enumerate(both):
+        old, new = (_UPRIGHT[video.orientation](_grey(frame)) for frame in (was, now))
         x1, y1, x2, y2 = box_at(number, video.upright_wh)
-        stripes = [float(np.abs(np.diff(each[y1:y2, x1:x2].mean(axis=1))).max()) for each in (old, new)]
+        stripes = [float(np.abs(np.diff(grey[y1:y2, x1:x2].mean(axis=1))).max()) for grey in (old, new)]
         if video.has_box(number) and stripes[1] > 0.5 * stripes[0]:
             wrong.append(f"frame {number}: the box is still seen")
         away = np.ones(old.shape, bool)
-        for x1, y1, x2, y2 in (each["bbox"] for each in said["detections"]):
+        for x1, y1, x2, y2 in (detection["bbox"] for detection in metadata["detections"]):
             away[max(y1 - 24, 0) : y2 + 24, max(x1 - 24, 0) : x2 + 24] = False
         if away.any() and (off := float(np.abs(old - new)[away].mean())) > 4:
             wrong.append(f"frame {number}: what is far from the box is off by {off:.1f}")

@@ -76,7 +76,7 @@ def _ground(size_wh: tuple[int, int]) -> NDArray[np.uint8]:
 def scene(number: int, size_wh: tuple[int, int], *, box: bool = True) -> NDArray[np.uint8]:
     """(h, w, 3) uint8 RGB: a ground that drifts to the left, and a box in stripes of magenta that moves to the right.
 
-    It is found by `tests.fakes.BoxFinder`.
+    It is found by `tests.fakes.MagentaDetector`.
     """
     width, _ = size_wh
     shift = number % width
@@ -93,10 +93,10 @@ class Video:
     """One video track.
 
     Attributes:
-        times: of presentation, in `time_base`; evenly at `rate` without.
-        orientation: EXIF's, by which a player turns it.
-        box_in: frames in which the box is seen; all without.
-        colours: FFmpeg's numbers of range, primaries, transfer and matrix; 0 or 2: not said.
+        times: pts of the frames, in `time_base`. Default: evenly spaced at `rate`.
+        orientation: 1 to 8 as in EXIF: how a player turns the frames.
+        box_in: numbers of the frames in which the box is seen. Default: all.
+        colours: FFmpeg's numbers of range, primaries, transfer and matrix; 0 or 2: unspecified.
     """
 
     codec: str = "libx264"
@@ -172,8 +172,8 @@ def make(clip: Clip, path: Path) -> Path:
 
 def _write(clip: Clip, file: OutputContainer) -> None:
     file.metadata.update(clip.metadata)
-    videos = [(_video_stream(file, each), each) for each in clip.videos]
-    sounds = [(file.add_stream(each.codec, rate=48_000, layout="stereo"), each) for each in clip.sounds]
+    videos = [(_video_stream(file, video), video) for video in clip.videos]
+    sounds = [(file.add_stream(sound.codec, rate=48_000, layout="stereo"), sound) for sound in clip.sounds]
     for stream, sound in sounds:
         if sound.language:
             stream.metadata["language"] = sound.language
@@ -199,7 +199,7 @@ def _write(clip: Clip, file: OutputContainer) -> None:
              "metadata": {"title": f"Part {n + 1}"}}
             for n in range(2)
         ])  # fmt: skip
-    packets = [each for stream, video in videos for each in _pictures(stream, video)]
+    packets = [packet for stream, video in videos for packet in _pictures(stream, video)]
     seconds = max((float(video.frames / video.rate) for _, video in videos), default=1.0)
     for stream, sound in sounds:
         packets += _tone(stream, sound, seconds)
@@ -212,7 +212,7 @@ def _write(clip: Clip, file: OutputContainer) -> None:
     file.start_encoding()
     if cover is not None:
         file.mux(cover.encode(_STILL.reformat(format="yuvj420p")))
-    for packet in sorted(packets, key=lambda each: float((each.dts or 0) * each.time_base)):
+    for packet in sorted(packets, key=lambda packet: float((packet.dts or 0) * packet.time_base)):
         file.mux(packet)
 
 
@@ -242,7 +242,7 @@ def _video_stream(file: OutputContainer, video: Video) -> VideoStream:
         context.flags |= av.codec.context.Flags.interlaced_dct | av.codec.context.Flags.interlaced_me
     stream.metadata.update(video.metadata)
     if video.orientation != 1:
-        a, b, c, d = (65536 * each for each in _MATRICES[video.orientation])
+        a, b, c, d = (65536 * sign for sign in _MATRICES[video.orientation])
         stream.set_display_matrix((a, b, 0, c, d, 0, 0, 0, 1 << 30))
     return stream
 
@@ -285,7 +285,9 @@ def _packet(stream: Any, content: bytes, at_ms: int, length_ms: int) -> Packet[A
 def remuxed(source: Path, path: Path, *, first: int) -> Path:
     """The same packets in a new file, from a certain one of the video on."""
     with av.open(str(source)) as file, av.open(str(path), "w") as out:
-        streams = {each.index: out.add_stream_from_template(each) for each in file.streams if each.type != "data"}
+        streams = {
+            stream.index: out.add_stream_from_template(stream) for stream in file.streams if stream.type != "data"
+        }
         numbers = itertools.count()
         for packet in file.demux(*(file.streams[index] for index in streams)):
             if packet.size and not (packet.stream.type == "video" and next(numbers) < first):
@@ -312,7 +314,7 @@ def without_frames(path: Path) -> Path:
 
 
 def truncated(source: Path, path: Path, share: float = 0.6) -> Path:
-    """A file of which an upload brought only a part."""
+    """The first part of a file, as an upload that was cut off leaves it."""
     content = source.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
     return path
@@ -321,7 +323,7 @@ def truncated(source: Path, path: Path, share: float = 0.6) -> Path:
 def damaged(source: Path, path: Path, number: int) -> Path:
     """With other bytes in the middle of one packet of the video, by its number in the order of decoding."""
     with av.open(str(source)) as file:
-        packets = [each for each in file.demux(video=0) if each.size]
+        packets = [packet for packet in file.demux(video=0) if packet.size]
     packet = packets[number]
     assert packet.pos is not None
     content = bytearray(source.read_bytes())

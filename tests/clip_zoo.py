@@ -12,7 +12,7 @@ from tests.clip_maker import Clip, Sound, Video
 
 __all__ = ["CLIPS", "h264"]
 
-#: an x264 that is quick and has B-frames that others refer to; with mbtree its bytes are others each time
+#: quick x264 with B-frames that other frames refer to; with mbtree, its bytes would differ each time
 _X264 = {"preset": "veryfast", "crf": "20", "bf": "3", "g": "12", "x264-params": "b-pyramid=normal:mbtree=0"}
 _OPEN = _X264 | {"x264-params": "open-gop=1:b-pyramid=normal:mbtree=0"}
 _X265 = {"preset": "ultrafast", "crf": "20", "x265-params": "log-level=error:keyint=12"}

@@ -1,4 +1,4 @@
-"""What every test may use."""
+"""Fixtures of all tests."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ REQUIRE_ALL = os.environ.get("REQUIRE_ALL") == "1"
 
 @pytest.fixture(scope="session")
 def data() -> Path:
-    """The folder of real pictures with ground truth; skips where there is none."""
+    """The folder of real pictures with ground truth; the test is skipped if it does not exist."""
     folder = SHARED / "data"
     if not folder.is_dir():
         pytest.skip(f"needs the real pictures at {folder}")
@@ -43,7 +43,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):  
 
 @pytest.fixture(autouse=True)
 def media(tmp_path: Path, settings: Any) -> Path:
-    """Storages of the test's own."""
+    """Give each test storages of its own, below `tmp_path`."""
     files = "django.core.files.storage.FileSystemStorage"
     settings.STORAGES = settings.STORAGES | {
         alias: {"BACKEND": files, "OPTIONS": {"location": tmp_path / alias}} for alias in ("input", "output")
@@ -53,7 +53,7 @@ def media(tmp_path: Path, settings: Any) -> Path:
 
 @dataclass(frozen=True)
 class Server:
-    """A running service: web, and for each queue a cluster and a worker, on a database and folders of its own."""
+    """A running service with a database and folders of its own."""
 
     url: str
     folder: Path
@@ -79,7 +79,7 @@ class Server:
         return dict(self.get(f"/v1/task/{task_id}").json())
 
     def until(self, task_id: str, *statuses: str, seconds: float = 60) -> dict[str, Any]:
-        """The task once it has one of the statuses."""
+        """Wait until the task has one of the statuses, and return it."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             task = self.task(task_id)
@@ -94,7 +94,7 @@ class Server:
     def workers(self, queue: str = "images") -> list[int]:
         """The process numbers of the workers of a queue."""
         shown = self.get("/readyz").json()["workers"]
-        return [int(each["worker"].rsplit(":", 1)[1]) for each in shown if each["queue"] == queue]
+        return [int(worker["worker"].rsplit(":", 1)[1]) for worker in shown if worker["queue"] == queue]
 
 
 def free_port() -> int:
@@ -105,10 +105,10 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def serving(folder: Path, *options: str, **environment: str) -> Iterator[Server]:
-    """`manage.py serve` as a user starts it, until the block ends; then SIGTERM."""
+    """Run `manage.py serve` as a user does, and stop it with SIGTERM at the end of the block."""
     port = free_port()
     env = {name: value for name, value in os.environ.items() if not name.startswith("ANONYMIZER_")}
-    # no test asks the network for models
+    # no test downloads models
     env |= {"ANONYMIZER_DATA_DIR": str(folder), "ANONYMIZER_LEASE": "4s", "ANONYMIZER_FETCH_SECONDS": "0"} | environment
     with (folder / "log.txt").open("wb") as log:
         process = subprocess.Popen(
@@ -133,6 +133,6 @@ def serving(folder: Path, *options: str, **environment: str) -> Iterator[Server]
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One service for all tests that only ask it something."""
+    """One service for all tests that do not change or stop it."""
     with serving(tmp_path_factory.mktemp("server")) as running:
         yield running

@@ -1,4 +1,4 @@
-"""A detector that is passed in where a real one would be slow or would have to fail on demand."""
+"""Detectors and a store for tests in which a real detector would be slow, or has to fail on demand."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from anonymizer.pipeline.model_zoo.store import ModelStore
 
 @dataclass
 class FakeDetector:
-    """Finds one face and one license plate in every picture, and counts how often it is asked."""
+    """Detects two faces and a license plate in every image, and counts its calls."""
 
     id: str = "fake"
     object_types: tuple[ObjectType, ...] = tuple(ObjectType)
@@ -30,10 +30,10 @@ class FakeDetector:
     def warm_up(self) -> None:
         pass
 
-    def sides(self, long_side: int) -> tuple[int, ...]:
+    def scales(self, long_side: int) -> tuple[int, ...]:
         return (320,)
 
-    def video_side(self, long_side: int) -> int:
+    def video_scale(self, long_side: int) -> int:
         return 320
 
     def detect(self, images: list[NDArray[np.uint8]], side: int) -> list[Detections]:
@@ -47,7 +47,7 @@ class FakeDetector:
 
 
 class FakeStore(ModelStore):
-    """A store that has the fake detector and nothing else."""
+    """A store with one fake detector for all object types."""
 
     def __init__(self, detector: FakeDetector) -> None:
         super().__init__(device="cpu")
@@ -66,15 +66,15 @@ class FakeStore(ModelStore):
         pass
 
     def keys(self, object_types: tuple[ObjectType, ...]) -> dict[str, str]:
-        return {each.value: "fake@1" for each in object_types}
+        return {object_type.value: "fake@1" for object_type in object_types}
 
     def detectors(self, object_types: object) -> list[FakeDetector]:  # type: ignore[override]
         return [self.detector]
 
 
 @dataclass
-class BoxFinder(FakeDetector):
-    """Finds the box of `clip_zoo.scene`: whatever is magenta, where anything is."""
+class MagentaDetector(FakeDetector):
+    """Detects the magenta box of `clip_zoo.scene`."""
 
     kind: ObjectType = ObjectType.LICENSE_PLATE
 

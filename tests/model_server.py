@@ -1,4 +1,4 @@
-"""A server of files on this machine that behaves as badly as it is told to."""
+"""A file server on this machine that fails in the ways that a test asks for."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class ModelServer:
-    """What it has, how it answers, and what it was asked.
+    """The files of the server, how it answers, and the requests that it got.
 
     Attributes:
-        files: by name.
+        url: of the folder of the files.
+        files: contents by name.
         cuts: how many answers end half way.
-        ignores_range: every answer is the whole file.
-        statuses: the first answers are these, and nothing else.
-        hangs: seconds before an answer.
-        etag: of every file; none without.
+        ignores_range: whether every answer is the whole file.
+        statuses: the status codes of the first answers, which have no content.
+        hangs: seconds before each answer.
+        etag: of every file; None: answers have no ETag.
+        asked: the name and the Range header of each request.
     """
 
     url: str = ""

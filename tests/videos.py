@@ -1,4 +1,4 @@
-"""Videos made in the test, and how to look into one."""
+"""Videos made in the test, and ways to read one."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def moving_square(
     audio: str | None = "aac",
     container: str | None = None,
 ) -> Path:
-    """A bright square that moves over a smooth ground, with a sine tone if asked; nothing is found in it.
+    """Write a video of a bright square that moves over a smooth ground; no detector finds anything in it.
 
     Args:
-        audio: the encoder of the sound; None: there is none.
-        container: FFmpeg's name of it; by the path's ending without.
+        audio: the encoder of a sine tone; None: the video has no sound.
+        container: FFmpeg's name of the container. Default: by the path's extension.
     """
     width, height = size_wh
     ground = np.add.outer(np.arange(height) * 100 // height, np.arange(width) * 100 // width).astype(np.uint8)
@@ -61,7 +61,7 @@ def _tone(file: av.container.OutputContainer, stream: av.AudioStream, seconds: f
 
 
 def frame_count(path: Path) -> int:
-    """How many pictures the first video stream has, decoded."""
+    """How many frames the first video stream has, decoded."""
     with av.open(str(path)) as file:
         return sum(1 for _ in file.decode(video=0))
 
@@ -70,14 +70,14 @@ def excerpt(source: Path, path: Path, frames: int) -> Path:
     """The first packets of a video as a file of their own."""
     with av.open(str(source)) as file, av.open(str(path), "w") as out:
         stream = out.add_stream_from_template(file.streams.video[0])
-        for packet in islice((each for each in file.demux(video=0) if each.size), frames):
+        for packet in islice((packet for packet in file.demux(video=0) if packet.size), frames):
             packet.stream = stream
             out.mux(packet)
     return path
 
 
 def cut_short(path: Path, to: Path, share: float = 0.6) -> Path:
-    """A file of which an upload brought only a part."""
+    """The first part of a file, as an upload that was cut off leaves it."""
     content = path.read_bytes()
     to.write_bytes(content[: int(len(content) * share)])
     return to

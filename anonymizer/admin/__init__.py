@@ -1,4 +1,4 @@
-"""The admin: what operators see of tasks, workers and threshold profiles, and what they may do with them."""
+"""The admin: what operators see of tasks, workers and threshold profiles, and what they can do with them."""
 
 from django.contrib import admin
 

@@ -1,4 +1,4 @@
-"""The admin of threshold profiles: they are looked at, activated and deleted; commands and notebooks make them."""
+"""The admin of threshold profiles: show, activate and delete them. Commands and notebooks make them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["ProfileAdmin"]
 
 @admin.register(Profile)
 class ProfileAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """Nothing is edited: the permission to change one lets it be activated."""
+    """Show profiles. They cannot be edited; users with the permission to change them can activate them."""
 
     actions = ("activate", "use_none")
     list_display = ("name", "active", "thresholds", "target", "created")
@@ -32,25 +32,27 @@ class ProfileAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return super().has_delete_permission(request, obj) and not (obj is not None and obj.active)
 
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        # there is nothing to save
+        # without fields to edit there is nothing to save
         hidden = {"show_save": False, "show_save_and_continue": False}
         return super().render_change_form(request, context | hidden, *args, **kwargs)
 
     @admin.action(description="Activate", permissions=["change"])
     def activate(self, request: HttpRequest, queryset: QuerySet[Profile]) -> None:
         if len(queryset) != 1:
-            messages.error(request, "One profile can be active: choose one.")
+            messages.error(request, "Only one profile can be active: choose one.")
             return
         profile = _profile(queryset[0])
         profiles.activate(profile.name)
-        messages.success(request, f"Profile {profile.name} is active: requests that name none get its thresholds.")
-        for doubt in profiles.doubts_by_default(profile):
-            messages.warning(request, doubt)
+        messages.success(request, f"Profile {profile.name} is active. It is the default profile of requests now.")
+        for mismatch in profiles.default_mismatches(profile):
+            messages.warning(request, mismatch)
 
-    @admin.action(description="Use none", permissions=["change"])
+    @admin.action(description="Use no profile", permissions=["change"])
     def use_none(self, request: HttpRequest, queryset: QuerySet[Profile]) -> None:
         profiles.activate(None)
-        messages.success(request, "No profile is active: requests that name none get this server's own thresholds.")
+        messages.success(
+            request, "No profile is active. Requests that name no profile get the default thresholds of this server."
+        )
 
     @admin.display(description="thresholds")
     def thresholds(self, row: Profile) -> str:
@@ -65,15 +67,15 @@ class ProfileAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def format(self, row: Profile) -> str:
         return str(_profile(row).format or "-")
 
-    @admin.display(description="models, with their sums")
+    @admin.display(description="models, with their checksums")
     def keys(self, row: Profile) -> str:
-        return ", ".join(f"{each.words} {key}" for each, key in _profile(row).models.items()) or "-"
+        return ", ".join(f"{object_type.words} {key}" for object_type, key in _profile(row).models.items()) or "-"
 
     @admin.display(description="by object type")
     def figures(self, row: Profile) -> SafeString:
         rows = profiles.table(_profile(row))
         cells = [format_html_join("", "<td>{}</td>", ((text,) for text in texts)) for texts in rows]
-        return format_html("<table>{}</table>", format_html_join("", "<tr>{}</tr>", ((each,) for each in cells)))
+        return format_html("<table>{}</table>", format_html_join("", "<tr>{}</tr>", ((cell,) for cell in cells)))
 
 
 def _profile(row: Profile) -> ThresholdProfile:

@@ -1,4 +1,4 @@
-"""Pages of the admin on which nothing is edited."""
+"""The base of admin pages that edit nothing."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ __all__ = ["ReadOnlyAdmin"]
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """What the service wrote is looked at or deleted, never edited."""
+    """Show and delete rows that the service wrote. They cannot be added or edited."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
+        """Refuse to add rows."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Refuse to edit rows."""
         return False

@@ -1,4 +1,4 @@
-"""The admin: what operators see of tasks, and what they may do with them."""
+"""The admin of tasks: show them with their files, delete them, and run them again."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from anonymizer.pipeline.errors import AnonymizerError, BrokenMedia, InvalidPara
 from anonymizer.pipeline.images.io import encode_png
 from anonymizer.pipeline.outputs.previews import thumbnail
 from anonymizer.service import engine, files, profiles
-from anonymizer.service.submit import again
+from anonymizer.service.submit import run_again
 
 __all__ = ["TaskAdmin"]
 
@@ -36,16 +36,18 @@ VIEW_ORIGINAL = "anonymizer.view_original"
 THUMBNAIL_SIDE = 160
 SHEET_WIDTH = 480
 CLIP_SECONDS = 30
-#: height and width in the list, at most: a sheet has six frames
-SHOWN_PX: dict[str, tuple[int, int]] = {Kind.IMAGE: (80, 120), Kind.VIDEO: (160, 240)}
+#: the largest height and width of images in the list; the contact sheet of a video has six frames
+MAX_SHOWN_PX: dict[str, tuple[int, int]] = {Kind.IMAGE: (80, 120), Kind.VIDEO: (160, 240)}
 
 
 def _may_see(request: HttpRequest, kind: str) -> bool:
-    """Originals, and what was found in them, only with the permission for them."""
+    """Originals, and the detections in them, are only for users with the permission for originals."""
     return kind not in (FileKind.ORIGINAL, FileKind.DETECTIONS) or request.user.has_perm(VIEW_ORIGINAL)
 
 
 class FileInline(admin.TabularInline):  # type: ignore[type-arg]
+    """The files of a task, on its page."""
+
     model = File
     extra = 0
     can_delete = True
@@ -59,7 +61,7 @@ class FileInline(admin.TabularInline):  # type: ignore[type-arg]
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        # without it the formset is display only, and its delete boxes with it
+        # without this permission the formset has no boxes to delete files
         return self.has_delete_permission(request, obj)
 
     @admin.display(description="file")
@@ -75,7 +77,7 @@ class FileInline(admin.TabularInline):  # type: ignore[type-arg]
 
 
 class RunAgainForm(ActionForm):
-    """Beside the list of actions: what to change when a task is run again."""
+    """The list of actions, and beside it a field for the options to change when a task is run again."""
 
     options = forms.CharField(
         required=False,
@@ -86,6 +88,8 @@ class RunAgainForm(ActionForm):
 
 @admin.register(Task)
 class TaskAdmin(ReadOnlyAdmin):
+    """List tasks, show one with its files, delete tasks and run them again."""
+
     action_form = RunAgainForm
     actions = ("delete_with_files", "run_again")
     date_hierarchy = "created"
@@ -95,9 +99,9 @@ class TaskAdmin(ReadOnlyAdmin):
     list_per_page = 25
     search_fields = ("id", "name")
     fields = (
-        "id", "name", "status", "kind", "done", "pictures", "found", "review_counts", "seconds", "error", "failure_cause",
-        "warnings", "object_types", "profile_used", "options", "model_ids", "created", "started", "finished", "worker",
-        "leases", "webhook_url", "webhook_status",
+        "id", "name", "status", "kind", "done", "pictures", "found", "review_counts", "seconds", "error",
+        "failure_cause", "warnings", "object_types", "profile_used", "options", "model_ids", "created", "started",
+        "finished", "worker", "leases", "webhook_url", "webhook_status",
     )  # fmt: skip
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Task]:
@@ -117,7 +121,7 @@ class TaskAdmin(ReadOnlyAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Task], search_term: str
     ) -> tuple[QuerySet[Task], bool]:
-        # databases keep an id in different ways; a whole one is looked up as what it is
+        # databases store ids in different ways: a complete id is compared as an id, not as text
         try:
             return queryset.filter(pk=uuid.UUID(search_term.strip())), False
         except ValueError:
@@ -125,13 +129,13 @@ class TaskAdmin(ReadOnlyAdmin):
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         actions = super().get_actions(request)
-        # the same with another name, and a name that says less
+        # `delete_with_files` does the same under a clearer name
         actions.pop("delete_selected", None)
         return actions
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view
-        # the admin forbids keeping what it shows, and a list of videos would be decoded anew each time
+        # cacheable, because otherwise all videos of the list would be decoded again at each visit
         thumbnails = view(self.thumbnail_view, cacheable=True)
         return [
             path("<uuid:task_id>/thumbnail/<str:kind>/", thumbnails, name="anonymizer_task_thumbnail"),
@@ -141,22 +145,22 @@ class TaskAdmin(ReadOnlyAdmin):
         ]
 
     def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        # every field is read-only: it lets single files be deleted
+        # all fields are read-only; the permission lets users delete single files
         return admin.ModelAdmin.has_change_permission(self, request, obj)
 
     # --- columns ---
 
-    @admin.display(description="found")
+    @admin.display(description="detections")
     def found(self, task: Task) -> str:
-        return ", ".join(f"{n} {name}" for name, n in task.detections.items() if n) or "-"
+        return ", ".join(f"{count} {name}" for name, count in task.detections.items() if count) or "-"
 
     @admin.display(description="progress", ordering="progress")
     def done(self, task: Task) -> str:
-        """How far it is; of a video, in frames and with the time left."""
+        """The progress; for a video also in frames, with the time that is left."""
         parts = [f"{task.progress:.0%}"]
         if video := task.video:
             of = f" of {video['total']}" if video["total"] else ""
-            parts.append(f"{video['frames']}{of} frames, {video['frames_per_second']:.1f} a second")
+            parts.append(f"{video['frames']}{of} frames, {video['frames_per_second']:.1f} per second")
             if task.status == Status.PROCESSING and video["seconds_left"] is not None:
                 parts.append(f"{timedelta(seconds=round(video['seconds_left']))} left")
             if video["frames_copied"] is not None:
@@ -173,7 +177,7 @@ class TaskAdmin(ReadOnlyAdmin):
 
     @admin.display(description="before, after")
     def pictures(self, task: Task) -> str | SafeString:
-        stored = {each.kind for each in task.files.all()}
+        stored = {file.kind for file in task.files.all()}
         kinds = [
             kind
             for kind in (FileKind.ORIGINAL, FileKind.ANONYMISED)
@@ -185,14 +189,14 @@ class TaskAdmin(ReadOnlyAdmin):
             " ",
             '<img src="{}" alt="{}" loading="lazy" style="max-height:{}px;max-width:{}px">',
             (
-                (reverse("admin:anonymizer_task_thumbnail", args=[task.pk, kind]), kind, *SHOWN_PX[task.kind])
+                (reverse("admin:anonymizer_task_thumbnail", args=[task.pk, kind]), kind, *MAX_SHOWN_PX[task.kind])
                 for kind in kinds
             ),
         )
         link: str | SafeString = ""
         if task.kind == Kind.VIDEO and len(kinds) == 2:
             url = reverse("admin:anonymizer_task_side_by_side", args=[task.pk])
-            # the start is there to be changed in the address
+            # operators change the start in the address
             link = format_html('<div><a href="{}?start=0">side by side, {} s</a></div>', url, CLIP_SECONDS)
         return format_html('<div style="white-space:nowrap">{}{}</div>', images, link)
 
@@ -208,15 +212,15 @@ class TaskAdmin(ReadOnlyAdmin):
         started = 0
         for task in queryset.exclude(status=Status.DELETED):
             try:
-                options, types, warnings = profiles.changed(task, changes)
-                again(task, options, types, warnings=warnings)
+                options, types, warnings = profiles.changed_options(task, changes)
+                run_again(task, options, types, warnings=warnings)
                 started += 1
             except AnonymizerError as error:
                 messages.error(request, f"{task}: {error}")
                 continue
             for warning in warnings:
                 messages.warning(request, warning)
-        messages.success(request, f"{started} task(s) run again; each is a new task in the list.")
+        messages.success(request, f"{started} task(s) run again. Each of them is a new task in the list.")
 
     # --- files ---
 
@@ -235,7 +239,7 @@ class TaskAdmin(ReadOnlyAdmin):
     def thumbnail_view(self, request: HttpRequest, task_id: uuid.UUID, kind: str) -> HttpResponse:
         file = self._file(request, task_id, kind)
         try:
-            content = _sheet(file) if file.media_type.startswith("video/") else _thumbnail(file)
+            content = _contact_sheet(file) if file.media_type.startswith("video/") else _thumbnail(file)
         except (AnonymizerError, FileNotFoundError):
             raise Http404 from None
         answer = HttpResponse(content, content_type="image/png")
@@ -243,22 +247,22 @@ class TaskAdmin(ReadOnlyAdmin):
         return answer
 
     def side_by_side_view(self, request: HttpRequest, task_id: uuid.UUID) -> FileResponse:
-        """A clip of the original beside the anonymised video, made now: half a minute from `start` (seconds) on."""
+        """Make a clip of the original beside the anonymised video: 30 s from `start` (in seconds) on."""
         before, after = (self._file(request, task_id, kind) for kind in (FileKind.ORIGINAL, FileKind.ANONYMISED))
         with tempfile.TemporaryDirectory(prefix="anonymizer-") as name:
             folder = Path(name)
             try:
                 start_s = float(request.GET.get("start", "0"))
-                with files.local(before, folder) as left, files.local(after, folder) as right:
+                with files.local_path(before, folder) as left, files.local_path(after, folder) as right:
                     clip = side_by_side(left, right, folder / "clip.mp4", start_s=start_s, seconds=CLIP_SECONDS)
             except (BrokenMedia, UnsupportedMedia, InvalidParameter, FileNotFoundError, ValueError):
                 raise Http404 from None
-            # what is open outlasts its folder
+            # the open file can still be read when its folder is gone
             return FileResponse(clip.open("rb"), content_type="video/mp4", filename="side-by-side.mp4")
 
 
 def _download_name(file: File) -> str:
-    """Before and after are told apart by more than their folder."""
+    """The name of a download; it tells the original from the anonymised file."""
     return f"{file.kind}-{file.name}" if file.kind in (FileKind.ORIGINAL, FileKind.ANONYMISED) else file.name
 
 
@@ -266,7 +270,7 @@ def _thumbnail(file: File) -> bytes:
     return thumbnail(file.read(), THUMBNAIL_SIDE, limits=engine.limits())
 
 
-def _sheet(file: File) -> bytes:
-    """A PNG of frames of a video."""
-    with tempfile.TemporaryDirectory(prefix="anonymizer-") as folder, files.local(file, Path(folder)) as path:
+def _contact_sheet(file: File) -> bytes:
+    """A PNG with six frames of a video."""
+    with tempfile.TemporaryDirectory(prefix="anonymizer-") as folder, files.local_path(file, Path(folder)) as path:
         return encode_png(contact_sheet(path, columns=3, rows=2, width=SHEET_WIDTH))

@@ -1,4 +1,4 @@
-"""Every error as the contract's JSON object."""
+"""Answer every error with the JSON object of the contract."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from anonymizer.pipeline.errors import AnonymizerError
 __all__ = ["Deleted", "NoSuchRange", "NotFound", "NotReady", "TaskFailed", "Unavailable", "handle"]
 
 log = logging.getLogger(__name__)
+INTERNAL_ERROR = "The server had an internal error. The log of the server says more."
+NO_SUCH_ADDRESS = "There is nothing at this address."
 
 
 class NotFound(AnonymizerError):
@@ -25,7 +27,7 @@ class NotFound(AnonymizerError):
 
 
 class NotReady(AnonymizerError):
-    """The task is not done, or its method makes no such result."""
+    """The task is not done, or it has no result of this kind."""
 
     status = 409
     code = "not_ready"
@@ -51,18 +53,18 @@ class Unavailable(AnonymizerError):
 
 
 class NoSuchRange(AnonymizerError):
-    """The part of a file that is asked for lies behind its end."""
+    """The requested range begins after the end of the file."""
 
     status = 416
     code = "no_such_range"
 
     def __init__(self, size: int) -> None:
-        super().__init__(f"The file has {size} bytes: there is nothing of it in this range.")
+        super().__init__(f"The file has {size} bytes. The requested range begins after its end.")
         self.size = size
 
 
 class TaskFailed(AnonymizerError):
-    """A synchronous request's task failed; it answers as the cause would have."""
+    """The task of a synchronous request failed. The status is that of the cause."""
 
     def __init__(self, sentence: str, code: str, task_id: str) -> None:
         super().__init__(sentence)
@@ -71,16 +73,17 @@ class TaskFailed(AnonymizerError):
         self.task_id = task_id
 
 
-def _causes(kind: type[AnonymizerError]) -> dict[str, int]:
-    found = {kind.code: kind.status}
-    for each in kind.__subclasses__():
-        found |= _causes(each)
-    return found
+def _statuses(kind: type[AnonymizerError]) -> dict[str, int]:
+    """The HTTP status of each error code, of a class and its subclasses."""
+    statuses = {kind.code: kind.status}
+    for subclass in kind.__subclasses__():
+        statuses |= _statuses(subclass)
+    return statuses
 
 
-_STATUS_OF_CAUSE = _causes(AnonymizerError)
-
-_PLAIN = {
+_STATUS_OF_CAUSE = _statuses(AnonymizerError)
+#: status and code of errors that Django and Django REST framework raise
+_FRAMEWORK_ERRORS = {
     exceptions.ParseError: (400, "invalid_request"),
     exceptions.UnsupportedMediaType: (400, "missing_file"),
     exceptions.MethodNotAllowed: (405, "method_not_allowed"),
@@ -94,7 +97,7 @@ _PLAIN = {
 
 
 def handle(error: Exception, context: dict[str, Any]) -> Response:
-    """Django REST framework's exception handler."""
+    """Turn an error into a response; Django REST framework calls this."""
     if isinstance(error, AnonymizerError):
         answer = _answer(error.status, error.code, str(error))
         if isinstance(error, TaskFailed):
@@ -105,13 +108,13 @@ def handle(error: Exception, context: dict[str, Any]) -> Response:
         if isinstance(error, NoSuchRange):
             answer["Content-Range"] = f"bytes */{error.size}"
         return answer
-    for kind, (status, code) in _PLAIN.items():
+    for kind, (status, code) in _FRAMEWORK_ERRORS.items():
         if isinstance(error, kind):
             return _answer(status, code, _sentence(error))
     if isinstance(error, exceptions.APIException):
         return _answer(error.status_code, "invalid_request", _sentence(error))
-    log.exception("unexpected error in %s", context["view"].__class__.__name__)
-    return _answer(500, "internal_error", "The server met an error of its own; its log says more.")
+    log.exception("Unexpected error in %s.", context["view"].__class__.__name__)
+    return _answer(500, "internal_error", INTERNAL_ERROR)
 
 
 def _answer(status: int, code: str, sentence: str) -> Response:
@@ -122,23 +125,21 @@ def _sentence(error: Exception) -> str:
     if isinstance(error, exceptions.UnsupportedMediaType):
         return "The request must be multipart/form-data with the file in a part named fileobject."
     if "header size" in str(error):
-        return "The headers of a multipart part may have 1024 bytes in all: give the file a shorter name."
-    return str(getattr(error, "detail", error)) or "There is nothing at this address."
+        return "The headers of a multipart part are longer than 1024 bytes. Give the file a shorter name."
+    return str(getattr(error, "detail", error)) or NO_SUCH_ADDRESS
 
 
 def not_found(request: Any, exception: Exception) -> JsonResponse:
-    """Django's handler404, for addresses that no view serves."""
-    return JsonResponse(
-        {"status_code": 404, "error": "There is nothing at this address.", "code": "not_found"}, status=404
-    )
+    """Answer requests to addresses that no view serves; Django's handler404."""
+    return JsonResponse({"status_code": 404, "error": NO_SUCH_ADDRESS, "code": "not_found"}, status=404)
 
 
 def server_error(request: Any) -> JsonResponse:
-    """Django's handler500."""
+    """Answer requests that met an unexpected error; Django's handler500."""
     return JsonResponse(
         {
             "status_code": 500,
-            "error": "The server met an error of its own; its log says more.",
+            "error": INTERNAL_ERROR,
             "code": "internal_error",
         },
         status=500,

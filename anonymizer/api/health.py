@@ -1,4 +1,4 @@
-"""`/healthz`, `/readyz` and `/metrics`: for the machines that watch this one."""
+"""`/healthz`, `/readyz` and `/metrics`: for load balancers and monitoring."""
 
 from __future__ import annotations
 
@@ -12,54 +12,54 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from anonymizer.models import Status, Task
 from anonymizer.service import workers
 from anonymizer.service.health import readiness
-from anonymizer.service.queue import QUEUES
+from anonymizer.service.queueing.queue import QUEUES
 
 __all__ = ["healthz", "metrics", "readyz"]
 
 
 def healthz(request: HttpRequest) -> JsonResponse:
-    """This process is alive."""
+    """Answer that this process is alive."""
     return JsonResponse({"status": "ok"})
 
 
 def readyz(request: HttpRequest) -> JsonResponse:
-    """Able to take work: 200, or 503 with what keeps it."""
+    """Answer 200 if the server can take work. Otherwise answer 503, and say what is missing."""
     checks = readiness()
-    ready = all(each == "ok" for each in checks.values())
+    ready = all(outcome == "ok" for outcome in checks.values())
     loaded = [
         {
-            "worker": each.name,
-            "queue": each.queue,
-            "device": each.device,
-            "started": each.started.isoformat(),
-            "models": each.serves,
-            "loaded": each.loaded,
-            "problem": each.problem,
-            "warning": each.warning,
+            "worker": worker.name,
+            "queue": worker.queue,
+            "device": worker.device,
+            "started": worker.started.isoformat(),
+            "models": worker.serves,
+            "loaded": worker.loaded,
+            "problem": worker.problem,
+            "warning": worker.warning,
         }
-        for each in (workers.alive(ready=True) if checks["database"] == "ok" else [])
+        for worker in (workers.alive(ready=True) if checks["database"] == "ok" else [])
     ]
     body = {"status": "ready" if ready else "not ready", "checks": checks, "workers": loaded}
     return JsonResponse(body, status=200 if ready else 503)
 
 
-class _Tasks:
-    """The numbers of the database, read when they are asked for: right for any number of processes."""
+class _DatabaseCollector:
+    """Count tasks and workers in the database at each request, so that all web processes report the same numbers."""
 
     def collect(self) -> Iterator[Metric]:
-        tasks = GaugeMetricFamily("anonymizer_tasks", "Tasks by status", labels=["status"])
+        tasks = GaugeMetricFamily("anonymizer_tasks", "Number of tasks by status", labels=["status"])
         counts = dict(Task.objects.order_by().values_list("status").annotate(Count("id")))
         for status in Status.values:
             tasks.add_metric([status], counts.get(status, 0))
         yield tasks
-        alive = GaugeMetricFamily("anonymizer_workers", "Workers alive by queue", labels=["queue"])
+        alive = GaugeMetricFamily("anonymizer_workers", "Number of living workers by queue", labels=["queue"])
         for kind, queue in QUEUES.items():
             alive.add_metric([queue], len(workers.alive(kind)))
         yield alive
 
 
 def metrics(request: HttpRequest) -> HttpResponse:
-    """Prometheus."""
+    """Answer with the metrics in the format of Prometheus."""
     registry = CollectorRegistry()
-    registry.register(_Tasks())
+    registry.register(_DatabaseCollector())
     return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)

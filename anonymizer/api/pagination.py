@@ -1,4 +1,4 @@
-"""Pages of the task list."""
+"""The pages of the task list."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ __all__ = ["TaskPagination"]
 
 
 class TaskPagination(PageNumberPagination):
-    """`page` and `page_size`; the addresses of the next and previous page begin with the server's endpoint."""
+    """Pages by `page` and `page_size`. Links to other pages begin with the setting `API_ENDPOINT`, if it is set."""
 
     page_size = 100
     max_page_size = 1000
     page_size_query_param = "page_size"
 
     def get_next_link(self) -> str | None:
+        """Return the URL of the next page, or None."""
         return _at_endpoint(super().get_next_link())
 
     def get_previous_link(self) -> str | None:
+        """Return the URL of the previous page, or None."""
         return _at_endpoint(super().get_previous_link())
 
 

@@ -1,4 +1,4 @@
-"""What a request asks for: the query string (and form fields, which it overrides) as typed values."""
+"""Turn the query string and the form fields of a request into typed values. The query string wins."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from anonymizer.pipeline.options.options import Options
 from anonymizer.service import profiles
 from anonymizer.service.submit import Webhook
 
-__all__ = ["Asked", "endpoint", "is_async", "list_filters", "mask_scale", "read"]
+__all__ = ["UploadRequest", "endpoint", "is_async", "list_filters", "mask_scale", "read"]
 
-#: of the request, not of the picture
+#: parameters that are no options of the pipeline
 DELIVERY = ("webhook", "web_auth_header_name", "web_auth_header_value", "name")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,200}")
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """One upload's wishes, validated."""
+class UploadRequest:
+    """The validated parameters of an upload."""
 
     options: Options
     object_types: tuple[ObjectType, ...]
@@ -37,8 +37,8 @@ class Asked:
     warnings: list[str]
 
 
-def read(request: Request) -> Asked:
-    """Validate all that an upload asks for.
+def read(request: Request) -> UploadRequest:
+    """Validate the parameters of an upload.
 
     Raises:
         InvalidParameter: a value is not allowed.
@@ -46,7 +46,7 @@ def read(request: Request) -> Asked:
     params = _flat(cast("QueryDict", request.data)) | _flat(request.query_params)
     delivery = {key: params.pop(key, "").strip() for key in DELIVERY}
     options, object_types, warnings = profiles.options_from(params)
-    return Asked(
+    return UploadRequest(
         options=options,
         object_types=object_types,
         webhook=_webhook(delivery),
@@ -56,31 +56,35 @@ def read(request: Request) -> Asked:
 
 
 def is_async(request: Request) -> bool:
-    """Whether the caller wants an answer at once.
+    """Return whether the caller wants a response at once.
 
     Raises:
-        InvalidParameter: the header is neither true nor false.
+        InvalidParameter: the header `x-is-async` is not a boolean.
     """
     value = request.headers.get("x-is-async", "")
     return bool(value.strip()) and boolean("x-is-async", value)
 
 
 def endpoint(request: Request) -> str:
-    """What addresses begin with: the server's setting, or the host that was asked."""
+    """Return the beginning of all URLs: the setting `API_ENDPOINT`, or the host of the request."""
     return settings.API_ENDPOINT or request.build_absolute_uri("/").rstrip("/")
 
 
 def mask_scale(request: Request) -> int | None:
-    """The size of a mask in percent that a download asks for; None where it asks for none."""
+    """Return the size of a mask that a download asks for, in percent, or None if it does not say.
+
+    Raises:
+        InvalidParameter: the value is not a number from 1 to 100.
+    """
     value = request.query_params.get("mask-scale") or request.query_params.get("mask_scale")
     return Options(mask_scale=value).mask_scale if value else None  # type: ignore[arg-type]
 
 
 def list_filters(request: Request) -> dict[str, str]:
-    """`status` and `kind` of a task list.
+    """Return the filters `status` and `kind` of a task list.
 
     Raises:
-        InvalidParameter: no such status or kind.
+        InvalidParameter: there is no such status or kind.
     """
     filters = {}
     for name, choices in (("status", Status.values), ("kind", Kind.values)):
@@ -93,7 +97,7 @@ def list_filters(request: Request) -> dict[str, str]:
 
 
 def _flat(values: QueryDict) -> dict[str, str]:
-    """Text fields by name with `_`; an unknown name stays as it was written, for the warning."""
+    """The text fields by name. `-` becomes `_` in the names of `DELIVERY`; other names stay as they were written."""
     return {
         name if name.replace("-", "_") not in DELIVERY else name.replace("-", "_"): value
         for name, value in values.items()

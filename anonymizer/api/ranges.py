@@ -1,4 +1,4 @@
-"""Stored files as answers, whole or one range of their bytes (RFC 9110, 14), so that a browser can seek in a video."""
+"""Send stored files, whole or one range of their bytes (RFC 9110, section 14), so that browsers can seek in a video."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _RANGE = re.compile(r"\s*bytes\s*=\s*(\d{0,18})\s*-\s*(\d{0,18})\s*", re.IGNOREC
 
 
 class _Part:
-    """Some bytes of an open file, read to their end and no further."""
+    """A file object that reads a given number of bytes of an open file."""
 
     def __init__(self, file: Any, first: int, length: int) -> None:
         self._file, self._left = file, length
@@ -38,14 +38,14 @@ class _FileAnswer(FileResponse):
 
 
 def send(request: Request, stored: File) -> FileResponse:
-    """A stored file, or the range of it that the request asks for.
+    """Answer with a stored file, or with the range of it that the request asks for.
 
     Raises:
-        Deleted: its bytes are gone.
-        NoSuchRange: the range begins behind its end.
+        Deleted: the file does not exist any more.
+        NoSuchRange: the range begins after the end of the file.
     """
     tag = f'"{stored.sha256}"'
-    # a range is defined for GET alone, and only for the file that the caller has the beginning of
+    # ranges are defined for GET only, and If-Range names the version of the file that the caller has a part of
     wanted = request.method == "GET" and request.headers.get("If-Range", tag).strip() == tag
     part = _range(request.headers.get("Range", ""), stored.size) if wanted else None
     try:
@@ -69,12 +69,12 @@ def send(request: Request, stored: File) -> FileResponse:
 
 
 def _range(header: str, size: int) -> tuple[int, int] | None:
-    """First and last byte; None where the whole is to be sent: no range, several, or none that can be read."""
+    """The first and the last byte to send. None if the whole file is sent: for no range, several, or an invalid one."""
     match = _RANGE.fullmatch(header)
     if match is None or not (match[1] or match[2]):
         return None
     if not match[1]:
-        # the last so many
+        # the last bytes of the file, as many as the header says
         first, last = max(0, size - int(match[2])), size - 1
     else:
         first, last = int(match[1]), min(int(match[2]), size - 1) if match[2] else size - 1

@@ -1,4 +1,4 @@
-"""The OpenAPI side of the views: parameters from the table that validates them, and the contract's objects."""
+"""The OpenAPI schema of the views: parameters from the table that validates them, and the objects of the contract."""
 
 from __future__ import annotations
 
@@ -28,81 +28,90 @@ __all__ = [
 
 
 class ErrorObject(serializers.Serializer[Any]):
-    status_code = serializers.IntegerField()
+    """Every error is answered with this object."""
+
+    status_code = serializers.IntegerField(help_text="The HTTP status.")
     error = serializers.CharField(help_text="One sentence that names the parameter, the value and what is allowed.")
-    code = serializers.CharField()
+    code = serializers.CharField(help_text="The kind of error, for programs.")
 
 
 class VideoObject(serializers.Serializer[Any]):
-    """How far a video is, and what became of it."""
+    """The progress of a video, and the outcome when it is done."""
 
-    frames = serializers.IntegerField(help_text="done, of all video tracks together")
-    total = serializers.IntegerField(allow_null=True)
-    frames_per_second = serializers.FloatField(help_text="of the work")
-    seconds_left = serializers.FloatField(allow_null=True)
+    frames = serializers.IntegerField(help_text="Frames that are done, of all video tracks together.")
+    total = serializers.IntegerField(allow_null=True, help_text="All frames; null if the number is not known.")
+    frames_per_second = serializers.FloatField(help_text="The speed of processing.")
+    seconds_left = serializers.FloatField(allow_null=True, help_text="Estimated time that is left.")
     frames_copied = serializers.IntegerField(
-        allow_null=True, help_text="once it is done: frames in whose stretch nothing was redacted, copied as they were"
+        allow_null=True,
+        help_text="Frames that were copied because nothing was redacted near them. Null until the video is done.",
     )
 
 
 class TaskObject(serializers.Serializer[Any]):
-    """A task, as every answer and webhook has it."""
+    """The task of one uploaded file. Every response and every webhook has this object."""
 
     id = serializers.UUIDField()
     status = serializers.ChoiceField(choices=Status.choices)
     kind = serializers.ChoiceField(choices=Kind.choices)
     name = serializers.CharField()
-    progress = serializers.FloatField()
-    video = VideoObject(allow_null=True, help_text="null for a picture, and before the work begins")
+    progress = serializers.FloatField(help_text="From 0 to 1.")
+    video = VideoObject(allow_null=True, help_text="Null for an image, and before processing begins.")
     created = serializers.DateTimeField()
     started = serializers.DateTimeField(allow_null=True)
     finished = serializers.DateTimeField(allow_null=True)
-    duration = serializers.FloatField(allow_null=True)
+    duration = serializers.FloatField(allow_null=True, help_text="Seconds of detection and redaction.")
     method = serializers.CharField()
-    object_types = serializers.ListField(child=serializers.CharField())
-    detections = serializers.DictField(child=serializers.IntegerField())
-    coverage = serializers.DictField(child=serializers.IntegerField())
+    object_types = serializers.ListField(child=serializers.CharField(), help_text="The types that are detected.")
+    detections = serializers.DictField(
+        child=serializers.IntegerField(), help_text="Number of redacted objects of each type."
+    )
+    coverage = serializers.DictField(
+        child=serializers.IntegerField(), help_text="Numbers of detections that a person should review."
+    )
     anonymised_url = serializers.URLField(allow_null=True)
     binary_mask_url = serializers.URLField(allow_null=True)
     instance_mask_url = serializers.URLField(allow_null=True)
     metadata_url = serializers.URLField(allow_null=True)
     task_url = serializers.URLField()
-    failure_cause = serializers.CharField(allow_null=True)
-    error = serializers.CharField(allow_null=True)
-    warnings = serializers.ListField(child=serializers.CharField())
+    failure_cause = serializers.CharField(allow_null=True, help_text="The kind of error, if the task failed.")
+    error = serializers.CharField(allow_null=True, help_text="One sentence about the error, if the task failed.")
+    warnings = serializers.ListField(child=serializers.CharField(), help_text="One sentence for each warning.")
     webhook_status = serializers.ChoiceField(choices=WebhookStatus.choices)
-    models = serializers.ListField(child=serializers.CharField())
-    options = serializers.DictField()
-    profile = serializers.CharField(allow_null=True, help_text="the threshold profile that was used")
+    models = serializers.ListField(child=serializers.CharField(), help_text="The models that made the result.")
+    options = serializers.DictField(help_text="The options that differ from the defaults.")
+    profile = serializers.CharField(allow_null=True, help_text="The name of the threshold profile.")
 
 
 class Upload(serializers.Serializer[Any]):
-    fileobject = serializers.FileField(help_text="The picture or video. The part may also be named file.")
+    """The body of an upload."""
+
+    fileobject = serializers.FileField(help_text="The image or video. The part may also be named file.")
 
 
 Deleted = inline_serializer("Deleted", {"deleted": serializers.IntegerField()})
 FILE = {
     200: OpenApiResponse(OpenApiTypes.BINARY, "The file."),
-    206: OpenApiResponse(OpenApiTypes.BINARY, "The part of it that was asked for."),
+    206: OpenApiResponse(OpenApiTypes.BINARY, "The requested part of the file."),
 }
 PNG = {(200, "image/png"): OpenApiTypes.BINARY}
 METADATA = OpenApiResponse(OpenApiTypes.OBJECT, "The metadata.")
 ERRORS = {
-    400: "bad parameter or no file part",
-    404: "unknown id",
-    409: "not ready (Retry-After), or a result that the method does not make",
-    410: "deleted",
-    413: "too large: bytes, pixels or seconds",
-    415: "not an image or video that is supported",
-    416: "there are no such bytes",
-    422: "the file is broken",
-    503: "no worker, or a model is missing (Retry-After)",
+    400: "A parameter is not valid, or the request has no file.",
+    404: "There is no task with this id.",
+    409: "The task is not done yet (with the header Retry-After), or it has no such result.",
+    410: "The task was deleted.",
+    413: "The file has too many bytes or pixels, or the video is too long.",
+    415: "The file is not an image or a video of a supported kind.",
+    416: "The requested range begins after the end of the file.",
+    422: "The file is broken.",
+    503: "No worker is alive, or a model is missing (with the header Retry-After).",
 }
 
 
 def error_answers(*statuses: int) -> dict[int, OpenApiResponse]:
-    """The error object, for these statuses."""
-    return {each: OpenApiResponse(ErrorObject, ERRORS[each]) for each in statuses}
+    """Return the responses of an operation for these error statuses."""
+    return {status: OpenApiResponse(ErrorObject, ERRORS[status]) for status in statuses}
 
 
 def _query(name: str, text: str) -> OpenApiParameter:
@@ -110,25 +119,50 @@ def _query(name: str, text: str) -> OpenApiParameter:
 
 
 UPLOAD_PARAMETERS = [
-    *(_query(name, each.help) for name, each in parameters().items()),
-    _query("webhook", "address that is POSTed to when the task ends"),
-    _query("web-auth-header-name", "a header to send with it"),
-    _query("web-auth-header-value", "its value"),
-    _query("name", "shown in lists and metadata; the file's name without"),
+    *(_query(name, parameter.help) for name, parameter in parameters().items()),
+    _query("webhook", "URL that gets the task by POST when it ends"),
+    _query("web-auth-header-name", "name of a header to send to the webhook"),
+    _query("web-auth-header-value", "value of this header"),
+    _query("name", "name in lists and metadata (default: the name of the file)"),
     OpenApiParameter(
-        "x-is-async", OpenApiTypes.STR, OpenApiParameter.HEADER, description="true: answer at once, process later"
+        "x-is-async",
+        OpenApiTypes.STR,
+        OpenApiParameter.HEADER,
+        description="if true, respond at once and process the file later (default: false)",
     ),
 ]
 RANGE_PARAMETERS = [
-    OpenApiParameter("Range", OpenApiTypes.STR, OpenApiParameter.HEADER, description="bytes=first-last, one range"),
-    OpenApiParameter("If-Range", OpenApiTypes.STR, OpenApiParameter.HEADER, description="ETag of the earlier answer"),
+    OpenApiParameter(
+        "Range", OpenApiTypes.STR, OpenApiParameter.HEADER, description="one range of bytes: bytes=first-last"
+    ),
+    OpenApiParameter(
+        "If-Range",
+        OpenApiTypes.STR,
+        OpenApiParameter.HEADER,
+        description="ETag of an earlier response; the range is sent only if the file is still the same",
+    ),
 ]
 MASK_PARAMETERS = [
-    OpenApiParameter("mask-scale", OpenApiTypes.INT, OpenApiParameter.QUERY, description="size in percent, 1..100")
+    OpenApiParameter(
+        "mask-scale",
+        OpenApiTypes.INT,
+        OpenApiParameter.QUERY,
+        description="size in percent, 1..100 (default: mask-scale of the upload)",
+    )
 ]
 LIST_PARAMETERS = [
-    OpenApiParameter("status", OpenApiTypes.STR, OpenApiParameter.QUERY, enum=Status.values),
-    OpenApiParameter("kind", OpenApiTypes.STR, OpenApiParameter.QUERY, enum=Kind.values),
-    OpenApiParameter("page", OpenApiTypes.INT, OpenApiParameter.QUERY),
-    OpenApiParameter("page_size", OpenApiTypes.INT, OpenApiParameter.QUERY, description="1..1000, 100 without"),
+    OpenApiParameter(
+        "status",
+        OpenApiTypes.STR,
+        OpenApiParameter.QUERY,
+        enum=Status.values,
+        description="list only tasks in this state",
+    ),
+    OpenApiParameter(
+        "kind", OpenApiTypes.STR, OpenApiParameter.QUERY, enum=Kind.values, description="list only tasks of this kind"
+    ),
+    OpenApiParameter("page", OpenApiTypes.INT, OpenApiParameter.QUERY, description="number of the page (default: 1)"),
+    OpenApiParameter(
+        "page_size", OpenApiTypes.INT, OpenApiParameter.QUERY, description="tasks on a page, 1..1000 (default: 100)"
+    ),
 ]

@@ -1,4 +1,4 @@
-"""Receiving files: to disk, where they will stay, and no further than what they are is allowed to be large."""
+"""Receive files: on the disk that they stay on, and only as long as they are not too large for their kind."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["DiskUploadHandler"]
 
 
 class _Received(TemporaryUploadedFile):
-    """On the disk of the input storage: to store it is to rename it."""
+    """An upload on the disk of the input storage, so that storing it only renames it."""
 
     def __init__(self, name: str | None, content_type: str | None, charset: str | None, extra: Any) -> None:
         file = tempfile.NamedTemporaryFile(suffix=".upload", dir=files.uploads_folder())  # noqa: SIM115 (Django closes it)
@@ -23,13 +23,19 @@ class _Received(TemporaryUploadedFile):
 
 
 class DiskUploadHandler(TemporaryFileUploadHandler):
-    """Django's upload handler that never holds a file in memory, with the limits of pictures and videos."""
+    """Write uploads to disk, and stop as soon as an image or a video is larger than allowed."""
 
     def new_file(self, *args: Any, **kwargs: Any) -> None:
+        """Begin a file; Django calls this."""
         FileUploadHandler.new_file(self, *args, **kwargs)
         self.file = _Received(self.file_name, self.content_type, self.charset, self.content_type_extra)
 
     def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
+        """Write a part of the file; Django calls this.
+
+        Raises:
+            TooLarge: the file is too large.
+        """
         if start == 0:
             self._head = raw_data
         try:

@@ -1,4 +1,4 @@
-"""The addresses of the contract; no trailing slashes."""
+"""The addresses of the contract. None of them ends with a slash."""
 
 from django.urls import path
 from drf_spectacular.renderers import OpenApiJsonRenderer
@@ -20,7 +20,7 @@ urlpatterns = [
     path(f"{_FILE}/instance-mask", views.MaskView.as_view(kind=FileKind.INSTANCE_MASK)),
     *(
         path(f"{_FILE}/video/{part}", views.VideoArtefactView.as_view(kind=kind))
-        for part, kind in [*((each.value, each) for each in VIDEO_FILES), ("anonymized", FileKind.ANONYMISED)]
+        for part, kind in [*((kind.value, kind) for kind in VIDEO_FILES), ("anonymized", FileKind.ANONYMISED)]
     ),
     path("v1/task", views.TasksView.as_view()),
     *(path(f"v1/task/{part}", views.TaskListView.as_view()) for part in ("list", "lists")),

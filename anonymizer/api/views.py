@@ -1,4 +1,7 @@
-"""The views: parse, call one function of the service, answer."""
+"""The views of the API: each parses the request, calls one function of the service, and answers.
+
+The docstrings of the methods are the descriptions in the OpenAPI schema.
+"""
 
 from __future__ import annotations
 
@@ -20,22 +23,23 @@ from anonymizer.models import File, FileKind, Kind, Status, Task
 from anonymizer.pipeline.errors import MissingFile, TooLarge
 from anonymizer.pipeline.options.options import Options
 from anonymizer.pipeline.outputs.previews import scaled_mask_png
-from anonymizer.service import deletion, engine, waiting, workers
+from anonymizer.service import deletion, engine, workers
+from anonymizer.service.queueing import waiting
 from anonymizer.service.reports import report
 from anonymizer.service.submit import kind_of, submit
 
 __all__ = ["ArtefactView", "MaskView", "TaskListView", "TaskView", "TasksView", "UploadView", "VideoArtefactView"]
 
-#: what a multipart body has besides the file: boundaries, part headers, text fields
+#: the most bytes of a multipart body besides the file: boundaries, part headers, text fields
 MULTIPART_OVERHEAD = 2**20
 
 
 class UploadView(APIView):
-    """`POST /v1/file`: upload and process."""
+    """`POST /v1/file`: upload a file and process it."""
 
     @extend_schema(
         operation_id="upload",
-        summary="Upload a picture or a video and have it anonymised",
+        summary="Upload an image or a video to anonymise it",
         parameters=schema.UPLOAD_PARAMETERS,
         request={"multipart/form-data": schema.Upload},
         responses={
@@ -45,36 +49,41 @@ class UploadView(APIView):
         },
     )
     def post(self, request: Request) -> Response:
-        # before the body is read: what is too large is not even received; as it comes in, its kind is seen
-        most = max(settings.MAX_BYTES, settings.MAX_VIDEO_BYTES if engine.takes_videos() else 0)
-        if int(request.META.get("CONTENT_LENGTH") or 0) > most + MULTIPART_OVERHEAD:
-            raise TooLarge(f"The request has more bytes than this server takes ({most}).")
-        later = parameters.is_async(request)
-        asked = parameters.read(request)
+        """Upload an image or a video. The response is the task of this file.
+
+        The response comes when processing has ended. With the header `x-is-async: true` it comes at once.
+        """
+        # A body that is too large for any kind of file is refused before it is received. The limit of the file's own
+        # kind is checked while the file arrives.
+        max_bytes = max(settings.MAX_BYTES, settings.MAX_VIDEO_BYTES if engine.takes_videos() else 0)
+        if int(request.META.get("CONTENT_LENGTH") or 0) > max_bytes + MULTIPART_OVERHEAD:
+            raise TooLarge(f"The request has more than the {max_bytes} bytes that this server accepts.")
+        is_async = parameters.is_async(request)
+        wanted = parameters.read(request)
         upload = request.FILES.get("fileobject") or request.FILES.get("file")
         if upload is None:
-            raise MissingFile("The request has no file: send it in a multipart part named fileobject.")
+            raise MissingFile("The request has no file. Send the file in a multipart part named fileobject.")
         kind = kind_of(upload)
-        if not later and not workers.alive(kind):
+        if not is_async and not workers.alive(kind):
             raise Unavailable(
-                f"No worker for {kind}s is alive to process the file; send it with x-is-async: true, or try later."
+                f"No worker for {kind}s is alive. Send the file with the header x-is-async: true, or try again later."
             )
         task = submit(
             upload,
-            asked.options,
-            asked.object_types,
-            name=asked.name or upload.name or "",
+            wanted.options,
+            wanted.object_types,
+            name=wanted.name or upload.name or "",
             endpoint=parameters.endpoint(request),
-            webhook=asked.webhook,
-            warnings=asked.warnings,
+            webhook=wanted.webhook,
+            warnings=wanted.warnings,
         )
-        if later:
+        if is_async:
             return Response(report(task), status=202)
-        return _ended(waiting.wait(task, settings.SYNC_TIMEOUT.total_seconds()))
+        return _synchronous_answer(waiting.wait(task, settings.SYNC_TIMEOUT.total_seconds()))
 
 
-def _ended(task: Task) -> Response:
-    """The answer to a synchronous request."""
+def _synchronous_answer(task: Task) -> Response:
+    """The response to a synchronous request: the task as it is after waiting for it."""
     if task.status == Status.FAILED:
         raise TaskFailed(task.error or "", task.failure_cause or "", str(task.pk))
     if task.status == Status.DELETED:
@@ -82,48 +91,51 @@ def _ended(task: Task) -> Response:
     return Response(report(task), status=201 if task.status == Status.DONE else 202)
 
 
-def _task(task_id: uuid.UUID) -> Task:
+def _get_task(task_id: uuid.UUID) -> Task:
     task = Task.objects.prefetch_related("files").filter(pk=task_id).first()
     if task is None:
         raise NotFound(f"There is no task {task_id}.")
     return task
 
 
-def _artefact(task_id: uuid.UUID, kind: FileKind, of: Kind | None = None) -> tuple[Task, File]:
-    """A file of a task that is done.
+def _get_file(task_id: uuid.UUID, kind: FileKind, task_kind: Kind | None = None) -> tuple[Task, File]:
+    """A file of a task that is done, with its task.
 
     Args:
-        of: the kind of task that has it at this address; None: every one.
+        kind: the kind of the file.
+        task_kind: the kind of task that has the file at the requested address. Default: any kind.
 
     Raises:
-        NotFound, Deleted, NotReady: there is none to be had.
+        NotFound: there is no such task.
+        Deleted: the task was deleted.
+        NotReady: the task has no such file, or does not have it yet.
     """
-    task = _task(task_id)
+    task = _get_task(task_id)
     if task.status == Status.DELETED:
         raise Deleted(f"The files of task {task_id} were deleted.")
-    if of is not None and task.kind != of:
+    if task_kind is not None and task.kind != task_kind:
         folder = f"/v1/file/{task_id}" + ("/video" if task.kind == Kind.VIDEO else "")
-        raise NotReady(f"Task {task_id} is of kind {task.kind}: its {kind} is at {folder}/{kind}.")
+        raise NotReady(f"Task {task_id} is of kind {task.kind}. Its {kind} is at {folder}/{kind}.")
     stored = task.file(kind)
     if kind == FileKind.ORIGINAL and stored is not None:
         return task, stored
     if task.status == Status.FAILED:
         raise NotReady(f"Task {task_id} failed and has no result: {task.error}")
     if task.status != Status.DONE:
-        raise NotReady(f"Task {task_id} is {task.status}; ask again.", retry_after=1)
+        raise NotReady(f"Task {task_id} is {task.status} and has no result yet. Try again later.", retry_after=1)
     if stored is None:
         options = Options.from_params(task.options)[0]
         raise NotReady(
-            f"Task {task_id} has no {kind}: its method is {options.method}, its save-mask {options.save_mask}."
+            f"Task {task_id} has no {kind}: its method is {options.method}, and its save-mask is {options.save_mask}."
         )
     return task, stored
 
 
 class ArtefactView(APIView):
-    """`GET /v1/file/{id}/…`: one file of a task, or a part of it."""
+    """`GET /v1/file/{id}/…`: one file of a task, or a range of its bytes."""
 
     kind: ClassVar[FileKind] = FileKind.ANONYMISED
-    of: ClassVar[Kind | None] = None
+    task_kind: ClassVar[Kind | None] = None
 
     @extend_schema(
         summary="Download a file of a task",
@@ -131,41 +143,54 @@ class ArtefactView(APIView):
         responses={**schema.FILE, **schema.error_answers(404, 409, 410, 416)},
     )
     def get(self, request: Request, task_id: uuid.UUID) -> FileResponse:
-        _, stored = _artefact(task_id, self.kind, self.of)
+        """Download one file of a task that is done. The header `Range` asks for a part of the file."""
+        _, stored = _get_file(task_id, self.kind, self.task_kind)
         return ranges.send(request, stored)
 
 
 class OriginalView(ArtefactView):
-    """`GET /v1/file/{id}/original`: the upload. This server runs without tokens, so whoever knows the id may see it."""
+    """`GET /v1/file/{id}/original`: the upload. This server has no tokens, so everybody who knows the id may get it."""
 
     kind = FileKind.ORIGINAL
 
+    @extend_schema(
+        summary="Download the original file",
+        parameters=schema.RANGE_PARAMETERS,
+        responses={**schema.FILE, **schema.error_answers(404, 409, 410, 416)},
+    )
+    def get(self, request: Request, task_id: uuid.UUID) -> FileResponse:
+        """Download the file as it was uploaded."""
+        return super().get(request, task_id)
+
 
 class MetadataView(ArtefactView):
-    """`GET /v1/file/{id}/metadata`: of a video, an array with an object for each frame."""
+    """`GET /v1/file/{id}/metadata`: the metadata. For a video, this is an array with an object for each frame."""
 
     kind = FileKind.METADATA
 
     @extend_schema(
-        summary="What was found, as JSON", responses={200: schema.METADATA, **schema.error_answers(404, 409, 410)}
+        summary="Download the metadata: all detections, as JSON",
+        responses={200: schema.METADATA, **schema.error_answers(404, 409, 410)},
     )
     def get(self, request: Request, task_id: uuid.UUID) -> FileResponse:
+        """Download all detections with their boxes, scores and masks. A video has an object for each frame."""
         return super().get(request, task_id)
 
 
 class MaskView(APIView):
-    """`GET /v1/file/{id}/binary-mask` and `/instance-mask`: a PNG, smaller if asked."""
+    """`GET /v1/file/{id}/binary-mask` and `/instance-mask`: a PNG, at a smaller size if requested."""
 
     kind: ClassVar[FileKind] = FileKind.BINARY_MASK
 
     @extend_schema(
-        summary="Download a mask",
+        summary="Download a mask of an image",
         parameters=schema.MASK_PARAMETERS,
         responses={**schema.PNG, **schema.error_answers(400, 404, 409, 410)},
     )
     def get(self, request: Request, task_id: uuid.UUID) -> FileResponse:
+        """Download a mask of an image task as PNG. Its default size is the `mask-scale` of the upload."""
         percent = parameters.mask_scale(request)
-        task, stored = _artefact(task_id, self.kind, Kind.IMAGE)
+        task, stored = _get_file(task_id, self.kind, Kind.IMAGE)
         if percent is None:
             percent = Options.from_params(task.options)[0].mask_scale
         content = stored.read()
@@ -175,45 +200,51 @@ class MaskView(APIView):
 
 
 class VideoArtefactView(ArtefactView):
-    """`GET /v1/file/{id}/video/…`: one file of a video task; masks are lossless videos, frame for frame."""
+    """`GET /v1/file/{id}/video/…`: one file of a video task. Masks are lossless videos with one frame per frame."""
 
-    of = Kind.VIDEO
+    task_kind = Kind.VIDEO
 
 
 class TaskView(APIView):
-    """`GET` and `DELETE /v1/task/{id}`."""
+    """`GET` and `DELETE /v1/task/{id}`: show or delete a task."""
 
-    @extend_schema(summary="One task", responses={200: schema.TaskObject, **schema.error_answers(404)})
+    @extend_schema(summary="Show a task", responses={200: schema.TaskObject, **schema.error_answers(404)})
     def get(self, request: Request, task_id: uuid.UUID) -> Response:
-        return Response(report(_task(task_id)))
+        """Show the state of a task. It has ended when its status is `done`, `failed` or `deleted`."""
+        return Response(report(_get_task(task_id)))
 
     @extend_schema(
-        summary="Delete a task's files and cancel it",
+        summary="Delete the files of a task, and cancel it if it is not done",
         responses={200: schema.TaskObject, **schema.error_answers(404)},
     )
     def delete(self, request: Request, task_id: uuid.UUID) -> Response:
-        deletion.delete_files(_task(task_id))
-        return Response(report(_task(task_id)))
+        """Delete the files of a task at once. The task itself stays, with the status `deleted`."""
+        deletion.delete_files(_get_task(task_id))
+        return Response(report(_get_task(task_id)))
 
 
 class TasksView(APIView):
-    """`GET /v1/task`."""
+    """`GET /v1/task`: list the tasks."""
 
     @extend_schema(
-        summary="All tasks, newest first",
+        summary="List all tasks, newest first",
         parameters=schema.LIST_PARAMETERS,
         responses={200: schema.TaskObject(many=True), **schema.error_answers(400)},
     )
     def get(self, request: Request) -> Response:
+        """List the tasks in pages, newest first. `status` and `kind` select some of them."""
         tasks = Task.objects.prefetch_related("files").filter(**parameters.list_filters(request))
         paginator = TaskPagination()
         page: list[Any] = paginator.paginate_queryset(tasks, request, view=self) or []
-        return paginator.get_paginated_response([report(each) for each in page])
+        return paginator.get_paginated_response([report(task) for task in page])
 
 
 class TaskListView(TasksView):
-    """`GET` and `DELETE /v1/task/list`, `/lists`."""
+    """`GET` and `DELETE /v1/task/list`, `/lists`: list or delete all tasks."""
 
-    @extend_schema(summary="Delete every task's files", responses={200: schema.Deleted})
+    @extend_schema(
+        summary="Delete the files of all tasks, and cancel those that are not done", responses={200: schema.Deleted}
+    )
     def delete(self, request: Request) -> Response:
+        """Delete the files of all tasks. The response has the number of tasks that were not deleted before."""
         return Response({"deleted": deletion.delete_tasks(Task.objects.all())})

@@ -1,8 +1,10 @@
-"""Evaluate models on labelled pictures: recall, leaks and false blurs, and the thresholds that follow.
+"""Evaluate models on labelled images: recall, leaks, false blurs, and the thresholds that follow from them.
 
-from anonymizer import Anonymizer, evaluation
-result = evaluation.evaluate(evaluation.LabelledSet.read("my-pictures"), Anonymizer())
-evaluation.choose_thresholds(result, target_recall=0.98).profile("street").save("street.json")
+Example:
+    >>> from anonymizer import Anonymizer, evaluation
+    >>> result = evaluation.evaluate(evaluation.LabelledSet.read("my-images"), Anonymizer())
+    >>> print(result)
+    >>> evaluation.choose_thresholds(result, target_recall=0.98).profile("street").save("street.json")
 """
 
 from __future__ import annotations

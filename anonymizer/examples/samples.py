@@ -1,7 +1,8 @@
-"""Which pictures a notebook works on, and where it writes.
+"""Which images and videos a notebook works on, and where it writes.
 
-The first of these that there is: the folder that is given, the environment variable ANONYMIZER_SAMPLES, `shared/data`
-beside the project, and what installed packages bring, which `builtin` means by name.
+They come from the first of these that exists: the folder that is given, the folder in the environment variable
+ANONYMIZER_SAMPLES, `shared/data` beside the project, and the images of installed packages. The name `builtin` in place
+of a folder means the last ones.
 """
 
 from __future__ import annotations
@@ -25,72 +26,83 @@ __all__ = ["clip", "labelled", "output", "pictures", "video"]
 BUILTIN = "builtin"
 _ROOT = Path(__file__).resolve().parents[2]
 _SHARED = _ROOT.parent / "shared" / "data"
-#: how much of a picture its largest object takes
-_SEEN = (0.01, 0.25)
-#: sources of `shared/data` that may be shown, each with other objects than the one before it
+#: the least and the largest share of an image that its largest object takes
+_OBJECT_SHARE = (0.01, 0.25)
+#: sources of `shared/data` that may be shown; neighbours in this list have different objects
 _SOURCES = ("fddb", "cars", "voc", "dashcam", "highway")
 
 
 def pictures(folder: Path | str | None = None, count: int = 6) -> list[Path]:
-    """So many pictures, spread evenly over those that there are; fewer where there are fewer. Always the same ones.
+    """Choose images, spread evenly over those that there are; always the same ones.
+
+    Args:
+        folder: where the images are, also in folders below it. Default: see the module.
+        count: how many, 1 or more; fewer if there are fewer. Default: 6.
 
     Raises:
-        FileNotFoundError: there is no such folder, or no picture in it.
+        FileNotFoundError: there is no such folder, or no image in it.
         ValueError: the count is less than 1.
     """
     if count < 1:
         raise ValueError(f"count must be 1 or more, not {count}")
-    place = _place(folder)
-    if place is None:
+    source = _samples_folder(folder)
+    if source is None:
         return builtin.pictures()[:count]
-    if _is_shared(place):
-        return _in_turn([*_shown(place), sorted((place / "images").iterdir())], count)
-    found = list(_found(place, MediaKind.IMAGE))
+    if _is_shared(source):
+        return _interleave([*_clearly_visible(source), sorted((source / "images").iterdir())], count)
+    found = list(_files_of_kind(source, MediaKind.IMAGE))
     if not found:
-        raise FileNotFoundError(f"The folder {place} has no picture (JPEG, PNG, WebP, ...), and none is below it.")
-    return _spread(found, count)
+        raise FileNotFoundError(f"The folder {source} has no image (JPEG, PNG, WebP, ...), and none is below it.")
+    return _evenly_spaced(found, count)
 
 
 def labelled(folder: Path | str | None = None) -> Path:
-    """A labelled set, as `LabelledSet.read` takes it: a COCO file, or a folder.
+    """The path of a labelled data set, as `LabelledSet.read` takes it: a COCO file, or a folder.
 
     Args:
-        folder: a folder; or one COCO file, which is what is returned then.
+        folder: where it is, or the path of a COCO file, which is returned as it is. Default: see the module.
 
     Raises:
         FileNotFoundError: there is no such folder.
     """
     if folder is not None and Path(folder).is_file():
         return Path(folder)
-    place = _place(folder)
-    if place is None:
+    source = _samples_folder(folder)
+    if source is None:
         return builtin.labelled(output("samples"))
-    if _is_shared(place):
-        return place / "val.json"
-    coco = [file for file in sorted(place.glob("*.json")) if _is_coco(file)]
-    return coco[0] if len(coco) == 1 else place
+    if _is_shared(source):
+        return source / "val.json"
+    coco = [file for file in sorted(source.glob("*.json")) if _is_coco(file)]
+    return coco[0] if len(coco) == 1 else source
 
 
 def video(folder: Path | str | None = None) -> Path:
-    """A video: the first one in the folder or below it; the one of the packages' pictures where it has none.
+    """The path of a video: the first one in the folder or below it. If it has none: one made of an installed image.
+
+    Args:
+        folder: where to search. Default: see the module.
 
     Raises:
         FileNotFoundError: there is no such folder.
     """
-    place = _place(folder)
-    if _is_shared(place):
-        return place / "videos" / "person-walking.mp4"
-    found = [] if place is None else list(islice(_found(place, MediaKind.VIDEO), 1))
+    source = _samples_folder(folder)
+    if _is_shared(source):
+        return source / "videos" / "person-walking.mp4"
+    found = [] if source is None else list(islice(_files_of_kind(source, MediaKind.VIDEO), 1))
     return found[0] if found else builtin.video(output("samples"))
 
 
 def clip(source: Path, target: Path, *, start_s: float = 0.0, seconds: float = 4.0) -> Path:
-    """A short piece of a video, without sound, its frames as they are; it begins at a key frame.
+    """Write a short piece of a video without sound. Its frames are copied, so it begins at a key frame.
 
     Args:
-        target: its ending is the source's, or of another container that can hold the frames.
-        start_s: about where it begins, counted from the first frame; earlier where the video ends too soon.
-        seconds: about how long it is.
+        source: path of the video.
+        target: path of the piece, with the source's file extension or that of another container for these frames.
+        start_s: about where it begins, in seconds from the first frame; earlier if the video ends too soon.
+        seconds: about how long it is. Default: 4.
+
+    Returns:
+        The path of the target.
 
     Raises:
         av.FFmpegError: the video cannot be read, or the container cannot hold it.
@@ -113,9 +125,12 @@ def clip(source: Path, target: Path, *, start_s: float = 0.0, seconds: float = 4
 
 
 def output(name: str) -> Path:
-    """The folder for what a notebook writes, made where it is missing: `build/notebooks/NAME` of the project.
+    """The folder where a notebook writes: `build/notebooks/NAME` of the project. It is created if it is missing.
 
     The environment variable ANONYMIZER_NOTEBOOK_OUT names another folder than `build/notebooks`.
+
+    Args:
+        name: of the notebook's folder.
     """
     base = os.environ.get("ANONYMIZER_NOTEBOOK_OUT") or _ROOT / "build" / "notebooks"
     folder = Path(base, name).resolve()
@@ -123,28 +138,28 @@ def output(name: str) -> Path:
     return folder
 
 
-def _place(folder: Path | str | None) -> Path | None:
-    """The folder to look in; None: what the packages bring."""
+def _samples_folder(folder: Path | str | None) -> Path | None:
+    """The folder with samples; None: the images of installed packages."""
     named = folder or os.environ.get("ANONYMIZER_SAMPLES")
     if named is None or named == "":
         return _SHARED if _SHARED.is_dir() else None
     if str(named) == BUILTIN:
         return None
-    place = Path(named).expanduser().absolute()
-    if not place.is_dir():
-        by = "" if folder else " (ANONYMIZER_SAMPLES)"
-        raise FileNotFoundError(f"There is no folder {place}{by}: name one that has pictures, or {BUILTIN!r}.")
-    return place
+    path = Path(named).expanduser().absolute()
+    if not path.is_dir():
+        origin = "" if folder else " (ANONYMIZER_SAMPLES)"
+        raise FileNotFoundError(f"There is no folder {path}{origin}: name one that has images, or {BUILTIN!r}.")
+    return path
 
 
-def _is_shared(place: Path | None) -> TypeGuard[Path]:
-    # either may be reached by a link
-    return place is not None and place.resolve() == _SHARED.resolve()
+def _is_shared(folder: Path | None) -> TypeGuard[Path]:
+    # either path may lead through a link
+    return folder is not None and folder.resolve() == _SHARED.resolve()
 
 
-def _found(folder: Path, kind: MediaKind) -> Iterator[Path]:
-    """The pictures or the videos in a folder and below it: what the command `anonymize` takes, by their bytes."""
-    for job in folders.jobs(folder, output(""))[0]:
+def _files_of_kind(folder: Path, kind: MediaKind) -> Iterator[Path]:
+    """The images or videos in a folder and below it that the command `anonymize` would take; their bytes decide."""
+    for job in folders.list_jobs(folder, output(""))[0]:
         with job.source.open("rb") as file:
             head = file.read(HEAD_BYTES)
         try:
@@ -162,28 +177,29 @@ def _is_coco(file: Path) -> bool:
     return isinstance(rows, dict) and {"images", "annotations"} <= rows.keys()
 
 
-def _shown(place: Path) -> list[list[Path]]:
-    """The pictures of each source whose largest labelled object can be seen well and leaves room around it."""
-    rows = json.loads((place / "val.json").read_bytes())
+def _clearly_visible(folder: Path) -> list[list[Path]]:
+    """By source, the images whose largest labelled object can be seen well and leaves room around it."""
+    rows = json.loads((folder / "val.json").read_bytes())
     largest: dict[int, float] = {}
-    for each in rows["annotations"]:
-        largest[each["image_id"]] = max(each["area"], largest.get(each["image_id"], 0))
-    shown: dict[str, list[Path]] = {source: [] for source in _SOURCES}
-    for each in rows["images"]:
-        share = largest.get(each["id"], 0) / (each["width"] * each["height"])
-        if each["source"] in shown and _SEEN[0] < share < _SEEN[1]:
-            shown[each["source"]].append(place / "val" / each["file_name"])
-    return list(shown.values())
+    for annotation in rows["annotations"]:
+        image_id = annotation["image_id"]
+        largest[image_id] = max(annotation["area"], largest.get(image_id, 0))
+    visible: dict[str, list[Path]] = {source: [] for source in _SOURCES}
+    for image in rows["images"]:
+        share = largest.get(image["id"], 0) / (image["width"] * image["height"])
+        if image["source"] in visible and _OBJECT_SHARE[0] < share < _OBJECT_SHARE[1]:
+            visible[image["source"]].append(folder / "val" / image["file_name"])
+    return list(visible.values())
 
 
-def _in_turn(groups: Sequence[Sequence[Path]], count: int) -> list[Path]:
-    """One of each group in turn, those of each group spread over it."""
-    each = -(-count // len(groups))
-    rounds = zip_longest(*(_spread(group, each) for group in groups))
+def _interleave(groups: Sequence[Sequence[Path]], count: int) -> list[Path]:
+    """Paths from all groups in rotation; those of one group are spread over it."""
+    per_group = -(-count // len(groups))
+    rounds = zip_longest(*(_evenly_spaced(group, per_group) for group in groups))
     return list(islice((path for of_round in rounds for path in of_round if path is not None), count))
 
 
-def _spread(found: Sequence[Path], count: int) -> list[Path]:
-    if len(found) <= count:
-        return list(found)
-    return [found[(2 * place + 1) * len(found) // (2 * count)] for place in range(count)]
+def _evenly_spaced(paths: Sequence[Path], count: int) -> list[Path]:
+    if len(paths) <= count:
+        return list(paths)
+    return [paths[(2 * index + 1) * len(paths) // (2 * count)] for index in range(count)]

@@ -1,13 +1,13 @@
-"""The library's entry point: `Anonymizer` finds and redacts pictures and videos."""
+"""The library's entry point: `Anonymizer` anonymises images and videos."""
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +15,15 @@ from numpy.typing import NDArray
 from anonymizer.pipeline.detection.protocol import Detector
 from anonymizer.pipeline.detections import Detections, ObjectType
 from anonymizer.pipeline.engine import Engine
-from anonymizer.pipeline.images.io import Picture, load_picture
+from anonymizer.pipeline.errors import InvalidParameter
+from anonymizer.pipeline.image_batches import BATCH_IMAGES, ImageBatches, is_full
+from anonymizer.pipeline.images.io import Picture
+from anonymizer.pipeline.images.sources import Source, Sources, expand_sources, load_source
 from anonymizer.pipeline.limits import Limits
+from anonymizer.pipeline.media_kinds import open_file
 from anonymizer.pipeline.model_zoo.store import ModelStore
-from anonymizer.pipeline.options.formats import Format, Whole
+from anonymizer.pipeline.options.converters import choice
+from anonymizer.pipeline.options.formats import Format, Whole, parse_format
 from anonymizer.pipeline.options.options import Options
 from anonymizer.pipeline.outputs import metadata, overlay
 from anonymizer.pipeline.redaction.effects import redact
@@ -28,25 +33,33 @@ from anonymizer.pipeline.segmentation.mask_rules import BOX
 
 __all__ = ["Anonymizer"]
 
-#: a picture is analysed much smaller than it is from this ratio on
+#: an image is analysed much smaller than it is from this ratio on
 MUCH_SMALLER = 1.25
-
-Source = str | PathLike[str] | bytes | BinaryIO
+_object_type = choice(ObjectType)
 
 
 class Anonymizer:
-    """Finds and redacts objects in pictures and videos. It loads each model once; one thread at a time may use it.
+    """Detects and redacts faces, license plates, persons and vehicles in images and videos.
+
+    It loads each model once. Only one thread at a time may use it.
+
+    Example:
+        >>> from anonymizer import Anonymizer, Options
+        >>> anonymizer = Anonymizer()
+        >>> result = anonymizer.image("street.jpg", Options(face=True, license_plate=True))
+        >>> result.save("out.jpg")
 
     Args:
-        device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        store: where models come from; default: the installed models.
-        limits: the largest file that is accepted.
-        noise_key: secret that the noise of `blur` and `pixelate` depends on besides the picture.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`; `auto` is the first GPU, or the CPU on a machine without a GPU.
+        store: the models; default: the installed models.
+        limits: the largest file that is accepted; default: `Limits()`.
+        noise_key: secret from which, together with the image, the noise of `blur` and `pixelate` is made.
         legacy_masks: write instance masks in the older layout.
-        segment: the object types that get a segmentation mask.
+        segment: the object types that get a segmentation mask; default: persons and vehicles.
 
     Raises:
-        DetectorFailed: the device does not exist, or the registry of models cannot be read.
+        InvalidParameter: the device has another name.
+        DetectorFailed: the registry of models cannot be read.
     """
 
     def __init__(
@@ -63,9 +76,13 @@ class Anonymizer:
             device=device, store=store, limits=limits, noise_key=noise_key, legacy_masks=legacy_masks, segment=segment
         )
 
+    def __repr__(self) -> str:
+        """The models by object type."""
+        return f"Anonymizer({self.store!r})"
+
     @property
     def store(self) -> ModelStore:
-        """Where models come from."""
+        """The models."""
         return self.engine.store
 
     @property
@@ -74,44 +91,120 @@ class Anonymizer:
         return self.engine.limits
 
     def image(self, source: Source, options: Options | None = None, *, name: str | None = None) -> ImageResult:
-        """Anonymise one picture.
+        """Anonymise one image.
+
+        Example:
+            >>> anonymizer.image("street.jpg").save("out.jpg")
+            >>> anonymizer.image(frame_rgb, Options(method="pixelate")).image
 
         Args:
-            source: path, bytes or binary file.
-            name: shown in the metadata; the file's name without.
+            source: a path, bytes, a binary file, a PIL image, or an array. An array is (h, w, 3) RGB, (h, w) grey or
+                (h, w, 4) RGBA, uint8 or uint16.
+            options: what is redacted, and how; default: all installed object types are blurred.
+            name: the name in the metadata; default: the name of the file.
 
         Raises:
-            AnonymizerError: one of its kinds, for a bad file, a missing model or a detector that failed.
+            SourceNotFound: there is no such file.
+            InvalidParameter: the source is a folder, or an array of another shape or dtype; or an option does not fit
+                the installed models.
+            BrokenMedia, TooLarge, UnsupportedMedia: the file is no image that is supported.
+            ModelMissing, DetectorFailed, OutOfMemory, TooManyObjects: there is no result.
         """
         options = options or Options()
-        picture = load_picture(source, limits=self.limits, name=name)
+        picture = load_source(source, limits=self.limits, name=name)
         started = time.perf_counter()
         object_types = options.object_types(tuple(self.store.serves()))
         (found,) = self.engine.detect([picture.rgb()], object_types, options.format)
         return self.render(picture, found, object_types, options, seconds=time.perf_counter() - started)
 
-    def images(self, sources: Iterable[Source], options: Options | None = None) -> Iterator[ImageResult]:
-        """Anonymise many, one after the other, with what `image` raises."""
-        for source in sources:
-            yield self.image(source, options)
+    def images(
+        self,
+        source: Sources,
+        options: Options | None = None,
+        *,
+        on_error: str = "raise",
+        progress: bool = False,
+        batch_size: int | None = None,
+    ) -> Iterator[ImageResult]:
+        """Anonymise many images. Detectors run in batches, and results come in order as soon as a batch is done.
+
+        The results are those of `image`. The arguments are checked at once, not when the first result is requested.
+
+        Example:
+            >>> for result in anonymizer.images("photos/*.jpg", on_error="skip", progress=True):
+            ...     result.save(Path("out") / result.name)
+
+        Args:
+            source: a folder, a glob, or an iterable of what `image` takes: a list of paths, an array (n, h, w, 3).
+                The images of a folder are taken in sorted order, with those of its sub-folders.
+            options: as for `image`, the same for all images.
+            on_error: `raise`, or `skip`: log a warning that names the image, and go on with the next one. A missing
+                model is always raised.
+            progress: show a progress bar.
+            batch_size: the most images that go through the detectors together; default: 8, or fewer large images.
+
+        Returns:
+            An iterator; it holds one batch of images in memory. An image that is no file has its number as its name:
+            `image-1.png`.
+
+        Raises:
+            SourceNotFound: there is no image in the folder, or none matches the glob.
+            InvalidParameter: an argument has a value that is not allowed.
+            AnonymizerError: one image has no result, as for `image`, and `on_error` is `raise`. The results of the
+                images before it are returned first.
+        """
+        if on_error not in ("raise", "skip"):
+            raise InvalidParameter("on_error", on_error, "raise or skip")
+        if batch_size is not None and batch_size < 1:
+            raise InvalidParameter("batch_size", batch_size, "a whole number from 1 up")
+        options = options or Options()
+        object_types = options.object_types(tuple(self.store.serves()))
+        sources = expand_sources(source)
+
+        def detect(images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
+            return self.engine.detect(images, object_types, options.format)
+
+        def render(picture: Picture, found: Detections, seconds: float) -> ImageResult:
+            return self.render(picture, found, object_types, options, seconds=seconds)
+
+        batches = ImageBatches(detect, render, self.limits, skip=on_error == "skip", most=batch_size or BATCH_IMAGES)
+        return batches.results(sources, progress=progress)
 
     def detect(
         self,
-        images: Sequence[Source | NDArray[np.uint8]],
-        object_types: Sequence[ObjectType] | None = None,
-        format: Format | None = None,  # noqa: A002 (the contract's name)
+        images: Sources,
+        object_types: Sequence[ObjectType | str] | None = None,
+        format: Format | str | None = None,  # noqa: A002 (the API's name)
     ) -> list[Detections]:
-        """All that the detectors give for each picture, whatever the score.
+        """Detect objects, and return all of them whatever their scores. Nothing is redacted.
+
+        Example:
+            >>> (detections,) = anonymizer.detect("street.jpg", ["face"])
+            >>> detections[detections.scores > 0.5]
 
         Args:
-            images: paths, bytes, files, or (h, w, 3) uint8 RGB arrays.
-            object_types: what to look for; every installed type without.
+            images: one image or many: what `image` or `images` takes.
+            object_types: the types to detect; default: all installed types.
+            format: how images are cut into views, such as `"auto"`; default: `Whole()`.
+
+        Returns:
+            A list with one `Detections` for each image, also for a single image.
+
+        Raises:
+            SourceNotFound: there is no such file, or no image in the folder.
+            InvalidParameter: an array has another shape or dtype; or another argument is not allowed.
+            AnonymizerError: an image has no result, as for `image`.
         """
-        pixels = [
-            image if isinstance(image, np.ndarray) else load_picture(image, limits=self.limits).rgb()
-            for image in images
-        ]
-        return self.engine.detect(pixels, object_types or tuple(self.store.serves()), format or Whole())
+        types = [cast("ObjectType", _object_type("object_types", name)) for name in object_types or self.store.serves()]
+        form = Whole() if format is None else parse_format("format", format)
+        found: list[Detections] = []
+        batch: list[NDArray[np.uint8]] = []
+        for index, source in enumerate(expand_sources(images, parameter="images")):
+            batch.append(load_source(source, limits=self.limits, parameter=f"images[{index}]").rgb())
+            if is_full(batch):
+                found += self.engine.detect(batch, types, form)
+                batch = []
+        return found + self.engine.detect(batch, types, form)
 
     def render(
         self,
@@ -122,13 +215,17 @@ class Anonymizer:
         *,
         seconds: float = 0.0,
     ) -> ImageResult:
-        """Apply the options to what was found: no detector runs.
+        """Redact an image by detections that are there already: no detector runs.
 
-        What is to be redacted and has no mask yet gets one here, unless boxes are asked for; `found` of the result
-        holds it, so that other options for the same picture cost nothing more.
+        Objects that are redacted and have no segmentation mask get one here, unless `bbox` is set. `found` of the
+        result has these masks, so the same image can be rendered again quickly with other options.
 
         Args:
-            seconds: that finding took.
+            picture: the image.
+            found: its detections, whatever their scores.
+            object_types: the types to redact; other detections are dropped.
+            options: what is redacted, and how.
+            seconds: duration of the detection, which is added to that of the redaction.
 
         Raises:
             ModelMissing, DetectorFailed, OutOfMemory: masks could not be made.
@@ -144,6 +241,7 @@ class Anonymizer:
         if options.debug:
             pixels = overlay.draw(pixels, chosen, regions, scores=options.score)
         detectors = self.store.detectors(object_types)
+        downscaled = tuple(_downscale_warnings(picture.size_hw, options.format, detectors))
         return ImageResult(
             picture=picture,
             pixels=pixels,
@@ -152,10 +250,11 @@ class Anonymizer:
             regions=regions,
             options=options,
             object_types=tuple(object_types),
-            models=tuple(dict.fromkeys([*(each.id for each in detectors), *_mask_models(chosen, options)])),
-            warnings=tuple(_downscale_warnings(picture.size_hw, options.format, detectors)),
+            models=tuple(dict.fromkeys([*(detector.id for detector in detectors), *_mask_models(chosen, options)])),
+            warnings=downscaled,
+            not_fully_analysed=downscaled,
             review_counts=metadata.review_counts(
-                found, picture.size_hw, options, {d.id: d.least_size for d in detectors}
+                found, picture.size_hw, options, {detector.id: detector.least_size for detector in detectors}
             ),
             seconds=seconds + time.perf_counter() - started,
             legacy_masks=self.engine.legacy_masks,
@@ -173,19 +272,30 @@ class Anonymizer:
     ) -> VideoResult:
         """Anonymise one video.
 
+        Example:
+            >>> result = anonymizer.video("street.mp4", "out", Options(face=True))
+            >>> result.anonymised
+            PosixPath('out/anonymised.mp4')
+
         Args:
             source: path of the video.
-            folder: where the result's files go; exists.
-            name: shown in the metadata; the file's name without.
-            progress: told about twice a second how far it is, from the calling thread.
-            stop: asked as often; True ends the work.
+            folder: an existing folder for the files of the result.
+            options: what is redacted, and how; default: all installed object types are blurred.
+            name: the name in the metadata; default: the name of the file.
+            progress: called about twice a second in the calling thread.
+            stop: called as often; the work ends when it returns True.
 
         Raises:
-            Cancelled: `stop` said so.
-            AnonymizerError: one of its kinds, for a bad file, a missing model, a detector or an encoder that failed.
+            SourceNotFound: there is no such file.
+            Cancelled: `stop` returned True.
+            BrokenMedia, TooLarge, UnsupportedMedia: the file is no video that is supported.
+            ModelMissing, DetectorFailed, EncoderFailed, OutOfMemory, TooManyObjects: there is no result.
         """
+        # at first use: images need no FFmpeg
         from anonymizer.pipeline.video.job import anonymise_video
 
+        with open_file(source):
+            pass
         return anonymise_video(
             self.engine, Path(source), Path(folder), options or Options(), name=name, progress=progress, stop=stop
         )
@@ -196,20 +306,20 @@ class Anonymizer:
 
 
 def _mask_models(chosen: Detections, options: Options) -> list[str]:
-    """The models that made masks of what is redacted."""
+    """The models that made masks of the redacted objects."""
     if options.bbox:
         return []
     return [mask.source for mask in chosen.masks if mask is not None and mask.source not in ("", BOX)]
 
 
 def _downscale_warnings(size_hw: tuple[int, int], format: Format, detectors: Sequence[Detector]) -> Iterator[str]:  # noqa: A002
-    """A warning for each detector that saw a large picture only made much smaller."""
+    """A warning for each detector that analysed only a much smaller copy of a large image."""
     long_side = max(size_hw)
-    for each in detectors if isinstance(format, Whole) else ():
-        largest = max(each.sides(long_side))
-        least = each.least_size * long_side / largest
+    for detector in detectors if isinstance(format, Whole) else ():
+        largest = max(detector.scales(long_side))
+        least = detector.least_size * long_side / largest
         if long_side > MUCH_SMALLER * largest:
             yield (
-                f"The picture has {long_side} pixels on its long side and {each.id} looked at it in {largest}: "
-                f"objects under {least:.0f} pixels may be missed. format=auto looks closer."
+                f"The picture has {long_side} pixels on its long side, and {detector.id} analysed it at {largest}: "
+                f"objects under {least:.0f} pixels may be missed. format=auto analyses it in more detail."
             )

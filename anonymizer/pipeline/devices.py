@@ -1,41 +1,76 @@
-"""The device that models run on, and the way of pictures to it."""
+"""The device that models run on, and how images get there."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from anonymizer.pipeline.errors import DetectorFailed
+from anonymizer.pipeline.errors import DetectorFailed, InvalidParameter
 
-__all__ = ["on_device", "resolve_device"]
+if TYPE_CHECKING:
+    # at first use: the name of a device can be checked without the seconds that torch takes
+    import torch
+    from torch import Tensor
+
+__all__ = ["check_device", "on_device", "resolve_device"]
+
+_DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,3})?")
 
 
-def resolve_device(wanted: str) -> torch.device:
-    """`auto` is the first GPU where there is one.
+def check_device(name: str) -> str:
+    """Check the name of a device. Whether the device exists is checked when a model is loaded.
+
+    Args:
+        name: `auto`, `cpu`, `cuda` or `cuda:N`.
+
+    Returns:
+        The name.
 
     Raises:
-        DetectorFailed: the device is not there.
+        InvalidParameter: the name is none of these.
     """
-    if wanted == "auto":
+    if not isinstance(name, str) or not _DEVICE.fullmatch(name):
+        raise InvalidParameter("device", name, "auto, cpu, cuda or cuda:N")
+    return name
+
+
+def resolve_device(name: str) -> torch.device:
+    """Get the device of a name; `auto` is the first GPU, or the CPU on a machine without a GPU.
+
+    Args:
+        name: `auto`, `cpu`, `cuda` or `cuda:N`.
+
+    Raises:
+        InvalidParameter: the name is none of these.
+        DetectorFailed: the machine does not have this device.
+    """
+    import torch
+
+    check_device(name)
+    if name == "auto":
         return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(wanted)
-    except RuntimeError:
-        device = torch.device("meta")
-    if device.type not in ("cpu", "cuda"):
-        raise DetectorFailed(f"device is {wanted!r}, but must be auto, cpu, cuda or cuda:N.")
+    device = torch.device("cuda:0" if name == "cuda" else name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise DetectorFailed(f"device is {wanted!r}, but this machine has {torch.cuda.device_count()} GPU(s).")
-    return torch.device("cuda:0") if wanted == "cuda" else device
+        raise DetectorFailed(f"device is {name!r}, but this machine has {torch.cuda.device_count()} GPU(s).")
+    return device
 
 
 def on_device(images: Sequence[NDArray[Any]], device: torch.device) -> Tensor:
-    """Images of one size, (h, w, 3) uint8, as one tensor (b, 3, h, w) uint8 on a device; a GPU reads pinned memory."""
+    """Copy images to a device as one batch.
+
+    Args:
+        images: b images of one size, (h, w, 3) uint8.
+        device: where the batch is needed; a GPU copies from pinned memory.
+
+    Returns:
+        (b, 3, h, w) uint8.
+    """
+    import torch
+
     batch = torch.from_numpy(np.stack(images))
     if device.type == "cuda":
         batch = batch.pin_memory().to(device, non_blocking=True)

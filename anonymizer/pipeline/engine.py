@@ -1,4 +1,4 @@
-"""What pictures and videos share: the models, the limits, detection in every view, and masks for what was found."""
+"""The engine that images and videos share: models, limits, detection in all views, and segmentation masks."""
 
 from __future__ import annotations
 
@@ -9,34 +9,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anonymizer.pipeline.detection.calibration import Calibration
-from anonymizer.pipeline.detection.merging import merged
+from anonymizer.pipeline.detection.merging import merge_views
 from anonymizer.pipeline.detection.protocol import Detector
-from anonymizer.pipeline.detection.windows import View, at_sides, detect_windows
+from anonymizer.pipeline.detection.windows import View, detect_windows, with_scales
 from anonymizer.pipeline.detections import Detections, Mask, ObjectType
+from anonymizer.pipeline.devices import check_device
 from anonymizer.pipeline.errors import DetectorFailed
 from anonymizer.pipeline.limits import Limits
 from anonymizer.pipeline.model_zoo.store import ModelStore
 from anonymizer.pipeline.options.formats import Format
 from anonymizer.pipeline.segmentation.heuristic import HeuristicSegmenter
-from anonymizer.pipeline.segmentation.mask_rules import box_mask, covering
+from anonymizer.pipeline.segmentation.mask_rules import apply_mask_rules, box_mask
 from anonymizer.pipeline.segmentation.protocol import Segmenter
 
 __all__ = ["Engine"]
 
 
 class Engine:
-    """Runs detectors and segmenters. It loads each model once; one thread at a time may use it.
+    """Runs detectors and segmenters. It loads each model once. Only one thread at a time may use it.
 
     Args:
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        store: where models come from; default: the installed models.
-        limits: the largest file that is accepted.
-        noise_key: secret that the noise of `blur` and `pixelate` depends on besides the picture.
+        store: the models; default: the installed models.
+        limits: the largest file that is accepted; default: `Limits()`.
+        noise_key: secret from which, together with the image, the noise of `blur` and `pixelate` is made.
         legacy_masks: write instance masks in the older layout.
         segment: the object types that get a segmentation mask.
 
     Raises:
-        DetectorFailed: the device does not exist, or the registry of models cannot be read.
+        InvalidParameter: the device has another name.
+        DetectorFailed: the registry of models cannot be read.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Engine:
         legacy_masks: bool = False,
         segment: Sequence[ObjectType] = (ObjectType.PERSON, ObjectType.VEHICLE),
     ) -> None:
+        check_device(device)
         self.store = store or ModelStore(device=device)
         self.limits = limits or Limits()
         #: at most the 64 bytes that BLAKE2b takes
@@ -60,20 +63,20 @@ class Engine:
         self,
         images: Sequence[NDArray[np.uint8]],
         object_types: Sequence[ObjectType],
-        format: Format,  # noqa: A002 (the contract's name)
+        format: Format,  # noqa: A002 (the API's name)
         *,
-        sides: Callable[[Detector], tuple[int, ...]] | None = None,
+        scales: Callable[[Detector], tuple[int, ...]] | None = None,
     ) -> list[Detections]:
-        """Run every detector that the object types need over every pixel of each image.
+        """Run all detectors that the object types need, on all pixels of each image.
 
-        Scores are mapped to chances by each model's calibration. Where several models serve a type, each object is
-        returned once, with the higher score: a second model only adds.
+        The calibration of a model maps its scores to probabilities. If several models serve a type, each object is
+        returned once, with the higher score: a second model only adds objects.
 
         Args:
             images: (h, w, 3) uint8 RGB, of any sizes.
             object_types: the types to detect.
-            format: how large images are cut into views.
-            sides: the scales, as long sides in pixels, in which a detector sees whole images; default: its own.
+            format: how images are cut into views.
+            scales: for a detector, the long sides in pixels at which it analyses whole images; default: its own.
 
         Returns:
             One `Detections` for each image, whatever the scores.
@@ -87,7 +90,7 @@ class Engine:
         for detector in detectors:
             types = [object_type for object_type in object_types if detector.id in serves[object_type]]
             calibration = self.store.calibration(detector.id)
-            scaled = detector if sides is None else at_sides(detector, sides(detector))
+            scaled = detector if scales is None else with_scales(detector, scales(detector))
             found = detect_windows(images, format, scaled, types)
             parts.append([_calibrated(detections, calibration) for detections in found])
         together = any(len(serves[object_type]) > 1 for object_type in object_types)
@@ -106,8 +109,8 @@ class Engine:
         """Add the missing segmentation masks.
 
         Args:
-            size_hw: height and width of the picture in pixels.
-            rgb: gives the picture, (h, w, 3) uint8; called only where a mask has to be made.
+            size_hw: height and width of the image in pixels.
+            rgb: returns the image, (h, w, 3) uint8 RGB; called only if a mask has to be made.
             found: n objects.
             over: (n,) which of the objects are redacted; the others get no mask.
 
@@ -128,34 +131,34 @@ class Engine:
             raise DetectorFailed(f"The segmenter {segmenter.id} gave {len(made)} masks for {len(rows)} objects.")
         all_masks = list(found.masks)
         for row, mask in zip(rows, made, strict=True):
-            # what could not be segmented is kept as a box, so that it is not tried again; a face keeps its ellipse
+            # an object that the segmenter missed gets a box as its mask, so that it is not tried again
             all_masks[row] = mask or _unsegmented(found, row, size_hw)
         return replace(found, masks=tuple(all_masks))
 
 
 def _calibrated(found: Detections, calibration: Mapping[ObjectType, Calibration]) -> Detections:
-    """Chances in place of scores, for the types that have a calibration; by falling score."""
+    """Replace scores by probabilities, for the types that have a calibration; sorted by falling score."""
     scores = found.scores.copy()
-    for object_type, chance in calibration.items():
+    for object_type, probability in calibration.items():
         of_type = found.types == object_type.number
-        scores[of_type] = chance(scores[of_type])
+        scores[of_type] = probability(scores[of_type])
     return replace(found, scores=scores)[np.argsort(-scores, kind="stable")]
 
 
 def _merged_models(parts: Sequence[Detections], size_hw: tuple[int, ...]) -> Detections:
-    """What several models found in one picture, each object once."""
+    """Merge the detections of several models in one image, so that each object is there once."""
     height, width = size_hw
     whole = View(0, 0, width, height, max(height, width))
-    return merged([(whole, part) for part in parts], (height, width), agreement=0, one_of_each=True)
+    return merge_views([(whole, part) for part in parts], (height, width), agreement=0, one_of_each=True)
 
 
 def _validated_mask(found: Detections, row: int, size_hw: tuple[int, int]) -> Mask | None:
-    """A detector's own mask, held to the rules that every segmenter keeps; the masks of segmenters as they are."""
+    """Apply the rules of segmenters to the mask of a detector; masks of segmenters stay as they are."""
     mask, (height, width) = found.masks[row], size_hw
     if mask is None or mask.source:
         return mask
     box = np.clip(found.boxes[row], 0, np.array([width, height] * 2, np.float32))
-    return covering(mask.pixels, mask.x, mask.y, box, size_hw, mask.source)
+    return apply_mask_rules(mask.pixels, mask.x, mask.y, box, size_hw, mask.source)
 
 
 def _unsegmented(found: Detections, row: int, size_hw: tuple[int, int]) -> Mask | None:

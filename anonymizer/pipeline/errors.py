@@ -1,20 +1,21 @@
-"""Everything that can go wrong with a picture or a request, as one tree.
+"""All errors that an image, a video or a request can cause, as one tree.
 
     AnonymizerError
     ├── InvalidParameter     400  a parameter has a value that is not allowed
     ├── MissingFile          400  the request has no file
-    ├── TooLarge             413  bytes, pixels or seconds over the limit
-    ├── UnsupportedMedia     415  not an image or video that is supported
+    ├── SourceNotFound       400  the path names no file, or no image; also a FileNotFoundError
+    ├── TooLarge             413  bytes, pixels or seconds are over the limit
+    ├── UnsupportedMedia     415  the file is no image or video that is supported
     ├── BrokenMedia          422  the file is damaged
-    ├── TooManyObjects       422  more objects than can be vouched for
+    ├── TooManyObjects       422  there are more objects than can be handled reliably
     ├── ModelMissing         503  no working model serves an object type
     ├── OutOfMemory          503  the device has too little memory for the work
-    ├── Cancelled            410  the caller wanted it no longer
-    ├── EncoderFailed        500  a video could not be written, or not proven to be covered
-    ├── DetectorFailed       500  a detector did not finish; never an empty result
+    ├── Cancelled            410  the caller stopped the work
+    ├── EncoderFailed        500  a video could not be written, or its check failed
+    ├── DetectorFailed       500  a detector did not finish; the result is never empty instead
     └── StorageFailed        500  stored files could not be removed
 
-Each class carries what a client is told: `status` (HTTP), `code` (for programs) and the sentence.
+Each class has the HTTP `status` and the `code` for programs; `str(error)` is the sentence for people.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ __all__ = [
     "MissingFile",
     "ModelMissing",
     "OutOfMemory",
+    "SourceNotFound",
     "StorageFailed",
     "TooLarge",
     "TooManyObjects",
@@ -37,14 +39,20 @@ __all__ = [
 
 
 class AnonymizerError(Exception):
-    """The base of all of them; `str(error)` is one sentence for the caller."""
+    """The base of all errors of this package; `str(error)` is one sentence for the caller."""
 
     status = 500
     code = "internal_error"
 
 
 class InvalidParameter(AnonymizerError):
-    """A parameter has a value that is not allowed; the sentence names all three."""
+    """A parameter has a value that is not allowed; the sentence names the parameter, the value and what is allowed.
+
+    Args:
+        name: the parameter as the caller knows it.
+        value: what the caller gave.
+        allowed: what is allowed, as the end of a sentence: "a number from 0 to 1".
+    """
 
     status = 400
     code = "invalid_parameter"
@@ -64,6 +72,13 @@ class MissingFile(AnonymizerError):
     code = "missing_file"
 
 
+class SourceNotFound(AnonymizerError, FileNotFoundError):
+    """There is no file at a path, or no image in a folder; the sentence names the path."""
+
+    status = 400
+    code = "source_not_found"
+
+
 class TooLarge(AnonymizerError):
     """The file has more bytes, pixels or seconds than the limit."""
 
@@ -72,7 +87,7 @@ class TooLarge(AnonymizerError):
 
 
 class UnsupportedMedia(AnonymizerError):
-    """The file is not an image or video that is supported."""
+    """The file is no image or video that is supported."""
 
     status = 415
     code = "unsupported_media"
@@ -86,42 +101,42 @@ class BrokenMedia(AnonymizerError):
 
 
 class TooManyObjects(AnonymizerError):
-    """More objects were found than can be vouched for; nothing is dropped in silence."""
+    """There are more objects than can be handled reliably; none of them is dropped silently."""
 
     status = 422
     code = "too_many_objects"
 
 
 class ModelMissing(AnonymizerError):
-    """No working model serves an object type; the sentence names the type and the command that brings one."""
+    """No working model serves an object type; the sentence names the type and the command that installs a model."""
 
     status = 503
     code = "model_missing"
 
 
 class OutOfMemory(AnonymizerError):
-    """The device has too little memory even for a batch of one."""
+    """The device has too little memory, even for a batch of one image."""
 
     status = 503
     code = "out_of_memory"
 
 
 class Cancelled(AnonymizerError):
-    """The caller asked to stop: there is no result."""
+    """The caller stopped the work: there is no result."""
 
     status = 410
     code = "cancelled"
 
 
 class EncoderFailed(AnonymizerError):
-    """A video could not be written, or what was written does not prove to be covered: there is no result."""
+    """A video could not be written, or the check of the written video failed: there is no result."""
 
     status = 500
     code = "encoder_failed"
 
 
 class DetectorFailed(AnonymizerError):
-    """A detector raised or saw only a part: there is no result."""
+    """A detector failed or did not analyse the whole image: there is no result."""
 
     status = 500
     code = "detector_failed"

@@ -1,13 +1,15 @@
-"""Whole folders: every picture and video below one, into the same places below another."""
+"""Whole folders: every image and video below one folder, with results at the same places below another."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import tempfile
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import islice
 from pathlib import Path
@@ -15,25 +17,27 @@ from typing import TYPE_CHECKING
 
 from anonymizer.pipeline.anonymizer import Anonymizer
 from anonymizer.pipeline.errors import AnonymizerError
-from anonymizer.pipeline.media_kinds import HEAD_BYTES, MediaKind, sniff
+from anonymizer.pipeline.media_kinds import HEAD_BYTES, MediaInfo, MediaKind, sniff
 from anonymizer.pipeline.options.options import Method, Options
 
 if TYPE_CHECKING:
-    from anonymizer.pipeline.results import VideoProgress, VideoResult
+    from anonymizer.pipeline.results import ImageResult, VideoProgress, VideoResult
 
-__all__ = ["Job", "Outcome", "Shown", "State", "jobs", "run"]
+__all__ = ["Job", "NotFullyAnalysed", "OnProgress", "Outcome", "State", "list_jobs", "run_jobs"]
 
-#: With these endings a file is meant to be a picture or a video: one that is none is a failure, not passed over.
-#: `.ts` and `.mts` are endings of programs too: such videos are known by their bytes.
-MEANT_ENDINGS = frozenset(
+#: A file with one of these endings should be an image or a video. If it is neither, it fails; it is not passed over.
+#: `.ts` and `.mts` are endings of programs too, so such videos are recognised by their bytes.
+MEDIA_ENDINGS = frozenset(
     ".jpg .jpeg .jpe .jfif .png .webp .tif .tiff .bmp .heic .heif .avif .gif "
     ".mp4 .m4v .mov .mkv .webm .avi .m2ts".split()
 )
-#: what a video's result may be where its own container is not written
+#: the endings that the result of a video may get if its own container cannot be written
 OTHER_ENDINGS = (".mp4", ".mkv")
 
 
 class State(StrEnum):
+    """How a job ended."""
+
     DONE = "done"
     SKIPPED = "skipped"
     FAILED = "failed"
@@ -41,7 +45,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One picture or video and where its result goes; a video's may get an ending appended to its name."""
+    """One image or video and the path of its result; the result of a video may get another ending appended."""
 
     source: Path
     target: Path
@@ -49,24 +53,48 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one job."""
+    """How one job ended.
+
+    Attributes:
+        detail: why it failed or was skipped, as a sentence.
+        counts: by object type, how many objects were redacted.
+        warnings: what a user should know about the analysis of the file.
+        output: the file with the result; None if there is none.
+        seconds: how long the job took.
+    """
 
     job: Job
     state: State
     detail: str = ""
     counts: dict[str, int] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    output: Path | None = None
+    seconds: float = 0.0
 
 
-#: is told how far the video of a job is
-Shown = Callable[[Job, "VideoProgress"], None]
+class NotFullyAnalysed(AnonymizerError):
+    """A file was analysed much smaller than it is, and the caller accepts only full analyses."""
+
+    code = "not_fully_analysed"
+
+    def __init__(self, warnings: tuple[str, ...]) -> None:
+        super().__init__("It was not fully analysed, and strict accepts only a full analysis.")
+        self.warnings = warnings
 
 
-def jobs(source: Path, target: Path) -> tuple[list[Job], int]:
-    """The pictures and videos of a folder and its sub-folders, and how many other files there are.
+#: is called with a job and the progress within its video
+OnProgress = Callable[[Job, "VideoProgress"], None]
+
+
+def list_jobs(source: Path, target: Path) -> tuple[list[Job], int]:
+    """List the images and videos of a folder and its sub-folders, and count the other files.
 
     Args:
         source: a folder, or one file.
-        target: a folder; sub-folders are kept. What lies in it is never taken as input.
+        target: a folder. Sub-folders of the source are kept below it. Files in it are never taken as input.
+
+    Returns:
+        The jobs in the order of their names, and the number of files that are neither images nor videos.
 
     Raises:
         ValueError: the target is the source, so that results would replace originals.
@@ -78,153 +106,200 @@ def jobs(source: Path, target: Path) -> tuple[list[Job], int]:
     if source.resolve() == target.resolve():
         raise ValueError("the output folder is the input folder: results would replace originals")
     found, others = [], 0
-    for folder, folders, names in os.walk(source):
-        folders[:] = sorted(each for each in folders if (Path(folder) / each).resolve() != target.resolve())
+    for folder, sub_folders, names in os.walk(source):
+        sub_folders[:] = sorted(name for name in sub_folders if (Path(folder) / name).resolve() != target.resolve())
         for name in sorted(names):
             file = Path(folder) / name
-            if _is_meant(file):
+            if _is_media(file):
                 found.append(Job(file, target / file.relative_to(source)))
             else:
                 others += 1
     return found, others
 
 
-def _is_meant(file: Path) -> bool:
-    if file.suffix.lower() in MEANT_ENDINGS:
+def _is_media(file: Path) -> bool:
+    if file.suffix.lower() in MEDIA_ENDINGS:
         return True
     try:
-        with file.open("rb") as opened:
-            sniff(opened.read(HEAD_BYTES))
+        _media_info(file)
     except (AnonymizerError, OSError):
         return False
     return True
 
 
-def run(
-    todo: list[Job],
+def run_jobs(
+    jobs: Iterable[Job],
     options: Options,
     *,
     workers: int = 1,
     overwrite: bool = False,
-    make: Callable[[], Anonymizer] = Anonymizer,
-    shown: Shown | None = None,
+    strict: bool = False,
+    make_anonymizer: Callable[[], Anonymizer] = Anonymizer,
+    on_progress: OnProgress | None = None,
 ) -> Iterator[Outcome]:
-    """Work on every job; outcomes come as they are reached, a failure ends no other job.
+    """Process every job, and yield its outcome as soon as it ends. A failed job does not end the others.
 
     Args:
-        workers: processes; the cores are divided among them.
-        overwrite: redo what has a result.
-        make: called once in each worker.
-        shown: told of the progress within a video, where there is one worker only.
+        jobs: the files and the paths of their results.
+        options: what to detect and how to redact it.
+        workers: number of processes. They share the cores.
+        overwrite: process files again that already have a result.
+        strict: a file that is not fully analysed fails and gets no result.
+        make_anonymizer: is called once in each process; it must be picklable if there are several.
+        on_progress: is called with the progress within a video, if there is one process only.
     """
+    runner = _JobRunner(options, overwrite=overwrite, strict=strict)
     if workers == 1:
-        anonymizer = make()
-        for job in todo:
-            yield _one(anonymizer, job, options, overwrite=overwrite, shown=shown)
+        anonymizer = make_anonymizer()
+        for job in jobs:
+            yield runner.run(anonymizer, job, on_progress)
         return
     threads = max(1, len(os.sched_getaffinity(0)) // workers)
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _start, (make, threads)) as pool:
-        waiting = iter(todo)
-        running: dict[Future[Outcome], Job] = {}
-        while True:
-            for job in islice(waiting, 2 * workers - len(running)):
-                running[pool.submit(_in_worker, job, options, overwrite=overwrite)] = job
-            if not running:
-                return
-            done, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                del running[future]
-                yield future.result()
+    with ProcessPoolExecutor(workers, context, _start_worker, (make_anonymizer, threads)) as pool:
+        waiting = iter(jobs)
+        running: set[Future[Outcome]] = set()
+        try:
+            while True:
+                running |= {
+                    pool.submit(_run_in_worker, runner, job) for job in islice(waiting, 2 * workers - len(running))
+                }
+                if not running:
+                    return
+                ended, running = wait(running, return_when=FIRST_COMPLETED)
+                for future in ended:
+                    yield future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
-_mine: Anonymizer | None = None
+_worker_anonymizer: Anonymizer | None = None
+_interrupted = False
 
 
-def _start(make: Callable[[], Anonymizer], threads: int) -> None:
-    global _mine
+def _start_worker(make_anonymizer: Callable[[], Anonymizer], threads: int) -> None:
+    global _worker_anonymizer
     import cv2
     import torch
 
+    # Ctrl-C reaches every process of the terminal: one that has no job must not answer with a traceback
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
-    _mine = make()
+    _worker_anonymizer = make_anonymizer()
 
 
-def _in_worker(job: Job, options: Options, *, overwrite: bool) -> Outcome:
-    assert _mine is not None
-    return _one(_mine, job, options, overwrite=overwrite)
-
-
-def _one(anonymizer: Anonymizer, job: Job, options: Options, *, overwrite: bool, shown: Shown | None = None) -> Outcome:
+def _run_in_worker(runner: _JobRunner, job: Job) -> Outcome:
+    global _interrupted
+    assert _worker_anonymizer is not None
+    if _interrupted:
+        raise KeyboardInterrupt
     try:
-        with job.source.open("rb") as opened:
-            kind = sniff(opened.read(HEAD_BYTES)).kind
-        if not overwrite and any(each.exists() for each in _marks(job, kind, options)):
-            return Outcome(job, State.SKIPPED, "has a result")
+        # during a job, Ctrl-C ends the job, so that its temporary files are removed
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        return runner.run(_worker_anonymizer, job)
+    except KeyboardInterrupt:
+        _interrupted = True
+        raise
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+class _JobRunner:
+    """What is done with every job."""
+
+    def __init__(self, options: Options, *, overwrite: bool, strict: bool) -> None:
+        self.options = options
+        self.overwrite = overwrite
+        self.strict = strict
+
+    def run(self, anonymizer: Anonymizer, job: Job, on_progress: OnProgress | None = None) -> Outcome:
+        started = time.perf_counter()
+        try:
+            outcome = self._process(anonymizer, job, on_progress)
+        except NotFullyAnalysed as error:
+            outcome = Outcome(job, State.FAILED, str(error), warnings=error.warnings)
+        except (AnonymizerError, OSError) as error:
+            outcome = Outcome(job, State.FAILED, str(error))
+        except Exception as error:
+            # the outer edge of one file: the others go on, and this one has no result
+            outcome = Outcome(job, State.FAILED, f"{type(error).__name__}: {error}")
+        return replace(outcome, seconds=time.perf_counter() - started)
+
+    def _process(self, anonymizer: Anonymizer, job: Job, on_progress: OnProgress | None) -> Outcome:
+        kind = _media_info(job.source).kind
+        if not self.overwrite and (existing := self._existing_result(job, kind)):
+            return Outcome(job, State.SKIPPED, "It already has a result.", output=existing)
         if kind is MediaKind.VIDEO:
-            counts = _video(anonymizer, job, options, shown)
+            return self._process_video(anonymizer, job, on_progress)
+        return self._process_image(anonymizer, job)
+
+    def _existing_result(self, job: Job, kind: MediaKind) -> Path | None:
+        """The file that shows that there is a result."""
+        if self.options.method is Method.DETECT:
+            candidates = [_append(job.target, ".json")]
         else:
-            counts = _image(anonymizer, job, options)
-    except (AnonymizerError, OSError) as error:
-        return Outcome(job, State.FAILED, str(error))
-    except Exception as error:
-        # the outer edge of one file: the others go on, and this one has no result
-        return Outcome(job, State.FAILED, f"{type(error).__name__}: {error}")
-    return Outcome(job, State.DONE, counts=counts)
+            others = OTHER_ENDINGS if kind is MediaKind.VIDEO else ()
+            candidates = [job.target, *(_append(job.target, ending) for ending in others)]
+        return next((path for path in candidates if path.exists()), None)
+
+    def _process_image(self, anonymizer: Anonymizer, job: Job) -> Outcome:
+        result = anonymizer.image(job.source, self.options)
+        self._check_analysis(result)
+        result.save_extras(job.target.parent, job.target.name)
+        if self.options.method is Method.DETECT:
+            output = _append(job.target, ".json")
+        else:
+            # last, as it shows that there is a result; the ending of the name may be wrong
+            result.save(job.target, any_ending=True)
+            output = job.target
+        return Outcome(job, State.DONE, counts=result.counts, warnings=result.warnings, output=output)
+
+    def _process_video(self, anonymizer: Anonymizer, job: Job, on_progress: OnProgress | None) -> Outcome:
+        output = _append(job.target, ".json")
+        job.target.parent.mkdir(parents=True, exist_ok=True)
+        # on the same disk: each file appears complete or not at all
+        with tempfile.TemporaryDirectory(prefix=".anonymizer-", dir=job.target.parent) as folder:
+            result = anonymizer.video(
+                job.source,
+                folder,
+                self.options,
+                name=job.source.name,
+                progress=None if on_progress is None else lambda progress: on_progress(job, progress),
+            )
+            self._check_analysis(result)
+            for made, ending in (
+                (result.binary_mask, ".binary-mask.mkv"),
+                (result.instance_mask, ".instance-mask.mkv"),
+                (result.metadata, ".json"),
+            ):
+                if made is not None:
+                    made.replace(_append(job.target, ending))
+            if result.anonymised is not None:
+                # last, as it shows that there is a result
+                output = result.anonymised.replace(_video_target(job, result))
+        return Outcome(job, State.DONE, counts=result.counts, warnings=result.warnings, output=output)
+
+    def _check_analysis(self, result: ImageResult | VideoResult) -> None:
+        if self.strict and result.not_fully_analysed:
+            raise NotFullyAnalysed(result.not_fully_analysed)
 
 
-def _marks(job: Job, kind: MediaKind, options: Options) -> list[Path]:
-    """The files any of which shows that there is a result."""
-    if options.method is Method.DETECT:
-        return [_beside(job.target, ".json")]
-    others = OTHER_ENDINGS if kind is MediaKind.VIDEO else ()
-    return [job.target, *(_beside(job.target, each) for each in others)]
+def _media_info(file: Path) -> MediaInfo:
+    with file.open("rb") as opened:
+        return sniff(opened.read(HEAD_BYTES))
 
 
-def _beside(path: Path, ending: str) -> Path:
+def _append(path: Path, ending: str) -> Path:
     return path.with_name(path.name + ending)
 
 
-def _image(anonymizer: Anonymizer, job: Job, options: Options) -> dict[str, int]:
-    result = anonymizer.image(job.source, options)
-    result.save_extras(job.target.parent, job.target.name)
-    if options.method is not Method.DETECT:
-        # last, and by its bytes: the ending may be another than what the file is
-        result.save(job.target, any_ending=True)
-    return result.counts
-
-
-def _video(anonymizer: Anonymizer, job: Job, options: Options, shown: Shown | None) -> dict[str, int]:
-    target = job.target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # on the same disk: each file appears whole or not at all
-    with tempfile.TemporaryDirectory(prefix=".anonymizer-", dir=target.parent) as folder:
-        result = anonymizer.video(
-            job.source,
-            folder,
-            options,
-            name=job.source.name,
-            progress=None if shown is None else lambda progress: shown(job, progress),
-        )
-        for made, ending in (
-            (result.binary_mask, ".binary-mask.mkv"),
-            (result.instance_mask, ".instance-mask.mkv"),
-            (result.metadata, ".json"),
-        ):
-            if made is not None:
-                made.replace(_beside(target, ending))
-        if result.anonymised is not None:
-            # last: it is what shows that there is a result
-            result.anonymised.replace(_place(job, result))
-    return result.counts
-
-
-def _place(job: Job, result: VideoResult) -> Path:
-    with job.source.open("rb") as opened:
-        if sniff(opened.read(HEAD_BYTES)).format == result.info.format:
-            return job.target
+def _video_target(job: Job, result: VideoResult) -> Path:
+    """The path of a video's result: with another ending if its container is another one."""
+    if _media_info(job.source).format == result.info.format:
+        return job.target
     ending = result.info.extension
-    if _beside(job.source, ending).exists():
+    if _append(job.source, ending).exists():
         raise FileExistsError(f"its result would have the name of another one's: {job.target.name}{ending}")
-    return _beside(job.target, ending)
+    return _append(job.target, ending)

@@ -1,4 +1,4 @@
-"""What is too large: limits on bytes, pixels and seconds."""
+"""Limits: the largest files that are accepted, in bytes, pixels and seconds."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ __all__ = ["Limits"]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a file may have at most; all are checked before anything is decoded.
+    """The largest image and video that are accepted; all limits are checked before anything is decoded.
+
+    Example:
+        >>> Anonymizer(limits=Limits(megapixels=400))
 
     Attributes:
-        bytes: of a picture, which is read into memory.
-        megapixels: of a picture or a frame.
-        video_bytes: of a video, which stays on disk.
-        seconds: of a video.
+        bytes: size of an image file; the whole file is read into memory. Default: 200 MiB.
+        megapixels: size of an image, or of one frame of a video. Default: 200.
+        video_bytes: size of a video file; it stays on disk. Default: 8 GiB.
+        seconds: duration of a video. Default: 4 hours.
     """
 
     bytes: int = 200 * 2**20

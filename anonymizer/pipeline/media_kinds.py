@@ -1,19 +1,33 @@
-"""What a file is, judged by its first bytes and never by its name or the type that a client declares."""
+"""The format of a file, read from its first bytes and never from its name or the type that a client declares."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
+from typing import BinaryIO
 
-from anonymizer.pipeline.errors import BrokenMedia, UnsupportedMedia
+from anonymizer.pipeline.errors import BrokenMedia, InvalidParameter, SourceNotFound, UnsupportedMedia
 
-__all__ = ["HEAD_BYTES", "MediaInfo", "MediaKind", "by_format", "sniff"]
+__all__ = [
+    "HEAD_BYTES",
+    "IMAGE_FORMATS",
+    "MediaInfo",
+    "MediaKind",
+    "by_format",
+    "image_format",
+    "is_image_file",
+    "open_file",
+    "sniff",
+]
 
+#: `sniff` needs no more bytes of a file
 HEAD_BYTES = 4096
 
 
 class MediaKind(StrEnum):
-    """What can be anonymised."""
+    """The kinds of files that can be anonymised."""
 
     IMAGE = "image"
     VIDEO = "video"
@@ -21,7 +35,14 @@ class MediaKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class MediaInfo:
-    """A format that is supported; `extension` begins with a dot."""
+    """A supported format.
+
+    Attributes:
+        kind: image or video.
+        format: the name of the format: "jpeg".
+        media_type: the media type (MIME): "image/jpeg".
+        extension: the usual ending of a file name, with its dot: ".jpg".
+    """
 
     kind: MediaKind
     format: str
@@ -29,7 +50,7 @@ class MediaInfo:
     extension: str
 
     def accepts(self, name: str) -> bool:
-        """Whether a file name ends as files of this format do."""
+        """Whether a file name has an ending of this format."""
         return name.lower().endswith((self.extension, *_OTHER_EXTENSIONS.get(self.format, ())))
 
 
@@ -51,11 +72,13 @@ _MP4, _MOV = _video("mp4", "mp4", ".mp4"), _video("mov", "quicktime", ".mov")
 _MKV, _WEBM = _video("mkv", "x-matroska", ".mkv"), _video("webm", "webm", ".webm")
 _AVI, _TS = _video("avi", "x-msvideo", ".avi"), _video("ts", "mp2t", ".ts")
 
-_VIDEOS = {each.format: each for each in (_MP4, _MOV, _MKV, _WEBM, _AVI, _TS)}
+#: the supported formats of images, by name
+IMAGE_FORMATS = {info.format: info for info in (_JPEG, _PNG, _WEBP, _TIFF, _BMP, _HEIC, _AVIF)}
+_VIDEOS = {info.format: info for info in (_MP4, _MOV, _MKV, _WEBM, _AVI, _TS)}
 
 _ADVICE = "Send a JPEG, PNG, WebP, TIFF, BMP, HEIC or AVIF picture, or an MP4, MOV, MKV, WebM, AVI or MPEG-TS video."
 
-#: Files that people do send, so that the sentence can name them.
+#: files that people do send, so that the error can name them
 _REFUSED = (
     (b"GIF8", "a GIF picture"),
     (b"II+\0", "a BigTIFF picture"),
@@ -90,14 +113,14 @@ _BMP_HEADER_BYTES = {12, 16, 40, 52, 56, 64, 108, 124}
 
 
 def sniff(head: bytes) -> MediaInfo:
-    """Name the format of a file.
+    """Find the format of a file.
 
     Args:
-        head: its first bytes; 4 KiB are enough, more are not looked at.
+        head: the first bytes of the file; 4 KiB are enough, further bytes are ignored.
 
     Raises:
         BrokenMedia: there are no bytes at all.
-        UnsupportedMedia: it is nothing that is supported; the sentence says what it is, where that can be seen.
+        UnsupportedMedia: the format is not supported; the sentence names common formats.
     """
     if not head:
         raise BrokenMedia("The file is empty.")
@@ -109,8 +132,47 @@ def sniff(head: bytes) -> MediaInfo:
 
 
 def by_format(name: str) -> MediaInfo:
-    """The video format of that name."""
+    """Get the video format of a name, such as "mp4".
+
+    Raises:
+        KeyError: there is no such format.
+    """
     return _VIDEOS[name]
+
+
+def image_format(name: str | os.PathLike[str]) -> MediaInfo | None:
+    """Get the image format that the ending of a file name stands for; None for any other ending."""
+    return next((info for info in IMAGE_FORMATS.values() if info.accepts(os.fspath(name))), None)
+
+
+def is_image_file(path: Path) -> bool:
+    """Whether the name of a file has the ending of an image format, or its bytes are an image.
+
+    A damaged file with such an ending counts: it is to cause an error, not to be passed over.
+    """
+    if image_format(path) is not None or path.suffix.lower() == ".gif":
+        return True
+    try:
+        with path.open("rb") as file:
+            return sniff(file.read(HEAD_BYTES)).kind is MediaKind.IMAGE
+    except (BrokenMedia, UnsupportedMedia, OSError):
+        return False
+
+
+def open_file(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open a file to read its bytes.
+
+    Raises:
+        SourceNotFound: there is no such file.
+        InvalidParameter: the path is a folder.
+        OSError: the file cannot be read.
+    """
+    try:
+        return Path(path).open("rb")
+    except (FileNotFoundError, NotADirectoryError):
+        raise SourceNotFound(f"There is no file {os.fspath(path)}.") from None
+    except IsADirectoryError:
+        raise InvalidParameter("source", path, "a file, not a folder; `images` takes a folder") from None
 
 
 def _signature(head: bytes) -> MediaInfo | None:
@@ -155,7 +217,7 @@ def _matroska(head: bytes) -> MediaInfo | None:
 
 
 def _transport_stream(head: bytes) -> MediaInfo | None:
-    """Sync bytes each 188 bytes, or each 192 behind four bytes of time code (as in .m2ts)."""
+    """A sync byte every 188 bytes, or every 192 bytes after four bytes of time code (as in .m2ts)."""
     for first, step in ((0, 188), (4, 192)):
         syncs = head[first::step]
         if len(syncs) >= 3 and set(syncs) == {0x47}:

@@ -1,4 +1,4 @@
-"""How this process asks the system for memory."""
+"""How this process gets memory from the system."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ _LARGE = 2**30
 
 @functools.cache
 def keep_freed_memory() -> None:
-    """Have the C library keep what is freed for the next who wants as much, instead of giving it back to the system.
+    """Make the C library keep freed memory for reuse, instead of returning it to the system.
 
-    The maps between a network's layers are large, and live for a moment: each anew from the system means a page fault
-    for every 4 KiB of it. Four frames at once on two cores, milliseconds a frame: own-2 at 640 from 82 to 48, YuNet
-    at 640 from 22 to 17, CenterFace at 640 from 79 to 41. The process keeps the most that it ever needed.
+    The process then holds the most memory that it ever needed.
     """
+    # The feature maps of a network are large and live for a moment: new memory from the system means a page fault for
+    # every 4 KiB. Four frames at once on two cores, milliseconds a frame: own-2 at 640 from 82 to 48, YuNet at 640 from
+    # 22 to 17, CenterFace at 640 from 79 to 41.
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
         # another C library
         return
-    # one pool for all threads: what one frees, another can have
+    # one pool for all threads: one thread can reuse what another has freed
     mallopt(_ARENA_MAX, 1)
     mallopt(_TRIM_THRESHOLD, _LARGE)
     mallopt(_MMAP_THRESHOLD, _LARGE)

@@ -1,4 +1,4 @@
-"""EXIF orientation: turning stored arrays upright, and back."""
+"""EXIF orientation: turn stored arrays upright, and back."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["TURNS", "stored", "upright"]
 
 _Turn = Callable[[NDArray[Any]], NDArray[Any]]
 
-#: EXIF orientation to what brings the stored picture upright.
+#: by EXIF orientation, the function that turns the stored image upright
 TURNS: dict[int, _Turn] = {
     1: lambda a: a,
     2: lambda a: a[:, ::-1],
@@ -27,10 +27,18 @@ _BACK = {6: 8, 8: 6}
 
 
 def upright(array: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """Turn rows and columns of a stored array (h, w, ...) upright; the same array where it is."""
+    """Turn a stored image upright.
+
+    Args:
+        array: (h, w, ...), as stored in the file.
+        orientation: 1 to 8, as in EXIF; 1 is upright already.
+
+    Returns:
+        The upright image; the same array for orientation 1. The sides are exchanged for 5 to 8.
+    """
     return np.ascontiguousarray(TURNS[orientation](array))
 
 
 def stored(array: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """The reverse of `upright`."""
+    """Turn an upright image back into the orientation of its file: the reverse of `upright`."""
     return upright(array, _BACK.get(orientation, orientation))

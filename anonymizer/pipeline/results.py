@@ -1,4 +1,4 @@
-"""What the library gives back: the result of one picture, and the result and the progress of one video."""
+"""Results: of one image, and of one video with its progress."""
 
 from __future__ import annotations
 
@@ -13,32 +13,44 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from anonymizer._html import html_images, html_table
 from anonymizer.pipeline.detections import Detections, ObjectType
 from anonymizer.pipeline.errors import InvalidParameter
+from anonymizer.pipeline.images.in_memory import encode_as
 from anonymizer.pipeline.images.io import Picture, encode_picture, encode_png
-from anonymizer.pipeline.media_kinds import MediaInfo
+from anonymizer.pipeline.media_kinds import IMAGE_FORMATS, MediaInfo, image_format
 from anonymizer.pipeline.options.options import Method, Options
-from anonymizer.pipeline.outputs import masks, metadata
+from anonymizer.pipeline.outputs import masks, metadata, overlay
 from anonymizer.pipeline.redaction.regions import RedactionRegion
 
 __all__ = ["ImageResult", "VideoProgress", "VideoResult", "write_whole"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ImageResult:
-    """All that came of one picture.
+    """The result of one image. A notebook shows it before and after.
+
+    Example:
+        >>> result = Anonymizer().image("street.jpg")
+        >>> result.save("out.jpg")
+        >>> result.counts
+        {'face': 2, 'license-plate': 1, 'person': 4, 'vehicle': 1}
 
     Attributes:
-        picture: what was loaded.
-        pixels: the redacted picture, upright, in the shape and dtype of `picture.pixels`.
-        detections: what reached its threshold.
-        found: all that the detectors gave, whatever the score.
-        shapes: where pixels were changed.
-        object_types: what was looked for.
-        models: the models that looked.
-        warnings: what a caller should know of how it was looked at.
-        coverage: what a reviewer would want to look at, in numbers.
-        seconds: of detection and redaction, without reading and writing.
+        picture: the image that was loaded.
+        pixels: the redacted image, upright, in the shape and dtype of `picture.pixels`.
+        detections: the objects whose scores reach the threshold of their type.
+        found: all detections, whatever their scores.
+        regions: where pixels were changed.
+        options: the options of the request.
+        object_types: the object types that were to be detected.
+        models: ids of the models that were used.
+        warnings: what may be wrong with the result, a sentence each.
+        review_counts: numbers that tell whether a person should check the result (`metadata.review_counts`).
+        seconds: duration of detection and redaction; reading and writing do not count.
+        legacy_masks: whether instance masks have the older layout.
+        not_fully_analysed: those of the warnings that say that a detector analysed a much smaller copy of the image, so
+            that small objects may be missed.
     """
 
     picture: Picture
@@ -53,46 +65,81 @@ class ImageResult:
     review_counts: Mapping[str, int]
     seconds: float
     legacy_masks: bool = False
+    not_fully_analysed: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        """The name, the size, the counts and the duration."""
+        height, width = self.picture.size_hw
+        return f"ImageResult({self.name!r}, {width} x {height}, {_words(self.counts)}, {self.seconds:.2f} s)"
+
+    def _repr_html_(self) -> str:
+        """The image before and after; for the method `detect`, the detections drawn on it."""
+        before = self.picture.rgb()
+        if self.options.method is Method.DETECT:
+            after = "detections", overlay.draw(before, self.detections, self.regions, scores=True)
+        else:
+            after = "after", self.image
+        caption = f"{self.name}: {_words(self.counts)} in {self.seconds:.2f} s."
+        return html_images([("before", before), after], caption=" ".join([caption, *self.warnings]))
 
     @property
     def name(self) -> str:
+        """The name of the image in the metadata."""
         return self.picture.name or "image" + self.picture.info.extension
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many were redacted of each object type that was looked for."""
+        """The number of redacted objects of each requested type."""
         return metadata.counts(self.detections, self.object_types)
 
     @property
     def image(self) -> NDArray[np.uint8]:
-        """The redacted picture as (h, w, 3) uint8 RGB, upright."""
+        """The redacted image as (h, w, 3) uint8 RGB, upright."""
         return replace(self.picture, pixels=self.pixels).rgb()
 
     @property
     def binary_mask(self) -> NDArray[np.uint8]:
-        """(h, w) uint8, 255 = anonymised."""
+        """The binary mask, (h, w) uint8: 255 = redacted, 0 = not changed."""
         return masks.binary_mask(self.regions, self.picture.size_hw)
 
     @property
     def instance_mask(self) -> NDArray[np.uint8]:
-        """(h, w, 3) uint8, as the contract says."""
+        """The instance mask, (h, w, 3) uint8 RGB: number and type of the object (`masks.instance_mask`)."""
         return masks.instance_mask(self.regions, self.picture.size_hw, legacy=self.legacy_masks)
 
     @functools.cached_property
     def metadata(self) -> dict[str, Any]:
-        """The metadata of the contract."""
+        """The metadata as the API returns it, as JSON values."""
         return metadata.image_metadata(
             self.name, self.picture.size_hw, self.detections, self.regions, self.options, seconds=self.seconds
         )
 
-    def encode(self) -> bytes:
-        """The redacted picture as a file of the format that came in.
+    def encode(self, *, format: str | None = None) -> bytes:  # noqa: A002 (as PIL calls it)
+        """Encode the redacted image as a file.
+
+        Args:
+            format: jpeg, png, webp, tiff, bmp, heic or avif. Default: the format of the source. An image that was given
+                as an array or a PIL image has no format, so it must be named here.
 
         Raises:
-            InvalidParameter: the method is `detect`, which makes no picture.
+            InvalidParameter: the format is missing, is not the format of the source, or cannot store this image; or the
+                method is `detect`, which makes no image.
         """
         if self.options.method is Method.DETECT:
             raise InvalidParameter("method", "detect", "blur, pixelate or blacken for an anonymised picture")
+        info = None if format is None else image_format(f".{format.strip().lower()}")
+        if self.picture.in_memory:
+            if info is None:
+                raise InvalidParameter("format", format, f"one of {', '.join(IMAGE_FORMATS)}")
+            return encode_as(
+                self.picture,
+                self.pixels,
+                info.format,
+                quality=self.options.quality,
+                compress_level=self.options.compress_level,
+            )
+        if format is not None and info != self.picture.info:
+            raise InvalidParameter("format", format, f"{self.picture.info.format}, the format of the source")
         return encode_picture(
             self.picture,
             self.pixels,
@@ -101,23 +148,47 @@ class ImageResult:
             strip_metadata=self.options.strip_metadata,
         )
 
-    def save(self, path: str | PathLike[str], *, any_ending: bool = False) -> None:
-        """Write the redacted picture, in the format that came in; the file appears whole or not at all.
+    def save(
+        self,
+        path: str | PathLike[str],
+        *,
+        format: str | None = None,  # noqa: A002 (as PIL calls it)
+        any_ending: bool = False,
+    ) -> None:
+        """Write the redacted image to a file, which appears only when it is complete.
 
         Args:
-            any_ending: do not mind an ending of another format.
+            path: the file; missing folders are created. Its ending is one of the source's format. For an image that was
+                given as an array or a PIL image, the ending chooses the format.
+            format: as for `encode`; default: the format of the source, or of the ending.
+            any_ending: allow the ending of another format.
 
         Raises:
-            InvalidParameter: the path's ending is of another format, or the method is `detect`.
+            InvalidParameter: the ending is that of another format or of none, or `encode` cannot encode the image.
         """
         path = Path(path)
-        if not any_ending and not self.picture.info.accepts(path.name):
-            ending = self.picture.info.extension
-            raise InvalidParameter("path", path.name, f"a name that ends in {ending}, the format that came in")
-        write_whole(path, self.encode())
+        info = self._new_format(path, format) if self.picture.in_memory else self.picture.info
+        if not any_ending and not info.accepts(path.name):
+            raise InvalidParameter("path", path.name, f"a name that ends in {info.extension}, the format that came in")
+        write_whole(path, self.encode(format=info.format if self.picture.in_memory else format))
+
+    def _new_format(self, path: Path, form: str | None) -> MediaInfo:
+        """The format of an image that came from no file: the one that is named, or that of the ending."""
+        info = image_format(path) if form is None else image_format(f".{form.strip().lower()}")
+        if info is not None:
+            return info
+        if form is not None:
+            raise InvalidParameter("format", form, f"one of {', '.join(IMAGE_FORMATS)}")
+        endings = ", ".join(known.extension for known in IMAGE_FORMATS.values())
+        raise InvalidParameter("path", path.name, f"a name that ends in {endings}")
 
     def save_extras(self, folder: str | PathLike[str], stem: str) -> None:
-        """Write the masks that the options ask for, and the metadata, beside each other in a folder."""
+        """Write the metadata, and the masks that the options ask for.
+
+        Args:
+            folder: created if it is missing.
+            stem: how the names of the files begin: `STEM.json`, `STEM.binary-mask.png`, `STEM.instance-mask.png`.
+        """
         folder, options = Path(folder), self.options
         if options.save_mask.binary:
             write_whole(
@@ -132,13 +203,13 @@ class ImageResult:
 
 @dataclass(frozen=True, slots=True)
 class VideoProgress:
-    """How far the work on a video is.
+    """The progress of one video.
 
     Attributes:
-        frames: that are done, of all tracks together; with `keep-bit-rate`, of all renderings.
-        total: how many there are to do; None where the file does not say.
-        frames_per_s: so far.
-        seconds_left: None where it cannot be said.
+        frames: number of finished frames, of all video tracks together; with `keep-bit-rate`, of all renderings.
+        total: number of all frames; None if the file does not say.
+        frames_per_s: mean speed so far.
+        seconds_left: expected remaining time; None if it is not known.
     """
 
     frames: int
@@ -148,28 +219,32 @@ class VideoProgress:
 
     @property
     def share(self) -> float:
-        """0..1; 0 where the total is unknown."""
+        """The finished share, 0..1; 0 if the total is not known."""
         return min(self.frames / self.total, 1.0) if self.total else 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class VideoResult:
-    """All that came of one video.
+    """The result of one video.
 
     Attributes:
-        info: the result's format.
-        anonymised: the result; None for the method `detect`.
-        metadata: a JSON array, an object for each frame.
-        binary_mask, instance_mask: FFV1 in Matroska, where the options ask for them.
-        counts: objects by type: tracks, each once; where there is no tracking, what was redacted in all frames.
-        frames: of all tracks together.
-        frames_copied: of these, those whose packets were copied as they were.
-        object_types: what was looked for.
-        models: the models that looked.
-        warnings: what a caller should know of how it was made.
-        coverage: what a reviewer would want to look at, in numbers.
-        seconds: that it took, with reading and writing.
-        stage_seconds: how long each stage was busy; stages work side by side.
+        name: the name of the video in the metadata.
+        info: the format of the result.
+        anonymised: path of the anonymised video; None for the method `detect`.
+        metadata: path of the metadata, a JSON array with an object for each frame.
+        binary_mask, instance_mask: paths of the masks, FFV1 in Matroska; None if the options do not ask for them.
+        counts: by object type, the number of tracks; without tracking, the number of redacted objects in all frames.
+        frames: number of frames, of all video tracks together.
+        frames_copied: how many of them were copied without encoding them again.
+        object_types: the object types that were to be detected.
+        models: ids of the models that were used.
+        warnings: what may be wrong with the result, a sentence each.
+        review_counts: numbers that tell whether a person should check the result (`metadata.review_counts`).
+        seconds: duration, including reading and writing.
+        stage_seconds: by stage, how long it was busy; the stages run at the same time.
+        options: the options of the request.
+        not_fully_analysed: those of the warnings that say that a detector analysed much smaller copies of the frames,
+            so that small objects may be missed.
     """
 
     name: str
@@ -188,11 +263,41 @@ class VideoResult:
     seconds: float
     stage_seconds: Mapping[str, float]
     options: Options
+    not_fully_analysed: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        """The name, the frames, the counts and the duration."""
+        return f"VideoResult({self.name!r}, {self.frames} frames, {_words(self.counts)}, {self.seconds:.1f} s)"
+
+    def _repr_html_(self) -> str:
+        """A table of the files and the figures."""
+        files = {
+            "anonymised": self.anonymised,
+            "metadata": self.metadata,
+            "binary mask": self.binary_mask,
+            "instance mask": self.instance_mask,
+        }
+        rows: list[tuple[str, object]] = [(name, path) for name, path in files.items() if path is not None]
+        rows += [("frames", self.frames), ("frames copied", self.frames_copied), ("seconds", self.seconds)]
+        rows += self.counts.items()
+        rows += [(name.replace("_", " "), count) for name, count in self.review_counts.items()]
+        rows += [("models", ", ".join(self.models)), *(("warning", warning) for warning in self.warnings)]
+        return html_table(["", "value"], rows, title=self.name)
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file that is visible only when it is complete; folders are made."""
+    """Write a file that appears only when it is complete.
+
+    Args:
+        path: missing folders are created, an existing file is replaced.
+        data: the content.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
     part.write_bytes(data)
     part.replace(path)
+
+
+def _words(counts: Mapping[str, int]) -> str:
+    """Counts in words: "2 face, 1 person"."""
+    return ", ".join(f"{count} {object_type}" for object_type, count in counts.items())

@@ -1,4 +1,4 @@
-"""Who works on a task: a lease that one conditional UPDATE takes, a heartbeat renews, and `recover` finds lost."""
+"""Who works on a task: one conditional UPDATE takes a lease, a heartbeat renews it, and `recover` finds lost leases."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from types import TracebackType
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
 from anonymizer.models import Kind, Status, Task, WebhookStatus
-from anonymizer.service import queue, webhooks
+from anonymizer.service import webhooks
+from anonymizer.service.queueing import queue
 
-__all__ = ["Claim", "Heartbeat", "claim", "hand_back", "recover", "notify_again"]
+__all__ = ["Claim", "Heartbeat", "claim", "notify_again", "recover", "release_tasks"]
 
 log = logging.getLogger(__name__)
-#: leases after which a bell that was not answered counts as lost
-BELL_LOST_AFTER = 10
+#: a notification counts as lost when no worker took the task within this many lease durations
+NOTIFICATION_LOST_AFTER = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,22 +33,27 @@ class Claim:
     token: uuid.UUID
 
     def update(self, **values: object) -> bool:
-        """Change the task, if it is still ours."""
-        mine = Task.objects.filter(pk=self.task.pk, lease_token=self.token, status=Status.PROCESSING)
-        return mine.update(**values) == 1
+        """Change the task's row, if this claim still owns it. Return whether it did."""
+        return self._owned().update(**values) == 1
 
     def is_void(self) -> bool:
-        """Whether the task was deleted, or another worker has it."""
-        mine = Task.objects.filter(pk=self.task.pk, lease_token=self.token, status=Status.PROCESSING)
-        return not mine.exists()
+        """Return whether the task was deleted, or another worker has it."""
+        return not self._owned().exists()
 
     def renew(self, **values: object) -> bool:
-        """Put the lease's end off, if it is still ours."""
+        """Extend the lease, if this claim still owns the task. Return whether it did."""
         return self.update(lease_until=timezone.now() + settings.LEASE, **values)
+
+    def _owned(self) -> QuerySet[Task]:
+        return Task.objects.filter(pk=self.task.pk, lease_token=self.token, status=Status.PROCESSING)
 
 
 def claim(task_id: str, worker: str) -> Claim | None:
-    """Take a waiting task, or one whose worker was lost; None where another has it or there is nothing to do."""
+    """Take a task that waits, or one whose worker was lost.
+
+    Returns:
+        The claim, or None if another worker has the task or there is nothing to do.
+    """
     token = uuid.uuid4()
     now = timezone.now()
     free = Q(status__in=[Status.NEW, Status.QUEUED]) | Q(status=Status.PROCESSING, lease_until__lt=now)
@@ -68,7 +74,7 @@ def claim(task_id: str, worker: str) -> Claim | None:
 
 
 class Heartbeat:
-    """Renews a claim in a thread of its own while the work goes on."""
+    """Renew a claim from a thread of its own while the block runs."""
 
     def __init__(self, claim: Claim) -> None:
         self._claim = claim
@@ -92,53 +98,64 @@ class Heartbeat:
                     break
             except Exception:
                 # a database that is away for a moment must not end the heartbeat: the lease itself is the limit
-                log.exception("could not renew the lease of task %s", self._claim.task.pk)
+                log.exception("The lease of task %s could not be renewed.", self._claim.task.pk)
         connection.close()
 
 
 def recover() -> int:
-    """Ring again for tasks whose worker or bell was lost; fail those that lost three workers. The number rung for."""
+    """Notify workers again of tasks whose worker or notification was lost. Fail tasks that lost too many workers.
+
+    Returns:
+        The number of tasks that a new notification was sent for.
+    """
     now = timezone.now()
     lost = Task.objects.filter(status=Status.PROCESSING, lease_until__lt=now)
     for task in lost.filter(leases__gte=settings.MAX_LEASES):
-        _give_up(task)
+        _fail_lost_task(task)
     waiting = Task.objects.filter(
-        # a long queue is no loss: those in it have their bells, and must not be given new ones each minute
-        Q(status__in=[Status.NEW, Status.QUEUED], notified_at__lt=now - BELL_LOST_AFTER * settings.LEASE)
+        # tasks in a long queue are not lost: each has its notification, and must not get a new one every minute
+        Q(status__in=[Status.NEW, Status.QUEUED], notified_at__lt=now - NOTIFICATION_LOST_AFTER * settings.LEASE)
         | Q(status=Status.PROCESSING, lease_until__lt=now, notified_at__lt=now - settings.LEASE)
     )
-    notified_at = 0
+    notified = 0
     for task in waiting.order_by("created").iterator():
         if task.status != Status.PROCESSING and now - task.notified_at < task.notified_at - task.created:
-            # seldomer and seldomer: behind a long video many may wait for hours, each with its bell
+            # the pauses grow: behind a long video many tasks may wait for hours, each with its notification
             continue
         Task.objects.filter(pk=task.pk).update(notified_at=now)
         queue.notify(task)
-        notified_at += 1
-    if notified_at:
-        log.warning("rang again for %d task(s)", notified_at)
-    return notified_at
+        notified += 1
+    if notified:
+        log.warning("Workers were notified again of %d task(s).", notified)
+    return notified
 
 
 def notify_again(kind: Kind) -> None:
-    """Ring for every waiting task of a kind: bells that an earlier cluster had taken were lost if it was killed."""
+    """Notify workers of every waiting task of a kind. A cluster that was killed lost the notifications it had taken."""
     for task in Task.objects.filter(status__in=[Status.NEW, Status.QUEUED], kind=kind):
         Task.objects.filter(pk=task.pk).update(notified_at=timezone.now())
         queue.notify(task)
 
 
-def hand_back(workers: Collection[str]) -> int:
-    """Free the tasks of workers that were stopped; that lease does not count. How many there were."""
-    handed = 0
+def release_tasks(workers: Collection[str]) -> int:
+    """Put the tasks of stopped workers back into the queue. The lease that ends here does not count.
+
+    Args:
+        workers: names of the workers, as `workers.name` gives them.
+
+    Returns:
+        The number of tasks that were put back.
+    """
+    released = 0
     for task in Task.objects.filter(status=Status.PROCESSING, worker__in=workers):
-        mine = Task.objects.filter(pk=task.pk, status=Status.PROCESSING, lease_token=task.lease_token)
-        handed += mine.update(status=Status.QUEUED, lease_token=None, lease_until=None, leases=F("leases") - 1)
-    return handed
+        owned = Task.objects.filter(pk=task.pk, status=Status.PROCESSING, lease_token=task.lease_token)
+        released += owned.update(status=Status.QUEUED, lease_token=None, lease_until=None, leases=F("leases") - 1)
+    return released
 
 
-def _give_up(task: Task) -> None:
+def _fail_lost_task(task: Task) -> None:
     with transaction.atomic():
-        given_up = Task.objects.filter(
+        failed = Task.objects.filter(
             pk=task.pk, status=Status.PROCESSING, lease_until__lt=timezone.now(), leases__gte=settings.MAX_LEASES
         ).update(
             status=Status.FAILED,
@@ -146,5 +163,5 @@ def _give_up(task: Task) -> None:
             failure_cause="worker_lost",
             error=f"The worker was lost {settings.MAX_LEASES} times while it worked on this file.",
         )
-        if given_up and task.webhook_status == WebhookStatus.SET:
+        if failed and task.webhook_status == WebhookStatus.SET:
             webhooks.notify_on_commit(task)

@@ -1,4 +1,4 @@
-"""Deleting: the files go at once, the record stays as a tombstone."""
+"""Delete tasks: the files go at once, the record stays with the status `deleted`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ __all__ = ["delete_files", "delete_tasks"]
 
 
 def delete_tasks(tasks: QuerySet[Task]) -> int:
-    """Delete every task's files and cancel what is not done; the number that was not deleted before.
+    """Delete the files of every task, and cancel tasks that are not done.
+
+    Returns:
+        The number of tasks that were not deleted before.
 
     Raises:
-        StorageFailed: all are deleted, and some bytes could not be removed.
+        StorageFailed: all tasks are deleted, but some of their files could not be removed.
     """
     deleted, failed = 0, []
     for task in tasks.exclude(status=Status.DELETED).iterator():
@@ -31,12 +34,15 @@ def delete_tasks(tasks: QuerySet[Task]) -> int:
 
 
 def delete_files(task: Task) -> bool:
-    """Delete one task's files and cancel it where it is not done; False where it was deleted already.
+    """Delete the files of one task, and cancel it if it is not done.
 
-    A worker that has it sees that its claim is void, and publishes nothing.
+    A worker that works on the task notices that its claim is void, and publishes nothing.
+
+    Returns:
+        False if the task was deleted already.
 
     Raises:
-        StorageFailed: the task is deleted, and some of its bytes could not be removed.
+        StorageFailed: the task is deleted, but some of its files could not be removed.
     """
     stored = list(task.files.all())
     with transaction.atomic():
@@ -51,12 +57,12 @@ def delete_files(task: Task) -> bool:
         Task.objects.filter(pk=task.pk, finished=None).update(finished=timezone.now())
         task.files.all().delete()
     if not working:
-        # a worker removes its own; one that was killed left it
-        files.remove_workplaces(task)
-    left = [each.key for each in stored if each.storage.exists(each.key)]
-    if left:
+        # a living worker removes its own folder; a killed worker left it behind
+        files.remove_working_folders(task)
+    remaining = [file.key for file in stored if file.storage.exists(file.key)]
+    if remaining:
         raise StorageFailed(
-            f"Task {task.pk} is deleted, but {len(left)} of its files could not be removed: {', '.join(left)}. "
-            "Removing them is tried again by the clock."
+            f"Task {task.pk} is deleted, but {len(remaining)} of its files could not be removed: "
+            f"{', '.join(remaining)}. The scheduled clean-up tries again."
         )
     return True

@@ -1,4 +1,4 @@
-"""The process-wide `Anonymizer`, made from the settings."""
+"""The one `Anonymizer` of this process, made from the settings."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ __all__ = ["anonymizer", "limits", "require_models", "served_types", "store", "t
 
 @functools.cache
 def store() -> ModelStore:
-    """Where this process takes its models from."""
+    """Return the store that this process loads its models from."""
     return ModelStore(settings.MODELS_DIR, device=settings.DEVICE, models=settings.MODELS)
 
 
 @functools.cache
 def anonymizer() -> Anonymizer:
-    """This process's one pipeline: models load once."""
+    """Return the one pipeline of this process, so that models are loaded once."""
     secret = hashlib.blake2b(settings.SECRET_KEY.encode(), person=b"noise").digest()
     return Anonymizer(store=store(), limits=limits(), noise_key=secret, legacy_masks=settings.LEGACY_INSTANCE_MASK)
 
 
 def limits() -> Limits:
-    """What is too large here."""
+    """Return the largest files that this server accepts."""
     return Limits(
         bytes=settings.MAX_BYTES,
         megapixels=settings.MAX_MEGAPIXELS,
@@ -40,24 +40,24 @@ def limits() -> Limits:
 
 
 def takes_videos() -> bool:
-    """Whether this server has workers for them."""
+    """Return whether this server has workers for videos."""
     return bool(settings.VIDEO_WORKERS > 0)
 
 
 def served_types() -> tuple[ObjectType, ...]:
-    """The object types this server was started with; without any, those for which a model is installed."""
+    """Return the object types that the settings name; default: every type with an installed model."""
     if settings.OBJECT_TYPES is None:
         installed = store().serves()
-        return tuple(each for each in OBJECT_TYPES if each in installed)
-    return tuple(each for each in OBJECT_TYPES if each in settings.OBJECT_TYPES)
+        return tuple(object_type for object_type in OBJECT_TYPES if object_type in installed)
+    return tuple(object_type for object_type in OBJECT_TYPES if object_type in settings.OBJECT_TYPES)
 
 
 def require_models(object_types: tuple[ObjectType, ...]) -> None:
-    """Make sure that a working model serves each of the types.
+    """Make sure that a working model serves each of the object types.
 
     Raises:
-        ModelMissing: there is none; the sentence names the type and the command that brings one.
+        ModelMissing: a type has no model; the message names the type and the command that installs one.
     """
     if not object_types:
-        raise ModelMissing("No object type is served: run `python manage.py check` for what is missing.")
+        raise ModelMissing("No model is installed for any object type. `anonymizer manage check` says what is missing.")
     store().require(object_types)

@@ -1,4 +1,4 @@
-"""Bytes into the storages, and the rows that say where they are. Nothing large is ever held in memory."""
+"""Put files into the storages, and make the rows that say where they are. No large file is ever held in memory."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ __all__ = [
     "as_path",
     "copy_original",
     "discard",
-    "local",
+    "local_path",
     "put",
     "put_original",
-    "remove_workplaces",
+    "remove_working_folders",
     "uploads_folder",
-    "workplace",
+    "working_folder",
 ]
 
-#: the folder in the input storage for what is just being received
+#: the folder of the input storage that uploads are received in
 UPLOADS = ".uploads"
-#: the folder beside a task's results for what is just being made
+#: the folder beside a task's results that a worker writes its files in
 WORK = "work"
 
 
 @dataclass(frozen=True, slots=True)
 class Artefact:
-    """One file to be stored; a path is moved from there where the storage is a folder of this machine."""
+    """One file to be stored. If the storage is a folder of this machine, a path is moved there, not copied."""
 
     kind: FileKind
     data: bytes | Path
@@ -51,27 +51,33 @@ class Artefact:
 
 
 class _Movable(DjangoFile):  # type: ignore[type-arg]
-    """A file that a storage may take away instead of copying it."""
+    """A file that a storage may move instead of copying it."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path.open("rb"), name=str(path))
 
     def temporary_file_path(self) -> str:
-        """Where it lies; how Django's file storage asks."""
+        """Return the file's path; Django's file storage moves files that have this method."""
         return str(self.name)
 
 
 def put(task: Task, attempt: str, artefacts: Iterable[Artefact]) -> list[File]:
-    """Store artefacts under a folder of the attempt's own; the rows are returned unsaved.
+    """Store the artefacts of one attempt at a task, in a folder of its own.
 
-    Two attempts at one task never touch each other's files, so that what a transaction makes visible is whole.
+    Two attempts at one task never touch each other's files, so a transaction always makes a complete result visible.
+
+    Args:
+        attempt: the name of the attempt's folder.
+
+    Returns:
+        The rows, not saved yet.
     """
     stored: list[File] = []
     try:
-        for each in artefacts:
-            key = f"{task.pk}/{attempt}/{each.kind}{each.extension}"
-            with _Movable(each.data) if isinstance(each.data, Path) else ContentFile(each.data) as content:
-                stored.append(_store(task, each.kind, "output", key, content, each.media_type))
+        for artefact in artefacts:
+            key = f"{task.pk}/{attempt}/{artefact.kind}{artefact.extension}"
+            with _Movable(artefact.data) if isinstance(artefact.data, Path) else ContentFile(artefact.data) as content:
+                stored.append(_store(task, artefact.kind, "output", key, content, artefact.media_type))
     except BaseException:
         discard(stored)
         raise
@@ -79,15 +85,22 @@ def put(task: Task, attempt: str, artefacts: Iterable[Artefact]) -> list[File]:
 
 
 def put_original(task: Task, upload: BinaryIO | DjangoFile[bytes], media_type: str, extension: str) -> File:
-    """Store an upload; the row is returned unsaved. An upload on disk is moved where the storage is a folder."""
+    """Store an upload. An upload on disk is moved if the storage is a folder of this machine.
+
+    Returns:
+        The row, not saved yet.
+    """
     content = upload if isinstance(upload, DjangoFile) else DjangoFile(upload)
     return _store(task, FileKind.ORIGINAL, "input", f"{task.pk}/original{extension}", content, media_type)
 
 
 def copy_original(original: File, task: Task) -> File:
-    """The original of one task as that of another; the row is returned unsaved.
+    """Make the original of one task the original of another task, too.
 
-    Where the storage is a folder, both share the bytes: nothing is ever written into a stored file.
+    If the storage is a folder, both tasks share the bytes. This is safe because stored files are never changed.
+
+    Returns:
+        The row, not saved yet.
     """
     extension = Path(original.key).suffix
     folder = uploads_folder()
@@ -98,7 +111,7 @@ def copy_original(original: File, task: Task) -> File:
         except FileNotFoundError:
             raise
         except OSError:
-            # a file system without links
+            # the file system has no hard links
             shutil.copyfile(original.storage.path(original.key), twin)
         try:
             with _Movable(twin) as content:
@@ -113,7 +126,7 @@ def _store(
     task: Task, kind: FileKind, alias: str, key: str, content: DjangoFile[bytes] | ContentFile[bytes], media_type: str
 ) -> File:
     content.seek(0)
-    # before it is stored: what is moved is gone from here
+    # before the file is stored, because a file that was moved is gone from here
     digest = hashlib.file_digest(content.file, "sha256").hexdigest()  # type: ignore[arg-type]
     size = content.seek(0, os.SEEK_END)
     content.seek(0)
@@ -129,14 +142,17 @@ def _store(
 
 
 def discard(stored: Iterable[File]) -> None:
-    """Remove the bytes of rows that were never saved."""
-    for each in stored:
-        each.remove_bytes()
+    """Remove the bytes of rows that were not saved."""
+    for file in stored:
+        file.remove_bytes()
 
 
 @contextmanager
 def as_path(upload: BinaryIO | DjangoFile[bytes]) -> Iterator[Path]:
-    """A path to what was uploaded, for what reads only paths: its own, or that of a copy while the block lasts."""
+    """Give a path to an upload, for code that reads only paths.
+
+    The path is that of the upload itself, or of a copy that exists while the block runs.
+    """
     if isinstance(upload, TemporaryUploadedFile):
         yield Path(upload.temporary_file_path())
         return
@@ -148,11 +164,14 @@ def as_path(upload: BinaryIO | DjangoFile[bytes]) -> Iterator[Path]:
 
 
 @contextmanager
-def local(stored: File, folder: Path) -> Iterator[Path]:
-    """A path to a stored file: where it lies, or a copy in a folder where the storage is far away.
+def local_path(stored: File, folder: Path) -> Iterator[Path]:
+    """Give a path to a stored file while the block runs.
+
+    Args:
+        folder: gets a copy of the file if the storage is not a folder of this machine.
 
     Raises:
-        FileNotFoundError: its bytes are gone.
+        FileNotFoundError: the file does not exist any more.
     """
     path = _path(stored.storage, stored.key)
     if path is not None:
@@ -168,10 +187,11 @@ def local(stored: File, folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def workplace(task: Task, attempt: str) -> Iterator[Path]:
-    """A private folder for what is being made, from which `put` moves it; what is left in it goes with it.
+def working_folder(task: Task, attempt: str) -> Iterator[Path]:
+    """Give a private folder that a worker makes its files in; `put` moves them from there.
 
-    Where the output storage is a folder it lies there: on the same disk, and in a place that `cleanup` knows.
+    The folder is removed at the end of the block, with all that is still in it. If the output storage is a folder,
+    the private folder is inside it: on the same disk, and in a place that `cleanup` knows.
     """
     path = _path(storages["output"], f"{task.pk}/{WORK}/{attempt}")
     if path is None:
@@ -183,14 +203,14 @@ def workplace(task: Task, attempt: str) -> Iterator[Path]:
         yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
-        for each in (path.parent, path.parent.parent):
+        for parent in (path.parent, path.parent.parent):
             with suppress(OSError):
                 # other files of the task may be in it
-                each.rmdir()
+                parent.rmdir()
 
 
-def remove_workplaces(task: Task) -> None:
-    """Remove what killed workers left of a task."""
+def remove_working_folders(task: Task) -> None:
+    """Remove the working folders that killed workers left behind."""
     path = _path(storages["output"], f"{task.pk}/{WORK}")
     if path is not None and path.exists():
         shutil.rmtree(path, ignore_errors=True)
@@ -199,7 +219,11 @@ def remove_workplaces(task: Task) -> None:
 
 
 def uploads_folder() -> Path | None:
-    """Where uploads are received, on the disk that they stay on; None where that is no folder of this machine."""
+    """Return the folder that uploads are received in, on the disk that they stay on.
+
+    Returns:
+        None if the input storage is not a folder of this machine.
+    """
     path = _path(storages["input"], UPLOADS)
     if path is not None:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Whether this server can take work, and if not, what keeps it."""
+"""Whether this server can take work, and what prevents it if it cannot."""
 
 from __future__ import annotations
 
@@ -14,47 +14,49 @@ __all__ = ["readiness"]
 
 
 def readiness() -> dict[str, str]:
-    """Each thing that is needed, and "ok" or what is wrong with it."""
-    answers = {"database": _database(), "storage": _storage(), "models": _models()}
+    """Return, for each part that the server needs, "ok" or what is wrong with it."""
+    answers = {"database": _check_database(), "storage": _check_storage(), "models": _check_models()}
     known = answers["database"] == "ok"
-    answers["workers"] = _workers(Kind.IMAGE) if known else "not known"
+    answers["workers"] = _check_workers(Kind.IMAGE) if known else "not known"
     if engine.takes_videos():
-        answers["video_workers"] = _workers(Kind.VIDEO) if known else "not known"
+        answers["video_workers"] = _check_workers(Kind.VIDEO) if known else "not known"
     return answers
 
 
-def _database() -> str:
+def _check_database() -> str:
     try:
         with connection.cursor() as cursor:
-            # the broker's table lives in the same database
+            # the broker's table is in the same database
             cursor.execute("SELECT 1 FROM django_q_ormq LIMIT 1")
     except DatabaseError as error:
         return f"the database does not answer ({type(error).__name__})"
     return "ok"
 
 
-def _storage() -> str:
+def _check_storage() -> str:
     for alias in ("input", "output"):
         try:
             key = storages[alias].save("ready.txt", ContentFile(b"ready"))
             storages[alias].delete(key)
         except OSError as error:
-            return f"the {alias} storage cannot be written to ({error.strerror or type(error).__name__})"
+            return f"the {alias} storage is not writable ({error.strerror or type(error).__name__})"
     return "ok"
 
 
-def _models() -> str:
+def _check_models() -> str:
     served = engine.served_types()
     installed = engine.store().serves()
-    missing = [each.words for each in OBJECT_TYPES if each in served and each not in installed]
+    missing = [
+        object_type.words for object_type in OBJECT_TYPES if object_type in served and object_type not in installed
+    ]
     if missing or not served:
-        return f"no model serves {', '.join(missing) or 'any type'}: run `python manage.py check`"
+        return f"no model serves {', '.join(missing) or 'any type'}: run `anonymizer manage check`"
     return "ok"
 
 
-def _workers(kind: Kind) -> str:
+def _check_workers(kind: Kind) -> str:
     loaded = workers.alive(kind, ready=True)
-    if any(not each.problem for each in loaded):
+    if any(not worker.problem for worker in loaded):
         return "ok"
     if loaded:
         return loaded[0].problem

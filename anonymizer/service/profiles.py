@@ -1,4 +1,4 @@
-"""Threshold profiles of this server: kept, activated, and used where a caller's parameters become options."""
+"""Store and activate threshold profiles, and turn the parameters of a request into options."""
 
 from __future__ import annotations
 
@@ -20,62 +20,70 @@ from anonymizer.service import engine
 __all__ = [
     "activate",
     "active",
-    "changed",
+    "all_profiles",
+    "changed_options",
+    "default_mismatches",
     "delete",
-    "doubts",
-    "doubts_by_default",
-    "every",
     "find",
     "get",
+    "load_named",
+    "mismatches",
     "model_ids",
-    "named",
     "options_from",
     "save",
     "table",
     "thresholds",
 ]
 
-#: how many names a sentence has
-NAMED = 10
+#: the most names that an error sentence lists
+MAX_LISTED_NAMES = 10
 
 
 def options_from(params: Mapping[str, object]) -> tuple[Options, tuple[ObjectType, ...], list[str]]:
-    """What a caller asks for: parameters, then the profile, then this server's defaults, then the built-in ones.
+    """Turn the parameters of a request into options.
 
-    The profile is the one that `profile` names, none for `none`, and the active one where it is not given.
+    A parameter wins over the profile, the profile over this server's defaults, and these over the built-in defaults.
+    The parameter `profile` names the profile (`none`: no profile). Default: the active profile.
 
     Returns:
-        The options, the object types to look for, and warnings.
+        The options, the object types to detect, and warnings.
 
     Raises:
         InvalidParameter: a value is not allowed, or there is no such profile.
     """
-    profile = named(params["profile"]) if _names_one(params) else active()
+    profile = load_named(params["profile"]) if _has_profile(params) else active()
     defaults = settings.DEFAULT_OPTIONS | (profile.options() if profile else {})
     options, warnings = Options.from_params(params, defaults=defaults)
     types = options.object_types(engine.served_types())
-    return options, types, warnings + doubts(profile, options, types)
+    return options, types, warnings + mismatches(profile, options, types)
 
 
-def changed(task: Task, changes: Mapping[str, object]) -> tuple[Options, tuple[ObjectType, ...], list[str]]:
-    """What a task asked for, with changes, to run it again.
+def changed_options(task: Task, changes: Mapping[str, object]) -> tuple[Options, tuple[ObjectType, ...], list[str]]:
+    """Return the options of a task with changes, to run the task again.
 
-    Where they name a profile, the task's thresholds are forgotten, as which of them the caller gave is not known any
-    more; so is its format, where it is that of the profile it had.
+    If the changes name a profile, the task's thresholds are dropped: nobody knows any more which of them the caller
+    gave. The task's format is dropped, too, if it is the format of the task's profile.
 
-    Returns, Raises:
-        As `options_from`.
+    Args:
+        task: the task to run again.
+        changes: parameters as in `options_from`.
+
+    Returns:
+        The options, the object types to detect, and warnings.
+
+    Raises:
+        InvalidParameter: a value is not allowed, or there is no such profile.
     """
     old, new = dict(task.options), dict(changes)
     given: dict[str, object] = {}
     profile = before = find(task.profile)
-    if not _names_one(changes):
-        # empty: not given, and not a wish for none
+    if not _has_profile(changes):
+        # an empty value counts as not given, and does not mean `none`
         new.pop("profile", None)
     else:
-        profile = named(changes["profile"])
-        for each in OBJECT_TYPES:
-            old.pop(f"{each}-threshold", None)
+        profile = load_named(changes["profile"])
+        for object_type in OBJECT_TYPES:
+            old.pop(f"{object_type}-threshold", None)
         if before is not None and before.format == Options.from_params(task.options)[0].format:
             old.pop("format", None)
             given = {name: value for name, value in settings.DEFAULT_OPTIONS.items() if name == "format"}
@@ -83,82 +91,98 @@ def changed(task: Task, changes: Mapping[str, object]) -> tuple[Options, tuple[O
     options, warnings = Options.from_params(old | new, defaults=given)
     names_types = any(name.replace("_", "-") in OBJECT_TYPES for name in changes)
     types = options.object_types(engine.served_types()) if names_types else tuple(map(ObjectType, task.object_types))
-    return options, types, warnings + doubts(profile, options, types)
+    return options, types, warnings + mismatches(profile, options, types)
 
 
-def doubts(profile: ThresholdProfile | None, options: Options, types: tuple[ObjectType, ...]) -> list[str]:
-    """Why the profile's thresholds may not do on this server what they did where they were chosen, a sentence each."""
-    return [] if profile is None else profile.doubts(options, engine.store().keys(types))
+def mismatches(profile: ThresholdProfile | None, options: Options, types: tuple[ObjectType, ...]) -> list[str]:
+    """Say how this server differs from the one where the profile's thresholds were chosen.
+
+    Returns:
+        A sentence for each difference, of models or of the format. Empty if there is none, or no profile.
+    """
+    return [] if profile is None else profile.mismatches(options, engine.store().keys(types))
 
 
-def doubts_by_default(profile: ThresholdProfile) -> list[str]:
-    """As `doubts`, of a request that gives no parameters but the profile."""
+def default_mismatches(profile: ThresholdProfile) -> list[str]:
+    """Return the `mismatches` for a request with no other parameter than the profile."""
     options, _ = Options.from_params({}, defaults=settings.DEFAULT_OPTIONS | profile.options())
-    return doubts(profile, options, engine.served_types())
+    return mismatches(profile, options, engine.served_types())
 
 
 def active() -> ThresholdProfile | None:
-    """The profile that requests get which name none. Asked for each time, so that all processes see it at once."""
+    """Return the profile of requests that name no profile, or None if no profile is active.
+
+    It is read from the database at each call, so that all processes see a change at once.
+    """
     row = Profile.objects.filter(active=True).first()
     return None if row is None else ThresholdProfile.from_dict(row.data)
 
 
-def every() -> list[tuple[ThresholdProfile, bool]]:
-    """All of them by name, and whether each is active."""
+def all_profiles() -> list[tuple[ThresholdProfile, bool]]:
+    """Return all profiles, sorted by name, and whether each is active."""
     return [(ThresholdProfile.from_dict(row.data), row.active) for row in Profile.objects.all()]
 
 
 def find(name: str | None) -> ThresholdProfile | None:
-    """A profile by its name; None where there is none, any longer."""
+    """Return the profile of this name, or None if there is none."""
     row = Profile.objects.filter(name=name).first() if name else None
     return None if row is None else ThresholdProfile.from_dict(row.data)
 
 
 def get(name: str) -> ThresholdProfile:
-    """A profile by its name.
+    """Return the profile of this name.
 
     Raises:
-        InvalidParameter: there is none of this name; the sentence names those that there are.
+        InvalidParameter: there is no such profile; the message lists the profiles that exist.
     """
     profile = find(profile_name("profile", name))
     if profile is None:
-        raise InvalidParameter("profile", name, _known())
+        raise InvalidParameter("profile", name, _known_names())
     return profile
 
 
-def named(value: object) -> ThresholdProfile | None:
-    """The profile that a parameter's value names; None for `none`.
+def load_named(value: object) -> ThresholdProfile | None:
+    """Return the profile that the value of the parameter `profile` names, or None for `none`.
 
     Raises:
-        InvalidParameter: it is no name, or there is none of this name.
+        InvalidParameter: the value is not a valid name, or there is no such profile.
     """
     name = profile_name("profile", value)
     return get(name) if name else None
 
 
 def save(profile: ThresholdProfile, *, replace: bool = False) -> ThresholdProfile:
-    """Keep a profile under its name, with the time where it has none; one that takes the active one's place is active.
+    """Store a profile under its name.
+
+    Args:
+        profile: the current time is added if the profile has none.
+        replace: whether an existing profile of the same name may be replaced. The new one is active if the old one was.
+
+    Returns:
+        The profile as it is stored.
 
     Raises:
-        InvalidParameter: there is one of this name, and it is not to be replaced.
+        InvalidParameter: a profile of this name exists, and `replace` is false.
     """
-    kept = dataclasses.replace(profile, created=profile.created or timezone.now().isoformat(timespec="seconds"))
+    stored = dataclasses.replace(profile, created=profile.created or timezone.now().isoformat(timespec="seconds"))
     with transaction.atomic():
-        if not replace and Profile.objects.filter(name=kept.name).exists():
-            raise InvalidParameter("name", kept.name, "a new one: there is such a profile, and --replace was not given")
-        Profile.objects.update_or_create(name=kept.name, defaults={"data": kept.to_dict()})
-    return kept
+        if not replace and Profile.objects.filter(name=stored.name).exists():
+            raise InvalidParameter(
+                "name", stored.name, "a new name: a profile of this name exists, and --replace was not given"
+            )
+        Profile.objects.update_or_create(name=stored.name, defaults={"data": stored.to_dict()})
+    return stored
 
 
 def activate(name: str | None) -> ThresholdProfile | None:
-    """Have requests that name no profile get this one; None: no one. What came in before keeps what it had.
+    """Use this profile as the default profile, or no profile for None. Earlier tasks keep their thresholds.
 
     Raises:
-        InvalidParameter: there is none of this name; nothing has changed.
+        InvalidParameter: there is no such profile; nothing has changed.
     """
     with transaction.atomic():
         profile = None if name is None else get(name)
-        # all rows at once, so that of two that activate the later one waits: databases other than SQLite lock rows
+        # lock all rows at once, so that the second of two activations waits: databases other than SQLite lock rows
         list(Profile.objects.select_for_update().values_list("pk"))
         Profile.objects.filter(active=True).update(active=False)
         if profile is not None:
@@ -167,54 +191,58 @@ def activate(name: str | None) -> ThresholdProfile | None:
 
 
 def delete(name: str) -> None:
-    """Forget a profile.
+    """Delete a profile.
 
     Raises:
-        InvalidParameter: there is none of this name, or it is active.
+        InvalidParameter: there is no such profile, or it is active.
     """
     profile = get(name)
     with transaction.atomic():
         if Profile.objects.filter(name=profile.name, active=True).exists():
-            raise InvalidParameter("profile", profile.name, "one that is not active: activate another one, or none")
+            raise InvalidParameter("profile", profile.name, "a profile that is not active; activate another one first")
         Profile.objects.filter(name=profile.name).delete()
 
 
 def thresholds(profile: ThresholdProfile) -> str:
-    """Its thresholds in words: "face 0.3, license plate 0.45"."""
-    return ", ".join(f"{each.words} {value:.4g}" for each, value in profile.thresholds.items())
+    """Return the thresholds as text: "face 0.3, license plate 0.45"."""
+    return ", ".join(f"{object_type.words} {value:.4g}" for object_type, value in profile.thresholds.items())
 
 
 def table(profile: ThresholdProfile) -> list[tuple[str, ...]]:
-    """What a profile says of each object type, in words: a heading, then rows of as many cells."""
+    """Return all that a profile says of each object type as a table of texts: a heading, then rows."""
     columns = [
-        {"threshold": value, "chosen with": model_ids(profile.models.get(each, "-")), **profile.figures.get(each, {})}
-        for each, value in profile.thresholds.items()
+        {
+            "threshold": value,
+            "chosen with": model_ids(profile.models.get(object_type, "-")),
+            **profile.figures.get(object_type, {}),
+        }
+        for object_type, value in profile.thresholds.items()
     ]
     names = dict.fromkeys(name for column in columns for name in column)
     return [
-        ("", *(each.words for each in profile.thresholds)),
-        *((name.replace("_", " "), *(_words(column.get(name)) for column in columns)) for name in names),
+        ("", *(object_type.words for object_type in profile.thresholds)),
+        *((name.replace("_", " "), *(_cell(column.get(name)) for column in columns)) for name in names),
     ]
 
 
 def model_ids(key: str) -> str:
-    """The ids in a key of `ModelStore.keys`, without the sums."""
+    """Return the model ids in a key of `ModelStore.keys`, without the checksums."""
     return "+".join(part.split("@")[0] for part in key.split("+"))
 
 
-def _words(figure: Figure) -> str:
+def _cell(figure: Figure) -> str:
     if figure is None:
         return "-"
     return f"{figure:.4g}" if isinstance(figure, float) else str(figure)
 
 
-def _names_one(params: Mapping[str, object]) -> bool:
+def _has_profile(params: Mapping[str, object]) -> bool:
     return str(params.get("profile", "")).strip() != ""
 
 
-def _known() -> str:
+def _known_names() -> str:
     names = list(Profile.objects.values_list("name", flat=True))
     if not names:
-        return "the name of a profile, and there are no profiles here"
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return f"one of the profiles {', '.join(names[:NAMED])}{more}"
+        return "the name of a profile, but there are no profiles here"
+    more = f" and {len(names) - MAX_LISTED_NAMES} more" if len(names) > MAX_LISTED_NAMES else ""
+    return f"one of the profiles {', '.join(names[:MAX_LISTED_NAMES])}{more}"

@@ -1,4 +1,4 @@
-"""A task as clients see it: the JSON object of the contract, in answers and webhooks alike."""
+"""A task as clients see it: the JSON object of the contract, in API responses and webhooks alike."""
 
 from __future__ import annotations
 
@@ -18,8 +18,12 @@ _URLS = {
 
 
 def report(task: Task) -> dict[str, Any]:
-    """The task of the contract; JSON values only. Files should be prefetched."""
-    stored = {each.kind for each in task.files.all()} if task.status == Status.DONE else set()
+    """Return the task as the JSON object of the contract.
+
+    Args:
+        task: best with its files prefetched, to save a query.
+    """
+    stored = {file.kind for file in task.files.all()} if task.status == Status.DONE else set()
     base = f"{task.endpoint}/v1"
     folder = f"{base}/file/{task.pk}" + ("/video" if task.kind == Kind.VIDEO else "")
     return {
@@ -36,6 +40,7 @@ def report(task: Task) -> dict[str, Any]:
         "method": task.method,
         "object_types": task.object_types,
         "detections": task.detections,
+        # the contract's name for the counts that a reviewer looks at
         "coverage": task.review_counts,
         **{name: f"{folder}/{part}" if kind in stored else None for name, (kind, part) in _URLS.items()},
         "task_url": f"{base}/task/{task.pk}",

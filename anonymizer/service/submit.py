@@ -1,4 +1,4 @@
-"""From an upload to a task that waits."""
+"""Turn an upload into a task that waits for a worker."""
 
 from __future__ import annotations
 
@@ -19,17 +19,18 @@ from anonymizer.pipeline.errors import AnonymizerError, BrokenMedia, TooLarge, U
 from anonymizer.pipeline.images.io import check_header
 from anonymizer.pipeline.media_kinds import HEAD_BYTES, MediaInfo, MediaKind, sniff
 from anonymizer.pipeline.options.options import Options
-from anonymizer.service import engine, files, queue
+from anonymizer.service import engine, files
+from anonymizer.service.queueing import queue
 
-__all__ = ["Upload", "Webhook", "again", "check_size", "clean_name", "kind_of", "submit"]
+__all__ = ["Upload", "Webhook", "check_size", "clean_name", "kind_of", "run_again", "submit"]
 
-#: what is sent: any binary file that can be sought, or Django's for one
+#: an uploaded file: any seekable binary file, or one of Django's file objects
 Upload: TypeAlias = "BinaryIO | DjangoFile[Any]"
 
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """Where to send the task when it ends, and a header to send with it."""
+    """The address that gets the task when it ends, and a header to send along."""
 
     url: str = ""
     header_name: str = ""
@@ -37,33 +38,37 @@ class Webhook:
 
 
 def check_size(head: bytes, size: int) -> None:
-    """Make sure that what begins with these bytes may be so large; what it is need not be supported.
+    """Make sure that a file is not larger than this server accepts. The file need not be of a supported kind.
+
+    Args:
+        head: the first bytes of the file, which tell its kind.
+        size: its size so far, in bytes.
 
     Raises:
-        TooLarge: it may not.
+        TooLarge: the file is too large.
     """
     try:
         is_video = sniff(head).kind is MediaKind.VIDEO
     except AnonymizerError:
-        # said when all of it is there
+        # an unsupported file is refused when it has arrived completely
         is_video = False
     limits = engine.limits()
-    most = limits.video_bytes if is_video else limits.bytes
-    if size > most:
-        what = "video" if is_video else "file"
-        raise TooLarge(f"The {what} has more than the {most} bytes that this server takes.")
+    max_bytes = limits.video_bytes if is_video else limits.bytes
+    if size > max_bytes:
+        subject = "video" if is_video else "file"
+        raise TooLarge(f"The {subject} has more than the {max_bytes} bytes that this server accepts.")
 
 
 def kind_of(upload: Upload) -> Kind:
-    """What an upload is, by its first bytes.
+    """Tell from its first bytes whether an upload is an image or a video.
 
     Raises:
-        AnonymizerError: it is empty, too large, or nothing that this server takes.
+        AnonymizerError: the file is empty, too large, or of a kind that this server does not accept.
     """
-    return Kind(_judged(upload).kind.value)
+    return Kind(_check_head(upload).kind.value)
 
 
-def _judged(upload: Upload) -> MediaInfo:
+def _check_head(upload: Upload) -> MediaInfo:
     size = upload.seek(0, os.SEEK_END)
     upload.seek(0)
     head = upload.read(HEAD_BYTES)
@@ -72,7 +77,7 @@ def _judged(upload: Upload) -> MediaInfo:
     check_size(head, size)
     info = sniff(head)
     if info.kind is MediaKind.VIDEO and not engine.takes_videos():
-        raise UnsupportedMedia(f"The file is a video ({info.format}); this server takes no videos, only pictures.")
+        raise UnsupportedMedia(f"The file is a video ({info.format}). This server takes no videos, only images.")
     upload.seek(0)
     return info
 
@@ -87,22 +92,25 @@ def submit(
     webhook: Webhook = Webhook(),
     warnings: Sequence[str] = (),
 ) -> Task:
-    """Store an upload as a task and ring for a worker.
+    """Store an upload as a task, and notify a worker.
 
     Args:
-        upload: a binary file that can be sought, or Django's for one; what it holds is judged by its bytes.
-            One on disk may be moved into the storage.
-        object_types: what to look for, already checked against what is served.
-        name: shown in lists and metadata, made harmless here.
-        endpoint: what the task's addresses begin with.
+        upload: a seekable binary file, or one of Django's file objects. Only its bytes tell what it is.
+            A file on disk may be moved into the storage.
+        options: how to anonymise the file.
+        object_types: the types to detect; this server must serve them.
+        name: the name in lists and metadata; `clean_name` makes it safe. Default: made from the file's kind.
+        endpoint: the beginning of the task's URLs.
+        webhook: where to send the task when it ends. Default: nowhere.
+        warnings: sentences about the request, shown with the task.
 
     Raises:
-        AnonymizerError: the file is too large, nothing that is supported, or a model is missing.
+        AnonymizerError: the file is too large or not supported, or a model is missing.
     """
     engine.require_models(object_types)
-    info = _judged(upload)
+    info = _check_head(upload)
     if info.kind is MediaKind.VIDEO:
-        # only now: pictures need none of it
+        # imported here because images do not need it
         from anonymizer.pipeline.video.io.reader import check_video
 
         with files.as_path(upload) as path:
@@ -113,7 +121,7 @@ def submit(
         kind=info.kind.value,
         name=clean_name(name) or f"{info.kind}{info.extension}",
         options=options.as_params(),
-        object_types=[each.value for each in object_types],
+        object_types=[object_type.value for object_type in object_types],
         warnings=list(warnings),
         endpoint=endpoint,
         webhook_url=webhook.url,
@@ -134,33 +142,39 @@ def submit(
     return task
 
 
-def again(
+def run_again(
     task: Task,
     options: Options | None = None,
     object_types: tuple[ObjectType, ...] | None = None,
     *,
     warnings: Sequence[str] = (),
 ) -> Task:
-    """Run a task's original once more as a task of its own, with the same options or others.
+    """Run the original of a task once more, as a new task.
 
-    A picture's raw detections go along: where the new options need nothing that the detectors did not see, none runs.
-    A video is analysed anew.
+    The new task of an image gets the raw detections of the old one. If these are enough for the new options, no
+    detector runs. A video is always analysed again.
+
+    Args:
+        task: the task to run again.
+        options: default: the options of the old task.
+        object_types: default: the types of the old task.
+        warnings: sentences about the new options, shown with the new task.
 
     Raises:
-        AnonymizerError: the original is gone, or what `submit` raises.
+        AnonymizerError: the original was deleted, or a model is missing.
     """
     original = task.file(FileKind.ORIGINAL)
     if original is None:
-        raise BrokenMedia(f"The original of task {task.pk} was deleted; there is nothing to run again.")
+        raise BrokenMedia(f"The original of task {task.pk} was deleted; the task cannot be run again.")
     if options is None:
         options = Options.from_params(task.options)[0]
-    wanted = object_types or tuple(ObjectType(each) for each in task.object_types)
+    wanted = object_types or tuple(ObjectType(name) for name in task.object_types)
     engine.require_models(wanted)
     new = Task(
         kind=task.kind,
         name=task.name,
         options=options.as_params(),
-        object_types=[each.value for each in wanted],
+        object_types=[object_type.value for object_type in wanted],
         warnings=list(warnings),
         endpoint=task.endpoint,
         detector_keys=task.detector_keys,
@@ -175,8 +189,8 @@ def again(
         with transaction.atomic():
             new.status = Status.QUEUED
             new.save(force_insert=True)
-            for each in stored:
-                each.save()
+            for file in stored:
+                file.save()
             queue.notify_on_commit(new)
     except BaseException:
         files.discard(stored)
@@ -185,9 +199,9 @@ def again(
 
 
 def clean_name(name: str) -> str:
-    """A file name that is safe to show and to log: no folders, no control characters, at most 255 characters."""
+    """Return a file name that is safe to show and to log: no folders, no control characters, at most 255 characters."""
     base = name.replace("\\", "/").rsplit("/", 1)[-1]
-    printable = "".join(each for each in base if unicodedata.category(each)[0] != "C").strip(" .") if base else ""
+    printable = "".join(char for char in base if unicodedata.category(char)[0] != "C").strip(" .") if base else ""
     if len(printable) <= 255:
         return printable
     suffix = PurePosixPath(printable).suffix[:16]

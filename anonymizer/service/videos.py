@@ -1,4 +1,4 @@
-"""What a worker does with the video of a task: shows how far it is, stops when nobody wants it, makes its files."""
+"""Process the video of a task: show the progress, stop when the task is deleted, collect the files of the result."""
 
 from __future__ import annotations
 
@@ -19,40 +19,40 @@ if TYPE_CHECKING:
     from anonymizer.pipeline.results import VideoProgress, VideoResult
     from anonymizer.service.claims import Claim
 
-__all__ = ["artefacts", "figures", "run"]
+__all__ = ["artefacts", "run", "video_field"]
 
 log = logging.getLogger(__name__)
-#: seconds between two writings of the progress
-SHOW_S = 1.0
+#: the shortest time between two updates of the progress, in seconds
+UPDATE_S = 1.0
 MASK = ("video/x-matroska", ".mkv")
 
 
-def run(mine: Claim, folder: Path) -> VideoResult:
+def run(claim: Claim, folder: Path) -> VideoResult:
     """Anonymise the video of a task into a folder.
 
     Raises:
         Cancelled: the task was deleted, or another worker has it.
-        AnonymizerError: there is no result.
+        AnonymizerError: the video cannot be anonymised.
     """
-    task = mine.task
+    task = claim.task
     original = task.file(FileKind.ORIGINAL)
     if original is None:
-        raise BrokenMedia("The original is gone.")
-    # the types of the task, not those of the options: what was served when it came in
-    types = {each.replace("-", "_"): True for each in task.object_types}
+        raise BrokenMedia("The original file of this task does not exist any more.")
+    # the task's object types, not those of its options: the ones that were served when the upload arrived
+    types = {name.replace("-", "_"): True for name in task.object_types}
     options, _ = Options.from_params(dict(task.options) | types)
-    watch = _Watch(mine)
+    progress = _VideoProgress(claim)
     try:
-        with files.local(original, folder) as source:
+        with files.local_path(original, folder) as source:
             return engine.anonymizer().video(
-                source, folder, options, name=task.name, progress=watch.show, stop=watch.stop
+                source, folder, options, name=task.name, progress=progress.update, stop=progress.is_unwanted
             )
     except FileNotFoundError:
-        raise BrokenMedia("The original is gone.") from None
+        raise BrokenMedia("The original file of this task does not exist any more.") from None
 
 
 def artefacts(result: VideoResult) -> Iterator[files.Artefact]:
-    """The files of a result, to be moved into the storage."""
+    """Return the files of a result, ready to be moved into the storage."""
     if result.anonymised is not None:
         yield files.Artefact(FileKind.ANONYMISED, result.anonymised, result.info.media_type, result.info.extension)
     if result.binary_mask is not None:
@@ -62,13 +62,13 @@ def artefacts(result: VideoResult) -> Iterator[files.Artefact]:
     yield files.Artefact(FileKind.METADATA, result.metadata, "application/json", ".json")
 
 
-def figures(result: VideoResult) -> dict[str, object]:
-    """What a task shows of a video that is done."""
+def video_field(result: VideoResult) -> dict[str, object]:
+    """Return the task's `video` field for a video that is done."""
     rate = result.frames / result.seconds if result.seconds else 0.0
-    return _figures(result.frames, result.frames, rate, 0.0, copied=result.frames_copied)
+    return _progress_values(result.frames, result.frames, rate, 0.0, copied=result.frames_copied)
 
 
-def _figures(
+def _progress_values(
     frames: int, total: int | None, rate: float, left: float | None, *, copied: int | None = None
 ) -> dict[str, object]:
     return {
@@ -80,31 +80,31 @@ def _figures(
     }
 
 
-class _Watch:
-    """Between the pipeline and the task's row."""
+class _VideoProgress:
+    """Write the progress of a video into its task, and tell the pipeline when to stop."""
 
     def __init__(self, claim: Claim) -> None:
         self._claim = claim
-        self._shown = 0.0
+        self._updated_s = 0.0
 
-    def show(self, now: VideoProgress) -> None:
-        """Write how far it is, at most once a second."""
-        if time.monotonic() - self._shown < SHOW_S:
+    def update(self, progress: VideoProgress) -> None:
+        """Write the progress, at most once a second."""
+        if time.monotonic() - self._updated_s < UPDATE_S:
             return
-        self._shown = time.monotonic()
+        self._updated_s = time.monotonic()
         try:
             self._claim.update(
-                progress=round(now.share, 4),
-                video=_figures(now.frames, now.total, now.frames_per_s, now.seconds_left),
+                progress=round(progress.share, 4),
+                video=_progress_values(progress.frames, progress.total, progress.frames_per_s, progress.seconds_left),
             )
         except DatabaseError:
-            # an hour's work must not end because a figure could not be shown
-            log.exception("could not show the progress of task %s", self._claim.task.pk)
+            # an hour of work must not end because the progress could not be written
+            log.exception("The progress of task %s could not be written.", self._claim.task.pk)
 
-    def stop(self) -> bool:
-        """Whether nobody wants the result any longer."""
+    def is_unwanted(self) -> bool:
+        """Return whether the task was deleted, or another worker has it."""
         try:
             return self._claim.is_void()
         except DatabaseError:
-            log.exception("could not look whether task %s is still wanted", self._claim.task.pk)
+            log.exception("The database did not say whether task %s was deleted.", self._claim.task.pk)
             return False

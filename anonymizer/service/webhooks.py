@@ -1,4 +1,4 @@
-"""Telling the caller that a task has ended. One try here; its state is in the task's row."""
+"""Tell the caller that a task has ended. There is one attempt; the task's row shows its outcome."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import requests
 from django.core.serializers.json import DjangoJSONEncoder
 
 from anonymizer.models import Status, Task, WebhookStatus
-from anonymizer.service import queue, reports
+from anonymizer.service import reports
+from anonymizer.service.queueing import queue
 
 __all__ = ["deliver", "notify_on_commit"]
 
@@ -18,12 +19,12 @@ TIMEOUT_S = 10
 
 
 def notify_on_commit(task: Task) -> None:
-    """Have a worker send the task to its webhook, once the end of it can be seen."""
+    """Have a worker send the task to its webhook, once other processes can see that the task has ended."""
     queue.call_on_commit("anonymizer.service.webhooks.deliver", str(task.pk))
 
 
 def deliver(task_id: str) -> str:
-    """POST the task to its webhook; called by django-q2 with an id."""
+    """POST the task to its webhook; django-q2 calls this with an id."""
     task = Task.objects.prefetch_related("files").filter(pk=task_id, webhook_status=WebhookStatus.SET).first()
     if task is None or task.status not in (Status.DONE, Status.FAILED):
         return "nothing to do"
@@ -47,6 +48,6 @@ def _post(task: Task, delivery: uuid.UUID) -> bool:
     try:
         answer = requests.post(task.webhook_url, data=body, headers=headers, timeout=TIMEOUT_S, allow_redirects=False)
     except (requests.RequestException, ValueError) as error:
-        log.warning("webhook of task %s failed: %s", task.pk, type(error).__name__)
+        log.warning("The webhook of task %s could not be sent (%s).", task.pk, type(error).__name__)
         return False
     return answer.ok and not answer.is_redirect

@@ -1,4 +1,4 @@
-"""What a worker does with one task: claim it, run the pipeline, publish the result or the failure."""
+"""The work of a worker on one task: claim it, run the pipeline, publish the result or the failure."""
 
 from __future__ import annotations
 
@@ -29,72 +29,75 @@ if TYPE_CHECKING:
 __all__ = ["process"]
 
 log = logging.getLogger(__name__)
-DROPPED = "dropped: deleted or taken by another worker"
+DROPPED = "dropped: the task was deleted or taken by another worker"
 
 
 def process(task_id: str) -> str:
-    """Work on a task, if it is still to be done; what django-q2 shows as the outcome is returned.
+    """Work on a task, if there is still something to do.
 
-    Called by django-q2 with an id. Calling it twice, or for a task that is gone, does nothing.
+    django-q2 calls this with an id. A second call, or a call for a task that does not exist, does nothing.
+
+    Returns:
+        The outcome in words, which django-q2 shows.
     """
-    mine = claim(task_id, workers.name())
-    if mine is None:
+    taken = claim(task_id, workers.name())
+    if taken is None:
         return "nothing to do"
-    with Heartbeat(mine):
+    with Heartbeat(taken):
         try:
-            published = _video(mine) if mine.task.kind == Kind.VIDEO else _image(mine)
+            published = _process_video(taken) if taken.task.kind == Kind.VIDEO else _process_image(taken)
         except Cancelled:
             return DROPPED
         except AnonymizerError as error:
-            return _fail(mine, error.code, str(error))
+            return _fail(taken, error.code, str(error))
         except MemoryError:
-            return _fail(mine, "out_of_memory", "The worker has too little memory for this file.")
+            return _fail(taken, "out_of_memory", "The worker has too little memory for this file.")
         except TimeoutException:
-            # django-q2's alarm: without an end here, the next worker would try for as long
-            _fail(mine, "timeout", "The work took longer than this server allows.")
+            # django-q2's alarm. The task must fail here, or the next worker would try for just as long.
+            _fail(taken, "timeout", "The work on this file took longer than this server allows.")
             raise
         except Exception as error:
-            # the worker's outer edge: whatever went wrong, there is no result, and the worker lives on
-            log.exception("task %s failed", task_id)
-            return _fail(mine, "internal_error", f"The file could not be processed ({type(error).__name__}).")
+            # the outer edge of the worker: whatever went wrong, there is no result, and the worker goes on
+            log.exception("Task %s failed.", task_id)
+            return _fail(taken, "internal_error", f"The file could not be processed ({type(error).__name__}).")
     return "done" if published else DROPPED
 
 
-def _image(mine: Claim) -> bool:
-    result, keys = _run(mine.task)
-    return _publish(mine, result, _artefacts(result), detector_keys=keys)
+def _process_image(claim: Claim) -> bool:
+    result, keys = _anonymise_image(claim.task)
+    return _publish(claim, result, _artefacts(result), detector_keys=keys)
 
 
-def _video(mine: Claim) -> bool:
-    files.remove_workplaces(mine.task)
-    with files.workplace(mine.task, mine.token.hex) as folder:
-        result = videos.run(mine, folder)
-        return _publish(mine, result, videos.artefacts(result), video=videos.figures(result))
+def _process_video(claim: Claim) -> bool:
+    files.remove_working_folders(claim.task)
+    with files.working_folder(claim.task, claim.token.hex) as folder:
+        result = videos.run(claim, folder)
+        return _publish(claim, result, videos.artefacts(result), video=videos.video_field(result))
 
 
-def _run(task: Task) -> tuple[ImageResult, dict[str, str]]:
+def _anonymise_image(task: Task) -> tuple[ImageResult, dict[str, str]]:
     original = task.file(FileKind.ORIGINAL)
     if original is None:
-        raise BrokenMedia("The original is gone.")
+        raise BrokenMedia("The original file of this task does not exist any more.")
     anonymizer = engine.anonymizer()
     options, _ = Options.from_params(task.options)
-    object_types = tuple(ObjectType(each) for each in task.object_types)
+    object_types = tuple(ObjectType(name) for name in task.object_types)
     picture = load_picture(original.read(), limits=anonymizer.limits, name=task.name)
     started = time.perf_counter()
     keys = engine.store().keys(object_types) | {"format": str(options.format)}
-    found = _kept_detections(task, keys)
-    # which model makes masks does not touch what was found: masks of another one are made anew, where any are wanted
+    detections = _kept_detections(task, keys)
+    # The model that makes masks does not change the detections: only the masks of another model are made again.
     keys["masks"] = task.detector_keys.get("masks", "") if options.bbox else _mask_key()
-    if found is None:
-        (found,) = anonymizer.engine.detect([picture.rgb()], object_types, options.format)
+    if detections is None:
+        (detections,) = anonymizer.engine.detect([picture.rgb()], object_types, options.format)
     elif keys["masks"] != task.detector_keys.get("masks"):
-        found = found.without_made_masks()
-    result = anonymizer.render(picture, found, object_types, options, seconds=time.perf_counter() - started)
+        detections = detections.without_made_masks()
+    result = anonymizer.render(picture, detections, object_types, options, seconds=time.perf_counter() - started)
     return result, keys
 
 
 def _mask_key() -> str:
-    """What masks depend on: the model that makes them here, and its sum."""
+    """Return what masks depend on: the id and the checksum of the model that makes them on this server."""
     segmenter = engine.store().segmenter()
     if segmenter is None:
         return HeuristicSegmenter.id
@@ -103,7 +106,7 @@ def _mask_key() -> str:
 
 
 def _kept_detections(task: Task, keys: dict[str, str]) -> Detections | None:
-    """What the detectors gave before, where they would see nothing else now."""
+    """Return the stored detections of a task, if the detectors would see the same image again; else None."""
     kept = task.file(FileKind.DETECTIONS)
     if kept is None or not keys.items() <= task.detector_keys.items():
         return None
@@ -111,14 +114,18 @@ def _kept_detections(task: Task, keys: dict[str, str]) -> Detections | None:
 
 
 def _publish(
-    mine: Claim, result: ImageResult | VideoResult, artefacts: Iterable[files.Artefact], **values: object
+    claim: Claim, result: ImageResult | VideoResult, artefacts: Iterable[files.Artefact], **values: object
 ) -> bool:
-    """Make the result visible, all of it at once; nothing is left of it where the task is no longer ours."""
-    stored = files.put(mine.task, mine.token.hex, artefacts)
+    """Make the whole result visible at once. If the claim is void, remove all of it.
+
+    Returns:
+        Whether the result was published.
+    """
+    stored = files.put(claim.task, claim.token.hex, artefacts)
     published = False
     try:
         with transaction.atomic():
-            ours = mine.update(
+            owned = claim.update(
                 status=Status.DONE,
                 finished=timezone.now(),
                 progress=1.0,
@@ -126,17 +133,17 @@ def _publish(
                 detections=result.counts,
                 review_counts=dict(result.review_counts),
                 model_ids=list(result.models),
-                warnings=[*mine.task.warnings, *result.warnings],
+                warnings=[*claim.task.warnings, *result.warnings],
                 **values,
             )
-            if ours:
-                # a task that was run again brings detections along: these take their place
-                for old in mine.task.files.filter(kind__in=[each.kind for each in stored]):
+            if owned:
+                # a task that was run again has the detections of the old task: the new ones replace them
+                for old in claim.task.files.filter(kind__in=[file.kind for file in stored]):
                     old.delete()
-                for each in stored:
-                    each.save()
-                _notify_webhook(mine.task)
-        published = ours
+                for file in stored:
+                    file.save()
+                _notify_webhook(claim.task)
+        published = owned
     finally:
         if not published:
             files.discard(stored)
@@ -147,7 +154,7 @@ def _artefacts(result: ImageResult) -> Iterator[files.Artefact]:
     options, info = result.options, result.picture.info
     if options.method is not Method.DETECT:
         yield files.Artefact(FileKind.ANONYMISED, result.encode(), info.media_type, info.extension)
-    # masks are kept whole: mask-scale is applied when one is asked for
+    # masks are stored at full size: mask-scale is applied at the download
     if options.save_mask.binary:
         yield files.Artefact(FileKind.BINARY_MASK, encode_png(result.binary_mask), "image/png", ".png")
     if options.save_mask.instance:
@@ -158,12 +165,13 @@ def _artefacts(result: ImageResult) -> Iterator[files.Artefact]:
     yield files.Artefact(FileKind.DETECTIONS, detections.getvalue(), "application/x-npz", ".npz")
 
 
-def _fail(mine: Claim, cause: str, sentence: str) -> str:
+def _fail(claim: Claim, cause: str, sentence: str) -> str:
     with transaction.atomic():
-        failed = mine.update(status=Status.FAILED, finished=timezone.now(), failure_cause=cause, error=sentence)
+        failed = claim.update(status=Status.FAILED, finished=timezone.now(), failure_cause=cause, error=sentence)
         if failed:
-            _notify_webhook(mine.task)
-    return f"failed: {sentence}"
+            _notify_webhook(claim.task)
+    # a task that was deleted meanwhile has no original any more: that is no failure
+    return f"failed: {sentence}" if failed else DROPPED
 
 
 def _notify_webhook(task: Task) -> None:

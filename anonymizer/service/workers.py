@@ -1,4 +1,4 @@
-"""Worker processes: what each loads when it starts, and that it is alive."""
+"""Worker processes: what each loads at its start, and how it shows that it is alive."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ from anonymizer.pipeline.errors import AnonymizerError, InvalidParameter
 from anonymizer.pipeline.options.options import Options, VideoEncoder
 from anonymizer.pipeline.tracking.tracker import Tracker
 from anonymizer.service import claims, engine
-from anonymizer.service.queue import QUEUES
+from anonymizer.service.queueing.queue import QUEUES
 
-__all__ = ["alive", "connect", "name", "of_group"]
+__all__ = ["alive", "connect", "name", "names_in_process_group"]
 
 log = logging.getLogger(__name__)
 BEAT_S = 3.0
-#: how much a worker for videos stands back: about a quarter of a core where a photo wants it too
+#: the lower priority of video workers: they get about a quarter of a core while an image is processed on it, too
 NICE = 5
-#: a worker that was not seen for so long is gone
+#: a worker that did not show itself for so long is no longer alive
 GONE_AFTER = timedelta(seconds=20)
 
 
 def connect() -> None:
-    """Have every django-q2 worker process start with `_begin`."""
+    """Have every django-q2 worker process call `_begin` at its start."""
     from django_q.signals import post_spawn
 
     post_spawn.connect(_begin, dispatch_uid="anonymizer-worker")
 
 
 def name() -> str:
-    """This process, for people: host and process number."""
+    """Return the name of this process: host and process number."""
     return _name(os.getpid())
 
 
@@ -54,21 +54,30 @@ def _name(pid: int) -> str:
 
 
 def alive(kind: Kind | None = None, *, ready: bool = False) -> list[Worker]:
-    """The workers that were seen a moment ago: for one kind of file, and with their models loaded, if asked."""
-    seen = Worker.objects.filter(seen__gt=timezone.now() - GONE_AFTER)
+    """Return the workers that are alive.
+
+    Args:
+        kind: only workers for this kind of file. Default: all workers.
+        ready: only workers that have loaded their models.
+    """
+    rows = Worker.objects.filter(seen__gt=timezone.now() - GONE_AFTER)
     if kind is not None:
-        seen = seen.filter(queue=QUEUES[kind])
-    return list(seen.filter(ready=True) if ready else seen)
+        rows = rows.filter(queue=QUEUES[kind])
+    return list(rows.filter(ready=True) if ready else rows)
 
 
-def of_group(group: int) -> list[str]:
-    """The names of the workers that are alive in a process group of this machine."""
-    host = name().rpartition(":")[0]
-    places = ((each.name, *each.name.rpartition(":")[::2]) for each in alive())
-    return [worker for worker, place, pid in places if place == host and _group(int(pid)) == group]
+def names_in_process_group(group: int) -> list[str]:
+    """Return the names of the living workers in a process group of this machine.
+
+    Args:
+        group: the number of the process group.
+    """
+    this_host = name().rpartition(":")[0]
+    workers = ((worker.name, *worker.name.rpartition(":")[::2]) for worker in alive())
+    return [worker for worker, host, pid in workers if host == this_host and _process_group(int(pid)) == group]
 
 
-def _group(pid: int) -> int | None:
+def _process_group(pid: int) -> int | None:
     try:
         return os.getpgid(pid)
     except ProcessLookupError:
@@ -76,7 +85,7 @@ def _group(pid: int) -> int | None:
 
 
 def _kind() -> Kind:
-    """What this worker works on."""
+    """The kind of file that this worker processes."""
     return next(kind for kind, queue in QUEUES.items() if queue == _queue())
 
 
@@ -86,11 +95,11 @@ def _queue() -> str:
 
 
 def _begin(**kwargs: object) -> None:
-    """Show that this worker is there, load its models, and look for tasks that a lost one left."""
+    """Show that this worker is alive, load its models, and find tasks that a lost worker left."""
     Worker.objects.filter(seen__lt=timezone.now() - 10 * GONE_AFTER).delete()
     queue, parent = _queue(), os.getppid()
-    if _replaces_one_that_waited(parent):
-        log.critical("A worker was killed while it waited for work: the cluster of %s is started again.", queue)
+    if _replaces_idle_worker(parent):
+        log.critical("A worker of the queue %s was killed while it was idle. The cluster is started again.", queue)
         _kill_cluster(parent)
     if not Worker.objects.filter(parent=parent).exists():
         claims.notify_again(_kind())
@@ -101,44 +110,43 @@ def _begin(**kwargs: object) -> None:
             "queue": queue, "parent": parent, "started": now, "seen": now, "ready": False, "problem": "", "warning": "",
         },
     )  # fmt: skip
-    Finalize(None, _end, exitpriority=0)
+    Finalize(None, _remove_row, exitpriority=0)
     if _kind() is Kind.VIDEO:
-        # a photo that comes in while a video is worked on gets most of the cores that it asks for
+        # an image that arrives while a video is processed gets most of the cores that it needs
         os.nice(NICE)
     threading.Thread(target=_beat, args=(parent,), name="presence", daemon=True).start()
     _load()
     claims.recover()
-    # the lease of the task that a killed worker had may have a while to run yet
+    # the task of a killed worker is free only when its lease has run out
     timer = threading.Timer(settings.LEASE.total_seconds() + 1, _recover_once)
     timer.daemon = True
     timer.start()
 
 
-def _end() -> None:
-    """A worker that ends in its order is no longer shown."""
+def _remove_row() -> None:
+    """Remove this worker's row when the process ends normally."""
     Worker.objects.filter(name=name()).delete()
     connection.close()
 
 
-def _replaces_one_that_waited(parent: int) -> bool:
-    """Whether a worker of this cluster was killed while it had no task.
+def _replaces_idle_worker(parent: int) -> bool:
+    """Return whether a worker of this cluster was killed while it had no task.
 
-    It died with the lock of the cluster's queue: none of the others would ever be given a task again.
+    Such a worker held the lock of the cluster's queue. No other worker of the cluster would ever get a task again.
     """
-    dead = [
-        each.name for each in Worker.objects.filter(parent=parent) if _group(int(each.name.rpartition(":")[2])) is None
-    ]
+    names = Worker.objects.filter(parent=parent).values_list("name", flat=True)
+    dead = [worker for worker in names if _process_group(int(worker.rpartition(":")[2])) is None]
     Worker.objects.filter(name__in=dead).delete()
-    worked = Task.objects.filter(status=Status.PROCESSING, worker__in=dead).values_list("worker", flat=True)
-    return bool(set(dead) - set(worked))
+    busy = Task.objects.filter(status=Status.PROCESSING, worker__in=dead).values_list("worker", flat=True)
+    return bool(set(dead) - set(busy))
 
 
 def _kill_cluster(parent: int) -> NoReturn:
-    """End the cluster that this worker belongs to; whoever watches it starts it again."""
-    for each in Path("/proc").glob("[0-9]*/stat"):
+    """Kill the cluster that this worker belongs to. `serve` watches it, and starts it again."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
-            if int(each.read_text().rpartition(")")[2].split()[1]) == parent and int(each.parent.name) != os.getpid():
-                os.kill(int(each.parent.name), signal.SIGKILL)
+            if int(stat.read_text().rpartition(")")[2].split()[1]) == parent and int(stat.parent.name) != os.getpid():
+                os.kill(int(stat.parent.name), signal.SIGKILL)
     os.kill(parent, signal.SIGKILL)
     os._exit(1)
 
@@ -152,40 +160,40 @@ def _load() -> None:
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
     store, wanted = engine.store(), engine.served_types()
-    serves = {each: models for each, models in store.serves().items() if each in wanted}
+    serves = {object_type: models for object_type, models in store.serves().items() if object_type in wanted}
     device = problem = ""
     try:
         device = store.device
         for detector in store.detectors(tuple(serves)):
             detector.warm_up()
-        # faces and plates have masks only on request: then it is loaded by the first one
+        # faces and plates get masks only on request: the first such request loads the segmenter
         segmenter = store.segmenter() if {ObjectType.PERSON, ObjectType.VEHICLE} & serves.keys() else None
         if segmenter is not None:
             segmenter.warm_up()
         if videos:
-            _prove_encoder()
-            # loads the library that tracks, so that the first video does not wait for it
+            _check_encoder()
+            # load the tracking library now, so that the first video does not wait for it
             Tracker((1, 1), Options(), tuple(serves))
     except AnonymizerError as error:
-        # the worker lives on, so that each request can be answered with the cause
+        # the worker goes on, so that each request can be answered with the cause
         log.error("%s", error)
         problem = str(error)
     Worker.objects.filter(name=name()).update(
         ready=True,
         device=device,
-        serves={each.value: models for each, models in serves.items()},
+        serves={object_type.value: models for object_type, models in serves.items()},
         loaded=store.loaded(),
         problem=problem,
-        warning=_slower_than_it_could_be(device, torch.version.cuda),
+        warning=_cpu_warning(device, torch.version.cuda),
         seen=timezone.now(),
     )
 
 
-def _prove_encoder() -> None:
-    """Encode a little with the encoder that requests get unless they name one; H.264's, where each codec has its own.
+def _check_encoder() -> None:
+    """Encode a few frames with the default encoder of requests; for `auto`, with that of H.264.
 
     Raises:
-        InvalidParameter: it does not work on this machine.
+        InvalidParameter: the encoder does not work on this machine.
     """
     from anonymizer.pipeline.video.io.encoders import encoder_works
 
@@ -195,27 +203,27 @@ def _prove_encoder() -> None:
         raise InvalidParameter("video-encoder", wanted, "auto, or an encoder that works on this machine")
 
 
-def _slower_than_it_could_be(device: str, cuda: str | None) -> str:
-    """A sentence where a build of torch for CUDA runs on the CPU."""
+def _cpu_warning(device: str, cuda: str | None) -> str:
+    """Return a warning if a build of torch for CUDA runs on the CPU; else an empty text."""
     if device != "cpu" or cuda is None:
         return ""
     if settings.DEVICE == "cpu":
-        why = "as ANONYMIZER_DEVICE says"
+        reason = "because ANONYMIZER_DEVICE is cpu"
     else:
-        why = "as it finds no GPU (if this machine has one, `nvidia-smi` says whether its driver works)"
-    return f"torch is built for CUDA {cuda} and runs on the CPU, {why}: that works, and is slower."
+        reason = "because it finds no GPU (if this machine has one, `nvidia-smi` shows whether its driver works)"
+    return f"torch is built for CUDA {cuda}, but runs on the CPU, {reason}. This works, but is slower than on a GPU."
 
 
 def _beat(parent: int) -> None:
-    mine = threading.Event()
-    while not mine.wait(BEAT_S):
+    never = threading.Event()
+    while not never.wait(BEAT_S):
         if os.getppid() != parent:
-            # the cluster is gone: a worker without one would never be given work again
+            # the cluster has ended: a worker without a cluster would never get a task again
             os._exit(1)
         try:
             Worker.objects.filter(name=name()).update(seen=timezone.now())
         except Exception:
-            log.exception("could not show that this worker is alive")
+            log.exception("The database could not be told that this worker is alive.")
             connection.close()
 
 

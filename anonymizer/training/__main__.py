@@ -1,4 +1,7 @@
-"""`python -m anonymizer.training`: from the data folder to the weights of the own detector."""
+"""Train the own detector on labelled images. The weights are written to `weights.safetensors` in --folder.
+
+A training that was interrupted continues if it is started again with the same folder.
+"""
 
 from __future__ import annotations
 
@@ -11,26 +14,48 @@ import torch
 
 from anonymizer.evaluation.datasets.dataset import LabelledSet
 from anonymizer.training.samples import read_samples
-from anonymizer.training.train import Recipe, curve, evaluate, train
+from anonymizer.training.train import Recipe, evaluate, format_ap50, train
+
+_HELP = {
+    "minutes": "duration of the training",
+    "sides": "widths of training canvases in pixels; one is drawn for each batch",
+    "batch": "canvases of 320 x 320 pixels in a batch",
+    "rate": "highest learning rate of neck and head",
+    "backbone_rate": "learning rate of the backbone, as a share of --rate",
+    "weight_decay": "weight decay of AdamW",
+    "frozen": "blocks of the backbone that are not trained; -1: everything is trained",
+    "fixed_norms": "batch norms keep their statistics",
+    "distillation": "weight of the loss for changed predictions of unlabelled types; 0: none",
+    "mosaic": "probability that a canvas has four images",
+    "average": "decay of the moving average of the weights",
+    "warm_up": "steps in which the learning rate rises from zero",
+    "checkpoint_s": "seconds of training between two checkpoints",
+    "evaluate_s": "seconds of training between two evaluations",
+    "seed": "seed of the canvases and of the initial weights",
+}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of train.json and val.json")
-    parser.add_argument("--teachers", type=Path, help="what python -m anonymizer.training.teachers wrote")
-    parser.add_argument("--folder", type=Path, default=Path("build/training"), help="for checkpoint, log and weights")
-    parser.add_argument("--start", type=Path, help="weights to start from; ImageNet's without")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--limit", type=int, help="only so many pictures")
-    recipe = Recipe()
-    for each in fields(Recipe):
-        value, name = getattr(recipe, each.name), f"--{each.name.replace('_', '-')}"
-        if isinstance(value, bool):
-            parser.add_argument(name, action=argparse.BooleanOptionalAction, default=value)
-            continue
-        kind = int if isinstance(value, tuple) else type(value)
-        several = "+" if isinstance(value, tuple) else None
-        parser.add_argument(name, type=kind, nargs=several, default=value)
+    """Run the command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m anonymizer.training", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--data", type=Path, default=Path("../shared/data"),
+        help="folder with train.json and val.json (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--teachers", type=Path,
+        help="file of pseudo-labels from python -m anonymizer.training.teachers (default: none)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--folder", type=Path, default=Path("build/training"),
+        help="folder for checkpoint, log and weights (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--start", type=Path, help="initial weights (default: weights trained on ImageNet)")
+    parser.add_argument("--device", default="cpu", help="device for torch, cpu or cuda (default: %(default)s)")
+    parser.add_argument("--limit", type=int, help="the most training images (default: all)")
+    _add_recipe_options(parser)
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
     logging.basicConfig(
@@ -38,15 +63,29 @@ def main() -> None:
         format="%(asctime)s %(message)s",
         handlers=[logging.StreamHandler(), logging.FileHandler(given.folder / "log.txt")],
     )
-    values = {each.name: getattr(given, each.name) for each in fields(Recipe)}
+    values = {field.name: getattr(given, field.name) for field in fields(Recipe)}
     recipe = Recipe(**values | {"sides": tuple(given.sides)})
     logging.info("%s", recipe)
     val = LabelledSet.read(given.data / "val.json")
     samples = read_samples(given.data / "train.json", given.teachers, limit=given.limit)
     weights = train(samples, recipe, given.folder, start=given.start, val=val, device=given.device)
     for side in (320, 416, 640):
-        found = evaluate(weights, val, side=side, device=given.device)
-        logging.info("AP50 at %d: %s", side, curve(found))
+        counts = evaluate(weights, val, side=side, device=given.device)
+        logging.info("AP50 at %d: %s", side, format_ap50(counts))
+
+
+def _add_recipe_options(parser: argparse.ArgumentParser) -> None:
+    """Add one option for each hyperparameter of `Recipe`."""
+    group = parser.add_argument_group("hyperparameters", "The attributes of anonymizer.training.train.Recipe.")
+    recipe = Recipe()
+    for field in fields(Recipe):
+        value, name = getattr(recipe, field.name), f"--{field.name.replace('_', '-')}"
+        text = f"{_HELP[field.name]} (default: %(default)s)"
+        if isinstance(value, bool):
+            group.add_argument(name, action=argparse.BooleanOptionalAction, default=value, help=text)
+            continue
+        kind = int if isinstance(value, tuple) else type(value)
+        group.add_argument(name, type=kind, nargs="+" if isinstance(value, tuple) else None, default=value, help=text)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""Canvases to learn from: what is shown where is planned first, then drawn, on the CPU or on a GPU.
+"""Data augmentation: plan a canvas of one or four images, then draw it on the CPU or on a GPU.
 
-A plan is small and made of numbers; drawing is what costs. Both renderers give the same canvas within rounding.
+A plan is small and consists of numbers; drawing takes most of the time. Both renderers give the same canvas within
+rounding. Four images on one canvas are a mosaic (Bochkovskiy et al. 2020, YOLOv4, arXiv 2004.10934).
 """
 
 from __future__ import annotations
@@ -15,28 +16,39 @@ from numpy.typing import NDArray
 
 from anonymizer.training.samples import Sample, Targets
 
-__all__ = ["Canvas", "Chooser", "Look", "Placement", "draw", "plan"]
+__all__ = [
+    "Canvas",
+    "Photometry",
+    "Placement",
+    "SampleChooser",
+    "apply_photometry",
+    "compress_jpeg",
+    "draw",
+    "motion_kernel",
+    "plan",
+]
 
+#: grey level of the canvas where no image is
 PAD = 114
-#: How far a picture is zoomed, by source: dashcam plates are tiny, plates and faces elsewhere fill the picture.
+#: Range of the zoom by source. Plates of dashcams are tiny; plates and faces of other sources fill the image.
 ZOOM = {"dashcam": (0.9, 2.6), "anpr": (0.35, 1.5), "cars": (0.35, 1.5), "fddb": (0.35, 1.5)}
 ANY_ZOOM = (0.5, 1.7)
-#: how often a picture of a source is shown
+#: relative frequency of the images of a source; default: 1
 SHARE = {"highway": 0.7, "anpr": 0.8, "dashcam": 2.0, "cars": 3.0}
-#: an object of which less is visible, or whose longer side is shorter in pixels, is ignored
+#: An object is ignored if a smaller share of it is visible, or if its longer side is shorter, in pixels.
 LEAST_VISIBLE, LEAST_PX = 0.4, 6
 
 
 @dataclass(frozen=True)
 class Placement:
-    """One picture in one rectangle of a canvas.
+    """One image in one rectangle of a canvas.
 
     Attributes:
-        sample: its number.
-        flipped: left and right.
-        scale: of the picture.
-        left, top: of the scaled picture in the rectangle.
-        x1, y1, x2, y2: the rectangle.
+        sample: index of the sample.
+        flipped: whether left and right are exchanged.
+        scale: factor by which the image is scaled.
+        left, top: position of the scaled image in the rectangle, in pixels.
+        x1, y1, x2, y2: the rectangle, in pixels of the canvas.
     """
 
     sample: int
@@ -51,17 +63,17 @@ class Placement:
 
 
 @dataclass(frozen=True)
-class Look:
-    """What is done to the pixels of a canvas.
+class Photometry:
+    """Photometric changes of a canvas, applied in the order of the attributes.
 
     Attributes:
-        colour: (3, 4) float32, a matrix and an offset on RGB 0..255.
-        gamma: above 1 is darker.
-        motion: length in pixels and angle in degrees of a blur; 0 for none.
-        soften: sigma in pixels of a Gaussian blur; 0 for none.
-        noise: sigma of added noise, 0..255.
-        seed: of that noise.
-        jpeg: quality of a compression; 0 for none.
+        colour: (3, 4) float32, a matrix and an offset for RGB values of 0..255.
+        gamma: exponent for values of 0..1; above 1 makes the canvas darker; default: 1.
+        motion: length in pixels and angle in degrees of a motion blur; default: length 0, no blur.
+        soften: sigma in pixels of a Gaussian blur; default: 0, no blur.
+        noise: sigma of added Gaussian noise, 0..255; default: 0, no noise.
+        seed: seed of the noise.
+        jpeg: quality of a JPEG compression, 1..100; default: 0, no compression.
     """
 
     colour: NDArray[np.float32]
@@ -75,53 +87,79 @@ class Look:
 
 @dataclass(frozen=True)
 class Canvas:
-    """A square that is to be drawn, and the objects on it; `silent` as in `Sample`."""
+    """The plan of a square training image.
+
+    Attributes:
+        side: width and height in pixels.
+        placements: the images on it.
+        photometry: the changes of its pixels.
+        targets: the objects on it, in pixels of the canvas.
+        unlabelled: (4,) bool, the types that are not completely labelled in one of the images.
+    """
 
     side: int
     placements: tuple[Placement, ...]
-    look: Look
+    photometry: Photometry
     targets: Targets
     unlabelled: NDArray[np.bool_]
 
 
-class Chooser:
-    """Draws samples, those of some sources more often."""
-
-    def __init__(self, samples: Sequence[Sample]) -> None:
-        shares = np.array([SHARE.get(each.source, 1.0) for each in samples])
-        self._until = np.cumsum(shares / shares.sum())
-
-    def __call__(self, rng: np.random.Generator) -> int:
-        return min(int(np.searchsorted(self._until, rng.random())), len(self._until) - 1)
-
-
-def plan(samples: Sequence[Sample], choose: Chooser, side: int, rng: np.random.Generator, *, mosaic: float) -> Canvas:
-    """Decide on a canvas.
+class SampleChooser:
+    """Chooses samples at random; some sources are chosen more often.
 
     Args:
-        side: in pixels.
-        mosaic: how often it is made of four pictures, 0..1.
+        samples: the samples to choose from.
+
+    A call with a random generator returns the index of a sample.
     """
-    placements = _four(samples, choose, side, rng) if rng.random() < mosaic else [_one(samples, choose, side, rng)]
-    targets = Targets.merge([_placed(samples[each.sample], each) for each in placements])
-    # a type of which one of the pictures says nothing is learnt nowhere on the canvas but where objects are given
+
+    def __init__(self, samples: Sequence[Sample]) -> None:
+        shares = np.array([SHARE.get(sample.source, 1.0) for sample in samples])
+        self._cumulative = np.cumsum(shares / shares.sum())
+
+    def __call__(self, rng: np.random.Generator) -> int:
+        return min(int(np.searchsorted(self._cumulative, rng.random())), len(self._cumulative) - 1)
+
+
+def plan(
+    samples: Sequence[Sample], choose: SampleChooser, side: int, rng: np.random.Generator, *, mosaic: float
+) -> Canvas:
+    """Plan a random canvas.
+
+    Args:
+        samples: the samples that `choose` returns indices of.
+        choose: chooses a sample.
+        side: width and height of the canvas in pixels.
+        rng: makes all random decisions.
+        mosaic: the probability that the canvas has four images, 0..1. Otherwise it has one.
+
+    Returns:
+        The plan, with the objects on the canvas.
+    """
+    placements = (
+        _place_four(samples, choose, side, rng) if rng.random() < mosaic else [_place_one(samples, choose, side, rng)]
+    )
+    targets = Targets.merge([_visible_targets(samples[each.sample], each) for each in placements])
+    # if one image is not labelled for a type, the canvas is not labelled for it
     unlabelled = np.any([samples[each.sample].unlabelled for each in placements], 0)
-    return Canvas(side, tuple(placements), _look(rng), targets, unlabelled)
+    return Canvas(side, tuple(placements), _random_photometry(rng), targets, unlabelled)
 
 
-def _four(samples: Sequence[Sample], choose: Chooser, side: int, rng: np.random.Generator) -> list[Placement]:
+def _place_four(
+    samples: Sequence[Sample], choose: SampleChooser, side: int, rng: np.random.Generator
+) -> list[Placement]:
     x, y = (int(side * rng.uniform(0.35, 0.65)) for _ in range(2))
     placements = []
     for x1, y1, x2, y2 in ((0, 0, x, y), (x, 0, side, y), (0, y, x, side), (x, y, side, side)):
         number = choose(rng)
         height, width = samples[number].pixels.shape[:2]
         scale = side / max(height, width) * rng.uniform(0.4, 0.9)
-        left, top = _anywhere(x2 - x1 - width * scale, rng), _anywhere(y2 - y1 - height * scale, rng)
+        left, top = _random_offset(x2 - x1 - width * scale, rng), _random_offset(y2 - y1 - height * scale, rng)
         placements.append(Placement(number, rng.random() < 0.5, scale, left, top, x1, y1, x2, y2))
     return placements
 
 
-def _one(samples: Sequence[Sample], choose: Chooser, side: int, rng: np.random.Generator) -> Placement:
+def _place_one(samples: Sequence[Sample], choose: SampleChooser, side: int, rng: np.random.Generator) -> Placement:
     number = choose(rng)
     sample, flipped = samples[number], bool(rng.random() < 0.5)
     height, width = sample.pixels.shape[:2]
@@ -129,22 +167,22 @@ def _one(samples: Sequence[Sample], choose: Chooser, side: int, rng: np.random.G
     if rng.random() < 0.7 or sample.source == "dashcam":
         low, high = ZOOM.get(sample.source, ANY_ZOOM)
         scale *= math.exp(rng.uniform(math.log(low), math.log(high)))
-    left, top = _anywhere(side - width * scale, rng), _anywhere(side - height * scale, rng)
+    left, top = _random_offset(side - width * scale, rng), _random_offset(side - height * scale, rng)
     boxes = sample.targets.boxes[~sample.targets.ignored]
     if len(boxes) and max(height, width) * scale > side * 1.3 and rng.random() < 0.8:
         # a zoomed crop keeps one of the objects in view
         box = _flipped(boxes, width)[rng.integers(len(boxes))] if flipped else boxes[rng.integers(len(boxes))]
-        left = _towards((box[0] + box[2]) / 2 * scale, side, width * scale, rng)
-        top = _towards((box[1] + box[3]) / 2 * scale, side, height * scale, rng)
+        left = _offset_near_centre((box[0] + box[2]) / 2 * scale, side, width * scale, rng)
+        top = _offset_near_centre((box[1] + box[3]) / 2 * scale, side, height * scale, rng)
     return Placement(number, flipped, scale, left, top, 0, 0, side, side)
 
 
-def _anywhere(room: float, rng: np.random.Generator) -> float:
+def _random_offset(room: float, rng: np.random.Generator) -> float:
     return float(rng.uniform(min(0.0, room), max(0.0, room)))
 
 
-def _towards(centre: float, side: int, length: float, rng: np.random.Generator) -> float:
-    """Where a picture begins so that a point of it lies near the middle of the canvas, and little of that is bare."""
+def _offset_near_centre(centre: float, side: int, length: float, rng: np.random.Generator) -> float:
+    """The position of an image for which one of its points lies near the middle of the canvas."""
     room = side - length
     return float(np.clip(side / 2 - centre + rng.uniform(-0.3, 0.3) * side, min(0.0, room), max(0.0, room)))
 
@@ -153,54 +191,62 @@ def _flipped(boxes: NDArray[np.float32], width: int) -> NDArray[np.float32]:
     return np.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], 1)
 
 
-def _placed(sample: Sample, at: Placement) -> Targets:
-    """The objects of a picture that lie in the placement's rectangle, in pixels of the canvas."""
+def _visible_targets(sample: Sample, at: Placement) -> Targets:
+    """The objects of an image that lie in the placement's rectangle, in pixels of the canvas."""
     boxes = _flipped(sample.targets.boxes, sample.pixels.shape[1]) if at.flipped else sample.targets.boxes
     boxes = boxes * at.scale + np.array([at.left, at.top] * 2, np.float32)
     whole = np.prod(boxes[:, 2:] - boxes[:, :2], 1)
     boxes = np.clip(boxes, 0, [at.x2 - at.x1, at.y2 - at.y1] * 2).astype(np.float32)
     sides = boxes[:, 2:] - boxes[:, :2]
     ignored = sample.targets.ignored | (sides.prod(1) < LEAST_VISIBLE * whole) | (sides.max(1, initial=0) < LEAST_PX)
-    there = np.asarray((sides > 2).all(1), bool)
-    return Targets(boxes + np.array([at.x1, at.y1] * 2, np.float32), sample.targets.types, ignored)[there]
+    kept = np.asarray((sides > 2).all(1), bool)
+    return Targets(boxes + np.array([at.x1, at.y1] * 2, np.float32), sample.targets.types, ignored)[kept]
 
 
-def _look(rng: np.random.Generator) -> Look:
+def _random_photometry(rng: np.random.Generator) -> Photometry:
     colour, gamma = np.eye(3, 4, dtype=np.float32), 1.0
     if rng.random() < 0.5:
         grey = np.full((3, 3), 1 / 3)
         saturation, bright, contrast = rng.uniform(0.4, 1.5), rng.uniform(0.6, 1.4), rng.uniform(0.8, 1.2)
         matrix = (saturation * np.eye(3) + (1 - saturation) * grey) * bright * contrast
-        # a cast of colour, as of evening light or a white balance that is off
+        # a colour cast, as from evening light or a wrong white balance
         matrix *= rng.uniform(0.9, 1.1, (3, 1))
         colour = np.concatenate([matrix, np.full((3, 1), 128 * (1 - contrast))], 1).astype(np.float32)
     if rng.random() < 0.05:
         colour = np.concatenate([np.full((3, 3), 1 / 3), np.zeros((3, 1))], 1).astype(np.float32)
     noise = 0.0
     if rng.random() < 0.08:
-        # night: dark and grainy
+        # night: dark and noisy
         gamma, noise = rng.uniform(1.4, 2.2), rng.uniform(4, 14)
     elif rng.random() < 0.08:
         noise = rng.uniform(3, 10)
     motion = (int(rng.integers(3, 8)), float(rng.uniform(0, 180))) if rng.random() < 0.06 else (0, 0.0)
     soften = float(rng.uniform(0.5, 1.2)) if rng.random() < 0.08 else 0.0
     jpeg = int(rng.integers(25, 75)) if rng.random() < 0.1 else 0
-    return Look(colour, gamma, motion, soften, noise, int(rng.integers(2**31)), jpeg)
+    return Photometry(colour, gamma, motion, soften, noise, int(rng.integers(2**31)), jpeg)
 
 
 def draw(canvas: Canvas, samples: Sequence[Sample]) -> NDArray[np.uint8]:
-    """The canvas on the CPU, (side, side, 3) uint8 RGB."""
+    """Draw a canvas on the CPU.
+
+    Args:
+        canvas: the plan.
+        samples: the samples that the plan was made with.
+
+    Returns:
+        (side, side, 3) uint8 RGB.
+    """
     pixels = np.full((canvas.side, canvas.side, 3), PAD, np.uint8)
     for each in canvas.placements:
-        pixels[each.y1 : each.y2, each.x1 : each.x2] = _warped(samples[each.sample].pixels, each)
-    return finished(pixels, canvas.look)
+        pixels[each.y1 : each.y2, each.x1 : each.x2] = _place_image(samples[each.sample].pixels, each)
+    return apply_photometry(pixels, canvas.photometry)
 
 
-def _warped(image: NDArray[np.uint8], at: Placement) -> NDArray[np.uint8]:
+def _place_image(image: NDArray[np.uint8], at: Placement) -> NDArray[np.uint8]:
     image = np.ascontiguousarray(image[:, ::-1]) if at.flipped else image
     scale = at.scale
     if scale < 0.6:
-        # so much smaller that each pixel must be a mean of many
+        # each pixel is the mean of many, because bilinear sampling would skip some
         image = np.asarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
         scale = 1.0
     matrix = np.array([[scale, 0, at.left], [0, scale, at.top]], np.float32)
@@ -208,31 +254,55 @@ def _warped(image: NDArray[np.uint8], at: Placement) -> NDArray[np.uint8]:
     return np.asarray(cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR, borderValue=(PAD,) * 3), np.uint8)
 
 
-def finished(pixels: NDArray[np.uint8], look: Look) -> NDArray[np.uint8]:
-    """(h, w, 3) uint8 RGB with its look."""
-    if not np.array_equal(look.colour, np.eye(3, 4)):
-        pixels = np.asarray(cv2.transform(pixels, look.colour), np.uint8)
-    if look.gamma != 1:
-        levels = 255 * (np.arange(256) / 255) ** look.gamma
+def apply_photometry(pixels: NDArray[np.uint8], photometry: Photometry) -> NDArray[np.uint8]:
+    """Apply photometric changes to an image.
+
+    Args:
+        pixels: (h, w, 3) uint8 RGB; it is not changed.
+        photometry: the changes.
+
+    Returns:
+        (h, w, 3) uint8 RGB.
+    """
+    if not np.array_equal(photometry.colour, np.eye(3, 4)):
+        pixels = np.asarray(cv2.transform(pixels, photometry.colour), np.uint8)
+    if photometry.gamma != 1:
+        levels = 255 * (np.arange(256) / 255) ** photometry.gamma
         pixels = np.asarray(cv2.LUT(pixels, levels.round().astype(np.uint8)), np.uint8)
-    if look.motion[0]:
-        pixels = np.asarray(cv2.filter2D(pixels, -1, motion_kernel(*look.motion)), np.uint8)
-    if look.soften:
-        pixels = np.asarray(cv2.GaussianBlur(pixels, (0, 0), look.soften), np.uint8)
-    if look.noise:
-        grain = np.random.default_rng(look.seed).normal(0, look.noise, pixels.shape)
+    if photometry.motion[0]:
+        pixels = np.asarray(cv2.filter2D(pixels, -1, motion_kernel(*photometry.motion)), np.uint8)
+    if photometry.soften:
+        pixels = np.asarray(cv2.GaussianBlur(pixels, (0, 0), photometry.soften), np.uint8)
+    if photometry.noise:
+        grain = np.random.default_rng(photometry.seed).normal(0, photometry.noise, pixels.shape)
         pixels = (pixels + grain).clip(0, 255).astype(np.uint8)
-    return compressed(pixels, look.jpeg) if look.jpeg else pixels
+    return compress_jpeg(pixels, photometry.jpeg) if photometry.jpeg else pixels
 
 
-def compressed(pixels: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
-    """(h, w, 3) uint8 as it comes back from a JPEG of that quality."""
+def compress_jpeg(pixels: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
+    """Compress an image as JPEG and decode it again.
+
+    Args:
+        pixels: (h, w, 3) uint8.
+        quality: 1..100.
+
+    Returns:
+        (h, w, 3) uint8.
+    """
     _, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
     return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
 
 
 def motion_kernel(length: int, angle: float) -> NDArray[np.float32]:
-    """A straight line through the middle, sum 1."""
+    """Make the kernel of a motion blur, a straight line through the middle.
+
+    Args:
+        length: in pixels; an even length is made one longer.
+        angle: in degrees.
+
+    Returns:
+        (k, k) float32 with the sum 1.
+    """
     side = length | 1
     kernel = np.zeros((side, side), np.float32)
     kernel[side // 2] = 1

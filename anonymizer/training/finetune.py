@@ -1,7 +1,7 @@
-"""The own detector made better at pictures of one's own, in minutes, from a few labelled ones.
+"""Fine-tune the own detector on a few labelled images, in minutes.
 
-What it learns from is a part of a labelled set; what it is judged by is the rest (`split`). It learns the types that a
-picture is labelled for; of the others it goes on saying what it said before.
+Divide a labelled set with `split`: fine-tune on one part, and evaluate on the other. The detector learns the types that
+an image is labelled for. For all other types, its predictions are kept by a distillation loss.
 """
 
 from __future__ import annotations
@@ -14,62 +14,71 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from anonymizer.evaluation.datasets.dataset import LabelledImage, LabelledSet
-from anonymizer.evaluation.metrics.matching import joined
-from anonymizer.evaluation.thresholds.calibrate import LEAST_FOUND, fit, tallies
+from anonymizer.evaluation.metrics.matching import merge_counts
+from anonymizer.evaluation.thresholds.calibrate import MIN_DETECTIONS, count_detections, fit_calibration
 from anonymizer.pipeline.detection.calibration import Calibration
 from anonymizer.pipeline.detection.models.own import OwnDetector
 from anonymizer.pipeline.detections import OBJECT_TYPES, ObjectType
-from anonymizer.pipeline.model_zoo.store import FOLDER
+from anonymizer.pipeline.model_zoo.store import MODELS_FOLDER
 from anonymizer.training.samples import read_samples
 from anonymizer.training.train import Recipe, train
 
 __all__ = ["GENTLE", "OWN", "calibrations", "finetune", "split"]
 
-#: the weights to start from
-OWN = FOLDER / "own-detector.safetensors"
+#: the weights of the own detector
+OWN = MODELS_FOLDER / "own-detector.safetensors"
+#: hyperparameters for a few hundred images
 GENTLE = Recipe(
     minutes=2,
     batch=8,
     rate=3e-4,
     frozen=9,
     fixed_norms=True,
-    remember=0.2,
+    distillation=0.2,
     mosaic=0.1,
     average=0.97,
     warm_up=10,
 )
-#: a calibration takes so many detections that are objects
+#: A calibration needs at least this many correct detections.
 LEAST_HITS = 20
 
 
 def split(
     images: LabelledSet, *, hold_out: float = 0.5, by: Callable[[LabelledImage], str] | None = None
 ) -> tuple[LabelledSet, LabelledSet]:
-    """Two parts of a set: to learn from, and to judge by.
+    """Split a set into a part to learn from and a part to evaluate on.
 
-    Where a picture goes depends on its content alone: it goes there again in a set that has grown, and its copies go
-    with it. Pictures that are nearly the same, as frames of one video are, do so only with `by`.
+    The part of an image depends only on its content. So it stays the same when the set grows, and copies of an image
+    are never in both parts. Similar images, such as frames of one video, stay together only with `by`.
 
     Args:
-        hold_out: the share to judge by, above 0 and below 1.
-        by: pictures of which it says the same stay together.
+        images: the set to split.
+        hold_out: the approximate share of the part to evaluate on, above 0 and below 1; default: 0.5.
+        by: a function that returns a key for an image. Images with the same key go to the same part. Default: the
+            content of the file.
+
+    Returns:
+        The part to learn from, and the part to evaluate on. Neither is empty.
 
     Raises:
-        OSError: a picture is not there.
-        ValueError: the share is out of range, or there are not two pictures that differ.
+        OSError: an image does not exist.
+        ValueError: `hold_out` is out of range, or all images are the same.
+
+    Example:
+        >>> learn, judge = split(images, by=lambda image: image.path.parent.name)  # doctest: +SKIP
     """
     if not 0 < hold_out < 1:
         raise ValueError(f"hold_out is {hold_out}, but must lie above 0 and below 1.")
     keys = [image.path.read_bytes() if by is None else by(image).encode() for image in images.images]
-    places = [int.from_bytes(hashlib.sha256(key).digest()[:8], "big") / 2**64 for key in keys]
-    low, high = min(places, default=0), max(places, default=0)
+    hashes = [int.from_bytes(hashlib.sha256(key).digest()[:8], "big") / 2**64 for key in keys]
+    low, high = min(hashes, default=0), max(hashes, default=0)
     if low == high:
-        raise ValueError("A set is split into two parts only where it has two pictures that differ.")
-    # neither part is empty
-    judges = [at == low or (at < hold_out and at != high) for at in places]
-    sorted_out = list(zip(images.images, judges, strict=True))
-    learn = images.subset(image for image, judge in sorted_out if not judge)
-    return learn, images.subset(image for image, judge in sorted_out if judge)
+        raise ValueError("A set can only be split if it has at least two different pictures.")
+    # the lowest and the highest hash are in different parts, so that neither part is empty
+    held_out = [value == low or (value < hold_out and value != high) for value in hashes]
+    divided = list(zip(images.images, held_out, strict=True))
+    learn = images.subset(image for image, judge in divided if not judge)
+    return learn, images.subset(image for image, judge in divided if judge)
 
 
 def finetune(
@@ -86,32 +95,41 @@ def finetune(
     """Fine-tune weights of the own detector.
 
     Args:
-        images: to learn from; never those that the result is to be judged by.
-        folder: for the weights.
-        minutes: of training, besides reading the pictures.
-        start: weights to start from.
-        limit: of pictures that are kept in memory, spread over the set; each is about 1.5 MB.
-        progress: show bars with the time left.
+        images: the labelled images to learn from. Do not evaluate the result on them.
+        folder: where the weights are written. Weights of an earlier call are replaced.
+        minutes: duration of the training, without the time to read the images; default: 2.
+        start: the weights to start from; default: the own detector.
+        limit: the most images, evenly spread over the set; default: 1000. They are kept in memory, with about 1.5 MB
+            for each image.
+        recipe: the hyperparameters; default: `GENTLE`.
+        device: device for torch; default: "cpu".
+        progress: show progress bars; default: True.
 
     Returns:
-        The file of the weights, which `install` takes; what an earlier call left in the folder is replaced.
+        The file of the weights. `install` adds it to a model store.
 
     Raises:
         OSError, ValueError: a file cannot be read.
-        ValueError: no picture teaches anything.
+        ValueError: no image has a label.
+
+    Example:
+        >>> learn, judge = split(LabelledSet.read("my-pictures"))  # doctest: +SKIP
+        >>> weights = finetune(learn, Path("build/fine-tuned"), minutes=5)  # doctest: +SKIP
     """
-    teaching = images.subset(image for image in images.images if _teaches(image))
-    samples = read_samples(teaching, limit=limit, progress=progress)
+    labelled = images.subset(image for image in images.images if _has_labels(image))
+    samples = read_samples(labelled, limit=limit, progress=progress)
     if not samples:
-        raise ValueError(f"None of {len(images.images)} pictures teaches anything: no object and no type is labelled.")
+        raise ValueError(
+            f"None of {len(images.images)} pictures can be used: they have no labelled object and no labelled type."
+        )
     recipe = replace(recipe, minutes=minutes)
     weights = train(samples, recipe, folder, start=start, device=device, resume=False, progress=progress)
     (folder / "checkpoint.pt").unlink()
     return weights
 
 
-def _teaches(image: LabelledImage) -> bool:
-    return bool(image.labelled) or any(len(each.boxes) for each in image.objects.values())
+def _has_labels(image: LabelledImage) -> bool:
+    return bool(image.labelled) or any(len(objects.boxes) for objects in image.objects.values())
 
 
 def calibrations(
@@ -122,28 +140,34 @@ def calibrations(
     device: str = "cpu",
     progress: bool = True,
 ) -> tuple[dict[ObjectType, Calibration], list[str]]:
-    """What the scores of new weights mean: measured where enough is found, else taken over from the weights before.
+    """Calibrate the scores of new weights, so that a score is the probability that a box is right.
 
     Args:
-        judge: pictures that the weights did not learn from.
-        before: of the weights that were started from.
+        weights: the new weights.
+        judge: labelled images that the weights did not learn from.
+        before: calibrations of the weights that the training started from, by type. They are kept for types with too
+            few detections.
+        device: device for torch; default: "cpu".
+        progress: show a progress bar; default: True.
 
     Returns:
-        By type that is labelled, and a sentence for each about where it comes from.
+        The calibration of each type that is labelled, and a sentence about each.
     """
     images = tqdm(judge.images, desc="measuring scores", unit="picture", disable=not progress)
-    found_of = tallies(OwnDetector(weights, device=device), images, object_types=OBJECT_TYPES, problems=judge.problems)
+    counts = count_detections(
+        OwnDetector(weights, device=device), images, object_types=OBJECT_TYPES, problems=judge.problems
+    )
     maps, notes = {}, []
-    for each, of_image in found_of.items():
-        found = joined(list(of_image.values())).found
-        hits = sum(hit for _, hit in found)
-        if hits >= LEAST_HITS and len(found) >= LEAST_FOUND:
-            maps[each] = fit(found)
-            notes.append(f"{each.words}: scores were measured on {len(found)} detections, {hits} of them objects.")
-        elif each in before:
-            maps[each] = before[each]
+    for object_type, by_image in counts.items():
+        detections = merge_counts(list(by_image.values())).found
+        hits = sum(hit for _, hit in detections)
+        if hits >= LEAST_HITS and len(detections) >= MIN_DETECTIONS:
+            maps[object_type] = fit_calibration(detections)
+            notes.append(f"{object_type.words}: calibrated with {len(detections)} detections, {hits} of them correct.")
+        elif object_type in before:
+            maps[object_type] = before[object_type]
             notes.append(
-                f"{each.words}: {len(found)} detections, {hits} of them objects: too few to measure what scores mean. "
-                "What was known of the weights before is kept, so a threshold may not mean quite the same as it did."
+                f"{object_type.words}: {len(detections)} detections, {hits} of them correct, are too few to calibrate. "
+                "The calibration of the weights before is kept. A threshold may have a slightly different effect."
             )
     return maps, notes

@@ -1,4 +1,4 @@
-"""A model of the user's own in the store: its file, and its entry in `registry.local.toml`."""
+"""Install fine-tuned weights in a model store: the weights file, and an entry in `registry.local.toml`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from anonymizer.evaluation.thresholds.calibrate import entry_of, line
+from anonymizer.evaluation.thresholds.calibrate import find_entry, format_calibration
 from anonymizer.pipeline.detection.calibration import Calibration
 from anonymizer.pipeline.detection.models.own import OwnDetector
 from anonymizer.pipeline.detections import ObjectType
@@ -18,7 +18,7 @@ from anonymizer.pipeline.results import write_whole
 __all__ = ["install"]
 
 _ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
-_HEAD = f"# Models of this installation, on top of those in {PROJECT}; git ignores this file.\n"
+_HEAD = f"# Models of this installation, in addition to those in {PROJECT}. Git ignores this file.\n"
 
 
 def install(
@@ -33,27 +33,38 @@ def install(
     licence: str = "the user's own",
     replace: bool = False,
 ) -> None:
-    """Put weights of the own detector's network into a store, under an id that `models` (ANONYMIZER_MODELS) can name.
+    """Install weights of the own detector's network in a model store.
 
-    The file comes first, under a name with its sum, then the entry: whoever reads in between sees the store as it was.
-    A service that runs keeps the models that it has until it is started again.
+    The setting `models` (ANONYMIZER_MODELS) can then name the model. The weights file is written before the entry, so
+    that a process that reads the store in between sees no half-installed model. A running service uses the model after
+    its next start.
 
     Args:
-        models_folder: with `registry.toml`; the entry goes to `registry.local.toml` beside it.
-        object_types: that it is to serve.
-        calibration: by type, from its scores to the chance that a box is right.
-        description: one line for people.
-        replace: a model of this id that was installed before gives way, its file too.
+        weights: the safetensors file.
+        model_id: the new id: up to 63 lower-case letters, digits, ".", "_" and "-".
+        models_folder: the folder with `registry.toml`. The entry is written to `registry.local.toml` beside it.
+        object_types: the types that the model detects.
+        calibration: by type, the map from scores to probabilities.
+        description: one line that describes the model.
+        source: where the weights come from.
+        licence: the licence of the weights.
+        replace: replace an installed model with the same id, and delete its file; default: False.
 
     Raises:
         DetectorFailed: the registry cannot be read.
         OSError: a file cannot be read or written.
-        ValueError: the id is none or taken, there is no type, or the file holds no such weights.
+        ValueError: the id is invalid or in use, `object_types` is empty, or the file holds weights of another network.
+
+    Example:
+        >>> install(
+        ...     weights, "my-detector", models_folder=Path("models"), object_types=[ObjectType.FACE],
+        ...     calibration={}, description="own-2, fine-tuned on our pictures",
+        ... )  # doctest: +SKIP
     """
-    registry, local = Registry.read(models_folder / PROJECT), models_folder / LOCAL
+    registry, local = Registry.of_folder(models_folder), models_folder / LOCAL
     _check_id(model_id, registry, replace=replace)
     if not object_types:
-        raise ValueError("object_types is empty, but must name at least one.")
+        raise ValueError("object_types is empty, but must name at least one type.")
     OwnDetector(weights, device="cpu", model_id=model_id)
     data = weights.read_bytes()
     digest = hashlib.sha256(data).hexdigest()
@@ -72,10 +83,10 @@ def install(
     text = local.read_text(encoding="utf-8") if local.exists() else _HEAD
     old = registry.models.get(model_id)
     if old is not None:
-        text = text.replace(_found(text, model_id, local), "")
+        text = text.replace(_entry(text, model_id, local), "")
     lines = [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in values.items()]
-    if served := {each: calibration[each] for each in object_types if each in calibration}:
-        lines.append(line(served))
+    if chosen := {each: calibration[each] for each in object_types if each in calibration}:
+        lines.append(format_calibration(chosen))
     write_whole(models_folder / str(values["file"]), data)
     write_whole(local, "\n".join([text.rstrip("\n"), "", "[[model]]", *lines, ""]).encode())
     if old is not None and old.file != values["file"]:
@@ -88,15 +99,19 @@ def _check_id(model_id: str, registry: Registry, *, replace: bool) -> None:
             f"model_id is {model_id!r}, but must be at most 63 small letters, digits, '.', '_' and '-', begin with a "
             f"letter or a digit, and be none of {', '.join([AUTO, *registry.profiles])}."
         )
-    there = registry.models.get(model_id)
-    if there is not None and there.registry == PROJECT:
-        raise ValueError(f"model_id is {model_id!r}, but that is a model of the project ({PROJECT}): take another id.")
-    if there is not None and not replace:
-        raise ValueError(f"model_id is {model_id!r}, but {LOCAL} has it already: take another id, or replace=True.")
+    installed = registry.models.get(model_id)
+    if installed is not None and installed.registry == PROJECT:
+        raise ValueError(
+            f"model_id is {model_id!r}, but that is a model of the project ({PROJECT}). Choose another id."
+        )
+    if installed is not None and not replace:
+        raise ValueError(
+            f"model_id is {model_id!r}, but {LOCAL} has it already. Choose another id, or use replace=True."
+        )
 
 
-def _found(text: str, model_id: str, file: Path) -> str:
-    entry = entry_of(text, model_id)
+def _entry(text: str, model_id: str, file: Path) -> str:
+    entry = find_entry(text, model_id)
     if not entry:
-        raise ValueError(f"{file} has an entry {model_id!r} that does not begin with its id: take it out by hand.")
+        raise ValueError(f"{file} has an entry {model_id!r} that does not begin with its id. Remove it by hand.")
     return entry

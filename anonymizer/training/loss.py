@@ -1,4 +1,4 @@
-"""What the own detector is taught by: which cells answer for an object, and how far off they are."""
+"""The loss of the own detector: assign cells to objects, and measure the errors of scores and boxes."""
 
 from __future__ import annotations
 
@@ -14,17 +14,24 @@ from anonymizer.pipeline.detection.models.own_network import STRIDES, boxes_xyxy
 
 __all__ = ["Assignment", "Prediction", "Truth", "assign", "distillation_loss", "loss"]
 
-#: cells that answer for one object
+#: the most cells that are assigned to one object
 CELLS = 10
-#: an object whose shorter side is shorter is answered for by cells near its centre too: hardly any lies inside
+#: For objects with a shorter side below this, cells near the centre are candidates too. Hardly any cell lies inside.
 SMALL_PX = 16
 SCORE_WEIGHT, BOX_WEIGHT = 1.5, 2.5
-#: boxes of a lower score need not be remembered
+#: Distillation ignores boxes with a lower score.
 FAINT = 0.05
 
 
 class Truth(NamedTuple):
-    """The objects of one canvas: boxes (m, 4), types (m,), ignored (m,) bool, and silent (4,) bool as in `Sample`."""
+    """The objects of one canvas.
+
+    Attributes:
+        boxes: (m, 4) float, x1, y1, x2, y2 in pixels.
+        types: (m,) long, index into `OBJECT_TYPES`.
+        ignored: (m,) bool; places of ignored objects carry no loss.
+        unlabelled: (4,) bool, the types that are not completely labelled.
+    """
 
     boxes: Tensor
     types: Tensor
@@ -33,14 +40,14 @@ class Truth(NamedTuple):
 
 
 class Assignment(NamedTuple):
-    """What the cells of one canvas should say.
+    """The training targets of the n cells of one canvas.
 
     Attributes:
-        scores: (n, 4), 0..1.
-        weights: (n, 4), 0 where nothing is known.
-        cells: (k,) numbers of the cells that answer for an object.
-        boxes: (k, 4) of those objects.
-        quality: (k,) how much each counts, 0..1.
+        scores: (n, 4) target scores, 0..1.
+        weights: (n, 4) weights of the scores; 0 if nothing is known.
+        cells: (k,) indices of the cells that are assigned to an object.
+        boxes: (k, 4) the boxes of these objects.
+        quality: (k,) weights of the boxes, 0..1.
     """
 
     scores: Tensor
@@ -51,76 +58,91 @@ class Assignment(NamedTuple):
 
 
 @torch.no_grad()
-def assign(chances: Tensor, boxes: Tensor, cells: Tensor, truth: Truth) -> Assignment:
-    """Task-aligned assignment (Feng et al., TOOD, arXiv 2108.07755).
+def assign(probabilities: Tensor, boxes: Tensor, cells: Tensor, truth: Truth) -> Assignment:
+    """Assign cells to objects by task-aligned assignment (Feng et al. 2021, TOOD, arXiv 2108.07755).
 
-    The `CELLS` best cells of each object by sqrt(score) x IoU^4, among those whose centre lies inside it; what they
-    should score is scaled to the IoU.
+    Candidates are the cells whose centre lies inside the object. Each object gets the `CELLS` best candidates by
+    sqrt(score) x IoU^4. Their target scores are scaled to the IoU.
 
     Args:
-        chances: (n, 4) what the cells score now.
-        boxes: (n, 4) what they give as boxes now.
-        cells: (n, 3) x, y and stride in pixels.
+        probabilities: (n, 4) the current scores of the cells, 0..1.
+        boxes: (n, 4) the current boxes of the cells.
+        cells: (n, 3) x, y and stride of each cell in pixels.
+        truth: the objects.
+
+    Returns:
+        The targets of all cells.
     """
-    scores, weights = torch.zeros_like(chances), torch.ones_like(chances)
+    scores, weights = torch.zeros_like(probabilities), torch.ones_like(probabilities)
     weights[:, truth.unlabelled] = 0
     centres, strides = cells[:, :2], cells[:, 2]
     inside = _inside(centres, truth.boxes)
     for row in torch.nonzero(truth.ignored).flatten():
         weights[inside[:, row], truth.types[row]] = 0
     objects, types = truth.boxes[~truth.ignored], truth.types[~truth.ignored]
-    nothing = torch.zeros(0, dtype=torch.long, device=chances.device)
+    nothing = torch.zeros(0, dtype=torch.long, device=probabilities.device)
     if not len(objects):
-        return Assignment(scores, weights, nothing, boxes[nothing], chances[nothing, 0])
+        return Assignment(scores, weights, nothing, boxes[nothing], probabilities[nothing, 0])
     middles = (objects[:, :2] + objects[:, 2:]) / 2
     near = ((centres[:, None] - middles).abs() < 1.5 * strides[:, None, None]).all(-1)
     near &= strides[:, None] == STRIDES[0]
     small = (objects[:, 2:] - objects[:, :2]).amin(1) < SMALL_PX
     candidates = inside[:, ~truth.ignored] | (near & small)
     iou = box_iou(boxes, objects)
-    fit = chances[:, types].clamp(min=1e-6).sqrt() * iou**4 * candidates
+    fit = probabilities[:, types].clamp(min=1e-6).sqrt() * iou**4 * candidates
     best = fit.topk(min(CELLS, len(fit)), 0)
     fit = fit * torch.zeros_like(fit).scatter_(0, best.indices, 1.0)
     fit = torch.where(fit > 1e-9, fit, 0)
     strength, which = fit.max(1)
     rows = torch.nonzero(strength).flatten()
     chosen = which[rows]
-    alone = torch.zeros_like(fit).index_put_((rows, chosen), torch.ones((), device=fit.device))
-    # the best cell of each object should score its IoU, the others in proportion
-    share = strength / (fit * alone).amax(0).clamp(min=1e-9)[which]
-    quality = (share * (iou * alone).amax(0)[which])[rows]
+    assigned = torch.zeros_like(fit).index_put_((rows, chosen), torch.ones((), device=fit.device))
+    # the target of the best cell of an object is its IoU, and other cells get less in proportion
+    share = strength / (fit * assigned).amax(0).clamp(min=1e-9)[which]
+    quality = (share * (iou * assigned).amax(0)[which])[rows]
     scores[rows, types[chosen]] = quality
     weights[rows, types[chosen]] = 1
     return Assignment(scores, weights, rows, objects[chosen], quality)
 
 
 def loss(logits: Tensor, distances: Tensor, cells: Tensor, truths: Sequence[Truth]) -> tuple[Tensor, Tensor]:
-    """How far off the network is: for its scores, and for its boxes.
+    """Compute the loss of the scores and the loss of the boxes.
 
-    Weighted cross-entropy, by the distance from the target as in quality focal loss (Li et al., arXiv 2006.04388), and
-    complete IoU (Zheng et al., arXiv 1911.08287).
+    Scores: cross-entropy that is weighted by the distance from the target, as in quality focal loss (Li et al. 2020,
+    arXiv 2006.04388). Boxes: complete IoU loss (Zheng et al. 2019, arXiv 1911.08287).
 
     Args:
-        logits, distances, cells: as `OwnNetwork` gives them for a batch.
-        truths: for each canvas.
+        logits: (b, n, 4) as `OwnNetwork` returns them for a batch of b canvases.
+        distances: (b, n, 4) as `OwnNetwork` returns them.
+        cells: (n, 3) x, y and stride of each cell in pixels.
+        truths: the objects of each canvas.
+
+    Returns:
+        The two losses, both weighted and divided by the summed quality of the assigned cells.
     """
-    boxes, chances = boxes_xyxy(distances, cells), logits.detach().sigmoid()
-    of_scores, of_boxes, total = logits.new_zeros(()), logits.new_zeros(()), logits.new_zeros(())
+    boxes, probabilities = boxes_xyxy(distances, cells), logits.detach().sigmoid()
+    score_loss, box_loss, total = logits.new_zeros(()), logits.new_zeros(()), logits.new_zeros(())
     for n, truth in enumerate(truths):
-        wanted = assign(chances[n], boxes[n].detach(), cells, truth)
-        off = (wanted.scores - chances[n]).abs()
-        hard = torch.where(wanted.scores > 0, off.clamp(min=0.3), chances[n] ** 2 * 0.9 + 0.1)
-        each = binary_cross_entropy_with_logits(logits[n], wanted.scores, reduction="none")
-        of_scores = of_scores + (each * hard * wanted.weights).sum()
-        apart = complete_box_iou_loss(boxes[n][wanted.cells], wanted.boxes, reduction="none")
-        of_boxes = of_boxes + (apart * wanted.quality).sum()
-        total = total + wanted.quality.sum()
+        targets = assign(probabilities[n], boxes[n].detach(), cells, truth)
+        error = (targets.scores - probabilities[n]).abs()
+        focus = torch.where(targets.scores > 0, error.clamp(min=0.3), probabilities[n] ** 2 * 0.9 + 0.1)
+        cross_entropy = binary_cross_entropy_with_logits(logits[n], targets.scores, reduction="none")
+        score_loss = score_loss + (cross_entropy * focus * targets.weights).sum()
+        errors = complete_box_iou_loss(boxes[n][targets.cells], targets.boxes, reduction="none")
+        box_loss = box_loss + (errors * targets.quality).sum()
+        total = total + targets.quality.sum()
     total = total.clamp(min=1)
-    return SCORE_WEIGHT * of_scores / total, BOX_WEIGHT * of_boxes / total
+    return SCORE_WEIGHT * score_loss / total, BOX_WEIGHT * box_loss / total
 
 
 class Prediction(NamedTuple):
-    """What a network gives for a batch: logits (b, n, 4), distances (b, n, 4) and cells (n, 3), as `OwnNetwork`."""
+    """The output of `OwnNetwork` for a batch of b canvases.
+
+    Attributes:
+        logits: (b, n, 4) a logit for each cell and object type.
+        distances: (b, n, 4) the distances of each cell to the sides of its box.
+        cells: (n, 3) x, y and stride of each cell in pixels.
+    """
 
     logits: Tensor
     distances: Tensor
@@ -128,26 +150,35 @@ class Prediction(NamedTuple):
 
 
 def distillation_loss(now: Prediction, before: Prediction, truths: Sequence[Truth]) -> Tensor:
-    """How far a network went from what it said before of silent types (learning without forgetting: Li and Hoiem, arXiv
-    1606.09282); the mean over canvases, 0 where nothing changed.
+    """Penalise changes of the predictions for unlabelled types.
 
-    Scores: the divergence of Kullback and Leibler, summed over cells and types. Boxes, which the types share: complete
-    IoU where a silent type had a score worth the name, weighted with it. Without boxes, 150 steps on plates alone took
-    AP50 of vehicles (150 pictures of voc, one pass at 416) from .784 to .715; with them it was .798.
+    This is learning without forgetting (Li and Hoiem 2016, arXiv 1606.09282). Scores: the Kullback-Leibler divergence,
+    summed over cells and types. Boxes, which all types share: complete IoU loss, weighted by the former score of an
+    unlabelled type.
+
+    Args:
+        now: the prediction of the network that is trained.
+        before: the prediction of the network before training, without gradient.
+        truths: for each canvas which types are unlabelled.
+
+    Returns:
+        The mean over canvases; 0 if nothing changed.
     """
-    unlabelled, chances = torch.stack([each.unlabelled for each in truths])[:, None], before.logits.sigmoid()
-    apart = binary_cross_entropy_with_logits(now.logits, chances, reduction="none")
-    least = binary_cross_entropy_with_logits(before.logits, chances, reduction="none")
-    of_scores = ((apart - least) * unlabelled).sum()
-    weights = (chances * unlabelled).amax(-1)
-    there = weights > FAINT
-    boxes = [boxes_xyxy(each.distances, each.cells)[there] for each in (now, before)]
-    of_boxes = (complete_box_iou_loss(*boxes, reduction="none") * weights[there]).sum()
-    mean: Tensor = (of_scores + of_boxes) / len(truths)
+    # Without the boxes, 150 steps on plates alone took AP50 of vehicles from .784 to .715; with them it was .798
+    # (150 pictures of voc, one pass at 416).
+    unlabelled, probabilities = torch.stack([truth.unlabelled for truth in truths])[:, None], before.logits.sigmoid()
+    cross_entropy = binary_cross_entropy_with_logits(now.logits, probabilities, reduction="none")
+    entropy = binary_cross_entropy_with_logits(before.logits, probabilities, reduction="none")
+    score_loss = ((cross_entropy - entropy) * unlabelled).sum()
+    weights = (probabilities * unlabelled).amax(-1)
+    relevant = weights > FAINT
+    boxes = [boxes_xyxy(each.distances, each.cells)[relevant] for each in (now, before)]
+    box_loss = (complete_box_iou_loss(*boxes, reduction="none") * weights[relevant]).sum()
+    mean: Tensor = (score_loss + box_loss) / len(truths)
     return mean
 
 
 def _inside(centres: Tensor, boxes: Tensor) -> Tensor:
-    """(n, m): whether a cell's centre lies inside a box."""
+    """(n, m) bool: whether the centre of a cell lies inside a box."""
     x, y = centres[:, 0, None], centres[:, 1, None]
     return (x > boxes[:, 0]) & (x < boxes[:, 2]) & (y > boxes[:, 1]) & (y < boxes[:, 3])

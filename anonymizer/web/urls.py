@@ -1,4 +1,4 @@
-"""The page at /."""
+"""The address of the page."""
 
 from django.urls import path
 

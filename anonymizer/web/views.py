@@ -1,4 +1,4 @@
-"""The page at /: try a picture or a video without writing a client."""
+"""The page at /, to anonymise an image or a video in the browser."""
 
 from __future__ import annotations
 
@@ -14,16 +14,19 @@ __all__ = ["PageView"]
 
 
 class PageView(TemplateView):
+    """Show the form to upload a file; its script calls the API and shows the result."""
+
     template_name = "anonymizer/page.html"
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        """Return the choices of the form."""
         served = engine.served_types()
-        types = [(each.value, f"{each.words}s", each in served) for each in OBJECT_TYPES]
-        methods = [each.value for each in Method]
+        types = [(object_type.value, f"{object_type.words}s", object_type in served) for object_type in OBJECT_TYPES]
+        methods = [method.value for method in Method]
         return super().get_context_data(
             object_types=types,
             methods=methods,
             takes_videos=engine.takes_videos(),
-            profiles=[(each.name, str(each.format or ""), is_active) for each, is_active in profiles.every()],
+            profiles=[(profile.name, str(profile.format or ""), active) for profile, active in profiles.all_profiles()],
             **kwargs,
         )

@@ -1,4 +1,4 @@
-"""The admin: threshold profiles, who may activate them, and running a task again with one."""
+"""The admin of threshold profiles: who may activate them, and running a task again with one."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def act(client: Client, action: str, *names: str, **fields: str) -> str:
     return answer.content.decode()
 
 
-def test_the_list_and_the_page_say_what_is_known(colleague: Client) -> None:
+def test_the_list_and_the_page_show_the_profile(colleague: Client) -> None:
     page = colleague.get(LIST).content.decode()
     assert "face 0.05, vehicle 0.1" in page
     assert "0.98" in page
@@ -61,7 +61,7 @@ def test_there_is_nothing_to_edit(operator: Client) -> None:
     assert 'name="active"' not in page
 
 
-def test_one_is_activated_with_what_is_doubtful(operator: Client) -> None:
+def test_a_profile_is_activated_with_warnings(operator: Client) -> None:
     page = act(operator, "activate", "day")
     assert "Profile day is active" in page
     assert "was chosen with old@7" in page
@@ -121,4 +121,4 @@ def test_a_task_that_is_run_again_keeps_the_warning(
     new = Task.objects.exclude(pk=task.pk).get()
     work.process(str(new.pk))
     new.refresh_from_db()
-    assert any("was chosen with old@7" in each for each in new.warnings)
+    assert any("was chosen with old@7" in warning for warning in new.warnings)

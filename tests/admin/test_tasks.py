@@ -1,4 +1,4 @@
-"""The admin: what an operator sees, may see, and does."""
+"""The admin of tasks: what operators see, what they may see, and what they can do."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def thumbnail(task: Task, kind: str) -> str:
     return f"{LIST}{task.pk}/thumbnail/{kind}/"
 
 
-def test_the_list_shows_what_was_found_and_both_pictures(operator: Client, done: Task) -> None:
+def test_the_list_shows_the_detections_and_both_pictures(operator: Client, done: Task) -> None:
     page = operator.get(LIST).content.decode()
     assert "1 face, 1 license-plate" in page
     assert thumbnail(done, "original") in page
@@ -98,7 +98,7 @@ def test_delete_with_files_asks_and_then_removes_the_bytes(operator: Client, don
     assert Task.objects.filter(pk=done.pk).exists()
     act(operator, "delete_with_files", done, post="yes")
     assert not Task.objects.filter(pk=done.pk).exists()
-    assert [each for each in media.rglob("*") if each.is_file()] == []
+    assert [path for path in media.rglob("*") if path.is_file()] == []
 
 
 def test_a_file_that_is_deleted_takes_its_bytes(operator: Client, done: Task, media: Path) -> None:
@@ -133,14 +133,14 @@ def test_run_again_makes_a_task_of_its_own_without_a_detector(
     assert detector.calls == calls
 
 
-def test_the_list_shows_how_far_a_video_is(operator: Client) -> None:
+def test_the_list_shows_the_progress_of_a_video(operator: Client) -> None:
     figures = {"frames": 40, "total": 100, "frames_per_second": 9.87, "seconds_left": 95.4, "frames_copied": None}
     task = Task.objects.create(name="a.mp4", kind="video", status=Status.PROCESSING, progress=0.4, video=figures)
-    assert "40%, 40 of 100 frames, 9.9 a second, 0:01:35 left" in operator.get(LIST).content.decode()
+    assert "40%, 40 of 100 frames, 9.9 per second, 0:01:35 left" in operator.get(LIST).content.decode()
     assert "40 of 100 frames" in operator.get(f"{LIST}{task.pk}/change/").content.decode()
     done = figures | {"frames": 100, "seconds_left": 0, "frames_copied": 25}
     Task.objects.filter(pk=task.pk).update(status=Status.DONE, progress=1, video=done)
-    assert "100%, 100 of 100 frames, 9.9 a second, 25 copied" in operator.get(LIST).content.decode()
+    assert "100%, 100 of 100 frames, 9.9 per second, 25 copied" in operator.get(LIST).content.decode()
 
 
 def test_bad_options_for_run_again_are_named(operator: Client, done: Task) -> None:

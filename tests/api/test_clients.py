@@ -116,7 +116,7 @@ def test_detect_makes_masks_and_metadata_and_no_picture(server: Server, portrait
     assert "its method is detect" in answer.json()["error"]
     metadata = server.get(f"/v1/file/{task['id']}/metadata").json()
     assert metadata["detections"]
-    assert not any(each["is_anonymised"] for each in metadata["detections"])
+    assert not any(detection["is_anonymised"] for detection in metadata["detections"])
 
 
 def test_masks_that_were_not_asked_for_are_not_made(server: Server) -> None:
@@ -157,14 +157,14 @@ def test_the_list_is_paged_newest_first_and_filtered(server: Server) -> None:
     ids = [server.upload(encoded(), "face=1", name=f"list-{n}.jpg").json()["id"] for n in range(3)]
     for path in ("/v1/task/list", "/v1/task/lists", "/v1/task"):
         page = server.get(f"{path}?page_size=2").json()
-        assert [each["id"] for each in page["results"]] == [ids[2], ids[1]]
+        assert [task["id"] for task in page["results"]] == [ids[2], ids[1]]
         assert page["count"] >= 3
         assert page["previous"] is None
         following = requests.get(page["next"], timeout=60).json()
         assert following["results"][0]["id"] == ids[0]
         assert following["previous"] is not None
     assert server.get("/v1/task/list?status=failed&kind=video").json()["count"] == 0
-    assert {each["status"] for each in server.get("/v1/task/list?status=done").json()["results"]} == {"done"}
+    assert {task["status"] for task in server.get("/v1/task/list?status=done").json()["results"]} == {"done"}
     answer = server.get("/v1/task/list?status=lost")
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_parameter")
     assert server.get("/v1/task/list?page=999").status_code == 404
@@ -183,8 +183,8 @@ def test_a_result_that_is_asked_for_too_early_is_not_ready(server: Server) -> No
     answer = server.get(f"/v1/file/{ids[1]}/anonymised")
     assert (answer.status_code, answer.json()["code"]) == (409, "not_ready")
     assert int(answer.headers["Retry-After"]) >= 1
-    for each in ids:
-        requests.delete(f"{server.url}/v1/task/{each}", timeout=60)
+    for task_id in ids:
+        requests.delete(f"{server.url}/v1/task/{task_id}", timeout=60)
 
 
 def test_a_webhook_is_told_of_the_end(server: Server, receiver: Receiver) -> None:
@@ -206,7 +206,7 @@ def test_a_webhook_is_told_of_the_end(server: Server, receiver: Receiver) -> Non
 def test_the_schema_describes_what_there_is(server: Server) -> None:
     schema = server.get("/v1/openapi.json").json()
     upload = schema["paths"]["/v1/file"]["post"]
-    names = {each["name"] for each in upload["parameters"]}
+    names = {parameter["name"] for parameter in upload["parameters"]}
     assert {"method", "face-threshold", "ignores", "webhook", "x-is-async"} <= names
     assert {"201", "202", "400", "413", "415", "422", "503"} <= upload["responses"].keys()
     assert "/v1/task/{task_id}" in schema["paths"]

@@ -37,14 +37,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 def scores(server: Server, task: dict[str, Any]) -> list[float]:
     found = server.get(f"/v1/file/{task['id']}/metadata").json()["detections"]
-    return [each["score"] for each in found]
+    return [detection["score"] for detection in found]
 
 
 def test_the_start_says_which_is_active(server: Server) -> None:
     assert "Threshold profile: few is active (vehicle 0.8)" in server.log
 
 
-def test_what_is_found_is_what_the_profile_asks_for(server: Server, data: Path) -> None:
+def test_the_detections_follow_the_profile(server: Server, data: Path) -> None:
     parking = (data / "images" / "parking.png").read_bytes()
     query = "method=detect&vehicle=1&bbox=1&save-mask=none"
     found: dict[str, int] = {}
@@ -95,7 +95,7 @@ def test_a_profile_that_is_not_there_is_a_bad_parameter(server: Server, value: s
     answer = server.upload(encoded(), f"face=1&profile={value}")
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_parameter")
     assert answer.json()["error"].startswith("profile is ")
-    assert all(each in answer.json()["error"] for each in words)
+    assert all(text in answer.json()["error"] for text in words)
     assert server.get("/v1/task/list").json()["count"] == before
 
 
@@ -104,11 +104,11 @@ def test_a_profile_of_other_models_is_used_with_a_warning(server: Server, tmp_pa
     manage(server.folder, "profile", "create", "old", "--from", str(tmp_path / "old.json"))
     task = server.upload(encoded(), "face=1&profile=old").json()
     assert (task["status"], task["options"]["face-threshold"]) == ("done", 0.2)
-    assert any("was chosen with old@7, but this server looks with " in each for each in task["warnings"])
+    assert any("was chosen with old@7, but this server uses " in warning for warning in task["warnings"])
 
 
 def test_the_schema_has_it(server: Server) -> None:
     schema = server.get("/v1/openapi.json").json()
-    names = [each["name"] for each in schema["paths"]["/v1/file"]["post"]["parameters"]]
+    names = [parameter["name"] for parameter in schema["paths"]["/v1/file"]["post"]["parameters"]]
     assert "profile" in names
     assert schema["components"]["schemas"]["TaskObject"]["properties"]["profile"]["nullable"] is True

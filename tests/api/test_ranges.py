@@ -28,8 +28,8 @@ def task(media: Path) -> Task:
         files.Artefact(FileKind.METADATA, b"[]", "application/json", ".json"),
     ]
     files.put_original(task, io.BytesIO(b"RIFF"), "video/x-msvideo", ".avi").save()
-    for each in files.put(task, "attempt", artefacts):
-        each.save()
+    for file in files.put(task, "attempt", artefacts):
+        file.save()
     assert not made.exists(), "it was copied"
     return task
 

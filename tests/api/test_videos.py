@@ -47,7 +47,7 @@ def faces(server: Server, folder: Path, data: Path) -> dict[str, Any]:
 def pictures(content: bytes, form: str = "rgb24") -> np.ndarray:
     """All frames of the first video, (n, h, w, 3) or (n, h, w)."""
     with av.open(io.BytesIO(content)) as file:
-        return np.stack([each.to_ndarray(format=form) for each in file.decode(video=0)])
+        return np.stack([frame.to_ndarray(format=form) for frame in file.decode(video=0)])
 
 
 def download(task: dict[str, Any], what: str) -> bytes:
@@ -60,8 +60,8 @@ def test_a_synchronous_upload_answers_with_the_done_task(faces: dict[str, Any], 
     assert (faces["status"], faces["kind"], faces["progress"]) == ("done", "video", 1.0)
     assert faces["detections"]["face"] >= 1
     base = f"{server.url}/v1/file/{faces['id']}/video"
-    assert [faces[f"{each}_url"] for each in ("anonymised", "binary_mask", "instance_mask", "metadata")] == [
-        f"{base}/{each}" for each in ("anonymised", "binary-mask", "instance-mask", "metadata")
+    assert [faces[f"{name}_url"] for name in ("anonymised", "binary_mask", "instance_mask", "metadata")] == [
+        f"{base}/{name}" for name in ("anonymised", "binary-mask", "instance-mask", "metadata")
     ]
     video = faces["video"]
     assert (video["frames"], video["total"], video["seconds_left"]) == (15, 15, 0)
@@ -74,7 +74,7 @@ def test_the_result_plays_and_the_masks_say_where_it_was_changed(faces: dict[str
     mask = pictures(download(faces, "binary_mask"), "gray")
     instances = pictures(download(faces, "instance_mask"))
     assert len(before) == len(after) == len(mask) == len(instances) == 15
-    assert all((each == 255).any() for each in mask)
+    assert all((frame == 255).any() for frame in mask)
     assert after[mask == 255].mean() < 12
     assert np.abs(after[mask == 0].astype(int) - before[mask == 0]).mean() < 6
     assert np.array_equal(instances[..., 1] > 0, mask == 255)
@@ -82,7 +82,7 @@ def test_the_result_plays_and_the_masks_say_where_it_was_changed(faces: dict[str
 
 def test_the_metadata_has_an_object_for_each_frame(faces: dict[str, Any], server: Server) -> None:
     frames = server.get(f"/v1/file/{faces['id']}/video/metadata").json()
-    assert [each["id"] for each in frames] == list(range(15))
+    assert [frame["id"] for frame in frames] == list(range(15))
     assert frames[0]["filename"] == faces["name"] == NAME
     assert frames[3]["time"] == pytest.approx(0.1, abs=0.01)
     found = frames[5]["detections"][0]
@@ -102,7 +102,7 @@ def test_a_browser_can_seek(faces: dict[str, Any], server: Server) -> None:
     assert part.content == whole.content[100:]
     short = server.get(path, headers={"Range": "bytes=10-19"})
     assert (short.content, short.headers["Content-Length"]) == (whole.content[10:20], "10")
-    # the connection is fit for the next request: nothing more than the part was sent
+    # the next request on the same connection works: nothing more than the range was sent
     with requests.Session() as session:
         for _ in range(2):
             again = session.get(server.url + path, headers={"Range": "bytes=-7"}, timeout=60)
@@ -123,15 +123,15 @@ def test_an_asynchronous_upload_shows_its_progress(server: Server, folder: Path)
     assert task["status"] == "done", task["error"]
     shown = [video for _, video in seen if video]
     assert shown, "no progress was shown"
-    assert {each["total"] for each in shown} == {50}
-    assert [each["frames"] for each in shown] == sorted(each["frames"] for each in shown)
-    assert all(each["frames_copied"] is None for each in shown)
-    # nothing was found: all of it is as it was, the sound too
+    assert {progress["total"] for progress in shown} == {50}
+    assert [progress["frames"] for progress in shown] == sorted(progress["frames"] for progress in shown)
+    assert all(progress["frames_copied"] is None for progress in shown)
+    # nothing was detected: all of the video is unchanged, and so is the sound
     assert task["video"]["frames_copied"] == 50
     (folder / "result.mp4").write_bytes(download(task, "anonymised"))
     assert frame_count(folder / "result.mp4") == 50
     with av.open(str(folder / "result.mp4")) as file:
-        assert [each.type for each in file.streams] == ["video", "audio"]
+        assert [stream.type for stream in file.streams] == ["video", "audio"]
 
 
 def test_detect_makes_metadata_and_masks_and_no_video(server: Server, clip: bytes) -> None:
@@ -193,7 +193,7 @@ def test_a_video_goes_to_the_queue_of_videos(clip: bytes) -> None:
 
     status, body = post(clip, "a.mp4", **ASYNC)
     assert (status, body["kind"], body["video"]) == (202, "video", None)
-    assert [each.key for each in OrmQ.objects.all()] == ["videos"]
+    assert [entry.key for entry in OrmQ.objects.all()] == ["videos"]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -212,7 +212,7 @@ def test_a_video_that_is_too_long_is_refused(clip: bytes, settings: Any, media: 
     status, body = post(clip, "a.mp4", **ASYNC)
     assert (status, body["code"]) == (413, "too_large")
     assert "lasts 1 seconds" in body["error"]
-    assert [each for each in media.rglob("*") if each.is_file()] == []
+    assert [path for path in media.rglob("*") if path.is_file()] == []
 
 
 class TestLimitsOfBytes:
@@ -237,7 +237,7 @@ class TestLimitsOfBytes:
         status, body = post(self.large(clip), "a.mp4", **ASYNC)
         assert (status, body["code"]) == (413, "too_large")
         assert "video has more than the 2000000 bytes" in body["error"]
-        assert [each for each in media.rglob("*") if each.is_file()] == []
+        assert [path for path in media.rglob("*") if path.is_file()] == []
 
     def test_an_upload_on_disk_is_moved_and_not_copied(self, media: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         from anonymizer.service import files

@@ -1,4 +1,4 @@
-"""Findings of small pictures in which detections are those that a test says: they are put into the cache."""
+"""Evaluate small images with the detections that a test states: they are put into the cache."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from anonymizer.evaluation.datasets.dataset import LabelledImage, LabelledSet, Objects
-from anonymizer.evaluation.metrics.detection_cache import DetectionCache, Kept
+from anonymizer.evaluation.metrics.detection_cache import CachedDetections, DetectionCache
 from anonymizer.evaluation.metrics.evaluate import evaluate
 from anonymizer.evaluation.metrics.predictions import detection_key
 from anonymizer.evaluation.metrics.results import EvaluationResult
@@ -20,14 +20,14 @@ from anonymizer.pipeline.options.options import Options
 from tests.fakes import FakeDetector, FakeStore
 
 Row = tuple[float, ...]
-#: by type: boxes that are labelled, and boxes with scores that are found
+#: by type: the labelled boxes, and the detected boxes with their scores
 Picture = Mapping[ObjectType, tuple[Sequence[Row], Sequence[Row]]]
 
 WIDTH, HEIGHT = 200, 100
 
 
 class NamedStore(FakeStore):
-    """Detections of one name are not those of another."""
+    """A store whose models have a name, so that each name has its own detections in the cache."""
 
     def __init__(self, name: str) -> None:
         super().__init__(FakeDetector())
@@ -41,13 +41,16 @@ def objects(boxes: Sequence[Row], ignored: Sequence[int] = ()) -> Objects:
     return Objects(np.array(boxes, np.float32).reshape(-1, 4), np.isin(np.arange(len(boxes)), ignored))
 
 
-def findings(folder: Path, pictures: Sequence[Picture], *, name: str = "fake", **given: Any) -> EvaluationResult:
-    """Judge pictures `0.png`, `1.png`, ... of a folder, made where they are not there; a type is labelled in those
-    that name it.
+def evaluate_pictures(
+    folder: Path, pictures: Sequence[Picture], *, name: str = "fake", **given: Any
+) -> EvaluationResult:
+    """Evaluate images `0.png`, `1.png`, ... in a folder. They are created if they do not exist.
 
     Args:
-        name: of the models; others find other things in the same pictures.
-        given: what else `evaluate` takes; `options` has no margin and no soft edge without.
+        folder: for the images and the cache.
+        pictures: what is labelled and detected in each image. Types that are not named are not labelled.
+        name: of the models; models of another name have other detections in the same images.
+        given: other arguments of `evaluate`; default of `options`: no margin and no soft edge.
     """
     given.setdefault("options", Options(margin=0, face_anonymization_gradient_start=0, bbox=True))
     anonymizer, cache = Anonymizer(store=NamedStore(name)), DetectionCache(folder / "cache.sqlite3")
@@ -55,11 +58,11 @@ def findings(folder: Path, pictures: Sequence[Picture], *, name: str = "fake", *
     digests = cache.digests(image.path for image in images)
     for object_type in ObjectType:
         rows = {
-            digests[image.path]: Kept((HEIGHT, WIDTH), _detections(of_type[object_type][1], object_type))
+            digests[image.path]: CachedDetections((HEIGHT, WIDTH), _detections(of_type[object_type][1], object_type))
             for image, of_type in zip(images, pictures, strict=True)
             if object_type in of_type
         }
-        cache.keep_found(detection_key(anonymizer, object_type, given["options"].format), rows)
+        cache.put_detections(detection_key(anonymizer, object_type, given["options"].format), rows)
     labelled = LabelledSet(tuple(images), "drawn")
     return evaluate(labelled, anonymizer, name=name, cache=cache, progress=False, **given)
 

@@ -1,10 +1,10 @@
-"""Three judged pictures in which a few things are right and a few wrong.
+"""An evaluation of three images, with a few hits and a few errors.
 
-Faces and persons are labelled in all of them, a license plate in the last one only; persons there are none.
+Faces and persons are labelled in all images, license plates only in the last one. There are no persons.
 
-- 0: faces at `FIRST`, found with .9, and `SECOND`, found with .3
-- 1: faces at `FIRST`, found with .9, and `NEVER`, found at no score; a false detection at `SECOND` with .3
-- 2: false faces at `FIRST` with .9 and `SECOND` with .3; a license plate at `PLATE`, found with .7
+- 0: faces at `FIRST`, detected with .9, and at `SECOND`, detected with .3
+- 1: faces at `FIRST`, detected with .9, and at `NEVER`, not detected; a false detection at `SECOND` with .3
+- 2: false faces at `FIRST` with .9 and at `SECOND` with .3; a license plate at `PLATE`, detected with .7
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from anonymizer.evaluation.metrics.results import EvaluationResult
 from anonymizer.pipeline.anonymizer import Anonymizer
 from anonymizer.pipeline.detections import ObjectType
 from anonymizer.pipeline.options.options import Options
-from tests.evaluation.found import NamedStore, Row, findings
+from tests.evaluation.found import NamedStore, Row, evaluate_pictures
 
 FACE, PLATE_TYPE, PERSON = ObjectType.FACE, ObjectType.LICENSE_PLATE, ObjectType.PERSON
 
@@ -27,15 +27,15 @@ _NONE: tuple[list[Row], list[Row]] = ([], [])
 
 
 def made(folder: Path, name: str = "fake") -> EvaluationResult:
-    """What `evaluate` gives for them."""
+    """The result of `evaluate` for these images."""
     pictures = (
         {FACE: ([FIRST, SECOND], _FACES), PERSON: _NONE},
         {FACE: ([FIRST, NEVER], _FACES), PERSON: _NONE},
         {FACE: ([], _FACES), PLATE_TYPE: ([PLATE], [(*PLATE, 0.7)]), PERSON: _NONE},
     )
-    return findings(folder, pictures, name=name, options=Options())
+    return evaluate_pictures(folder, pictures, name=name, options=Options())
 
 
-def looking(folder: Path, name: str = "fake") -> tuple[Anonymizer, DetectionCache]:
-    """The models, and where what they found is kept."""
+def models_and_cache(folder: Path, name: str = "fake") -> tuple[Anonymizer, DetectionCache]:
+    """The models, and the cache with their detections."""
     return Anonymizer(store=NamedStore(name)), DetectionCache(folder / "cache.sqlite3")

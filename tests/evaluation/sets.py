@@ -1,4 +1,4 @@
-"""Labelled sets of tiny pictures, as files."""
+"""Write labelled sets of tiny images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PIL import Image
 from anonymizer.evaluation.datasets.dataset import LabelledImage, LabelledSet
 from anonymizer.pipeline.detections import ObjectType
 
-#: of each picture, unless another is asked for
+#: the default size of images
 WIDTH, HEIGHT = 40, 20
 
 
@@ -23,7 +23,7 @@ def save_picture(path: Path, size_wh: tuple[int, int] = (WIDTH, HEIGHT), **optio
 
 
 def save_turned(path: Path, size_wh: tuple[int, int] = (WIDTH, HEIGHT), **options: Any) -> Path:
-    """Stored on its side: upright it is as high as `size_wh` is wide."""
+    """Save an image with an EXIF orientation: its upright height is the width in `size_wh`."""
     exif = Image.Exif()
     exif[0x0112] = 6
     return save_picture(path, size_wh, exif=exif, **options)
@@ -43,11 +43,13 @@ def coco(
     pictures: Sequence[dict[str, Any]] = ({},),
     save: bool = True,
 ) -> Path:
-    """`set.json` with types numbered from 1, and its pictures `1.png`, ... in `set/`.
+    """Write `set.json` with its images `1.png`, ... in `set/`.
 
     Args:
-        annotations: what is not stated is of type 1, in picture 1.
-        pictures: what is not stated is as it is.
+        annotations: without stated ids, they are of category 1 and in image 1.
+        names: of the categories, which are numbered from 1.
+        pictures: the images; fields that are not stated are as they should be.
+        save: write the images as well.
     """
     rows = [
         {"id": n, "file_name": f"{n}.png", "width": WIDTH, "height": HEIGHT} | each
@@ -67,7 +69,7 @@ def coco(
 
 
 def voc(folder: Path, objects: Iterable[tuple[str, Sequence[float]]], *, name: str = "1", more: str = "") -> Path:
-    """The folder, with `Annotations/NAME.xml` and its picture in `JPEGImages`; `more` is added to each object."""
+    """Write `Annotations/NAME.xml` and its image in `JPEGImages`; `more` is added to each object."""
     inside = "".join(
         f"<object><name>{kind}</name>{more}<bndbox><xmin>{x1}</xmin><ymin>{y1}</ymin>"
         f"<xmax>{x2}</xmax><ymax>{y2}</ymax></bndbox></object>"
@@ -82,7 +84,7 @@ def voc(folder: Path, objects: Iterable[tuple[str, Sequence[float]]], *, name: s
 
 def found(read: LabelledSet) -> list[tuple[str, str]]:
     """Kind and place of every problem."""
-    return [(each.kind.value, each.where) for each in read.problems]
+    return [(problem.kind.value, problem.where) for problem in read.problems]
 
 
 def boxes(image: LabelledImage, kind: str = "face") -> list[list[float]]:

@@ -1,4 +1,4 @@
-"""Tracks made in the test."""
+"""Make tracks for tests."""
 
 from __future__ import annotations
 
@@ -25,13 +25,14 @@ def track(
     filled: Sequence[int] = (),
     ignored: Sequence[int] = (),
 ) -> Track:
-    """An object that stands still; `filled` and `ignored` are numbers of frames."""
+    """A track of an object that does not move; `filled` and `ignored` are numbers of frames."""
     numbers = np.array(list(frames), np.int64)
     boxes = np.tile(np.array(box, np.float32), (len(numbers), 1))
     return Track(id, object_type, numbers, boxes, np.isin(numbers, filled), np.isin(numbers, ignored))
 
 
-def tracks(*each: Track, times_s: Sequence[float] = (), size_hw: tuple[int, int] | None = None) -> LabelledTracks:
-    """Of types that are labelled completely."""
-    known = {one.object_type for one in each}
-    return LabelledTracks(each, tuple(t for t in OBJECT_TYPES if t in known), np.array(times_s, float), size_hw)
+def tracks(*members: Track, times_s: Sequence[float] = (), size_hw: tuple[int, int] | None = None) -> LabelledTracks:
+    """The tracks of a video, in which all their types are fully labelled."""
+    known = {member.object_type for member in members}
+    types = tuple(object_type for object_type in OBJECT_TYPES if object_type in known)
+    return LabelledTracks(members, types, np.array(times_s, float), size_hw)

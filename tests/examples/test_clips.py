@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from anonymizer.examples import clips
+from anonymizer.examples import frame_reader
 from anonymizer.examples.clips import contact_sheet, side_by_side
 from anonymizer.pipeline.errors import BrokenMedia, EncoderFailed, InvalidParameter, UnsupportedMedia
 from tests.pictures import encoded
@@ -73,7 +73,8 @@ def frames(path: Path) -> list[NDArray[np.uint8]]:
 def numbers(clip: Path, *, left: float) -> list[int]:
     """Which frame of the source stands at each time, judged by the grey near the lower edge."""
     return [
-        round((int(each[-6, int(each.shape[1] * left), 0]) - shade(0)) / (shade(1) - shade(0))) for each in frames(clip)
+        round((int(frame[-6, int(frame.shape[1] * left), 0]) - shade(0)) / (shade(1) - shade(0)))
+        for frame in frames(clip)
     ]
 
 
@@ -111,7 +112,7 @@ def test_voices_are_left_out(tmp_path: Path) -> None:
     with av.open(str(source)) as file:
         assert len(file.streams.audio) == 1
     with av.open(str(side_by_side(source, source, tmp_path / "clip.mp4"))) as file:
-        assert [each.type for each in file.streams] == ["video"]
+        assert [stream.type for stream in file.streams] == ["video"]
 
 
 def test_a_part_is_cut_out(tmp_path: Path) -> None:
@@ -218,7 +219,7 @@ def test_a_clip_that_cannot_be_written_leaves_what_was_there(tmp_path: Path, mon
         with pytest.raises(EncoderFailed, match="could not be written"):
             side_by_side(source, source, target)
     assert target.read_bytes() == b"the one before"
-    assert sorted(each.name for each in tmp_path.iterdir() if each.is_file()) == ["a.mp4", "clip.mp4"]
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["a.mp4", "clip.mp4"]
     assert not list(tmp_path.glob(".clip-*"))
 
 
@@ -276,7 +277,7 @@ def test_a_damaged_frame_is_passed_over(tmp_path: Path) -> None:
     whole = video(tmp_path / "a.avi", codec="mjpeg", pixels="yuvj420p")
     content = bytearray(whole.read_bytes())
     with av.open(str(whole)) as file:
-        packets = [(each.pos or 0, each.size) for each in file.demux(video=0) if each.size]
+        packets = [(packet.pos or 0, packet.size) for packet in file.demux(video=0) if packet.size]
     position, size = packets[10]
     content[position + 8 : position + 8 + size] = bytes(size)
     damaged = tmp_path / "b.avi"
@@ -307,7 +308,7 @@ def test_a_sheet_shows_frames_spread_evenly(tmp_path: Path) -> None:
 def test_a_sheet_is_filled_from_fewer_frames_too(tmp_path: Path) -> None:
     one = cells(contact_sheet(video(tmp_path / "a.mp4", [0])), 4, 3)
     assert len(one) == 12
-    assert all(np.array_equal(each, one[0]) for each in one)
+    assert all(np.array_equal(frame, one[0]) for frame in one)
     two = cells(contact_sheet(video(tmp_path / "b.mp4", [0, 0.04]), columns=4, rows=1), 4, 1)
     assert np.array_equal(two[0], two[1]) and np.array_equal(two[2], two[3])
     assert not np.array_equal(two[1], two[2])
@@ -329,8 +330,8 @@ def test_a_sheet_of_two_videos_has_pairs_of_the_same_time(tmp_path: Path) -> Non
 def test_a_long_video_is_not_decoded_whole(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     source = video(tmp_path / name, [number * 3 for number in range(28)])
     steps: list[int] = []
-    step = clips._Video._step
-    monkeypatch.setattr(clips._Video, "_step", lambda self: (steps.append(1), step(self))[1])
+    step = frame_reader.TimedFrames._step
+    monkeypatch.setattr(frame_reader.TimedFrames, "_step", lambda self: (steps.append(1), step(self))[1])
     sheet = contact_sheet([source, source], columns=2, rows=1, width=200)
     # MPEG-TS does not say how long the last frame stands
     expected = [7, 21] if name == "a.ts" else [6, 20]

@@ -65,15 +65,15 @@ def test_without_any_folder_the_packages_have_pictures(monkeypatch: pytest.Monke
     [(1, ["3.JPG"]), (2, ["2.png", "4.jpg"]), (5, ["1.jpg", "2.png", "3.JPG", "4.jpg", "5.jpg"])],
 )
 def test_pictures_of_a_folder_are_spread_over_it(folder: Path, count: int, names: list[str]) -> None:
-    assert [each.name for each in samples.pictures(folder, count)] == names
+    assert [path.name for path in samples.pictures(folder, count)] == names
     assert len(samples.pictures(folder, 100)) == 5
 
 
 def test_pictures_of_shared_data_are_of_many_kinds_and_always_the_same(data: Path) -> None:
     chosen = samples.pictures(count=12)
     assert chosen == samples.pictures(data, 12)
-    assert len(set(chosen)) == 12 and all(each.is_file() for each in chosen)
-    assert Counter(each.parent.name for each in chosen) == dict.fromkeys(
+    assert len(set(chosen)) == 12 and all(path.is_file() for path in chosen)
+    assert Counter(path.parent.name for path in chosen) == dict.fromkeys(
         ("fddb", "cars", "voc", "dashcam", "highway", "images"), 2
     )
 
@@ -85,7 +85,7 @@ def test_shared_data_has_labels_and_a_video(data: Path) -> None:
 
 @pytest.mark.parametrize("what", [samples.pictures, samples.labelled, samples.video])
 def test_a_folder_that_is_not_there_is_named(what, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
-    with pytest.raises(FileNotFoundError, match=rf"no folder {tmp_path}/nowhere: name one that has pictures"):
+    with pytest.raises(FileNotFoundError, match=rf"no folder {tmp_path}/nowhere: name one that has images"):
         what(tmp_path / "nowhere")
     monkeypatch.setenv("ANONYMIZER_SAMPLES", str(tmp_path / "gone"))
     with pytest.raises(FileNotFoundError, match=r"gone \(ANONYMIZER_SAMPLES\)"):
@@ -94,7 +94,7 @@ def test_a_folder_that_is_not_there_is_named(what, tmp_path: Path, monkeypatch: 
 
 def test_a_folder_without_pictures_is_named(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("notes")
-    with pytest.raises(FileNotFoundError, match=f"{tmp_path} has no picture"):
+    with pytest.raises(FileNotFoundError, match=f"{tmp_path} has no image"):
         samples.pictures(tmp_path)
 
 
@@ -123,33 +123,33 @@ def test_a_video_of_the_folder_is_taken_where_there_is_one(folder: Path) -> None
 def test_the_packages_pictures_are_labelled_where_the_models_find_something() -> None:
     labelled = LabelledSet.read(samples.labelled("builtin"))
     assert len(labelled.images) == len(builtin.pictures())
-    assert all(len(each.labelled) == 4 for each in labelled.images)
-    pixels = [each.pixels() for each in labelled.images]
-    assert [each.size_hw for each in labelled.images] == [each.shape[:2] for each in pixels]
+    assert all(len(image.labelled) == 4 for image in labelled.images)
+    pixels = [image.pixels() for image in labelled.images]
+    assert [image.size_hw for image in labelled.images] == [image.shape[:2] for image in pixels]
     for image, found in zip(labelled.images, Anonymizer().detect(pixels), strict=True):
         for object_type in (ObjectType.FACE, ObjectType.PERSON):
             sure = found.of_type(object_type)[:3]
             for box in image.objects[object_type].boxes:
                 assert overlaps(box, sure.boxes).max(initial=0) > 0.5, f"{object_type} in {image.path.name}"
-    assert sum(len(each.objects[ObjectType.FACE].boxes) for each in labelled.images) == 3
+    assert sum(len(image.objects[ObjectType.FACE].boxes) for image in labelled.images) == 3
 
 
 def test_the_packages_video_shows_a_face_that_moves() -> None:
     with av.open(str(samples.video("builtin"))) as file:
-        frames = [each.to_ndarray(format="rgb24") for each in file.decode(video=0)]
+        frames = [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]
     assert len(frames) == 75 and frames[0].shape == (360, 640, 3)
-    first, last = (each.of_type(ObjectType.FACE).boxes[0] for each in Anonymizer().detect([frames[0], frames[-1]]))
+    first, last = (found.of_type(ObjectType.FACE).boxes[0] for found in Anonymizer().detect([frames[0], frames[-1]]))
     assert np.abs(first - last).max() > 50
 
 
 def test_what_is_made_of_the_packages_pictures_is_made_once() -> None:
-    times = [each("builtin").stat().st_mtime_ns for each in (samples.labelled, samples.video)]
-    assert [each("builtin").stat().st_mtime_ns for each in (samples.labelled, samples.video)] == times
+    times = [function("builtin").stat().st_mtime_ns for function in (samples.labelled, samples.video)]
+    assert [function("builtin").stat().st_mtime_ns for function in (samples.labelled, samples.video)] == times
 
 
 def test_a_package_that_lacks_its_picture_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    lost = builtin._Sample("skimage", "data/lost.png", (1, 1), "")
-    monkeypatch.setattr(builtin, "_SAMPLES", (lost,))
+    lost = builtin._PackagedImage("skimage", "data/lost.png", (1, 1), "")
+    monkeypatch.setattr(builtin, "_IMAGES", (lost,))
     with pytest.raises(FileNotFoundError, match=r"skimage does not have data/lost\.png"):
         samples.pictures("builtin")
 
@@ -160,7 +160,7 @@ def test_a_clip_is_a_part_of_a_video(tmp_path: Path, start_s: float) -> None:
     clip = samples.clip(source, tmp_path / "clip.mp4", start_s=start_s, seconds=1)
     assert frame_count(clip) == 25
     with av.open(str(clip)) as file:
-        assert [each.type for each in file.streams] == ["video"]
+        assert [stream.type for stream in file.streams] == ["video"]
         assert next(file.decode(video=0)).pts == 0
 
 

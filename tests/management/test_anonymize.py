@@ -1,4 +1,4 @@
-"""`manage.py anonymize`: folders in, folders out, as a user types it."""
+"""`manage.py anonymize`: folders in, folders out, as a user types it. `anonymizer run` is in tests/test_cli.py."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ import pytest
 from tests.conftest import ROOT
 from tests.pictures import decoded, drawn, encoded
 from tests.videos import cut_short, frame_count, moving_square
+
+pytestmark = pytest.mark.slow
 
 
 def anonymize(*arguments: object, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -120,8 +122,9 @@ def test_detect_writes_no_picture(album: Path, tmp_path: Path) -> None:
 def test_bad_arguments_are_named(album: Path, tmp_path: Path, arguments: list[str], words: str) -> None:
     arguments = [str(tmp_path / each) if each == "album" else each for each in arguments]
     done = anonymize("--input", album, "--output", tmp_path / "out", *arguments, folder=tmp_path)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert words in done.stderr
+    assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "out").exists()
 
 

@@ -15,7 +15,7 @@ from django.core.management import CommandError, call_command
 
 from anonymizer.evaluation.datasets.dataset import LabelledSet
 from anonymizer.pipeline.detections import ObjectType
-from anonymizer.pipeline.model_zoo.store import FOLDER
+from anonymizer.pipeline.model_zoo.store import MODELS_FOLDER
 from anonymizer.pipeline.options.threshold_profile import ThresholdProfile
 from anonymizer.service import profiles
 from tests.conftest import ROOT
@@ -26,13 +26,13 @@ from tests.pictures import drawn, encoded
 LABEL = {"bbox": [2, 2, 10, 10]}
 
 
-def run(*arguments: object) -> tuple[str, str, str]:
+def run(*arguments: object, exit_code: int = 1) -> tuple[str, str, str]:
     """What the command says, and with what sentence it fails."""
     out, err = io.StringIO(), io.StringIO()
     try:
         call_command("evaluate", *map(str, arguments), stdout=out, stderr=err)
     except CommandError as error:
-        assert error.returncode == 1
+        assert error.returncode == exit_code
         return out.getvalue(), err.getvalue(), str(error)
     return out.getvalue(), err.getvalue(), ""
 
@@ -64,9 +64,9 @@ def test_real_pictures_are_judged_once_and_told_in_a_table_a_page_and_json(data:
         for _ in range(2)
     )
     assert (first.returncode, again.returncode) == (0, 0), first.stderr + again.stderr
-    assert "looking: 100%" in first.stderr
+    assert "detecting: 100%" in first.stderr
     assert "6/6" in first.stderr
-    assert "looking" not in again.stderr
+    assert "detecting" not in again.stderr
     assert first.stdout == again.stdout
     labelled = list(LabelledSet.read(data / "val.json").of(("fddb", "cars"), 3))
     known = {
@@ -80,7 +80,7 @@ def test_real_pictures_are_judged_once_and_told_in_a_table_a_page_and_json(data:
     assert models[0]["name"] == "server (auto)"
     table = rows(first.stdout)
     assert [row[1:4] for row in table[2:]] == [[each, "3", str(count)] for each, count in known.items()]
-    assert "it holds pictures that are not anonymised" in first.stdout
+    assert "it shows images that are not anonymised" in first.stdout
     assert "data:image/svg+xml" in page.read_text()
     assert not (tmp_path / "no-data").exists()
 
@@ -97,7 +97,7 @@ def test_models_are_judged_side_by_side_by_what_they_serve(data: Path, tmp_path:
     read = json.loads(figures.read_text())
     assert [each["segment"] for each in read["models"]] == [True, True]
     assert [each["names"] for each in read["comparisons"]] == [["embedded", "centerface"]]
-    assert "persons and vehicles judged by the outlines that are redacted" in page.read_text()
+    assert "evaluated with the outlines that are redacted" in page.read_text()
     assert "data:image/jpeg" not in page.read_text()
 
 
@@ -133,7 +133,7 @@ def test_where_no_picture_can_be_read_there_is_no_result(tmp_path: Path, evaluat
     labelled = coco(tmp_path, [LABEL], pictures=[{"width": 320, "height": 240}])
     (tmp_path / "set" / "1.png").write_bytes(encoded(drawn(), "PNG")[:-3000])
     out, err, failed = evaluate("--set", labelled, "--types", "face")
-    assert failed == f"--set {labelled}: nothing could be judged."
+    assert failed == f"--set {labelled}: there is nothing to evaluate."
     assert "picture-broken: 1" in err
     assert out == ""
 
@@ -141,7 +141,7 @@ def test_where_no_picture_can_be_read_there_is_no_result(tmp_path: Path, evaluat
 def test_an_empty_set_is_said_so(tmp_path: Path, evaluate: Any) -> None:
     (tmp_path / "nothing").mkdir()
     _, err, failed = evaluate("--set", tmp_path / "nothing")
-    assert failed == f"--set {tmp_path / 'nothing'}: nothing could be judged."
+    assert failed == f"--set {tmp_path / 'nothing'}: there is nothing to evaluate."
     assert "empty-set: 1" in err
     _, _, failed = evaluate("--set", tmp_path / "nothing", "--strict")
     assert failed.startswith("empty-set: ")
@@ -153,9 +153,9 @@ def test_models_that_there_is_nothing_to_judge_by_are_told_and_the_others_judged
     out, err, failed = evaluate("--model", "own-2", *arguments, model="centerface")
     assert failed == ""
     assert [row[:2] for row in rows(out)[2:]] == [["own-2", "license-plate"]]
-    assert "centerface: empty-set: set: no picture is labelled for what is to be judged." in err
+    assert "centerface: empty-set: set: no image is labelled for an object type to evaluate." in err
     _, _, failed = evaluate(*arguments, model="centerface")
-    assert failed == f"--set {labelled}: nothing could be judged."
+    assert failed == f"--set {labelled}: there is nothing to evaluate."
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_models_that_there_is_nothing_to_judge_by_are_told_and_the_others_judged
     [
         (["--model", "nothing"], "There is no profile or detector 'nothing'. There are: profiles auto, embedded"),
         (["--model", "face=nothing"], "face may be served by centerface"),
-        (["--model", "yunet-n"], "Run `python manage.py models fetch yunet-n`"),
+        (["--model", "yunet-n"], "Run `anonymizer models fetch yunet-n`"),
         (["--model", "centerface", "--types", "person"], "centerface serves face, and none of --types person."),
         (["--types", "horse"], "--types is 'horse', but must be some of face, license-plate, person, vehicle"),
         (["--labelled", "horse"], "--labelled is 'horse', but must be some of face"),
@@ -186,10 +186,10 @@ def test_what_cannot_be_asked_is_said_before_anything_is_looked_at(
     settings.MODELS_DIR = tmp_path / "models"
     settings.MODELS_DIR.mkdir()
     for name in ("registry.toml", "own-detector.safetensors", "own-masks.safetensors"):
-        (settings.MODELS_DIR / name).symlink_to(FOLDER / name)
+        (settings.MODELS_DIR / name).symlink_to(MODELS_FOLDER / name)
     labelled = coco(tmp_path, [LABEL])
     models = () if "--model" in arguments else ("--model", "embedded")
-    out, _, failed = run("--set", labelled, "--cache", tmp_path / "cache.sqlite3", *models, *arguments)
+    out, _, failed = run("--set", labelled, "--cache", tmp_path / "cache.sqlite3", *models, *arguments, exit_code=2)
     assert said in failed
     assert out == ""
     assert not (tmp_path / "cache.sqlite3").exists()
@@ -199,8 +199,8 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     no_cache = tmp_path / "notes.txt"
     no_cache.write_text("This is no database. " * 99)
     for file in (no_cache, no_cache / "cache.sqlite3"):
-        _, _, failed = run("--set", coco(tmp_path, [LABEL]), "--model", "embedded", "--cache", file)
-        assert failed.startswith(f"--cache {file}: what was found cannot be kept there: ")
+        _, _, failed = run("--set", coco(tmp_path, [LABEL]), "--model", "embedded", "--cache", file, exit_code=2)
+        assert failed.startswith(f"--cache {file}: it cannot keep the detections: ")
 
 
 def test_thresholds_for_the_highest_target_are_saved_beside_the_report(tmp_path: Path, evaluate: Any) -> None:

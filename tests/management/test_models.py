@@ -1,4 +1,4 @@
-"""`manage.py models`, as a user types it, and what `manage.py serve` does with it."""
+"""`anonymizer models`, as a user types it, and what `anonymizer serve` does with it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from django.core.management import CommandError, call_command
 from anonymizer.management.commands import serve
 from anonymizer.pipeline.detections import ObjectType
 from anonymizer.pipeline.model_zoo import download
-from anonymizer.pipeline.model_zoo.store import FOLDER, ModelStore
+from anonymizer.pipeline.model_zoo.store import MODELS_FOLDER, ModelStore
 from tests.conftest import ROOT, free_port, serving
 from tests.model_server import ModelServer, model_server
 from tests.pictures import drawn, encoded
@@ -35,7 +35,7 @@ def folder(tmp_path: Path, settings: Any) -> Path:
     folder = tmp_path / "models"
     folder.mkdir()
     for each in ("registry.toml", OWN, "own-masks.safetensors"):
-        shutil.copyfile(FOLDER / each, folder / each)
+        shutil.copyfile(MODELS_FOLDER / each, folder / each)
     settings.MODELS_DIR = folder
     return folder
 
@@ -87,7 +87,7 @@ def test_fetch_brings_the_recommended_models(folder: Path, server: ModelServer) 
     assert len([wanted for _, wanted in server.asked if wanted]) == 1
     assert ModelStore(folder, device="cpu").serves()[ObjectType.FACE] == ("yunet-n", "own-2")
     again, _, _ = models("fetch", "recommended", "--mirror", server.url)
-    assert again.splitlines() == [f"{each}: is there" for each in IDS]
+    assert again.splitlines() == [f"{each}: already installed" for each in IDS]
     assert len(server.asked) == 5
 
 
@@ -105,12 +105,12 @@ def test_each_failure_is_a_sentence_and_the_others_are_tried(folder: Path, serve
 
 
 def test_models_that_are_not_downloaded_say_where_they_come_from(folder: Path) -> None:
-    assert models("fetch", "centerface")[0] == "centerface: is there\n"
+    assert models("fetch", "centerface")[0] == "centerface: already installed\n"
     (folder / OWN).unlink()
     _, err, error = models("fetch", "embedded")
     first, second = err.splitlines()
-    assert first == f"own-2 is not downloaded ({OWN} is missing): run `git checkout models/{OWN}`."
-    assert second.startswith(f"own-masks is not downloaded (own-2, which it stands on: {OWN} is missing)")
+    assert first == f"own-2 cannot be downloaded ({OWN} is missing): run `git checkout models/{OWN}`."
+    assert second.startswith(f"own-masks cannot be downloaded (its base model own-2: {OWN} is missing)")
     assert error
 
 
@@ -127,11 +127,11 @@ def test_no_connection_is_given_up_at_once_where_time_is_short(folder: Path) -> 
     _, err, error = models("fetch", "--mirror", f"http://127.0.0.1:{free_port()}", "--seconds", "5")
     assert time.monotonic() - started < 3
     assert err.count("cannot be reached") == 1
-    assert error == "No connection: nothing more was tried."
+    assert error == "No connection: the other models were not tried."
 
 
 def test_a_first_sum_is_recorded_and_said(folder: Path, tmp_path: Path) -> None:
-    from tests.pipeline.test_model_fetch import zipped
+    from tests.pipeline.model_zoo.test_download import zipped
 
     mirror = tmp_path / "mirror"
     mirror.mkdir()
@@ -140,22 +140,22 @@ def test_a_first_sum_is_recorded_and_said(folder: Path, tmp_path: Path) -> None:
     out, _, error = models("fetch", "egoblur-face-gen2", "--mirror", str(mirror))
 
     assert error == ""
-    assert "Its publisher gives no sum: that of this first fetch was recorded" in out
-    assert "egoblur-face-gen2: whole" in models("verify")[0]
+    assert "Its publisher gives no SHA-256 sum: the sum of this first fetch was recorded" in out
+    assert "egoblur-face-gen2: unchanged" in models("verify")[0]
     (folder / "ego_blur_face_gen2.jit").write_bytes(b"changed")
-    assert "its sha256 is not the one recorded at the first fetch" in models("verify")[1]
+    assert "its sha256 is not the one recorded at the first download" in models("verify")[1]
 
 
 def test_verify_names_what_is_damaged(folder: Path) -> None:
     out, err, error = models("verify")
-    assert (out.splitlines()[-1], err, error) == ("3 of 3 files are whole.", "", "")
+    assert (out.splitlines()[-1], err, error) == ("3 of 3 files are unchanged.", "", "")
     content = bytearray((folder / OWN).read_bytes())
     content[-1] ^= 1
     (folder / OWN).write_bytes(content)
 
     out, err, error = models("verify")
 
-    assert "centerface: whole" in out
+    assert "centerface: unchanged" in out
     assert err.startswith(f"own-2: {OWN} is damaged: its sha256 is not the registry's. Run `git checkout")
     assert error == "2 file(s) are damaged."
 
@@ -163,7 +163,7 @@ def test_verify_names_what_is_damaged(folder: Path) -> None:
 def test_where_names_each_path(folder: Path) -> None:
     out, _, _ = models("where")
     assert f"own-2: {folder / OWN}" in out.splitlines()
-    assert f"yunet-n: {folder / 'yunet_n_dynamic.onnx'} (missing: python manage.py models fetch yunet-n)" in out
+    assert f"yunet-n: {folder / 'yunet_n_dynamic.onnx'} (missing: anonymizer models fetch yunet-n)" in out
 
 
 def test_the_exit_code_tells(folder: Path, server: ModelServer) -> None:
@@ -185,6 +185,7 @@ def test_the_exit_code_tells(folder: Path, server: ModelServer) -> None:
 # --- serve ---
 
 
+@pytest.mark.slow
 def test_serve_brings_the_recommended_models_and_says_what_serves(folder: Path, server: ModelServer) -> None:
     place = {"ANONYMIZER_MODELS_DIR": str(folder), "ANONYMIZER_MODEL_MIRROR": server.url}
     with serving(folder.parent, "--fetch-seconds", "30", "--device", "cpu", **place) as service:
@@ -203,6 +204,7 @@ def test_serve_brings_the_recommended_models_and_says_what_serves(folder: Path, 
         assert set(task["models"]) - {"own-masks"} == set(IDS) - {"own-masks"}
 
 
+@pytest.mark.slow
 def test_serve_goes_on_with_the_embedded_models_and_remembers_that_there_was_no_network(folder: Path) -> None:
     place = {
         "ANONYMIZER_MODELS_DIR": str(folder), "ANONYMIZER_MODEL_MIRROR": f"http://127.0.0.1:{free_port()}",
@@ -214,7 +216,7 @@ def test_serve_goes_on_with_the_embedded_models_and_remembers_that_there_was_no_
         assert line.startswith(
             "Models: face centerface+own-2, license plate own-2, person own-2, vehicle own-2, masks own-masks"
         )
-        assert "embedded: `python manage.py models fetch recommended` brings better ones" in line
+        assert "embedded models; `anonymizer models fetch recommended` fetches better ones" in line
     assert (folder / ".fetch-failed").exists()
 
 
@@ -234,21 +236,21 @@ def tries(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 def test_a_try_that_failed_is_not_repeated_for_an_hour(folder: Path, tries: list[list[str]]) -> None:
     store = ModelStore(folder, device="cpu")
     for _ in range(2):
-        serve._bring_better(store, 5, {})
+        serve._fetch_recommended(store, 5, {})
     assert len(tries) == 1
-    assert tries[0][2:] == ["models", "fetch", "recommended", "--seconds", "5"]
+    assert tries[0][1:] == ["-m", "anonymizer", "models", "fetch", "recommended", "--seconds", "5"]
 
-    hours_ago = time.time() - 2 * serve.TRY_AGAIN_S
+    hours_ago = time.time() - 2 * serve.RETRY_FETCH_S
     os.utime(folder / ".fetch-failed", (hours_ago, hours_ago))
-    serve._bring_better(store, 5, {})
+    serve._fetch_recommended(store, 5, {})
     assert len(tries) == 2
 
 
 def test_nothing_is_tried_where_nothing_would_come_of_it(folder: Path, data: Path, tries: list[list[str]]) -> None:
-    serve._bring_better(ModelStore(folder, device="cpu"), 0, {})
+    serve._fetch_recommended(ModelStore(folder, device="cpu"), 0, {})
     for chosen in ("embedded", "quality"):
-        serve._bring_better(ModelStore(folder, device="cpu", models=chosen), 5, {})
+        serve._fetch_recommended(ModelStore(folder, device="cpu", models=chosen), 5, {})
     for each in SMALL:
         shutil.copyfile(data / "weights" / each, folder / each)
-    serve._bring_better(ModelStore(folder, device="cpu"), 5, {})
+    serve._fetch_recommended(ModelStore(folder, device="cpu"), 5, {})
     assert tries == []

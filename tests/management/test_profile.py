@@ -60,7 +60,7 @@ def manage(folder: Path, *arguments: object, **options: Any) -> subprocess.Compl
 def test_one_is_made_of_thresholds_and_activated() -> None:
     out, _, error = profile("create", "Night", "--face-threshold", ".3", "--format", "auto", "--activate")
     assert error == ""
-    assert out.splitlines()[0] == "night: kept, face 0.3"
+    assert out.splitlines()[0] == "night: saved, face 0.3"
     active = profiles.active()
     assert active is not None
     assert (active.name, active.thresholds, str(active.format)) == ("night", {FACE: 0.3}, "auto")
@@ -180,11 +180,11 @@ def test_a_place_that_cannot_be_written_is_named(file: Path) -> None:
 def test_the_exit_code_tells_and_standard_input_is_taken(file: Path, tmp_path: Path) -> None:
     done = manage(tmp_path / "data", "profile", "list")
     assert done.returncode == 1
-    assert "run `python manage.py migrate`" in done.stderr
+    assert "run `anonymizer manage migrate`" in done.stderr
     assert "Traceback" not in done.stderr
     manage(tmp_path / "data", "migrate", "--verbosity", "0")
     done = manage(tmp_path / "data", "profile", "create", "day", "--from", "-", input=file.read_text())
-    assert (done.returncode, done.stdout) == (0, "day: kept, face 0.25, person 0.125\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, "day: saved, face 0.25, person 0.125\n"), done.stderr
     assert manage(tmp_path / "data", "profile", "nonsense").returncode == 2
 
 
@@ -240,7 +240,7 @@ def test_a_file_is_taken_without_a_database(picture: Path, file: Path) -> None:
 
 def test_a_profile_of_the_database_is_taken_by_its_name_only(picture: Path) -> None:
     done = anonymize(picture, "--profile", "night")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "--profile night: there is no database of profiles here; name a file." in done.stderr
     manage(picture.parent / "data", "migrate", "--verbosity", "0")
     manage(picture.parent / "data", "profile", "create", "night", "--face-threshold", "0.1", "--activate")
@@ -249,7 +249,7 @@ def test_a_profile_of_the_database_is_taken_by_its_name_only(picture: Path) -> N
     assert anonymize(picture).returncode == 0
     assert metadata(picture)["profile"] is None
     done = anonymize(picture, "--profile", "day")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "profile is 'day', but must be one of the profiles night" in done.stderr
 
 
@@ -265,6 +265,6 @@ def test_a_file_that_is_no_profile_is_named(picture: Path, name: str, content: s
     if content is not None:
         (picture.parent / name).write_text(content)
     done = anonymize(picture, "--profile", picture.parent / name)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr

@@ -60,32 +60,32 @@ assert tuner.profile("by-hand").thresholds
     "03_evaluate_detections": Check(
         pictures=6,
         code="""
-assert len(findings.images) == len(labelled.images) == 15
+assert len(result.images) == len(labelled.images) == 15
 assert {each.name for each in models} == {"installed", "centerface"}
 page = file.read_text()
-assert "<script src" not in page and "data:image/" in page and all(each.words in page for each in findings.types)
-assert all(sentence.replace("'", "&#39;") in page for each in results.summaries for sentence in each.sentences)
-assert result.objects == findings[ObjectType.FACE].objects > 0
-assert [each.names for each in results.comparisons] == [("installed", "centerface")]
+assert "<script src" not in page and "data:image/" in page and all(each.words in page for each in result.types)
+assert all(sentence.replace("'", "&#39;") in page for each in report.summaries for sentence in each.sentences)
+assert face_comparison.objects == result[ObjectType.FACE].objects > 0
+assert [each.names for each in report.comparisons] == [("installed", "centerface")]
 """,
     ),
     "04_video_tracking": Check(
         pictures=4,
         code="""
 assert tracked.counts["person"] > 0 and tracks.of_type("person").tracks
-assert kind is not None and tallies.keys() == {0, 0.1, 0.2, 0.3}
+assert kind is not None and counts.keys() == {0, 0.1, 0.2, 0.3}
 assert (OUT / "without-with.mp4").stat().st_size > 0
 # tracking only adds
 assert on.review_counts["found"] + on.review_counts["filled_by_tracker"] >= off.review_counts["found"] > 0
-assert all(each.tracked <= each.without for each in tallies.values())
+assert all(each.tracked <= each.without for each in counts.values())
 """,
     ),
     "05_redaction_strength": Check(
         pictures=4,
         code="""
 assert all(of_type.values()), "no face or no license plate was found"
-assert all(abs(each.left(Options(method="blacken"))) < 0.05 for each in things)
-assert all(each.left(Options(method="blur")) < 0.95 for each in things)
+assert all(abs(each.remaining_similarity(Options(method="blacken"))) < 0.05 for each in cutouts)
+assert all(each.remaining_similarity(Options(method="blur")) < 0.95 for each in cutouts)
 """,
     ),
     "06_your_own_detector": Check(
@@ -96,7 +96,7 @@ assert weights.stat().st_size > 1e6 and weights.is_relative_to(OUT)
 assert not {each.id for each in learn.images} & {each.id for each in judge.images}
 assert TYPES and all(store.serves()[kind] == [MODEL_ID] or store.serves()[kind] == (MODEL_ID,) for kind in TYPES)
 assert MODEL_ID in result.models and len(comparisons) == len(TYPES)
-assert MODEL_ID not in (MODELS / "registry.toml").read_text()
+assert MODEL_ID not in (MODELS_FOLDER / "registry.toml").read_text()
 assert few, "15 pictures should be too few to conclude from"
 """,
     ),
@@ -108,7 +108,7 @@ assert len(metadata["detections"]) == sum(task["detections"].values())
 sent, received = load_image(pictures[0]), load_image(after)
 assert sent.shape == received.shape and (sent != received).any()
 assert [each["status"] for each in tasks] == ["done"] * len(pictures)
-assert headers["X-Anonymizer-Event"] == "task.done" and told["id"] not in [each["id"] for each in tasks]
+assert headers["X-Anonymizer-Event"] == "task.done" and announced["id"] not in [each["id"] for each in tasks]
 assert movie["status"] == "done" and movie["detections"]["person"] > 0
 assert target.stat().st_size > 0 and part.status_code == 416
 assert [each.status_code for each in wrong] == [415, 400, 404]

@@ -14,7 +14,7 @@ from PIL import Image
 
 from anonymizer import Anonymizer, ObjectType, Options, show
 from anonymizer.pipeline.detections import Detections
-from anonymizer.pipeline.errors import DetectorFailed, InvalidParameter, UnsupportedMedia
+from anonymizer.pipeline.errors import DetectorFailed, InvalidParameter, SourceNotFound, UnsupportedMedia
 from tests.conftest import ROOT
 from tests.fakes import FakeDetector, FakeStore
 from tests.pictures import decoded, drawn, encoded
@@ -120,7 +120,7 @@ def test_coverage_is_said_in_numbers(anonymizer: Anonymizer, detector: FakeDetec
 def test_a_large_picture_that_is_looked_at_small_is_warned_of(anonymizer: Anonymizer) -> None:
     (warning,) = anonymizer.image(encoded(drawn(640, 480))).warnings
     assert warning.startswith(
-        "The picture has 640 pixels on its long side and fake looked at it in 320: objects under 16"
+        "The picture has 640 pixels on its long side, and fake analysed it at 320: objects under 16"
     )
     assert anonymizer.image(encoded(drawn(640, 480)), Options(format="auto")).warnings == ()
     assert anonymizer.image(encoded(drawn(320, 240))).warnings == ()
@@ -153,6 +153,17 @@ def test_a_detector_that_fails_is_no_empty_result(anonymizer: Anonymizer, detect
 def test_what_is_no_picture_is_refused(anonymizer: Anonymizer) -> None:
     with pytest.raises(UnsupportedMedia):
         anonymizer.image(b"text")
+
+
+def test_a_missing_file_is_one_error_everywhere(anonymizer: Anonymizer, tmp_path: Path) -> None:
+    missing = tmp_path / "none.jpg"
+    for work in (anonymizer.image, anonymizer.detect, lambda path: list(anonymizer.images(path))):
+        with pytest.raises(SourceNotFound, match="There is no file"):
+            work(missing)
+    with pytest.raises(SourceNotFound, match="There is no file"):
+        anonymizer.video(tmp_path / "none.mp4", tmp_path)
+    with pytest.raises(InvalidParameter, match="must be a file, not a folder"):
+        anonymizer.image(tmp_path)
 
 
 def test_pictures_are_shown_side_by_side(anonymizer: Anonymizer, tmp_path: Path) -> None:

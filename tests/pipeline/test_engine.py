@@ -32,7 +32,7 @@ class Told:
     tile_side: int = 300
     device: str = "cpu"
 
-    def sides(self, long_side: int) -> tuple[int, ...]:
+    def scales(self, long_side: int) -> tuple[int, ...]:
         return (300,)
 
     def warm_up(self) -> None:

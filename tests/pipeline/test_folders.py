@@ -1,4 +1,4 @@
-"""`batch`: which files of a folder are taken, and where their results go."""
+"""`folders`: which files of a folder are taken, and where their results go."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def names(todo: list[folders.Job]) -> list[str]:
 
 
 def test_pictures_are_known_by_ending_or_by_their_bytes(folder: Path, tmp_path: Path) -> None:
-    todo, others = folders.jobs(folder, tmp_path / "out")
+    todo, others = folders.list_jobs(folder, tmp_path / "out")
     assert names(todo) == ["a.jpg", "broken.png", "clip.mp4", "picture"]
     assert others == 1
     assert todo[-1].target == tmp_path / "out" / "sub" / "picture"
@@ -45,18 +45,18 @@ def test_pictures_are_known_by_ending_or_by_their_bytes(folder: Path, tmp_path: 
 def test_results_are_never_taken_as_input(folder: Path) -> None:
     (folder / "out").mkdir()
     (folder / "out" / "a.jpg").write_bytes(encoded())
-    assert names(folders.jobs(folder, folder / "out")[0]) == ["a.jpg", "broken.png", "clip.mp4", "picture"]
+    assert names(folders.list_jobs(folder, folder / "out")[0]) == ["a.jpg", "broken.png", "clip.mp4", "picture"]
 
 
 @pytest.mark.parametrize("source", ["in", "in/a.jpg"])
 def test_originals_are_never_replaced(folder: Path, tmp_path: Path, source: str) -> None:
     with pytest.raises(ValueError, match="replace originals"):
-        folders.jobs(tmp_path / source, folder)
+        folders.list_jobs(tmp_path / source, folder)
 
 
 def test_each_picture_is_done_or_failed_by_itself(folder: Path, tmp_path: Path) -> None:
-    todo, _ = folders.jobs(folder, tmp_path / "out")
-    outcomes = {each.job.source.name: each for each in folders.run(todo, Options(), make=make)}
+    todo, _ = folders.list_jobs(folder, tmp_path / "out")
+    outcomes = {each.job.source.name: each for each in folders.run_jobs(todo, Options(), make_anonymizer=make)}
     assert {name: each.state for name, each in outcomes.items()} == {
         "a.jpg": State.DONE,
         "picture": State.DONE,
@@ -65,9 +65,37 @@ def test_each_picture_is_done_or_failed_by_itself(folder: Path, tmp_path: Path) 
     }
     assert "video is broken" in outcomes["clip.mp4"].detail
     assert outcomes["a.jpg"].counts["face"] == 1
-    again = {each.job.source.name: each.state for each in folders.run(todo, Options(), make=make)}
+    again = {each.job.source.name: each.state for each in folders.run_jobs(todo, Options(), make_anonymizer=make)}
     assert again["a.jpg"] is State.SKIPPED
-    assert {each.state for each in folders.run(todo[:1], Options(), make=make, overwrite=True)} == {State.DONE}
+    assert {each.state for each in folders.run_jobs(todo[:1], Options(), make_anonymizer=make, overwrite=True)} == {
+        State.DONE
+    }
+
+
+def test_an_outcome_has_the_result_and_the_warnings_of_the_picture(tmp_path: Path) -> None:
+    source = tmp_path / "large.jpg"
+    source.write_bytes(encoded(drawn(1000, 600)))
+    (job,), _ = folders.list_jobs(source, tmp_path / "out")
+    (outcome,) = folders.run_jobs([job], Options(), make_anonymizer=make)
+    assert (outcome.state, outcome.output) == (State.DONE, tmp_path / "out" / "large.jpg")
+    assert len(outcome.warnings) == 1
+    assert outcome.seconds > 0
+    (outcome,) = folders.run_jobs([job], Options(method="detect"), make_anonymizer=make, overwrite=True)
+    assert outcome.output == tmp_path / "out" / "large.jpg.json"
+
+
+def test_strict_gives_no_result_of_a_picture_that_is_not_fully_analysed(folder: Path, tmp_path: Path) -> None:
+    (folder / "large.jpg").write_bytes(encoded(drawn(1000, 600)))
+    todo, _ = folders.list_jobs(folder, tmp_path / "out")
+    outcomes = {
+        each.job.source.name: each for each in folders.run_jobs(todo, Options(), make_anonymizer=make, strict=True)
+    }
+    assert outcomes["a.jpg"].state is State.DONE
+    large = outcomes["large.jpg"]
+    assert (large.state, large.output) == (State.FAILED, None)
+    assert "not fully analysed" in large.detail
+    assert len(large.warnings) == 1
+    assert list((tmp_path / "out").glob("large*")) == []
 
 
 class TestVideos:
@@ -80,7 +108,7 @@ class TestVideos:
         job = Job(source, tmp_path / "out" / "clip.mp4")
         told: list[tuple[Job, int | None]] = []
         shown = lambda job, now: told.append((job, now.total))  # noqa: E731
-        (outcome,) = folders.run([job], Options(face=True), make=make, shown=shown)
+        (outcome,) = folders.run_jobs([job], Options(face=True), make_anonymizer=make, on_progress=shown)
         assert outcome.state is State.DONE, outcome.detail
         assert outcome.counts["face"] >= 1
         assert told[-1] == (job, 10)
@@ -88,21 +116,30 @@ class TestVideos:
     def test_what_fails_leaves_nothing(self, source: Path, tmp_path: Path) -> None:
         detector = FakeDetector(error=DetectorFailed("The detector fake failed."))
         job = Job(source, tmp_path / "out" / "clip.mp4")
-        (outcome,) = folders.run([job], Options(), make=lambda: Anonymizer(store=FakeStore(detector)))
+        (outcome,) = folders.run_jobs([job], Options(), make_anonymizer=lambda: Anonymizer(store=FakeStore(detector)))
         assert (outcome.state, outcome.detail) == (State.FAILED, "The detector fake failed.")
+        assert list((tmp_path / "out").iterdir()) == []
+
+    def test_strict_gives_no_result_of_one_that_is_not_fully_analysed(self, tmp_path: Path) -> None:
+        (tmp_path / "in").mkdir()
+        source = moving_square(tmp_path / "in" / "large.mp4", seconds=0.2, size_wh=(960, 540))
+        job = Job(source, tmp_path / "out" / "large.mp4")
+        (outcome,) = folders.run_jobs([job], Options(face=True), make_anonymizer=make, strict=True)
+        assert outcome.state is State.FAILED
+        assert "not fully analysed" in outcome.detail
         assert list((tmp_path / "out").iterdir()) == []
 
     def test_results_do_not_take_each_others_names(self, tmp_path: Path) -> None:
         (tmp_path / "in").mkdir()
         moving_square(tmp_path / "in" / "a.avi", seconds=0.2, codec="msmpeg4v2", audio=None)
         moving_square(tmp_path / "in" / "a.avi.mp4", seconds=0.2, audio=None)
-        todo, _ = folders.jobs(tmp_path / "in", tmp_path / "out")
-        first, second = folders.run(todo, Options(), make=make)
+        todo, _ = folders.list_jobs(tmp_path / "in", tmp_path / "out")
+        first, second = folders.run_jobs(todo, Options(), make_anonymizer=make)
         assert (first.state, second.state) == (State.FAILED, State.DONE)
         assert "the name of another one's" in first.detail
 
 
 def test_an_empty_folder_has_nothing_to_do(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
-    assert folders.jobs(tmp_path / "in", tmp_path / "out") == ([], 0)
-    assert list(folders.run([], Options(), make=make)) == []
+    assert folders.list_jobs(tmp_path / "in", tmp_path / "out") == ([], 0)
+    assert list(folders.run_jobs([], Options(), make_anonymizer=make)) == []

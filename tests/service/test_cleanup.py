@@ -1,4 +1,4 @@
-"""`cleanup`: what is old, and what nothing points to."""
+"""`cleanup`: old tasks, and files that belong to no task."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from django.utils import timezone
 from django_q.models import Schedule
 
 from anonymizer.models import Status, Task
-from anonymizer.service import deletion, schedules, work
+from anonymizer.service import deletion, work
 from anonymizer.service.cleanup import cleanup, scheduled
+from anonymizer.service.queueing import schedules
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -62,14 +63,14 @@ def test_a_dry_run_changes_nothing(done: Callable[..., Task], media: Path) -> No
     assert status_of(task) == Status.DONE
 
 
-def test_old_tombstones_go(done: Callable[..., Task]) -> None:
+def test_old_records_of_deleted_tasks_are_removed(done: Callable[..., Task]) -> None:
     task = done(8)
     deletion.delete_files(task)
     assert cleanup(timedelta(days=7)).tombstones == 1
     assert not Task.objects.filter(pk=task.pk).exists()
 
 
-def test_files_that_no_task_knows_go_when_they_are_old_enough(done: Callable[..., Task], media: Path) -> None:
+def test_files_without_a_task_are_removed_when_they_are_old_enough(done: Callable[..., Task], media: Path) -> None:
     done(1)
     orphan = media / "output" / str(uuid.uuid4()) / "attempt" / "anonymised.jpg"
     orphan.parent.mkdir(parents=True)
@@ -80,16 +81,16 @@ def test_files_that_no_task_knows_go_when_they_are_old_enough(done: Callable[...
     assert not orphan.parent.parent.exists()
 
 
-def test_what_an_operator_keeps_in_the_same_folders_is_never_touched(done: Callable[..., Task], media: Path) -> None:
+def test_files_of_the_operator_in_the_same_folders_are_never_touched(done: Callable[..., Task], media: Path) -> None:
     done(1)
     own = [media / place / name for place in ("input", "output") for name in ("holiday.jpg", "2026/holiday.jpg")]
-    for each in own:
-        each.parent.mkdir(parents=True, exist_ok=True)
-        each.write_bytes(b"mine")
-        os.utime(each, (0, 0))
+    for path in own:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"of the operator")
+        os.utime(path, (0, 0))
     assert cleanup(timedelta(0), orphan_age=timedelta(0)).orphans == 0
     scheduled()
-    assert all(each.exists() for each in own)
+    assert all(path.exists() for path in own)
 
 
 @pytest.mark.parametrize("arguments", [["--older-than", "soon"], ["--status", "processing"], ["--status", ""]])
@@ -106,11 +107,11 @@ def test_the_schedule_follows_the_setting(settings: Any) -> None:
     assert Schedule.objects.get(name="recover").minutes == 1
 
 
-@pytest.mark.parametrize(("asked", "left"), [(False, Status.DONE), (True, Status.DELETED)])
-def test_by_the_clock_orphans_go_always_and_old_tasks_if_asked(
-    done: Callable[..., Task], media: Path, settings: Any, asked: bool, left: Status
+@pytest.mark.parametrize(("enabled", "remaining"), [(False, Status.DONE), (True, Status.DELETED)])
+def test_the_schedule_always_removes_orphans_and_old_tasks_if_the_setting_says_so(
+    done: Callable[..., Task], media: Path, settings: Any, enabled: bool, remaining: Status
 ) -> None:
-    settings.CLEANUP_SCHEDULED = asked
+    settings.CLEANUP_SCHEDULED = enabled
     task = done(100)
     orphan = media / "input" / str(uuid.uuid4()) / "original.jpg"
     orphan.parent.mkdir()
@@ -118,4 +119,4 @@ def test_by_the_clock_orphans_go_always_and_old_tasks_if_asked(
     os.utime(orphan, (0, 0))
     scheduled()
     assert not orphan.exists()
-    assert status_of(task) == left
+    assert status_of(task) == remaining

@@ -27,11 +27,11 @@ pytestmark = pytest.mark.django_db(transaction=True)
 FACE, PLATE, PERSON, VEHICLE = ObjectType
 
 
-def kept(name: str = "street", **values: Any) -> ThresholdProfile:
+def stored_profile(name: str = "street", **values: Any) -> ThresholdProfile:
     return profiles.save(ThresholdProfile(name=name, **{"thresholds": {FACE: 0.2, PERSON: 0.1}} | values))
 
 
-def asked(**params: object) -> Options:
+def options_of(**params: object) -> Options:
     return profiles.options_from(params)[0]
 
 
@@ -45,46 +45,46 @@ def served(detector: FakeDetector, settings: Any) -> None:
 
 
 def test_a_named_profile_gives_what_is_not_given() -> None:
-    kept(format=Auto())
-    options = asked(**{"profile": "street", "person-threshold": "0.7"})
+    stored_profile(format=Auto())
+    options = options_of(**{"profile": "street", "person-threshold": "0.7"})
     assert (options.face_threshold, options.person_threshold, options.vehicle_threshold) == (0.2, 0.7, 0.4)
     assert (options.format, options.profile) == (Auto(), "street")
-    assert asked(profile="STREET", format="whole").format == Whole()
+    assert options_of(profile="STREET", format="whole").format == Whole()
 
 
 def test_the_deprecated_threshold_is_one_that_is_given() -> None:
-    kept(thresholds={FACE: 0.2, PERSON: 0.1, VEHICLE: 0.15})
-    options = asked(**{"profile": "street", "segmentation-threshold": "0.6"})
+    stored_profile(thresholds={FACE: 0.2, PERSON: 0.1, VEHICLE: 0.15})
+    options = options_of(**{"profile": "street", "segmentation-threshold": "0.6"})
     assert (options.face_threshold, options.person_threshold, options.vehicle_threshold) == (0.2, 0.6, 0.6)
 
 
 def test_the_active_profile_is_for_requests_that_name_none(settings: Any) -> None:
     settings.DEFAULT_OPTIONS = {"format": "pano:4096"}
-    kept("day", format=Auto())
-    kept("night", thresholds={FACE: 0.05})
-    assert asked() == Options(format=Pano(4096))
+    stored_profile("day", format=Auto())
+    stored_profile("night", thresholds={FACE: 0.05})
+    assert options_of() == Options(format=Pano(4096))
     profiles.activate("day")
-    assert (asked().profile, asked().face_threshold, asked().format) == ("day", 0.2, Auto())
-    assert asked(profile="  ").profile == "day"
-    assert (asked(profile="night").face_threshold, asked(profile="night").format) == (0.05, Pano(4096))
-    assert asked(profile="None") == Options(format=Pano(4096))
+    assert (options_of().profile, options_of().face_threshold, options_of().format) == ("day", 0.2, Auto())
+    assert options_of(profile="  ").profile == "day"
+    assert (options_of(profile="night").face_threshold, options_of(profile="night").format) == (0.05, Pano(4096))
+    assert options_of(profile="None") == Options(format=Pano(4096))
 
 
 def test_the_active_profile_costs_one_query() -> None:
-    kept()
+    stored_profile()
     profiles.activate("street")
     with CaptureQueriesContext(connection) as queries:
-        asked()
+        options_of()
     assert len(queries) == 1
 
 
 def test_an_unknown_profile_is_refused_with_those_that_there_are() -> None:
     with pytest.raises(InvalidParameter, match=r"profile is 'day', but must be .*no profiles here"):
-        asked(profile="day")
+        options_of(profile="day")
     for n in range(12):
-        kept(f"p{n:02}")
+        stored_profile(f"p{n:02}")
     with pytest.raises(InvalidParameter) as caught:
-        asked(profile="day")
+        options_of(profile="day")
     assert "one of the profiles p00, p01" in str(caught.value)
     assert "p09 and 2 more" in str(caught.value)
     assert "p10" not in str(caught.value)
@@ -92,17 +92,17 @@ def test_an_unknown_profile_is_refused_with_those_that_there_are() -> None:
 
 def test_a_name_that_cannot_be_one_is_refused() -> None:
     with pytest.raises(InvalidParameter, match=r"profile is '\.\./day', but must be a name of at most 63 letters"):
-        asked(profile="../day")
+        options_of(profile="../day")
 
 
 def test_thresholds_of_other_models_are_used_with_a_warning() -> None:
-    kept(models={FACE: "fake@1", PERSON: "old@7"})
+    stored_profile(models={FACE: "fake@1", PERSON: "old@7"})
     options, types, warnings = profiles.options_from({"profile": "street"})
     assert types == tuple(ObjectType)
     assert options.person_threshold == 0.1
     (warning,) = warnings
     assert "person threshold of profile street was chosen with old@7" in warning
-    assert "looks with fake@1" in warning
+    assert "uses fake@1" in warning
     # nobody looks for persons
     assert profiles.options_from({"profile": "street", "face": "1"})[2] == []
 
@@ -111,7 +111,7 @@ def test_thresholds_of_other_models_are_used_with_a_warning() -> None:
 
 
 def test_a_task_keeps_what_it_came_in_with(upload: Callable[..., Task]) -> None:
-    task = upload(**kept(thresholds={FACE: 0.25}).options())
+    task = upload(**stored_profile(thresholds={FACE: 0.25}).options())
     kept_options = dict(task.options)
     profiles.save(ThresholdProfile(name="street", thresholds={FACE: 0.9}), replace=True)
     work.process(str(task.pk))
@@ -138,53 +138,53 @@ def test_each_frame_of_a_video_names_the_profile(upload: Callable[..., Task], tm
     assert work.process(str(task.pk)) == "done"
     metadata = Task.objects.get(pk=task.pk).file(FileKind.METADATA)
     assert metadata is not None
-    assert [each["profile"] for each in json.loads(metadata.read())] == ["street"] * 5
+    assert [frame["profile"] for frame in json.loads(metadata.read())] == ["street"] * 5
 
 
 # --- running again ---
 
 
 def test_a_new_profile_takes_the_place_of_the_old_thresholds() -> None:
-    kept("day", thresholds={FACE: 0.2, PLATE: 0.15}, format=Auto())
-    kept("night", thresholds={FACE: 0.05})
-    task = Task(options=asked(profile="day", method="blacken").as_params(), object_types=["face"])
-    options, types, _ = profiles.changed(task, {"profile": "night"})
-    assert options == asked(profile="night", method="blacken")
+    stored_profile("day", thresholds={FACE: 0.2, PLATE: 0.15}, format=Auto())
+    stored_profile("night", thresholds={FACE: 0.05})
+    task = Task(options=options_of(profile="day", method="blacken").as_params(), object_types=["face"])
+    options, types, _ = profiles.changed_options(task, {"profile": "night"})
+    assert options == options_of(profile="night", method="blacken")
     assert types == (FACE,)
-    assert profiles.changed(task, {"profile": "none"})[0] == Options(method="blacken")
+    assert profiles.changed_options(task, {"profile": "none"})[0] == Options(method="blacken")
     # chosen anew under the same name
     profiles.save(ThresholdProfile(name="day", thresholds={FACE: 0.3}), replace=True)
-    again = profiles.changed(task, {"profile": "day"})[0]
+    again = profiles.changed_options(task, {"profile": "day"})[0]
     assert (again.face_threshold, again.license_plate_threshold) == (0.3, 0.5)
 
 
 def test_what_the_line_gives_wins_over_the_new_profile() -> None:
-    kept("night", thresholds={FACE: 0.05, PERSON: 0.1})
+    stored_profile("night", thresholds={FACE: 0.05, PERSON: 0.1})
     task = Task(options={"face-threshold": 0.7}, object_types=["face"])
-    options, types, _ = profiles.changed(task, {"profile": "night", "face_threshold": "0.9", "person": "1"})
+    options, types, _ = profiles.changed_options(task, {"profile": "night", "face_threshold": "0.9", "person": "1"})
     assert (options.face_threshold, options.person_threshold, options.profile) == (0.9, 0.1, "night")
     assert types == (PERSON,)
 
 
 def test_a_format_of_the_callers_own_stays() -> None:
-    kept("day", format=Auto())
-    kept("night", format=Whole())
-    task = Task(options=asked(profile="day", format="pano:4096").as_params(), object_types=["face"])
-    options, _, warnings = profiles.changed(task, {"profile": "night"})
+    stored_profile("day", format=Auto())
+    stored_profile("night", format=Whole())
+    task = Task(options=options_of(profile="day", format="pano:4096").as_params(), object_types=["face"])
+    options, _, warnings = profiles.changed_options(task, {"profile": "night"})
     assert options.format == Pano(4096)
     assert "chosen with format whole, but pano:4096 is used" in warnings[0]
     # the old profile's goes with it
-    task = Task(options=asked(profile="day").as_params(), object_types=["face"])
-    assert profiles.changed(task, {"profile": "night"})[0].format == Whole()
+    task = Task(options=options_of(profile="day").as_params(), object_types=["face"])
+    assert profiles.changed_options(task, {"profile": "night"})[0].format == Whole()
 
 
 def test_without_a_new_profile_all_stays_though_another_is_active_or_it_is_gone() -> None:
-    kept("day")
-    kept("night", thresholds={FACE: 0.05})
-    task = Task(options=asked(profile="day").as_params(), object_types=["face"])
+    stored_profile("day")
+    stored_profile("night", thresholds={FACE: 0.05})
+    task = Task(options=options_of(profile="day").as_params(), object_types=["face"])
     profiles.activate("night")
     profiles.delete("day")
-    options, _, _ = profiles.changed(task, {"method": "pixelate", "profile": ""})
+    options, _, _ = profiles.changed_options(task, {"method": "pixelate", "profile": ""})
     assert (options.face_threshold, options.profile, options.method) == (0.2, "day", "pixelate")
 
 
@@ -192,24 +192,24 @@ def test_without_a_new_profile_all_stays_though_another_is_active_or_it_is_gone(
 
 
 def test_what_is_kept_comes_back_with_the_time() -> None:
-    profile = kept(models={FACE: "a@1"}, figures={FACE: {"recall": 0.9}}, target_recall=0.9)
+    profile = stored_profile(models={FACE: "a@1"}, figures={FACE: {"recall": 0.9}}, target_recall=0.9)
     assert profile.created
     assert profiles.get("Street") == profile
-    assert profiles.every() == [(profile, False)]
+    assert profiles.all_profiles() == [(profile, False)]
 
 
 def test_a_name_that_is_taken_is_replaced_only_where_that_is_asked_for() -> None:
-    first = kept()
+    first = stored_profile()
     profiles.activate("street")
     with pytest.raises(InvalidParameter, match=r"name is 'street'.*--replace"):
-        kept(thresholds={FACE: 0.9})
+        stored_profile(thresholds={FACE: 0.9})
     assert profiles.get("street") == first
     second = profiles.save(ThresholdProfile(name="street", thresholds={FACE: 0.9}), replace=True)
     assert profiles.active() == second
 
 
 def test_one_is_active_or_none() -> None:
-    kept("day"), kept("night")
+    stored_profile("day"), stored_profile("night")
     for name in ("day", "night", "night"):
         profiles.activate(name)
         assert [row.name for row in Profile.objects.filter(active=True)] == [name]
@@ -221,14 +221,14 @@ def test_one_is_active_or_none() -> None:
 
 
 def test_the_database_refuses_a_second_active_one() -> None:
-    kept("day"), kept("night")
+    stored_profile("day"), stored_profile("night")
     profiles.activate("day")
     with pytest.raises(IntegrityError), transaction.atomic():
         Profile.objects.filter(name="night").update(active=True)
 
 
 def test_many_that_activate_at_once_leave_one_active() -> None:
-    names = [kept(f"p{n}").name for n in range(6)]
+    names = [stored_profile(f"p{n}").name for n in range(6)]
     failed: list[BaseException] = []
     together = threading.Barrier(len(names))
 
@@ -243,16 +243,16 @@ def test_many_that_activate_at_once_leave_one_active() -> None:
             connection.close()
 
     threads = [threading.Thread(target=activate, args=(name,)) for name in names]
-    for each in threads:
-        each.start()
-    for each in threads:
-        each.join()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     assert failed == []
     assert Profile.objects.filter(active=True).count() == 1
 
 
 def test_the_active_one_is_not_deleted() -> None:
-    kept()
+    stored_profile()
     profiles.activate("street")
     with pytest.raises(InvalidParameter, match="not active"):
         profiles.delete("street")
@@ -263,7 +263,7 @@ def test_the_active_one_is_not_deleted() -> None:
 
 
 def test_all_that_is_known_of_each_type_is_in_the_table() -> None:
-    profile = kept(
+    profile = stored_profile(
         models={FACE: "a@1~f+b@2"},
         figures={FACE: {"recall": 0.98765, "verdict": "reached"}, PERSON: {"recall": None, "objects": 12}},
     )

@@ -19,8 +19,9 @@ from django_q.models import OrmQ
 from anonymizer.models import File, FileKind, Status, Task
 from anonymizer.pipeline.detections import Detections
 from anonymizer.pipeline.errors import DetectorFailed, StorageFailed, TooManyObjects
-from anonymizer.service import claims, deletion, queue, submit, work
+from anonymizer.service import claims, deletion, submit, work
 from anonymizer.service.cleanup import cleanup
+from anonymizer.service.queueing import queue
 from tests.fakes import FakeDetector
 from tests.pictures import decoded, drawn, encoded
 
@@ -29,7 +30,7 @@ Upload = Callable[..., Task]
 
 
 def stored(folder: Path) -> list[Path]:
-    return [each for each in folder.rglob("*") if each.is_file()]
+    return [path for path in folder.rglob("*") if path.is_file()]
 
 
 def test_a_picture_is_done_with_all_that_the_contract_promises(upload: Upload, media: Path) -> None:
@@ -46,7 +47,7 @@ def test_a_picture_is_done_with_all_that_the_contract_promises(upload: Upload, m
     assert task.review_counts == {"found": 2, "near_threshold": 1, "small": 0, "at_border": 0}
     assert task.model_ids == ["fake"]
     assert task.duration is not None and task.duration > 0
-    assert {each.kind for each in task.files.all()} == set(FileKind.values)
+    assert {file.kind for file in task.files.all()} == set(FileKind.values)
     before, after, mask = (
         drawn(),
         decoded(_bytes(task, FileKind.ANONYMISED)),
@@ -59,11 +60,13 @@ def test_a_picture_is_done_with_all_that_the_contract_promises(upload: Upload, m
 
 
 def test_the_result_is_seen_only_when_it_is_whole(upload: Upload, detector: FakeDetector, media: Path) -> None:
-    seen: list[tuple[str, int]] = []
+    states: list[tuple[str, int]] = []
     task = upload()
-    detector.during = lambda: seen.append((Task.objects.get(pk=task.pk).status, File.objects.filter(task=task).count()))
+    detector.during = lambda: states.append(
+        (Task.objects.get(pk=task.pk).status, File.objects.filter(task=task).count())
+    )
     work.process(str(task.pk))
-    assert set(seen) == {(Status.PROCESSING, 1)}
+    assert set(states) == {(Status.PROCESSING, 1)}
 
 
 @pytest.mark.parametrize(
@@ -85,7 +88,7 @@ def test_a_detector_that_fails_leaves_no_result(
     assert (task.status, task.error is not None) == (Status.FAILED, True)
     assert task.failure_cause in (cause, "detector_failed")
     assert "secret" not in str(task.error)
-    assert [each.kind for each in task.files.all()] == [FileKind.ORIGINAL]
+    assert [file.kind for file in task.files.all()] == [FileKind.ORIGINAL]
     assert stored(media / "output") == []
 
 
@@ -118,12 +121,12 @@ def test_deleting_while_it_runs_leaves_nothing(upload: Upload, detector: FakeDet
     assert list((media / "output").rglob("*")) == []
 
 
-def test_bytes_that_cannot_be_removed_are_told_of_and_swept_later(upload: Upload, media: Path) -> None:
+def test_files_that_cannot_be_removed_are_reported_and_removed_later(upload: Upload, media: Path) -> None:
     task = upload()
     work.process(str(task.pk))
     file = Task.objects.get(pk=task.pk).file(FileKind.ORIGINAL)
     assert file is not None
-    # in the place of the file there is a folder that is not empty: no user may remove that as a file
+    # the file is replaced by a folder that is not empty: nobody can remove that as a file
     stubborn = media / "input" / file.key
     stubborn.unlink()
     stubborn.mkdir()
@@ -154,7 +157,7 @@ def test_a_publication_that_is_rolled_back_leaves_no_bytes(
     assert stored(media / "output") == []
 
 
-def test_a_bell_that_fails_loses_nothing(upload: Upload, media: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_notification_that_fails_loses_nothing(upload: Upload, media: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def away(*args: object, **kwargs: object) -> None:
         raise ConnectionError("the broker is away")
 
@@ -164,7 +167,7 @@ def test_a_bell_that_fails_loses_nothing(upload: Upload, media: Path, monkeypatc
     assert len(stored(media / "input")) == 1
 
 
-def test_deleting_twice_says_so(upload: Upload) -> None:
+def test_deleting_twice_returns_false(upload: Upload) -> None:
     task = upload()
     assert deletion.delete_files(task) is True
     assert deletion.delete_files(task) is False
@@ -187,21 +190,21 @@ def test_deleting_rows_removes_bytes(upload: Upload, media: Path, how: str) -> N
 def test_a_lease_that_is_renewed_is_not_lost(upload: Upload, settings: Any, detector: FakeDetector) -> None:
     settings.LEASE = timedelta(seconds=0.8)
     task = upload()
-    notified_at: list[int] = []
+    notified: list[int] = []
 
     def slow() -> None:
         time.sleep(1.5)
-        notified_at.append(claims.recover())
+        notified.append(claims.recover())
 
     detector.during = slow
     assert work.process(str(task.pk)) == "done"
-    assert sum(notified_at) == 0
+    assert sum(notified) == 0
 
 
-def test_a_lost_task_is_rung_for_again(upload: Upload, detector: FakeDetector) -> None:
+def test_workers_are_notified_again_of_a_lost_task(upload: Upload, detector: FakeDetector) -> None:
     task = upload()
     OrmQ.objects.all().delete()
-    mine = claims.claim(str(task.pk), "lost")
+    lost = claims.claim(str(task.pk), "lost")
     assert claims.recover() == 0
     an_hour_ago = timezone.now() - timedelta(hours=1)
     Task.objects.filter(pk=task.pk).update(lease_until=an_hour_ago, notified_at=an_hour_ago)
@@ -209,11 +212,11 @@ def test_a_lost_task_is_rung_for_again(upload: Upload, detector: FakeDetector) -
     assert claims.recover() == 0
     assert OrmQ.objects.count() == 1
     assert work.process(str(task.pk)) == "done"
-    assert mine is not None
-    assert mine.update(progress=0.5) is False
+    assert lost is not None
+    assert lost.update(progress=0.5) is False
 
 
-def test_a_task_whose_bell_was_lost_is_rung_for_once(upload: Upload) -> None:
+def test_workers_are_notified_once_more_when_a_notification_was_lost(upload: Upload) -> None:
     task = upload()
     OrmQ.objects.all().delete()
     assert claims.recover() == 0
@@ -269,7 +272,7 @@ class TestRunningAgain:
         fresh = upload(**changes)
         work.process(str(fresh.pk))
         calls = detector.calls
-        new = submit.again(Task.objects.get(pk=first.pk), options, options.object_types())
+        new = submit.run_again(Task.objects.get(pk=first.pk), options, options.object_types())
         assert work.process(str(new.pk)) == "done"
         assert detector.calls == calls
         new = Task.objects.get(pk=new.pk)
@@ -289,7 +292,7 @@ class TestRunningAgain:
         work.process(str(first.pk))
         for options in (submit.Options(face=True, format="auto"), submit.Options(face=True, person=True)):
             calls = detector.calls
-            new = submit.again(Task.objects.get(pk=first.pk), options, options.object_types())
+            new = submit.run_again(Task.objects.get(pk=first.pk), options, options.object_types())
             work.process(str(new.pk))
             assert detector.calls > calls
 
@@ -298,7 +301,7 @@ class TestRunningAgain:
         first = upload()
         work.process(str(first.pk))
         del detector.detect  # type: ignore[attr-defined]
-        new = submit.again(Task.objects.get(pk=first.pk))
+        new = submit.run_again(Task.objects.get(pk=first.pk))
         assert work.process(str(new.pk)) == "done"
         assert detector.calls == 0
 
@@ -306,7 +309,7 @@ class TestRunningAgain:
         task = upload()
         deletion.delete_files(task)
         with pytest.raises(submit.BrokenMedia, match="was deleted"):
-            submit.again(Task.objects.get(pk=task.pk))
+            submit.run_again(Task.objects.get(pk=task.pk))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The video of a task in this process: progress, an end in the middle, failures, and what is left of them."""
+"""The video of a task, processed in this process: progress, deletion during the work, failures, and leftovers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def task(upload: Upload, clip: bytes) -> Task:
 
 
 def stored(folder: Path) -> list[Path]:
-    return [each for each in folder.rglob("*") if each.is_file()]
+    return [path for path in folder.rglob("*") if path.is_file()]
 
 
 def test_a_video_is_done_with_all_that_the_contract_promises(task: Task, media: Path) -> None:
@@ -49,37 +49,40 @@ def test_a_video_is_done_with_all_that_the_contract_promises(task: Task, media: 
     assert task.model_ids == ["fake"]
     assert task.video is not None
     assert (task.video["frames"], task.video["frames_copied"]) == (10, 0)
-    found = {each.kind: each for each in task.files.all()}
-    assert found.keys() == set(FileKind.values) - {"detections"}
-    assert frame_count(Path(found["anonymised"].storage.path(found["anonymised"].key))) == 10
-    assert len(json.loads(found["metadata"].read())) == 10
-    assert [found[each].media_type for each in ("anonymised", "binary-mask")] == ["video/mp4", "video/x-matroska"]
-    for each in found.values():
-        assert each.size == len(each.read())
-    # nothing is left of where it was made
+    stored_files = {file.kind: file for file in task.files.all()}
+    assert stored_files.keys() == set(FileKind.values) - {"detections"}
+    assert frame_count(Path(stored_files["anonymised"].storage.path(stored_files["anonymised"].key))) == 10
+    assert len(json.loads(stored_files["metadata"].read())) == 10
+    assert [stored_files[kind].media_type for kind in ("anonymised", "binary-mask")] == [
+        "video/mp4",
+        "video/x-matroska",
+    ]
+    for file in stored_files.values():
+        assert file.size == len(file.read())
+    # the working folder is gone
     assert len(stored(media)) == 5
     assert not list((media / "output").rglob("work"))
 
 
-def test_the_progress_is_in_the_row_while_it_is_worked_on(
+def test_the_progress_is_in_the_row_during_the_work(
     task: Task, detector: FakeDetector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from anonymizer.pipeline.results import VideoProgress
 
-    mine = claims.claim(str(task.pk), "here")
-    assert mine is not None
-    watch = videos._Watch(mine)
-    watch.show(VideoProgress(3, 10, 4.567, 1.53))
+    claim = claims.claim(str(task.pk), "here")
+    assert claim is not None
+    progress = videos._VideoProgress(claim)
+    progress.update(VideoProgress(3, 10, 4.567, 1.53))
     shown = Task.objects.get(pk=task.pk)
     assert shown.progress == 0.3
     assert shown.video == {
         "frames": 3, "total": 10, "frames_per_second": 4.57, "seconds_left": 1.5, "frames_copied": None,
     }  # fmt: skip
-    watch.show(VideoProgress(4, 10, 4.567, 1.53))
+    progress.update(VideoProgress(4, 10, 4.567, 1.53))
     assert Task.objects.get(pk=task.pk).progress == 0.3, "more than once a second"
-    assert not watch.stop()
+    assert not progress.is_unwanted()
     deletion.delete_files(task)
-    assert watch.stop()
+    assert progress.is_unwanted()
 
 
 def test_deleting_ends_the_work_and_leaves_nothing(task: Task, detector: FakeDetector, media: Path) -> None:
@@ -98,9 +101,9 @@ def test_a_detector_that_fails_leaves_no_result(task: Task, detector: FakeDetect
     assert stored(media / "output") == []
 
 
-def test_an_original_that_is_gone_is_said(task: Task, media: Path) -> None:
+def test_a_missing_original_is_named(task: Task, media: Path) -> None:
     shutil.rmtree(media / "input")
-    assert work.process(str(task.pk)) == "failed: The original is gone."
+    assert work.process(str(task.pk)) == "failed: The original file of this task does not exist any more."
 
 
 def test_work_that_takes_too_long_is_a_failure_and_is_not_tried_again(
@@ -118,13 +121,13 @@ def test_work_that_takes_too_long_is_a_failure_and_is_not_tried_again(
 
 
 def test_what_a_killed_worker_left_goes_with_the_next_attempt_or_with_the_task(task: Task, media: Path) -> None:
-    left = media / "output" / str(task.pk) / files.WORK / "lost" / "anonymised.mp4"
-    left.parent.mkdir(parents=True)
-    left.write_bytes(b"half")
+    leftover = media / "output" / str(task.pk) / files.WORK / "lost" / "anonymised.mp4"
+    leftover.parent.mkdir(parents=True)
+    leftover.write_bytes(b"half")
     assert work.process(str(task.pk)) == "done"
-    assert not left.exists()
-    left.parent.mkdir(parents=True)
-    left.write_bytes(b"half")
+    assert not leftover.exists()
+    leftover.parent.mkdir(parents=True)
+    leftover.write_bytes(b"half")
     deletion.delete_files(task)
     assert stored(media) == []
 
@@ -148,14 +151,14 @@ def test_an_upload_that_was_broken_off_is_an_orphan(media: Path) -> None:
     assert stored(media) == []
 
 
-def test_running_again_shares_the_bytes_and_looks_again(task: Task, detector: FakeDetector, media: Path) -> None:
+def test_running_again_shares_the_bytes_and_detects_again(task: Task, detector: FakeDetector, media: Path) -> None:
     work.process(str(task.pk))
     calls = detector.calls
     options = Options(method="pixelate", face=True, save_mask="none")  # type: ignore[arg-type]
-    new = submit.again(Task.objects.get(pk=task.pk), options)
+    new = submit.run_again(Task.objects.get(pk=task.pk), options)
     before, after = (
-        media / "input" / each.file(FileKind.ORIGINAL).key  # type: ignore[union-attr]
-        for each in (task, Task.objects.get(pk=new.pk))
+        media / "input" / row.file(FileKind.ORIGINAL).key  # type: ignore[union-attr]
+        for row in (task, Task.objects.get(pk=new.pk))
     )
     assert before.stat().st_ino == after.stat().st_ino
     assert work.process(str(new.pk)) == "done"
@@ -171,32 +174,32 @@ def test_a_storage_far_away_is_read_through_a_copy(task: Task, media: Path, monk
 
     monkeypatch.setattr(files, "_path", nowhere)
     assert work.process(str(task.pk)) == "done"
-    new = submit.again(Task.objects.get(pk=task.pk))
+    new = submit.run_again(Task.objects.get(pk=task.pk))
     assert new.file(FileKind.ORIGINAL).sha256 == task.file(FileKind.ORIGINAL).sha256  # type: ignore[union-attr]
 
 
 def test_the_types_are_those_of_the_upload(task: Task, detector: FakeDetector) -> None:
-    # a video may wait while the server is started with other types
+    # a video may wait while the server is restarted with other types
     Task.objects.filter(pk=task.pk).update(options={"method": "blacken"})
     work.process(str(task.pk))
     assert Task.objects.get(pk=task.pk).detections.keys() == {"face"}
 
 
-def test_tasks_that_are_handed_back_are_rung_for_and_their_lease_does_not_count(task: Task) -> None:
+def test_workers_are_notified_of_released_tasks_and_their_lease_does_not_count(task: Task) -> None:
     OrmQ.objects.all().delete()
     assert claims.claim(str(task.pk), "here:1") is not None
-    assert claims.hand_back(["here:2"]) == 0
-    assert claims.hand_back(["here:1"]) == 1
+    assert claims.release_tasks(["here:2"]) == 0
+    assert claims.release_tasks(["here:1"]) == 1
     task.refresh_from_db()
     assert (task.status, task.leases, task.lease_token) == (Status.QUEUED, 0, None)
     claims.notify_again(Kind.IMAGE)
     assert OrmQ.objects.count() == 0
     claims.notify_again(Kind.VIDEO)
-    assert [each.key for each in OrmQ.objects.all()] == ["videos"]
+    assert [entry.key for entry in OrmQ.objects.all()] == ["videos"]
     assert claims.claim(str(task.pk), "here:3") is not None
 
 
-def test_those_that_wait_for_long_are_rung_for_seldom(task: Task) -> None:
+def test_notifications_of_a_task_that_waits_for_long_get_rarer(task: Task) -> None:
     now = timezone.now()
     Task.objects.filter(pk=task.pk).update(created=now - timedelta(hours=3), notified_at=now - timedelta(hours=1))
     assert claims.recover() == 0

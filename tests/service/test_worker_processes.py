@@ -13,7 +13,7 @@ from tests.conftest import ROOT, serving
 from tests.pictures import decoded, drawn, encoded
 from tests.videos import moving_square
 
-#: where only pictures matter: half the memory, and a start in half the time
+#: for tests of images only: half the memory, and a start in half the time
 PICTURES = {"ANONYMIZER_VIDEO_WORKERS": "0"}
 
 
@@ -43,11 +43,13 @@ def test_stopping_finishes_the_work_and_starting_again_takes_up_the_rest(tmp_pat
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(90) == 0
         assert server.log.rstrip().endswith("stopped")
-        pids = [each.name for each in Path("/proc").glob("[0-9]*") if _environment_has(each.name, str(tmp_path))]
+        pids = [
+            process.name for process in Path("/proc").glob("[0-9]*") if _environment_has(process.name, str(tmp_path))
+        ]
         assert pids == []
     with serving(tmp_path) as server:
-        tasks = [server.until(each, "done", "failed", seconds=120) for each in ids]
-        assert {each["status"] for each in tasks} == {"done"}
+        tasks = [server.until(task_id, "done", "failed", seconds=120) for task_id in ids]
+        assert {task["status"] for task in tasks} == {"done"}
 
 
 def _environment_has(pid: str, text: str) -> bool:
@@ -112,8 +114,8 @@ def test_the_start_options_of_the_container_are_taken(tmp_path: Path) -> None:
         assert task["options"] == {"format": "auto", "save-mask": "binary", "mask-scale": 50}
         mask = decoded(server.get(f"/v1/file/{task['id']}/binary-mask").content)
         assert mask.shape == (120, 160)
-        assert [each.name for each in uploads.iterdir()] == [task["id"]]
-        assert [each.name for each in results.iterdir()] == [task["id"]]
+        assert [path.name for path in uploads.iterdir()] == [task["id"]]
+        assert [path.name for path in results.iterdir()] == [task["id"]]
         assert server.workers("videos") == []
         answer = server.upload(moving_square(tmp_path / "a.mp4", seconds=0.2).read_bytes(), name="a.mp4")
         assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media")

@@ -1,4 +1,4 @@
-"""What workers show of themselves."""
+"""What workers show about themselves."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Segmenter:
 
 
 class MaskStore(FakeStore):
-    """With a model for masks beside the fake detector."""
+    """A store with a fake segmenter beside the fake detector."""
 
     def __init__(self) -> None:
         super().__init__(FakeDetector())
@@ -54,7 +54,7 @@ def test_a_worker_shows_what_it_has_loaded(store: MaskStore) -> None:
     workers._load()
     worker = Worker.objects.get()
     assert worker.ready
-    assert worker.serves == {each.value: ["fake"] for each in ObjectType}
+    assert worker.serves == {object_type.value: ["fake"] for object_type in ObjectType}
     assert worker.loaded == {"fake": "cpu", "fake-masks": "cpu"}
     assert worker.problem == ""
     assert store.masks.warm == 1
@@ -93,39 +93,39 @@ def test_the_encoder_that_the_settings_name_is_tried_before_it_is_needed(
     assert Worker.objects.get().problem == problem
 
 
-def test_a_worker_that_was_killed_while_it_waited_is_told_from_one_that_worked() -> None:
+def test_a_worker_that_was_killed_while_idle_is_told_from_one_that_worked() -> None:
     parent, dead = 4321, subprocess.Popen(["true"])
     dead.wait()
     gone = f"here:{dead.pid}"
     for worked in (True, False):
         Worker.objects.create(name=gone, queue="videos", parent=parent)
         task = Task.objects.create(status=Status.PROCESSING, worker=gone if worked else "here:1")
-        assert workers._replaces_one_that_waited(parent) is not worked
+        assert workers._replaces_idle_worker(parent) is not worked
         assert not Worker.objects.filter(name=gone).exists()
         task.delete()
-    # those that live, and those of other clusters, are none of it
+    # living workers, and workers of other clusters, do not count
     Worker.objects.create(name=f"here:{os.getpid()}", queue="videos", parent=parent)
     Worker.objects.create(name=gone, queue="videos", parent=1234)
-    assert not workers._replaces_one_that_waited(parent)
+    assert not workers._replaces_idle_worker(parent)
 
 
 @pytest.mark.parametrize(
-    ("device", "cuda", "wanted", "said"),
+    ("device", "cuda", "setting", "sentence"),
     [
         ("cpu", None, "auto", ""),
         ("cuda:0", "13.0", "auto", ""),
         ("", "13.0", "cuda:99", ""),
-        ("cpu", "13.0", "auto", "built for CUDA 13.0 and runs on the CPU, as it finds no GPU"),
-        ("cpu", "13.0", "cpu", "runs on the CPU, as ANONYMIZER_DEVICE says"),
+        ("cpu", "13.0", "auto", "built for CUDA 13.0, but runs on the CPU, because it finds no GPU"),
+        ("cpu", "13.0", "cpu", "runs on the CPU, because ANONYMIZER_DEVICE is cpu"),
     ],
 )
 def test_a_build_for_cuda_on_the_cpu_is_warned_of(
-    settings: Any, device: str, cuda: str | None, wanted: str, said: str
+    settings: Any, device: str, cuda: str | None, setting: str, sentence: str
 ) -> None:
-    settings.DEVICE = wanted
-    warning = workers._slower_than_it_could_be(device, cuda)
-    assert said in warning
-    assert bool(said) == bool(warning)
+    settings.DEVICE = setting
+    warning = workers._cpu_warning(device, cuda)
+    assert sentence in warning
+    assert bool(sentence) == bool(warning)
 
 
 def test_readyz_and_the_admin_show_models_devices_and_warnings() -> None:

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from anonymizer.training.augment import Chooser, Look, draw, motion_kernel, plan
+from anonymizer.training.augment import Photometry, SampleChooser, draw, motion_kernel, plan
 from anonymizer.training.augment_gpu import draw_torch
 from anonymizer.training.samples import Sample, Targets
 
-PLAIN = Look(np.eye(3, 4, dtype=np.float32))
+PLAIN = Photometry(np.eye(3, 4, dtype=np.float32))
 
 
 def sample(size_hw: tuple[int, int], box: tuple[int, int, int, int], source: str = "voc") -> Sample:
@@ -33,10 +33,10 @@ SAMPLES = [
 
 @pytest.mark.parametrize("mosaic", [0.0, 1.0])
 def test_the_boxes_are_where_the_objects_are(mosaic: float) -> None:
-    rng, choose = np.random.default_rng(3), Chooser(SAMPLES)
+    rng, choose = np.random.default_rng(3), SampleChooser(SAMPLES)
     seen = 0
     for _ in range(60):
-        canvas = replace(plan(SAMPLES, choose, 256, rng, mosaic=mosaic), look=PLAIN)
+        canvas = replace(plan(SAMPLES, choose, 256, rng, mosaic=mosaic), photometry=PLAIN)
         pixels = draw(canvas, SAMPLES)
         known = np.zeros(pixels.shape[:2], bool)
         for x1, y1, x2, y2 in canvas.targets.boxes.round().astype(int):
@@ -50,7 +50,7 @@ def test_the_boxes_are_where_the_objects_are(mosaic: float) -> None:
 
 
 def test_a_sliver_of_an_object_is_ignored() -> None:
-    rng, choose = np.random.default_rng(5), Chooser(SAMPLES[:1])
+    rng, choose = np.random.default_rng(5), SampleChooser(SAMPLES[:1])
     canvases = [plan(SAMPLES[:1], choose, 128, rng, mosaic=0) for _ in range(200)]
     area = 80 * 140
     for canvas in canvases:
@@ -63,7 +63,7 @@ def test_a_sliver_of_an_object_is_ignored() -> None:
 def test_the_same_seed_plans_and_draws_the_same() -> None:
     def drawn() -> list[np.ndarray]:
         rng = np.random.default_rng(7)
-        return [draw(plan(SAMPLES, Chooser(SAMPLES), 128, rng, mosaic=0.5), SAMPLES) for _ in range(20)]
+        return [draw(plan(SAMPLES, SampleChooser(SAMPLES), 128, rng, mosaic=0.5), SAMPLES) for _ in range(20)]
 
     assert all(np.array_equal(*pair) for pair in zip(drawn(), drawn(), strict=True))
 
@@ -72,18 +72,18 @@ def test_torch_draws_what_the_cpu_draws() -> None:
     noise = np.random.default_rng(1)
     samples = [replace(each, pixels=smooth(noise, each.pixels.shape[:2])) for each in SAMPLES]
     images = [torch.from_numpy(each.pixels).permute(2, 0, 1) for each in samples]
-    rng, choose = np.random.default_rng(11), Chooser(samples)
+    rng, choose = np.random.default_rng(11), SampleChooser(samples)
     for _ in range(60):
         canvas = plan(samples, choose, 192, rng, mosaic=0.5)
-        canvas = replace(canvas, look=replace(canvas.look, noise=0.0, jpeg=0))
+        canvas = replace(canvas, photometry=replace(canvas.photometry, noise=0.0, jpeg=0))
         apart = draw(canvas, samples).astype(int) - draw_torch(canvas, images).permute(1, 2, 0).numpy()
         assert np.abs(apart).mean() < 2
 
 
 def test_noise_is_as_strong_in_torch() -> None:
-    canvas = plan(SAMPLES, Chooser(SAMPLES), 192, np.random.default_rng(1), mosaic=0)
+    canvas = plan(SAMPLES, SampleChooser(SAMPLES), 192, np.random.default_rng(1), mosaic=0)
     images = [torch.from_numpy(each.pixels).permute(2, 0, 1) for each in SAMPLES]
-    plain, grainy = (replace(canvas, look=replace(PLAIN, noise=noise)) for noise in (0.0, 8.0))
+    plain, grainy = (replace(canvas, photometry=replace(PLAIN, noise=noise)) for noise in (0.0, 8.0))
     grain = draw_torch(grainy, images).float() - draw_torch(plain, images).float()
     dark = draw_torch(plain, images) < 200
     assert 7 < float(grain[dark].std()) < 9

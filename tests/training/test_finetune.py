@@ -110,7 +110,7 @@ def test_no_part_of_two_pictures_is_empty(tmp_path: Path, hold_out: float) -> No
 
 @pytest.mark.parametrize(
     ("count", "hold_out", "sentence"),
-    [(0, 0.5, "two pictures that differ"), (1, 0.5, "two pictures that differ"), (3, 0, "hold_out is 0, but must"),
+    [(0, 0.5, "two different pictures"), (1, 0.5, "two different pictures"), (3, 0, "hold_out is 0, but must"),
      (3, 1.0, "hold_out is 1.0, but must")],
 )  # fmt: skip
 def test_what_cannot_be_split_is_an_error(tmp_path: Path, count: int, hold_out: float, sentence: str) -> None:
@@ -158,7 +158,7 @@ def test_what_is_frozen_stays_and_nothing_of_an_earlier_run_is_taken_up(tmp_path
 def test_a_set_that_teaches_nothing_is_an_error(tmp_path: Path) -> None:
     images = drawn(tmp_path, 2, labelled=())
     bare = images.subset(replace(each, objects=dict.fromkeys(OBJECT_TYPES, NONE)) for each in images.images)
-    with pytest.raises(ValueError, match="None of 2 pictures teaches anything"):
+    with pytest.raises(ValueError, match="None of 2 pictures can be used"):
         finetune(bare, tmp_path / "out", progress=False)
 
 
@@ -180,7 +180,7 @@ def test_scores_are_measured_where_enough_was_found(data: Path) -> None:
 
     maps, notes = calibrations(OWN, few, {FACE: BEFORE}, progress=False)
     assert maps == {FACE: BEFORE}
-    assert "too few to measure what scores mean" in notes[0]
+    assert "are too few to calibrate" in notes[0]
     maps, notes = calibrations(OWN, many, {FACE: BEFORE}, progress=False)
     assert maps[FACE] != BEFORE
-    assert notes[0].startswith("face: scores were measured on")
+    assert notes[0].startswith("face: calibrated with")

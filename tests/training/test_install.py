@@ -12,18 +12,18 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from anonymizer import Anonymizer
-from anonymizer.evaluation.thresholds.calibrate import write
+from anonymizer.evaluation.thresholds.calibrate import write_calibration
 from anonymizer.pipeline.detection.calibration import Calibration
 from anonymizer.pipeline.detections import ObjectType
 from anonymizer.pipeline.errors import DetectorFailed
 from anonymizer.pipeline.model_zoo.registry import Registry
-from anonymizer.pipeline.model_zoo.store import FOLDER, ModelStore
+from anonymizer.pipeline.model_zoo.store import MODELS_FOLDER, ModelStore
 from anonymizer.pipeline.options.formats import Whole
 from anonymizer.training.install import install
 from tests.pictures import drawn
 
 FACE, PLATE = ObjectType.FACE, ObjectType.LICENSE_PLATE
-OWN = FOLDER / "own-detector.safetensors"
+OWN = MODELS_FOLDER / "own-detector.safetensors"
 STEEP = Calibration(((0.0, 0.0), (0.5, 0.25), (1.0, 1.0)))
 
 
@@ -33,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
     folder = tmp_path / "models"
     folder.mkdir()
     for each in ("registry.toml", "own-detector.safetensors", "own-masks.safetensors"):
-        shutil.copyfile(FOLDER / each, folder / each)
+        shutil.copyfile(MODELS_FOLDER / each, folder / each)
     return folder
 
 
@@ -138,12 +138,12 @@ def test_an_entry_written_by_hand_in_another_order_is_not_guessed_at(folder: Pat
     local = folder / "registry.local.toml"
     text = local.read_text()
     local.write_text(text.replace('id = "my-detector"\n', "") + 'id = "my-detector"\n')
-    with pytest.raises(ValueError, match="take it out by hand"):
+    with pytest.raises(ValueError, match="Remove it by hand"):
         put(folder, replace=True)
 
 
 def test_a_calibration_may_be_measured_again(folder: Path) -> None:
     put(folder)
     local = folder / Registry.read(folder / "registry.toml").models["my-detector"].registry
-    write(local, "my-detector", {PLATE: STEEP})
+    write_calibration(local, "my-detector", {PLATE: STEEP})
     assert ModelStore(folder).calibration("my-detector") == {PLATE: STEEP}

@@ -1,4 +1,4 @@
-"""What cells are taught: which answer for an object, and where nothing is taught."""
+"""The assignment of cells to objects, and the losses."""
 
 from __future__ import annotations
 
@@ -33,47 +33,47 @@ def good_boxes(*boxes: tuple[float, float, float, float]) -> torch.Tensor:
 
 def test_an_object_is_answered_for_by_cells_inside_it() -> None:
     box = (8.0, 8.0, 40.0, 40.0)
-    chances = torch.full((64, 4), 0.01)
-    chances[18, 2] = 0.9
-    wanted = assign(chances, good_boxes(box), cells(), truth((*box, 2, False)))
-    assert len(wanted.cells) == 10
-    x, y = cells()[wanted.cells, :2].T
+    probabilities = torch.full((64, 4), 0.01)
+    probabilities[18, 2] = 0.9
+    targets = assign(probabilities, good_boxes(box), cells(), truth((*box, 2, False)))
+    assert len(targets.cells) == 10
+    x, y = cells()[targets.cells, :2].T
     assert ((x > 8) & (x < 40) & (y > 8) & (y < 40)).all()
     # the best cell should score the IoU of its box, which is whole here
-    assert wanted.scores[18, 2] == 1
-    assert (wanted.scores[:, [0, 1, 3]] == 0).all()
-    assert (wanted.weights == 1).all()
+    assert targets.scores[18, 2] == 1
+    assert (targets.scores[:, [0, 1, 3]] == 0).all()
+    assert (targets.weights == 1).all()
 
 
 def test_nothing_is_taught_in_an_ignored_object() -> None:
-    wanted = assign(torch.full((64, 4), 0.01), good_boxes(), cells(), truth((8, 8, 40, 40, 3, True)))
-    assert len(wanted.cells) == 0
-    assert (wanted.weights[:, 3] == 0).sum() == 16
-    assert (wanted.weights[:, :3] == 1).all()
+    targets = assign(torch.full((64, 4), 0.01), good_boxes(), cells(), truth((8, 8, 40, 40, 3, True)))
+    assert len(targets.cells) == 0
+    assert (targets.weights[:, 3] == 0).sum() == 16
+    assert (targets.weights[:, :3] == 1).all()
 
 
-def test_a_silent_type_is_taught_only_where_it_is_given() -> None:
+def test_an_unlabelled_type_has_a_loss_only_where_an_object_is_given() -> None:
     box = (8.0, 8.0, 40.0, 40.0)
-    wanted = assign(torch.full((64, 4), 0.01), good_boxes(box), cells(), truth((*box, 3, False), unlabelled=(1, 3)))
-    assert (wanted.weights[:, 1] == 0).all()
-    assert (wanted.weights[wanted.cells, 3] == 1).all()
-    assert (wanted.weights[:, 3] == 1).sum() == len(wanted.cells)
+    targets = assign(torch.full((64, 4), 0.01), good_boxes(box), cells(), truth((*box, 3, False), unlabelled=(1, 3)))
+    assert (targets.weights[:, 1] == 0).all()
+    assert (targets.weights[targets.cells, 3] == 1).all()
+    assert (targets.weights[:, 3] == 1).sum() == len(targets.cells)
 
 
 def test_a_tiny_object_between_the_centres_is_answered_for() -> None:
     box = (29.0, 29.0, 34.0, 34.0)
     at = cells()
     near = torch.stack([at[:, 0] - 3, at[:, 1] - 3, at[:, 0] + 3, at[:, 1] + 3], 1)
-    wanted = assign(torch.full((64, 4), 0.01), near, at, truth((*box, 1, False)))
-    assert len(wanted.cells) > 0
+    targets = assign(torch.full((64, 4), 0.01), near, at, truth((*box, 1, False)))
+    assert len(targets.cells) > 0
 
 
 def test_two_objects_each_have_cells_of_their_own() -> None:
     boxes = ((0.0, 0.0, 32.0, 32.0), (32.0, 32.0, 64.0, 64.0))
     known = truth((*boxes[0], 0, False), (*boxes[1], 0, False))
-    wanted = assign(torch.full((64, 4), 0.01), good_boxes(*boxes), cells(), known)
-    assert {tuple(each) for each in wanted.boxes.tolist()} == set(boxes)
-    assert len(set(wanted.cells.tolist())) == len(wanted.cells)
+    targets = assign(torch.full((64, 4), 0.01), good_boxes(*boxes), cells(), known)
+    assert {tuple(each) for each in targets.boxes.tolist()} == set(boxes)
+    assert len(set(targets.cells.tolist())) == len(targets.cells)
 
 
 def test_the_loss_is_small_for_what_is_right_and_larger_for_what_is_not() -> None:
@@ -98,21 +98,21 @@ def test_an_empty_canvas_has_a_loss() -> None:
     assert of_boxes == 0
 
 
-def said(logits: torch.Tensor, distances: torch.Tensor) -> Prediction:
+def prediction(logits: torch.Tensor, distances: torch.Tensor) -> Prediction:
     return Prediction(logits, distances, cells())
 
 
-def test_what_was_said_of_silent_types_may_not_be_forgotten() -> None:
+def test_changed_predictions_of_unlabelled_types_cost_something() -> None:
     scores, sides = torch.zeros(2, 64, 4), torch.ones(2, 64, 4)
     other_scores, other_sides = scores.clone(), sides.clone()
     other_scores[0, :, 1], other_sides[0] = 3.0, 2.0
     other_scores.requires_grad_()
     other_sides.requires_grad_()
-    before, known, faces_only = said(scores, sides), truth(), truth(unlabelled=(1, 2, 3))
+    before, known, faces_only = prediction(scores, sides), truth(), truth(unlabelled=(1, 2, 3))
 
     assert distillation_loss(before, before, [faces_only, faces_only]) == 0
-    assert distillation_loss(said(other_scores, other_sides), before, [known, faces_only]) == 0
-    for changed in (said(other_scores, sides), said(scores, other_sides)):
+    assert distillation_loss(prediction(other_scores, other_sides), before, [known, faces_only]) == 0
+    for changed in (prediction(other_scores, sides), prediction(scores, other_sides)):
         apart = distillation_loss(changed, before, [faces_only, known])
         assert apart > 0
         apart.backward()
@@ -124,6 +124,8 @@ def test_what_was_said_of_silent_types_may_not_be_forgotten() -> None:
     assert other_sides.grad[1].count_nonzero() == 0
 
 
-def test_boxes_of_nothing_need_not_be_remembered() -> None:
+def test_boxes_with_low_scores_may_change() -> None:
     faint, sides = torch.full((1, 64, 4), -5.0), torch.ones(1, 64, 4)
-    assert distillation_loss(said(faint, 2 * sides), said(faint, sides), [truth(unlabelled=(0, 1, 2, 3))]) == 0
+    assert (
+        distillation_loss(prediction(faint, 2 * sides), prediction(faint, sides), [truth(unlabelled=(0, 1, 2, 3))]) == 0
+    )

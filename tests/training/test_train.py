@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -15,6 +17,7 @@ from anonymizer.pipeline.detection.models.own_network import OwnNetwork
 from anonymizer.training import train as training
 from anonymizer.training.samples import read_samples
 from anonymizer.training.train import Recipe, evaluate, train
+from tests.conftest import ROOT
 
 NAMES = ("face", "license-plate", "person", "vehicle")
 
@@ -102,3 +105,17 @@ def test_imagenet_weights_fit_the_backbone() -> None:
     before = network.backbone.blocks[5].project.conv.weight.clone()
     training.imagenet_start(network)
     assert not torch.equal(before, network.backbone.blocks[5].project.conv.weight)
+
+
+def test_samples_and_recipes_are_short_in_a_notebook(drawn: Path) -> None:
+    (sample, *_) = read_samples(drawn, None, limit=1)
+    assert repr(sample) == "Sample(128 x 96 pixels, 1 vehicle, source 'voc')"
+    assert len(repr(Recipe())) < 500
+
+
+@pytest.mark.parametrize("module", ["training", "training.teachers", "training.train_masks"])
+def test_commands_explain_themselves(module: str) -> None:
+    arguments = [sys.executable, "-m", f"anonymizer.{module}", "--help"]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=True, cwd=ROOT)
+    assert f"usage: python -m anonymizer.{module}" in done.stdout
+    assert done.stdout.count("default:") >= 4

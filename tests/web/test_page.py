@@ -34,8 +34,8 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chro
     driver.quit()
 
 
-def look(browser: webdriver.Chrome, name: str) -> None:
-    """Keep a picture of the page, where the developer asks for it: SCREENSHOTS=folder."""
+def save_screenshot(browser: webdriver.Chrome, name: str) -> None:
+    """Save a picture of the page if the variable SCREENSHOTS names a folder."""
     folder = os.environ.get("SCREENSHOTS")
     if folder:
         browser.save_screenshot(str(Path(folder) / f"{name}.png"))
@@ -45,49 +45,49 @@ def test_a_photo_is_picked_and_its_result_is_shown(browser: webdriver.Chrome, se
     browser.get(server.url)
     assert browser.title == "Anonymizer"
     boxes = browser.find_elements(By.CSS_SELECTOR, "input[type=checkbox]:not([name=auto])")
-    assert [(each.get_attribute("name"), each.is_selected()) for each in boxes] == [
+    assert [(box.get_attribute("name"), box.is_selected()) for box in boxes] == [
         ("face", True),
         ("license-plate", True),
         ("person", True),
         ("vehicle", True),
     ]
-    for each in boxes[1:]:
-        each.click()
+    for box in boxes[1:]:
+        box.click()
     browser.find_element(By.NAME, "fileobject").send_keys(str(data / "images" / "portrait.jpg"))
     browser.find_element(By.CSS_SELECTOR, "form button").click()
     WebDriverWait(browser, 60).until(
         lambda page: page.execute_script("return document.querySelector('#result img')?.naturalWidth > 0")
     )
     text = browser.find_element(By.ID, "result").text
-    assert "Found: 1 face" in text
+    assert "Detected: 1 face" in text
     assert "binary mask" in text
-    look(browser, "page")
+    save_screenshot(browser, "page")
 
 
 def test_a_video_is_followed_and_its_result_plays(browser: webdriver.Chrome, server: Server, tmp_path: Path) -> None:
     video = moving_square(tmp_path / "clip.webm", seconds=1, codec="libvpx-vp9", audio="libopus")
     browser.get(server.url)
-    for each in browser.find_elements(By.CSS_SELECTOR, "input[type=checkbox]:not([name=auto]):not([name=face])"):
-        each.click()
+    for box in browser.find_elements(By.CSS_SELECTOR, "input[type=checkbox]:not([name=auto]):not([name=face])"):
+        box.click()
     browser.find_element(By.NAME, "fileobject").send_keys(str(video))
     browser.find_element(By.CSS_SELECTOR, "form button").click()
-    said = []
+    texts = []
 
     def duration(page: webdriver.Chrome) -> float | None:
-        said.extend(each.text for each in page.find_elements(By.CSS_SELECTOR, "#result progress + p"))
+        texts.extend(element.text for element in page.find_elements(By.CSS_SELECTOR, "#result progress + p"))
         return page.execute_script("return document.querySelector('#result video')?.duration")  # type: ignore[no-any-return]
 
     assert WebDriverWait(browser, 90, poll_frequency=0.1).until(duration) == pytest.approx(1, abs=0.1)
-    assert said, "the progress was not shown"
+    assert texts, "the progress was not shown"
     assert "25 frames" in browser.find_element(By.ID, "result").text
-    # in the middle of it: the server gives the part that is asked for
+    # seek to the middle: the server sends the requested range
     browser.execute_script("document.querySelector('#result video').currentTime = 0.5")
     WebDriverWait(browser, 30).until(
         lambda page: page.execute_script(
             "const v = document.querySelector('#result video'); return !v.seeking && v.readyState >= 2"
         )
     )
-    look(browser, "video")
+    save_screenshot(browser, "video")
 
 
 def test_a_video_can_be_stopped(browser: webdriver.Chrome, server: Server, tmp_path: Path) -> None:
@@ -96,14 +96,14 @@ def test_a_video_can_be_stopped(browser: webdriver.Chrome, server: Server, tmp_p
     browser.find_element(By.NAME, "fileobject").send_keys(str(video))
     browser.find_element(By.CSS_SELECTOR, "form button").click()
     WebDriverWait(browser, 60).until(lambda page: "left" in page.find_element(By.ID, "result").text)
-    look(browser, "progress")
+    save_screenshot(browser, "progress")
     browser.find_element(By.CSS_SELECTOR, "#result button").click()
     WebDriverWait(browser, 10).until(lambda page: page.find_element(By.ID, "result").text == "Deleted.")
     (task,) = server.get("/v1/task/list?kind=video&status=deleted&page_size=1").json()["results"]
     assert task["name"] == "long.mp4"
 
 
-def test_what_is_wrong_is_said_on_the_page(browser: webdriver.Chrome, server: Server, tmp_path: Path) -> None:
+def test_the_page_shows_the_error(browser: webdriver.Chrome, server: Server, tmp_path: Path) -> None:
     (tmp_path / "notes.jpg").write_text("this is no picture")
     browser.get(server.url)
     browser.find_element(By.NAME, "fileobject").send_keys(str(tmp_path / "notes.jpg"))
@@ -112,7 +112,7 @@ def test_what_is_wrong_is_said_on_the_page(browser: webdriver.Chrome, server: Se
     assert "is text, which is not supported" in error.text
 
 
-def test_the_api_page_draws_itself_without_a_network(browser: webdriver.Chrome, server: Server) -> None:
+def test_the_api_page_needs_no_network(browser: webdriver.Chrome, server: Server) -> None:
     browser.get(f"{server.url}/docs")
     WebDriverWait(browser, 60).until(lambda page: page.find_elements(By.CSS_SELECTOR, ".opblock-post"))
-    look(browser, "docs")
+    save_screenshot(browser, "docs")

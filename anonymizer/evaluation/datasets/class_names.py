@@ -1,4 +1,4 @@
-"""Which object type a name in a labelled set means."""
+"""Translate the class names of labelled sets to object types."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Iterable
 
 from anonymizer.pipeline.detections import OBJECT_TYPES, ObjectType
 
-__all__ = ["known_type", "types_named"]
+__all__ = ["parse_class_name", "types_of_class_names"]
 
 _FACE, _PLATE, _PERSON, _VEHICLE = OBJECT_TYPES
 
-#: Names that common data sets and tools use (COCO, Open Images, Pascal VOC, KITTI, Cityscapes, BDD100K, VisDrone, WIDER
-#: FACE, public plate sets). A head is no face: it is labelled from behind as well. Boats and aircraft are no vehicles
-#: to the detectors here, and not on the road.
+#: Names that common data sets and tools use: COCO, Open Images, Pascal VOC, KITTI, Cityscapes, BDD100K, VisDrone, WIDER
+#: FACE, and public sets of license plates. A head is not a face, because heads are also labelled from behind. Boats and
+#: aircraft are not vehicles: the detectors here do not detect them, and they are not on the road.
 _NAMES = {
     _FACE: "face, human face, person face",
     _PLATE: """license plate, licence plate, license, licence, number plate, plate, lp, plate number, car plate,
@@ -26,39 +26,51 @@ _NAMES = {
         motorbike, motorcycle, motor, moped, motor scooter, tricycle, awning tricycle, rickshaw, auto rickshaw,
         motor vehicle, land vehicle, other vehicle, large vehicle, small vehicle""",
 }
-#: Whether these count as the type is open: neither to be found nor to be missed. The box of a cyclist holds the bicycle
-#: as well as the person.
-_IGNORED = {
+#: Names of objects that may or may not count as the type: they are ignored, neither hits nor misses. For example, the
+#: box of a cyclist contains the bicycle as well as the person.
+_IGNORED_NAMES = {
     _PERSON: "crowd, person group, cyclist, bicyclist, motorcyclist, biker",
     _VEHICLE: "bicycle, bike, scooter, train, tram, on rails, streetcar, tractor",
 }
-_IRREGULAR = {"buses": "bus", "lorries": "lorry"}
+_IRREGULAR_PLURALS = {"buses": "bus", "lorries": "lorry"}
 
 
-def _bare(name: str) -> str:
+def _normalize(name: str) -> str:
     return re.sub(r"[\W_]+", "", name.lower())
 
 
-_TABLE = {
-    _bare(name): (object_type, ignored)
-    for table, ignored in ((_NAMES, False), (_IGNORED, True))
+_TYPE_OF_NAME = {
+    _normalize(name): (object_type, ignored)
+    for table, ignored in ((_NAMES, False), (_IGNORED_NAMES, True))
     for object_type, names in table.items()
     for name in names.split(",")
 }
 
 
-def known_type(name: str) -> tuple[ObjectType, bool] | None:
-    """The type, and whether such objects are ignored; None where the name is unknown.
+def parse_class_name(name: str) -> tuple[ObjectType, bool] | None:
+    """Translate a class name of a labelled set.
 
     Args:
-        name: in any case, in the plural too, with whatever between its words.
+        name: singular or plural; case, spaces and punctuation do not matter.
+
+    Returns:
+        The object type, and whether objects with this name are ignored; None if the name is unknown.
+
+    Example:
+        >>> parse_class_name("License_Plates")
+        (<ObjectType.LICENSE_PLATE: 'license-plate'>, False)
     """
-    bare = _bare(name)
-    bare = _IRREGULAR.get(bare, bare)
-    return _TABLE.get(bare) or _TABLE.get(bare.removesuffix("s"))
+    normalized = _normalize(name)
+    normalized = _IRREGULAR_PLURALS.get(normalized, normalized)
+    return _TYPE_OF_NAME.get(normalized) or _TYPE_OF_NAME.get(normalized.removesuffix("s"))
 
 
-def types_named(names: Iterable[str]) -> tuple[ObjectType, ...]:
-    """The types that are meant by any of the names, other than to be ignored."""
-    found = {known[0] for name in names if (known := known_type(name)) and not known[1]}
-    return tuple(each for each in OBJECT_TYPES if each in found)
+def types_of_class_names(names: Iterable[str]) -> tuple[ObjectType, ...]:
+    """Get the object types that a list of class names stands for, without names of ignored objects.
+
+    Args:
+        names: the class names of a labelled set.
+    """
+    parsed = [entry for name in names if (entry := parse_class_name(name))]
+    known = {object_type for object_type, ignored in parsed if not ignored}
+    return tuple(object_type for object_type in OBJECT_TYPES if object_type in known)

@@ -1,4 +1,4 @@
-"""COCO files (cocodataset.org/#format-data), and what ours say besides: `labelled`, `source`, `ignore`."""
+"""Read COCO files (cocodataset.org/#format-data), with three fields of our own: `labelled`, `source` and `ignore`."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import numpy as np
 from faster_coco_eval.core import mask as rle
 from numpy.typing import NDArray
 
-from anonymizer.evaluation.datasets.class_names import known_type, types_named
-from anonymizer.evaluation.datasets.image_files import Pictures
+from anonymizer.evaluation.datasets.class_names import parse_class_name, types_of_class_names
+from anonymizer.evaluation.datasets.image_files import PictureFinder
 from anonymizer.evaluation.datasets.issues import ProblemKind, Problems
 from anonymizer.evaluation.datasets.records import (
     BrokenLabel,
@@ -34,53 +34,69 @@ from anonymizer.pipeline.limits import Limits
 __all__ = ["coco_file", "read_coco"]
 
 Row = dict[str, Any]
-#: what an id may be; tools write all of these
-_ID = (int, float, str)
+#: types of an id: tools write all of these
+_ID_TYPES = (int, float, str)
 
 
 def coco_file(folder: Path) -> Path | None:
-    """The only JSON file in a folder, else in its `annotations`, else in its sub-folders; None where there is none.
+    """Find the COCO file of a folder: the only JSON file in it, in its `annotations`, or in its other sub-folders.
+
+    Args:
+        folder: of the labelled set.
+
+    Returns:
+        The file; None if there is no JSON file.
 
     Raises:
-        ValueError: there are several.
+        ValueError: there are several JSON files in the first of these places that has any.
     """
     for pattern in ("*.json", "annotations/*.json", "*/*.json"):
-        files = sorted(each for each in folder.glob(pattern) if not each.name.startswith("."))
+        files = sorted(file for file in folder.glob(pattern) if not file.name.startswith("."))
         if len(files) == 1:
             return files[0]
         if files:
-            shown = ", ".join(str(each.relative_to(folder)) for each in files[:5]) + ", ..." * (len(files) > 5)
+            shown = ", ".join(str(file.relative_to(folder)) for file in files[:5]) + ", ..." * (len(files) > 5)
             raise ValueError(f"path is {str(folder)!r}, but must be one of the {len(files)} files in it: {shown}")
     return None
 
 
 def read_coco(file: Path, problems: Problems) -> Labels:
-    """What a COCO file says, and where its pictures lie; problems are added to those given.
+    """Read a COCO file and find its images.
 
-    Pictures are looked for in the folder of the same name, in the file's own folder and in `images` beside it; for a
-    file in `annotations` also beside that; then by the last part of their name in all folders below, where only one
-    has it. An object without a box is as large as its polygons.
+    Images are searched in this order: in the folder with the file's name, in the file's own folder, and in `images`
+    next to the file. For a file in a folder `annotations`, they are also searched next to that folder. Last, the
+    folders are searched for a file name that occurs only once. An object without a box gets the box of its polygons.
+
+    Args:
+        file: the JSON file.
+        problems: problems are added to it.
+
+    Returns:
+        The labels; none if the file cannot be read.
+
+    Raises:
+        InvalidDataset: there is a problem, and `problems` is strict.
     """
     try:
         rows = _rows(file)
     except BrokenLabel as error:
         problems.add(ProblemKind.LABEL_BROKEN, file.name, str(error))
         return Labels()
-    names = {each["id"]: str(each.get("name")) for each in rows["categories"] if isinstance(each.get("id"), _ID)}
-    pictures, doubled = _pictures(rows["images"], file.name, problems)
-    found = _Annotations(file.name, names, pictures, problems, broken=doubled)
+    categories = [row for row in rows["categories"] if isinstance(row.get("id"), _ID_TYPES)]
+    names = {row["id"]: str(row.get("name")) for row in categories}
+    pictures, duplicates = _pictures(rows["images"], file.name, problems)
+    annotations = _Annotations(file.name, names, pictures, problems, broken=duplicates)
     for number, row in enumerate(rows["annotations"], start=1):
-        found.add(row, number)
-    found.add_problems()
-    asked = [str(row["file_name"]) for row in pictures.values()]
-    places = Pictures(_folders(file), asked)
+        annotations.add(row, number)
+    annotations.add_problems()
+    finder = PictureFinder(_folders(file), [str(row["file_name"]) for row in pictures.values()])
     entries = (
-        _picture(row, places, found.of_picture[key], problems)
+        _picture(row, finder, annotations.labels_of[key], problems)
         for key, row in pictures.items()
-        if key not in found.broken
+        if key not in annotations.broken
     )
-    types = types_named(_counting(rows["categories"], names, found.used))
-    return Labels([each for each in entries if each is not None], types)
+    types = types_of_class_names(_labelled_names(rows["categories"], names, annotations.used))
+    return Labels([entry for entry in entries if entry is not None], types)
 
 
 def _rows(file: Path) -> dict[str, list[Row]]:
@@ -88,15 +104,16 @@ def _rows(file: Path) -> dict[str, list[Row]]:
     try:
         rows = json.loads(file.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise BrokenLabel(f"it is no JSON file: {error}") from error
+        raise BrokenLabel(f"it is not a JSON file: {error}") from error
     for name in ("images", "annotations", "categories"):
         if not isinstance(rows, dict) or not isinstance(rows.get(name), list):
-            raise BrokenLabel(f"it is no COCO file: it has no list of {name}")
-    # what else is no object is said where it is read
-    return rows | {"categories": [each for each in rows["categories"] if isinstance(each, dict)]}
+            raise BrokenLabel(f"it is not a COCO file: it has no list of {name}")
+    # images and annotations that are not objects are reported later, when they are read
+    return rows | {"categories": [row for row in rows["categories"] if isinstance(row, dict)]}
 
 
 def _folders(file: Path) -> list[Path]:
+    """Where to search for the images, in order."""
     folders = [file.with_suffix(""), file.parent, file.parent / "images"]
     if file.absolute().parent.name == "annotations":
         above = file.absolute().parent.parent
@@ -106,44 +123,62 @@ def _folders(file: Path) -> list[Path]:
 
 
 def _pictures(rows: list[Any], where: str, problems: Problems) -> tuple[dict[Any, Row], set[Any]]:
-    """Pictures by id, in their order in the file; and the ids by which they cannot be told apart."""
-    found: dict[Any, Row] = {}
-    doubled = set()
-    counted = Counter(row["id"] for row in rows if isinstance(row, dict) and isinstance(row.get("id"), _ID))
+    """Images by id, in the order of the file; and the ids that several images have."""
+    pictures: dict[Any, Row] = {}
+    duplicates = set()
+    counted = Counter(row["id"] for row in rows if isinstance(row, dict) and isinstance(row.get("id"), _ID_TYPES))
     for number, row in enumerate(rows, start=1):
-        if not isinstance(row, dict) or not isinstance(row.get("id"), _ID) or not isinstance(row.get("file_name"), str):
+        if (
+            not isinstance(row, dict)
+            or not isinstance(row.get("id"), _ID_TYPES)
+            or not isinstance(row.get("file_name"), str)
+        ):
             problems.add(ProblemKind.LABEL_BROKEN, f"{where}, picture {number}", "it has no id or no file_name")
             continue
         if counted[row["id"]] > 1:
             detail = f"the id {row['id']} is that of {counted[row['id']]} pictures"
             problems.add(ProblemKind.LABEL_BROKEN, row["file_name"], detail)
-            doubled.add(row["id"])
-        found[row["id"]] = row
-    return found, doubled
+            duplicates.add(row["id"])
+        pictures[row["id"]] = row
+    return pictures, duplicates
 
 
-def _counting(categories: list[Row], names: Mapping[Any, str], used: Counter[Any]) -> list[str]:
-    """The names of which every object is labelled: not a mere heading of others, which Roboflow writes."""
-    headings = {str(each.get("supercategory")) for each in categories if each.get("supercategory") != each.get("name")}
-    return [name for key, name in names.items() if used[key] or name not in headings]
+def _labelled_names(categories: list[Row], names: Mapping[Any, str], used: Counter[Any]) -> list[str]:
+    """The class names that objects are labelled with, without supercategories, which Roboflow lists as classes."""
+    supercategories = {
+        str(row.get("supercategory")) for row in categories if row.get("supercategory") != row.get("name")
+    }
+    return [name for key, name in names.items() if used[key] or name not in supercategories]
 
 
 @dataclass
 class _Annotations:
-    """Sorts annotations by picture, and collects what is wrong with them."""
+    """Sorts annotations by image, and collects their problems.
+
+    Attributes:
+        where: the name of the file.
+        names: the class names by category id.
+        pictures: the images by id.
+        problems: problems are added to it.
+        labels_of: the labels of each image by its id.
+        broken: ids of images with a broken annotation, or of several images.
+        used: how many annotations each category id has.
+        unknown: how many annotations each unknown class name has.
+        unmatched: how many annotations there are for ids that no image has.
+    """
 
     where: str
     names: Mapping[Any, str]
     pictures: Mapping[Any, Row]
     problems: Problems
-    of_picture: defaultdict[Any, list[Label]] = field(default_factory=lambda: defaultdict(list))
+    labels_of: defaultdict[Any, list[Label]] = field(default_factory=lambda: defaultdict(list))
     broken: set[Any] = field(default_factory=set)
     used: Counter[Any] = field(default_factory=Counter)
     unknown: Counter[str] = field(default_factory=Counter)
-    homeless: Counter[Any] = field(default_factory=Counter)
+    unmatched: Counter[Any] = field(default_factory=Counter)
 
     def add(self, row: Any, number: int) -> None:
-        """Take one in; `number` counts from 1."""
+        """Add one annotation, the `number`-th of the file, counted from 1."""
         try:
             picture = _id(row, "image_id")
             where = f"annotation {row.get('id', number)}"
@@ -151,16 +186,16 @@ class _Annotations:
             self.problems.add(ProblemKind.LABEL_BROKEN, f"{self.where}, annotation {number}", str(error))
             return
         if picture not in self.pictures:
-            self.homeless[picture] += 1
+            self.unmatched[picture] += 1
             return
         try:
             category = _id(row, "category_id")
             self.used[category] += 1
-            known = known_type(self.names[category]) if category in self.names else None
+            known = parse_class_name(self.names[category]) if category in self.names else None
             if known is None:
                 self.unknown[self.names.get(category, f"category_id {category}")] += 1
             else:
-                self.of_picture[picture].append(_label(row, known, where, self.pictures[picture]))
+                self.labels_of[picture].append(_label(row, known, where, self.pictures[picture]))
         except BrokenLabel as error:
             name = self.pictures[picture]["file_name"]
             self.problems.add(ProblemKind.LABEL_BROKEN, f"{name}, {where}", str(error))
@@ -168,13 +203,13 @@ class _Annotations:
 
     def add_problems(self) -> None:
         add_unknown(self.unknown, self.where, self.problems)
-        for picture, count in self.homeless.items():
+        for picture, count in self.unmatched.items():
             detail = f"{count} annotations are for a picture with the id {picture}, which is not in the file"
             self.problems.add(ProblemKind.PICTURE_MISSING, self.where, detail)
 
 
 def _id(row: Any, name: str) -> Any:
-    if not isinstance(row, dict) or not isinstance(row.get(name), _ID):
+    if not isinstance(row, dict) or not isinstance(row.get(name), _ID_TYPES):
         raise BrokenLabel(f"it has no {name}")
     return row[name]
 
@@ -194,37 +229,37 @@ def _label(row: Row, known: tuple[ObjectType, bool], where: str, picture: Row) -
 
 def _outline(segmentation: Any, picture: Row) -> tuple[NDArray[np.float64], ...] | None:
     if isinstance(segmentation, dict):
-        return _traced(segmentation, stated_size(picture.get("height"), picture.get("width"))) or None
+        return _mask_contours(segmentation, stated_size(picture.get("height"), picture.get("width"))) or None
     if not isinstance(segmentation, list | None):
         raise BrokenLabel("segmentation is neither polygons nor run lengths")
-    return tuple(polygon(each) for each in segmentation or () if each != []) or None
+    return tuple(polygon(points) for points in segmentation or () if points != []) or None
 
 
-def _traced(runs: Row, size_hw: tuple[int, int] | None) -> tuple[NDArray[np.float64], ...]:
-    """The outer borders of a mask, between pixels; holes are filled."""
+def _mask_contours(runs: Row, size_hw: tuple[int, int] | None) -> tuple[NDArray[np.float64], ...]:
+    """The outer contours of a mask, along the edges of its pixels; holes are filled."""
     if size_hw is None or runs.get("size") != list(size_hw):
         raise BrokenLabel(f"the size of its run lengths is {runs.get('size')}, not that of the picture")
     if size_hw[0] * size_hw[1] > Limits().megapixels * 1e6:
         raise BrokenLabel(f"its run lengths are for {size_hw[0] * size_hw[1]} pixels, more than a picture may have")
     try:
-        whole = isinstance(runs.get("counts"), list)
-        pixels = rle.decode(rle.frPyObjects(runs, *size_hw) if whole else runs)
+        uncompressed = isinstance(runs.get("counts"), list)
+        pixels = rle.decode(rle.frPyObjects(runs, *size_hw) if uncompressed else runs)
     except (ValueError, TypeError, RuntimeError, KeyError) as error:
         raise BrokenLabel(f"its run lengths cannot be decoded: {error}") from error
     if not pixels.any():
         return ()
     x, y, width, height = cv2.boundingRect(pixels)
-    # twice as large, the outermost pixels of a border lie on either side of the line that is wanted
+    # OpenCV's contours run through the outermost pixels. At twice the size they lie next to the edges that we want.
     large = np.repeat(np.repeat(pixels[y : y + height, x : x + width], 2, axis=0), 2, axis=1)
     contours, _ = cv2.findContours(large, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    return tuple(((each.reshape(-1, 2) + 1) // 2 + (x, y)).astype(np.float64) for each in contours)
+    return tuple(((contour.reshape(-1, 2) + 1) // 2 + (x, y)).astype(np.float64) for contour in contours)
 
 
-def _picture(row: Row, places: Pictures, labels: list[Label], problems: Problems) -> PictureLabels | None:
+def _picture(row: Row, finder: PictureFinder, labels: list[Label], problems: Problems) -> PictureLabels | None:
     name = row["file_name"]
-    path = places.find(name)
+    path = finder.find(name)
     if path is None:
-        problems.add(ProblemKind.PICTURE_MISSING, name, f"there is no such file in or below {places.folders[1]}")
+        problems.add(ProblemKind.PICTURE_MISSING, name, f"there is no such file in or below {finder.folders[1]}")
         return None
     try:
         labelled = _labelled(row)
@@ -245,10 +280,10 @@ def _picture(row: Row, places: Pictures, labels: list[Label], problems: Problems
 
 
 def _labelled(row: Row) -> tuple[ObjectType, ...] | None:
-    """What a picture says of itself; None where it says nothing."""
+    """The types that the field `labelled` of an image lists; None if there is no such field."""
     if (names := row.get("labelled")) is None:
         return None
-    allowed = [each.value for each in OBJECT_TYPES]
-    if not isinstance(names, list) or any(each not in allowed for each in names):
+    allowed = [object_type.value for object_type in OBJECT_TYPES]
+    if not isinstance(names, list) or any(name not in allowed for name in names):
         raise BrokenLabel(f"labelled is {names}, but must be a list of some of {', '.join(allowed)}")
-    return tuple(ObjectType(each) for each in names)
+    return tuple(ObjectType(name) for name in names)

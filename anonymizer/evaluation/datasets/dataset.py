@@ -1,15 +1,16 @@
-"""Labelled sets: pictures, and the objects that are known to be in them."""
+"""Labelled sets: images, and the objects that are labelled in them."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from anonymizer._html import html_table
 from anonymizer.evaluation.datasets.coco import coco_file, read_coco
 from anonymizer.evaluation.datasets.image_files import upright_size
 from anonymizer.evaluation.datasets.issues import ProblemKind, Problems
@@ -24,35 +25,41 @@ __all__ = ["LabelledImage", "LabelledSet", "Objects"]
 
 Box = tuple[float, float, float, float]
 
-#: pixels by which a box may leave the picture and be clipped without a word: labels are rounded
+#: A box may exceed the image by this number of pixels without being a problem, because labels are rounded.
 _ROUNDING = 1.0
 
 
 @dataclass(frozen=True)
 class Objects:
-    """The objects of one type in one picture.
+    """The objects of one type in one image.
 
     Attributes:
-        boxes: (n, 4) float32, x1, y1, x2, y2 in pixels of the upright picture, inside of it.
-        ignored: (n,) bool; these are neither to be found nor to be missed.
-        outlines: for each object the polygons whose union it is, each (k, 2) float32 x, y in the same pixels, or None
-            where only its box is known; () where that holds for all of them.
+        boxes: (n, 4) float32, x1, y1, x2, y2 in pixels of the upright image, inside it.
+        ignored: (n,) bool, whether the object is ignored: neither a hit nor a miss.
+        outlines: the outline of each object, as polygons whose union is the object. Each polygon is (k, 2) float32 x, y
+            in pixels. None: only the box is labelled. Empty: no object has an outline.
     """
 
     boxes: NDArray[np.float32]
     ignored: NDArray[np.bool_]
     outlines: tuple[tuple[NDArray[np.float32], ...] | None, ...] = ()
 
+    def __repr__(self) -> str:
+        ignored, outlined = int(self.ignored.sum()), sum(outline is not None for outline in self.outlines)
+        return f"Objects({len(self.boxes)} boxes, {ignored} ignored, {outlined} outlines)"
+
 
 @dataclass(frozen=True)
 class LabelledImage:
-    """A picture and what is known of it.
+    """An image and its labels.
 
     Attributes:
-        source: the set that it came from.
-        labelled: the types of which every object is labelled; of the others the labels say nothing that counts.
-        objects: of every type, also of those that are not labelled completely.
-        size_hw: of the upright picture in pixels.
+        id: its number in the label file, or its position in the set.
+        path: of the image file.
+        source: the name of the data set that it came from.
+        labelled: the types of which every object is labelled. The other types are not evaluated in this image.
+        objects: the labelled objects of every type, also of types that are not fully labelled.
+        size_hw: height and width in pixels of the upright image; None if unknown.
     """
 
     id: int
@@ -63,7 +70,10 @@ class LabelledImage:
     size_hw: tuple[int, int] | None = None
 
     def pixels(self) -> NDArray[np.uint8]:
-        """(h, w, 3) uint8 RGB, upright: exactly what the service would look at.
+        """Read the image exactly as the service does.
+
+        Returns:
+            (h, w, 3) uint8 RGB, upright.
 
         Raises:
             ValueError: the file cannot be read.
@@ -73,14 +83,24 @@ class LabelledImage:
         except (AnonymizerError, OSError) as error:
             raise ValueError(f"{self.path} cannot be read: {error}") from error
 
+    def __repr__(self) -> str:
+        counts = _counts_text({object_type: len(of_type.boxes) for object_type, of_type in self.objects.items()})
+        return f"LabelledImage({self.id}, {self.path.name[-100:]!r}, {counts})"
+
 
 @dataclass(frozen=True)
 class LabelledSet:
-    """Pictures with labels.
+    """Images with labels.
+
+    Example:
+        >>> labelled = LabelledSet.read("my-images")
+        >>> labelled
+        LabelledSet('my-images', 120 images; objects: face 431, license-plate 80)
 
     Attributes:
-        name: of the file or folder that it was read from.
-        problems: what was wrong there; the pictures that it concerns are left out (see `ProblemKind`).
+        images: the images.
+        name: the name of the file or folder that it was read from.
+        problems: what was wrong with the labels and files. Images with a problem are left out (see `ProblemKind`).
     """
 
     images: tuple[LabelledImage, ...]
@@ -91,51 +111,98 @@ class LabelledSet:
     def read(
         cls, path: Path | str, *, labelled: Sequence[ObjectType] | None = None, strict: bool = False
     ) -> LabelledSet:
-        """From a COCO file (or a folder with one), a YOLO folder (or its YAML file), or a folder of Pascal VOC files.
+        """Read a labelled set in the format of COCO, YOLO or Pascal VOC.
 
         Args:
-            labelled: the types of which every object is labelled, in every picture. Without, what a COCO file says of
-                each picture (`labelled`), else all types that the set has a name for.
-            strict: the first problem raises.
+            path: a COCO file or a folder with one, a YOLO folder or its YAML file, or a folder with Pascal VOC files.
+            labelled: the types of which every object is labelled in every image. Default: what a COCO file states for
+                each image (`labelled`), otherwise all types that the set has a class for.
+            strict: raise an error for the first problem; default: collect all problems in `problems`.
+
+        Returns:
+            The set.
 
         Raises:
-            BadSet: there is a problem, and `strict`.
-            FileNotFoundError: there is no such path.
-            ValueError: the path is of no kind that is read, or holds several sets.
+            InvalidDataset: there is a problem, and `strict` is set.
+            FileNotFoundError: the path does not exist.
+            ValueError: the path is not a labelled set of a known format, or it contains several sets.
         """
         path, problems = Path(path), Problems(strict)
-        labels = _labels(path, problems)
+        labels = _read_labels(path, problems)
         name = _name(path)
-        chosen = None if labelled is None else tuple(ObjectType(each) for each in labelled)
+        chosen = None if labelled is None else tuple(ObjectType(name) for name in labelled)
         images = tuple(_images(labels, name, chosen, problems)) if labels else ()
-        if nothing := _nothing(labels, images):
-            problems.add(ProblemKind.EMPTY_SET, str(path), nothing)
+        if reason := _why_empty(labels, images):
+            problems.add(ProblemKind.EMPTY_SET, str(path), reason)
         return cls(images, name, problems)
 
     def of(self, sources: Sequence[str], limit: int | None = None) -> Iterator[LabelledImage]:
-        """The images of some sources of which at least one type is labelled completely, so many of each source."""
-        seen: Counter[str] = Counter()
+        """Iterate over the images of some sources in which at least one type is fully labelled.
+
+        Args:
+            sources: names of data sets (`LabelledImage.source`).
+            limit: the most images of each source; default: all.
+        """
+        counts: Counter[str] = Counter()
         for image in self.images:
             if image.labelled and image.source in sources:
-                seen[image.source] += 1
-                if limit is None or seen[image.source] <= limit:
+                counts[image.source] += 1
+                if limit is None or counts[image.source] <= limit:
                     yield image
 
     def subset(self, images: Iterable[LabelledImage]) -> LabelledSet:
-        """The same set with these images only."""
+        """Get a set with the same name and problems, but only these images.
+
+        Args:
+            images: of this set.
+        """
         return replace(self, images=tuple(images))
+
+    def __repr__(self) -> str:
+        counts = _counts_text({row.object_type: row.objects for row in self._type_rows()})
+        problems = f"; {len(self.problems)} problems" if self.problems else ""
+        return f"LabelledSet({self.name[-60:]!r}, {len(self.images)} images; objects: {counts}{problems})"
+
+    def _repr_html_(self) -> str:
+        rows = [(row.object_type.words, row.images, row.objects, row.ignored) for row in self._type_rows()]
+        columns = ("type", "images in which it is fully labelled", "objects", "ignored objects")
+        note = "" if not self.problems else f"The set has {len(self.problems)} problems: print(labelled.problems)."
+        return html_table(columns, rows, title=f"{self.name}: {len(self.images)} images", note=note)
+
+    def _type_rows(self) -> Iterator[_TypeRow]:
+        """The counts of each object type that has objects or is fully labelled somewhere."""
+        for object_type in OBJECT_TYPES:
+            of_type = [image.objects[object_type] for image in self.images if object_type in image.objects]
+            total, ignored = sum(len(o.boxes) for o in of_type), sum(int(o.ignored.sum()) for o in of_type)
+            labelled = sum(object_type in image.labelled for image in self.images)
+            if total or labelled:
+                yield _TypeRow(object_type, labelled, total - ignored, ignored)
+
+
+@dataclass(frozen=True)
+class _TypeRow:
+    """One row of the table of a set."""
+
+    object_type: ObjectType
+    images: int
+    objects: int
+    ignored: int
+
+
+def _counts_text(counts: Mapping[ObjectType, int]) -> str:
+    return ", ".join(f"{object_type} {count}" for object_type, count in counts.items() if count) or "no objects"
 
 
 def _name(path: Path) -> str:
     path = path.resolve()
     if path.is_dir():
         return path.name
-    # what exporters call every set says nothing: its folder does
+    # exporters give every set the same file name, so take the name of its folder
     return path.parent.name if path.stem in ("_annotations.coco", "data", "dataset") else path.stem
 
 
-def _labels(path: Path, problems: Problems) -> Labels | None:
-    """What the labels say; None where there are none."""
+def _read_labels(path: Path, problems: Problems) -> Labels | None:
+    """The labels in the format that the path has; None if there are none."""
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist.")
     if path.is_file():
@@ -154,15 +221,15 @@ def _labels(path: Path, problems: Problems) -> Labels | None:
     return None
 
 
-def _nothing(labels: Labels | None, images: Sequence[LabelledImage]) -> str | None:
-    """Why the set is empty, where it is."""
+def _why_empty(labels: Labels | None, images: Sequence[LabelledImage]) -> str | None:
+    """Why the set is empty; None if it is not."""
     if labels is None:
         return "there is no COCO file, YOLO folder or Pascal VOC folder"
     if not labels.pictures:
         return "there is no picture with labels"
     if not images:
         return f"none of its {len(labels.pictures)} pictures can be used"
-    if not any(image.labelled or any(len(each.boxes) for each in image.objects.values()) for image in images):
+    if not any(image.labelled or any(len(of_type.boxes) for of_type in image.objects.values()) for image in images):
         return f"no object of its {len(images)} pictures has a known type"
     return None
 
@@ -170,14 +237,14 @@ def _nothing(labels: Labels | None, images: Sequence[LabelledImage]) -> str | No
 def _images(
     labels: Labels, name: str, labelled: tuple[ObjectType, ...] | None, problems: Problems
 ) -> Iterator[LabelledImage]:
-    own_ids = all(each.id is not None for each in labels.pictures)
+    has_ids = all(picture.id is not None for picture in labels.pictures)
     for number, picture in enumerate(labels.pictures, start=1):
         size_hw = _size(picture, problems)
         if size_hw is None:
             continue
         known = labels.types if picture.labelled is None else picture.labelled
         yield LabelledImage(
-            id=picture.id if own_ids and picture.id is not None else number,
+            id=picture.id if has_ids and picture.id is not None else number,
             path=picture.path,
             source=name if picture.source is None else picture.source,
             labelled=known if labelled is None else labelled,
@@ -187,14 +254,14 @@ def _images(
 
 
 def _size(picture: PictureLabels, problems: Problems) -> tuple[int, int] | None:
-    """Of the upright picture; None where it cannot be told, or where the labels name another one."""
+    """The size of the upright image; None if it cannot be read, or if the labels state another size."""
     try:
         height, width = upright_size(picture.path)
     except (AnonymizerError, OSError) as error:
         problems.add(ProblemKind.PICTURE_BROKEN, picture.name, str(error))
         return None
     if picture.size_hw not in (None, (height, width)):
-        why = ": EXIF turns it upright" if picture.size_hw == (width, height) else ""
+        why = ": EXIF rotates it" if picture.size_hw == (width, height) else ""
         stated = "the labels are for {1} x {0} pixels".format(*picture.size_hw or ())
         problems.add(ProblemKind.SIZE_DIFFERS, picture.name, f"{stated}, but it has {width} x {height}{why}")
         return None
@@ -204,7 +271,7 @@ def _size(picture: PictureLabels, problems: Problems) -> tuple[int, int] | None:
 def _objects(picture: PictureLabels, size_hw: tuple[int, int], problems: Problems) -> dict[ObjectType, Objects]:
     size_wh = np.array(size_hw[::-1], np.float64)
     scale = size_wh if picture.fractions else np.ones(2)
-    kept: dict[ObjectType, list[tuple[Box, Label]]] = {each: [] for each in OBJECT_TYPES}
+    kept: dict[ObjectType, list[tuple[Box, Label]]] = {object_type: [] for object_type in OBJECT_TYPES}
     for label in picture.labels:
         x1, y1, x2, y2 = (label.box.reshape(2, 2) * scale).ravel().tolist()
         if problem := _problem((x1, y1, x2, y2), size_hw):
@@ -223,7 +290,7 @@ def _objects(picture: PictureLabels, size_hw: tuple[int, int], problems: Problem
 
 
 def _problem(box: Box, size_hw: tuple[int, int]) -> tuple[ProblemKind, str] | None:
-    """What is wrong with where a box lies."""
+    """What is wrong with the position of a box; None if nothing is."""
     x1, y1, x2, y2 = box
     height, width = size_hw
     shown = f"the box (x {x1:g} to {x2:g}, y {y1:g} to {y2:g})"
@@ -239,11 +306,11 @@ def _problem(box: Box, size_hw: tuple[int, int]) -> tuple[ProblemKind, str] | No
 def _outlines(
     labels: Sequence[Label], scale: NDArray[np.float64], size_wh: NDArray[np.float64]
 ) -> tuple[tuple[NDArray[np.float32], ...] | None, ...]:
-    if all(each.outline is None for each in labels):
+    if all(label.outline is None for label in labels):
         return ()
     return tuple(
         None
-        if each.outline is None
-        else tuple(np.clip(polygon * scale, 0, size_wh).astype(np.float32) for polygon in each.outline)
-        for each in labels
+        if label.outline is None
+        else tuple(np.clip(polygon * scale, 0, size_wh).astype(np.float32) for polygon in label.outline)
+        for label in labels
     )

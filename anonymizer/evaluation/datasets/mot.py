@@ -1,4 +1,4 @@
-"""Files with tracks: MOT Challenge text, and the metadata of videos that were anonymised here."""
+"""Read files with tracks: MOT Challenge files (motchallenge.net), and the metadata of videos anonymised here."""
 
 from __future__ import annotations
 
@@ -22,18 +22,28 @@ from anonymizer.pipeline.detections import ObjectType, Source
 
 __all__ = ["PEDESTRIANS", "Row", "TrackLabels", "read_metadata", "read_mot"]
 
-#: classes of MOT16 and later: 1 is a pedestrian who is not on a vehicle
+#: object types by the classes of MOT16 and later: 1 is a pedestrian who is not on a vehicle
 PEDESTRIANS: Mapping[int, ObjectType | None] = MappingProxyType({1: ObjectType.PERSON})
 
-#: columns of 2D MOT 2015, which has coordinates in the world where later ones have a class
+#: the number of columns of 2D MOT 2015, which has world coordinates in the columns of class and visibility
 _COLUMNS_2015 = 10
-#: frame, track or class
+#: the largest number of a frame, track or class
 _LARGEST = 10**7
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One object in one frame; box: x1, y1, x2, y2 in pixels from the upper left corner."""
+    """One object in one frame.
+
+    Attributes:
+        where: which label it is, for messages.
+        frame: counted from 0.
+        track_id: the number of its track; below 0 for a detection that belongs to no track.
+        object_type: the type.
+        box: x1, y1, x2, y2 in pixels of the upright frame.
+        filled: whether the tracker filled a gap here: no detector detected the object.
+        ignored: whether the object is ignored: it may be covered or visible.
+    """
 
     where: str
     frame: int
@@ -46,7 +56,13 @@ class Row:
 
 @dataclass(frozen=True)
 class TrackLabels:
-    """What a file says; `times_s` and `size_hw` as in `LabelledTracks`."""
+    """The content of a file.
+
+    Attributes:
+        rows: one for each object in each frame.
+        times_s: as in `LabelledTracks`.
+        size_hw: as in `LabelledTracks`.
+    """
 
     rows: list[Row] = field(default_factory=list)
     times_s: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
@@ -54,11 +70,23 @@ class TrackLabels:
 
 
 def read_mot(file: Path, types: Mapping[int, ObjectType | None], problems: Problems) -> TrackLabels:
-    """What a file in the format of motchallenge.net says; problems are added to those given.
+    """Read a MOT Challenge file (Milan et al. 2016, "MOT16: A Benchmark for Multi-Object Tracking").
 
-    A line is `frame, id, left, top, width, height, confidence, class, visibility`; frames and pixels are counted from
-    1. Confidence 0 means that the object is ignored. Without a class (no such column, -1 in it, or the ten columns of
-    2D MOT 2015) all are of class 1.
+    A line is `frame, id, left, top, width, height, confidence, class, visibility`. Frames and pixels are counted from
+    1. If the confidence is 0, the object is ignored. All objects have class 1 if the file has no classes. That is the
+    case without this column, if it is -1, and with the ten columns of 2D MOT 2015.
+
+    Args:
+        file: the text file.
+        types: the object type of each class; None: objects of this class are left out.
+        problems: problems are added to it.
+
+    Returns:
+        The labels.
+
+    Raises:
+        InvalidDataset: there is a problem, and `problems` is strict.
+        OSError: the file cannot be read.
     """
     times_s, size_hw = _sequence(file, problems)
     unknown: Counter[str] = Counter()
@@ -77,16 +105,29 @@ def read_mot(file: Path, types: Mapping[int, ObjectType | None], problems: Probl
 
 
 def read_metadata(file: Path, stream: int, problems: Problems) -> TrackLabels:
-    """What the metadata of a video says of one of its video tracks; problems are added to those given."""
+    """Read the metadata of a video that was anonymised here.
+
+    Args:
+        file: the JSON file.
+        stream: which of the file's video streams, counted from 0.
+        problems: problems are added to it.
+
+    Returns:
+        The labels.
+
+    Raises:
+        InvalidDataset: there is a problem, and `problems` is strict.
+        OSError: the file cannot be read.
+    """
     frames = list(_frames(file, stream, problems))
     rows: list[Row] = []
-    # numbers of detections that belong to no track
-    loose, unknown = count(-1, -1), Counter[str]()
+    # detections that belong to no track get the numbers -1, -2, ...
+    untracked_ids, unknown = count(-1, -1), Counter[str]()
     for number, frame in frames:
-        for place, each in enumerate(frame["detections"]):
-            where = f"{file}, frame {number}, detection {place}"
+        for position, entry in enumerate(frame["detections"]):
+            where = f"{file}, frame {number}, detection {position}"
             try:
-                row = _detection(where, number, each, loose, unknown)
+                row = _detection(where, number, entry, untracked_ids, unknown)
             except BrokenLabel as error:
                 problems.add(ProblemKind.LABEL_BROKEN, where, str(error))
                 continue
@@ -100,7 +141,7 @@ def read_metadata(file: Path, stream: int, problems: Problems) -> TrackLabels:
 
 
 def _mot_row(where: str, line: str, types: Mapping[int, ObjectType | None], unknown: Counter[str]) -> Row | None:
-    columns = [each.strip() for each in line.split(",")]
+    columns = [column.strip() for column in line.split(",")]
     if len(columns) < 6:
         raise BrokenLabel(f"it has {len(columns)} columns, not 6 or more: frame, id, left, top, width, height")
     values = numbers(columns[:6], "the first six columns")
@@ -120,23 +161,23 @@ def _mot_row(where: str, line: str, types: Mapping[int, ObjectType | None], unkn
 
 
 def _sequence(file: Path, problems: Problems) -> tuple[NDArray[np.float64], tuple[int, int] | None]:
-    """Times and size as `seqinfo.ini` gives them."""
-    found = next((each for folder in file.resolve().parents[:2] if (each := folder / "seqinfo.ini").exists()), None)
-    if found is None:
+    """Times and size from the `seqinfo.ini` of a sequence."""
+    info = next((path for folder in file.resolve().parents[:2] if (path := folder / "seqinfo.ini").exists()), None)
+    if info is None:
         return np.empty(0), None
     settings = ConfigParser()
     try:
-        settings.read_string(found.read_text(errors="replace"))
+        settings.read_string(info.read_text(errors="replace"))
         if "Sequence" not in settings:
             raise BrokenLabel("there is no section [Sequence]")
-        says = settings["Sequence"]
-        size_hw = stated_size(says.get("imHeight"), says.get("imWidth"))
-        length, rate = numbers([says.get("seqLength", "0"), says.get("frameRate", "0")], "seqLength, frameRate")
+        section = settings["Sequence"]
+        size_hw = stated_size(section.get("imHeight"), section.get("imWidth"))
+        length, rate = numbers([section.get("seqLength", "0"), section.get("frameRate", "0")], "seqLength, frameRate")
         if rate < 0:
             raise BrokenLabel(f"frameRate is {rate:g}, not above 0")
         frames = _whole(length, "seqLength")
     except (BrokenLabel, NoSettings) as error:
-        problems.add(ProblemKind.LABEL_BROKEN, str(found), str(error).replace("\n", " "))
+        problems.add(ProblemKind.LABEL_BROKEN, str(info), str(error).replace("\n", " "))
         return np.empty(0), None
     return (np.arange(frames) / rate if rate else np.empty(0)), size_hw
 
@@ -145,18 +186,18 @@ def _sequence(file: Path, problems: Problems) -> tuple[NDArray[np.float64], tupl
 
 
 def _frames(file: Path, stream: int, problems: Problems) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Number and content of each frame of one video track that can be used, by rising number."""
+    """The number and the content of each valid frame of one video stream, in rising order."""
     try:
         content = json.loads(file.read_bytes())
         if not isinstance(content, list):
-            raise ValueError("it is no list of frames")
+            raise ValueError("it is not a list of frames")
     except (ValueError, RecursionError) as error:
-        problems.add(ProblemKind.LABEL_BROKEN, str(file), f"it is no metadata of a video: {error}")
+        problems.add(ProblemKind.LABEL_BROKEN, str(file), f"it is not the metadata of a video: {error}")
         return
-    streams = sorted({_stream(each) for each in content})
+    streams = sorted({_stream(frame) for frame in content})
     wanted = streams[stream] if 0 <= stream < len(streams) else None
     before, before_s = -1, -np.inf
-    for place, frame in enumerate(content):
+    for position, frame in enumerate(content):
         if _stream(frame) != wanted:
             continue
         try:
@@ -166,44 +207,45 @@ def _frames(file: Path, stream: int, problems: Problems) -> Iterator[tuple[int, 
                     f"number and time are {number} and {time_s:g} s, not above {before} and {before_s:g} s"
                 )
         except BrokenLabel as error:
-            problems.add(ProblemKind.LABEL_BROKEN, f"{file}, entry {place}", str(error))
+            problems.add(ProblemKind.LABEL_BROKEN, f"{file}, entry {position}", str(error))
             continue
         before, before_s = number, time_s
         yield number, frame
 
 
 def _stream(frame: object) -> int:
-    found = frame.get("stream", 0) if isinstance(frame, dict) else 0
-    return found if isinstance(found, int) else 0
+    stream = frame.get("stream", 0) if isinstance(frame, dict) else 0
+    return stream if isinstance(stream, int) else 0
 
 
 def _frame(frame: Any) -> tuple[int, float]:
-    """Its number and time in seconds."""
+    """The number and the time in seconds of a frame."""
     if not isinstance(frame, dict) or not isinstance(frame.get("detections"), list):
-        raise BrokenLabel("it is no frame with id, time and a list of detections")
+        raise BrokenLabel("it is not a frame with id, time and a list of detections")
     number, time_s = numbers([frame.get("id"), frame.get("time")], "id, time").tolist()
     return _whole(number, "the id"), time_s
 
 
-def _detection(where: str, frame: int, said: Any, loose: Iterator[int], unknown: Counter[str]) -> Row | None:
-    if not isinstance(said, dict):
-        raise BrokenLabel("it is no detection")
-    name = str(said.get("type_label"))
+def _detection(where: str, frame: int, entry: Any, untracked_ids: Iterator[int], unknown: Counter[str]) -> Row | None:
+    """One detection of the metadata; None if its type is unknown."""
+    if not isinstance(entry, dict):
+        raise BrokenLabel("it is not a detection")
+    name = str(entry.get("type_label"))
     if name not in list(ObjectType):
         unknown[name] += 1
         return None
-    box = numbers(said.get("bbox"), "bbox")
+    box = numbers(entry.get("bbox"), "bbox")
     if len(box) != 4:
         raise BrokenLabel(f"bbox has {len(box)} numbers, not 4")
-    track_id = said.get("track_id")
-    track_id = next(loose) if track_id is None else _whole(numbers([track_id], "track_id")[0], "track_id")
+    track_id = entry.get("track_id")
+    track_id = next(untracked_ids) if track_id is None else _whole(numbers([track_id], "track_id")[0], "track_id")
     x1, y1, x2, y2 = box.tolist()
-    filled = said.get("source") == Source.TRACKER.value
+    filled = entry.get("source") == Source.TRACKER.value
     return Row(where, frame, track_id, ObjectType(name), (x1, y1, x2, y2), filled=filled)
 
 
 def _times(frames: list[tuple[int, dict[str, Any]]]) -> NDArray[np.float64]:
-    """(n,) of each frame up to the last, counted from the first; those of frames that are missing lie between."""
+    """(n,) the time of each frame since the first one; the times of missing frames are interpolated."""
     if not frames:
         return np.empty(0)
     known = [number for number, _ in frames]
@@ -233,7 +275,7 @@ def _whole(value: float, what: str, *, least: int = 0) -> int:
 
 
 def _fits(row: Row, size_hw: tuple[int, int] | None, problems: Problems) -> bool:
-    """Whether a box has pixels in the frame. Boxes may pass the border: of what is cut off there, the rest is known."""
+    """Tell whether a box has pixels in the frame. It may exceed the border, because labels include hidden parts."""
     x1, y1, x2, y2 = row.box
     shown = f"the box (x {x1:g} to {x2:g}, y {y1:g} to {y2:g})"
     if x2 <= x1 or y2 <= y1:

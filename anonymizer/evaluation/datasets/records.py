@@ -1,4 +1,4 @@
-"""What the readers of all label formats give, before it is held against the pictures."""
+"""What the readers of all label formats return, before it is checked against the images."""
 
 from __future__ import annotations
 
@@ -24,21 +24,24 @@ __all__ = [
     "stated_size",
 ]
 
+#: the largest coordinate that is accepted
 _LARGEST = 1e9
 
 
 class BrokenLabel(ValueError):
-    """A label does not say what it should; the text says what is wrong, without a full stop."""
+    """A label does not follow its format. The message says what is wrong, without a full stop."""
 
 
 @dataclass(frozen=True)
 class Label:
-    """One object.
+    """One labelled object.
 
     Attributes:
-        box: (4,) float64, x1, y1, x2, y2, finite, else as labelled.
-        where: which label of its picture it is.
-        outline: polygons, each (k, 2) float64 x, y.
+        object_type: the type.
+        box: (4,) float64, x1, y1, x2, y2 as labelled; finite numbers.
+        ignored: whether the object is ignored: neither a hit nor a miss.
+        where: which label of its image it is, for messages.
+        outline: polygons, each (k, 2) float64 x, y; None if only the box is labelled.
     """
 
     object_type: ObjectType
@@ -50,13 +53,17 @@ class Label:
 
 @dataclass(frozen=True)
 class PictureLabels:
-    """What the labels say of one picture.
+    """The labels of one image.
 
     Attributes:
-        name: what to call it where something is wrong.
-        size_hw: in pixels, as the labels say; None where they do not.
-        fractions: boxes and outlines are fractions of the picture's width and height, not pixels.
-        labelled: the types of which every object is labelled; None is those of the whole set.
+        path: of the image file.
+        name: what messages call the image.
+        labels: its objects.
+        size_hw: height and width in pixels that the labels state; None if they do not state it.
+        fractions: whether boxes and outlines are fractions of the image's width and height; otherwise they are pixels.
+        id: the number of the image in the label file; None if it has none.
+        source: the data set that the image came from; None if the label file does not state it.
+        labelled: the types of which every object is labelled; None: those of the whole set.
     """
 
     path: Path
@@ -71,17 +78,29 @@ class PictureLabels:
 
 @dataclass(frozen=True)
 class Labels:
-    """A whole set; `types` are those that it has a name for."""
+    """The labels of a whole set.
+
+    Attributes:
+        pictures: the labels of each image.
+        types: the object types that the set has a class for.
+    """
 
     pictures: list[PictureLabels] = field(default_factory=list)
     types: tuple[ObjectType, ...] = ()
 
 
 def numbers(values: object, what: str) -> NDArray[np.float64]:
-    """(n,) float64 of a list.
+    """Convert a list of numbers.
+
+    Args:
+        values: numbers, or texts with numbers.
+        what: what the message of an error calls them.
+
+    Returns:
+        (n,) float64.
 
     Raises:
-        BrokenLabel: they are no numbers, not finite, or beyond any picture.
+        BrokenLabel: these are not numbers, or a number is not finite or 1e9 or more.
     """
     try:
         array = np.asarray(values, np.float64)
@@ -94,10 +113,16 @@ def numbers(values: object, what: str) -> NDArray[np.float64]:
 
 
 def polygon(values: object) -> NDArray[np.float64]:
-    """(k, 2) float64 x, y of x1, y1, x2, y2, ...
+    """Convert the points of a polygon.
+
+    Args:
+        values: the numbers x1, y1, x2, y2, ...
+
+    Returns:
+        (k, 2) float64 x, y.
 
     Raises:
-        BrokenLabel: they are no such numbers, or no pairs, or fewer than three pairs.
+        BrokenLabel: these are not numbers, or not three or more pairs of numbers.
     """
     flat = numbers(values, "the polygon")
     if len(flat) < 6 or len(flat) % 2:
@@ -106,16 +131,30 @@ def polygon(values: object) -> NDArray[np.float64]:
 
 
 def bounds(polygons: tuple[NDArray[np.float64], ...]) -> NDArray[np.float64]:
-    """(4,) the box round all of them."""
+    """Compute the box around polygons.
+
+    Args:
+        polygons: each (k, 2) x, y.
+
+    Returns:
+        (4,) float64, x1, y1, x2, y2.
+    """
     points = np.concatenate(polygons)
     return np.concatenate([points.min(axis=0), points.max(axis=0)])
 
 
 def stated_size(height: object, width: object) -> tuple[int, int] | None:
-    """Height and width as labels say; None where they say nothing, or 0.
+    """Convert the size of an image as the labels state it.
+
+    Args:
+        height: in pixels.
+        width: in pixels.
+
+    Returns:
+        Height and width; None if one of them is missing or 0.
 
     Raises:
-        BrokenLabel: they are no whole numbers above 0.
+        BrokenLabel: these are not whole numbers above 0.
     """
     if not height or not width:
         return None
@@ -126,7 +165,13 @@ def stated_size(height: object, width: object) -> tuple[int, int] | None:
 
 
 def add_unknown(unknown: Counter[str], where: str, problems: Problems) -> None:
-    """Take note of names that are none of a known type, each once with its number of objects."""
+    """Add a problem for each class name that is not known.
+
+    Args:
+        unknown: how many labels each unknown name has.
+        where: the label file.
+        problems: what the problems are added to.
+    """
     for name, count in unknown.items():
-        detail = f"{name!r} is no known type of object, labels left out: {count}"
+        detail = f"{name!r} is not a known object type; labels left out: {count}"
         problems.add(ProblemKind.TYPE_UNKNOWN, where, detail)

@@ -1,4 +1,7 @@
-"""Pascal VOC files: an XML file for each picture (host.robots.ox.ac.uk/pascal/VOC/voc2007, development kit)."""
+"""Read Pascal VOC folders: an XML file for each image.
+
+The format is described in the development kit of VOC2007 (host.robots.ox.ac.uk/pascal/VOC/voc2007).
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from xml.etree.ElementTree import Element, ParseError
 
 from defusedxml.ElementTree import fromstring  # type: ignore[import-untyped]
 
-from anonymizer.evaluation.datasets.class_names import known_type, types_named
+from anonymizer.evaluation.datasets.class_names import parse_class_name, types_of_class_names
 from anonymizer.evaluation.datasets.image_files import files_below
 from anonymizer.evaluation.datasets.issues import ProblemKind, Problems
 from anonymizer.evaluation.datasets.records import (
@@ -24,31 +27,47 @@ from anonymizer.evaluation.datasets.records import (
 
 __all__ = ["label_files", "read_voc"]
 
-#: where pictures lie when labels lie in `Annotations`
+#: folders of the images if the labels are in `Annotations`
 _PICTURE_FOLDERS = ("JPEGImages", "images", "Images")
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
 def label_files(folder: Path) -> list[Path]:
-    """The XML files in and below a folder, sorted."""
+    """List the XML files in a folder and all folders below it, sorted.
+
+    Args:
+        folder: of the labelled set.
+    """
     return files_below(folder, [".xml"])
 
 
 def read_voc(folder: Path, files: Sequence[Path], problems: Problems) -> Labels:
-    """What XML files say of pictures below a folder; problems are added to those given.
+    """Read Pascal VOC files and find their images.
 
-    A picture has the name of its XML file and lies beside it, or in `JPEGImages` or `images` for one in `Annotations`,
-    or is the only one of that name; else it is the one that the XML file names. Pictures without an XML file are no
-    part of the set. Corners are taken as they are: tools count pixels from 0 (the development kit from 1).
+    An image has the name of its XML file. It lies next to the XML file or, if that is in `Annotations`, in `JPEGImages`
+    or `images`; or it is the only image of that name. Otherwise the file name in the XML file counts. Images without
+    an XML file do not belong to the set. Corners are not shifted: tools count pixels from 0, although the development
+    kit counts from 1.
+
+    Args:
+        folder: of the labelled set.
+        files: its XML files.
+        problems: problems are added to it.
+
+    Returns:
+        The labels.
+
+    Raises:
+        InvalidDataset: there is a problem, and `problems` is strict.
     """
-    places = _Places(folder)
+    finder = _ImageFinder(folder)
     names: Counter[str] = Counter()
     pictures = []
     for file in files:
         shown = str(file.relative_to(folder))
         try:
             root = _root(file)
-            path = places.find(file, root.findtext("filename") or "")
+            path = finder.find(file, root.findtext("filename") or "")
             if path is None:
                 problems.add(ProblemKind.PICTURE_MISSING, shown, f"there is no picture for it in or below {folder}")
                 continue
@@ -58,9 +77,9 @@ def read_voc(folder: Path, files: Sequence[Path], problems: Problems) -> Labels:
             problems.add(ProblemKind.LABEL_BROKEN, shown, str(error))
             continue
         pictures.append(PictureLabels(path, str(path.relative_to(folder)), labels, size_hw))
-    unknown = Counter({name: count for name, count in names.items() if known_type(name) is None})
+    unknown = Counter({name: count for name, count in names.items() if parse_class_name(name) is None})
     add_unknown(unknown, str(folder), problems)
-    return Labels(pictures, types_named(names))
+    return Labels(pictures, types_of_class_names(names))
 
 
 def _root(file: Path) -> Element:
@@ -69,52 +88,52 @@ def _root(file: Path) -> Element:
     except OSError as error:
         raise BrokenLabel(f"it cannot be read: {error.strerror}") from error
     except (ParseError, ValueError, LookupError) as error:
-        raise BrokenLabel(f"it is no XML file that is read: {error}") from error
+        raise BrokenLabel(f"it cannot be parsed as XML: {error}") from error
     if root.tag != "annotation":
         raise BrokenLabel(f"it begins with {root.tag[:60]!r}, not 'annotation'")
     return root
 
 
 def _labels(root: Element, names: Counter[str]) -> Iterator[Label]:
-    """The objects of a known type; the names of all are counted."""
-    for number, each in enumerate(root.findall("object"), start=1):
+    """The objects with a known class name; the names of all objects are counted."""
+    for number, element in enumerate(root.findall("object"), start=1):
         where = f"object {number}"
-        name = (each.findtext("name") or "").strip()
+        name = (element.findtext("name") or "").strip()
         names[name] += 1
-        if (known := known_type(name)) is None:
+        if (known := parse_class_name(name)) is None:
             continue
         try:
-            box = numbers([each.findtext(f"bndbox/{corner}") for corner in _CORNERS], "bndbox")
+            box = numbers([element.findtext(f"bndbox/{corner}") for corner in _CORNERS], "bndbox")
         except BrokenLabel as error:
             raise BrokenLabel(f"{where}: {error}") from error
-        difficult = (each.findtext("difficult") or "0").strip() not in ("0", "false", "False")
+        difficult = (element.findtext("difficult") or "0").strip() not in ("0", "false", "False")
         yield Label(known[0], box, known[1] or difficult, where)
 
 
-class _Places:
-    """The pictures below a folder, to be found by what their XML files are called and say."""
+class _ImageFinder:
+    """Finds images below a folder by the names of their XML files, or by the names in these files."""
 
     def __init__(self, folder: Path) -> None:
-        self._by_place: dict[Path, Path] = {}
+        self._by_path: dict[Path, Path] = {}
         self._by_name: defaultdict[str, list[Path]] = defaultdict(list)
         for path in files_below(folder):
-            for place in (path, path.with_suffix("")):
-                self._by_place[place] = path
-                self._by_name[place.name].append(path)
+            for key in (path, path.with_suffix("")):
+                self._by_path[key] = path
+                self._by_name[key.name].append(path)
 
     def find(self, file: Path, stated: str) -> Path | None:
         stated = stated.strip().replace("\\", "/").rsplit("/", 1)[-1]
         for name in (file.stem, stated):
-            for place in _picture_places(file.parent):
-                if found := self._by_place.get(place / name):
-                    return found
-            if len(same := self._by_name.get(name, [])) == 1:
-                return same[0]
+            for place in _picture_folders(file.parent):
+                if path := self._by_path.get(place / name):
+                    return path
+            if len(candidates := self._by_name.get(name, [])) == 1:
+                return candidates[0]
         return None
 
 
-def _picture_places(labels: Path) -> Iterator[Path]:
-    """The folder of the labels, and those that stand beside `Annotations`."""
+def _picture_folders(labels: Path) -> Iterator[Path]:
+    """The folder of the labels, and the image folders next to `Annotations`."""
     yield labels
-    for at in (each for each, part in enumerate(labels.parts) if part == "Annotations"):
+    for at in (index for index, part in enumerate(labels.parts) if part == "Annotations"):
         yield from (Path(*labels.parts[:at], name, *labels.parts[at + 1 :]) for name in _PICTURE_FOLDERS)

@@ -1,4 +1,7 @@
-"""YOLO folders: a text file for each picture, in fractions of its size (docs.ultralytics.com/datasets/detect)."""
+"""Read YOLO folders: a text file for each image, with coordinates as fractions of the image's size.
+
+The format is described at docs.ultralytics.com/datasets/detect.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from anonymizer.evaluation.datasets.class_names import known_type, types_named
-from anonymizer.evaluation.datasets.image_files import files_below, is_there
+from anonymizer.evaluation.datasets.class_names import parse_class_name, types_of_class_names
+from anonymizer.evaluation.datasets.image_files import files_below, path_exists
 from anonymizer.evaluation.datasets.issues import ProblemKind, Problems
 from anonymizer.evaluation.datasets.records import (
     BrokenLabel,
@@ -29,19 +32,19 @@ __all__ = ["is_yolo", "read_yolo"]
 
 _YAML = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 _NAMES = ("classes.txt", "obj.names", "_darknet.labels")
-#: a fraction beyond these is no slip of a box over the border: the numbers are pixels
+#: a box may reach a little over the border of the image; numbers beyond these limits are pixels, not fractions
 _LEAST, _MOST = -1.0, 2.0
 
 
 @dataclass(frozen=True)
 class _Config:
-    """What a set says of itself.
+    """The configuration of a set.
 
     Attributes:
-        file: that says it; None where there is none.
-        names: of the types by their number.
-        places: folders with pictures, or lists of pictures; empty is everything below the set's folder.
-        has_points: key points follow each box, so that longer lines are no polygons.
+        file: that it was read from; None if there is none.
+        names: the class names by number.
+        places: folders with images, or text files that list images; empty: all images below the set's folder.
+        has_points: whether each box is followed by key points; otherwise longer lines are polygons.
     """
 
     file: Path | None = None
@@ -51,18 +54,32 @@ class _Config:
 
 
 def is_yolo(folder: Path) -> bool:
-    """Whether a folder says how its types are named, as YOLO's do, or has labels where they would be."""
-    if any((folder / each).is_file() for each in (*_YAML, *_NAMES)):
+    """Tell whether a folder is a YOLO folder: it has a file with class names, or text files in a `labels` folder.
+
+    Args:
+        folder: of the labelled set.
+    """
+    if any((folder / name).is_file() for name in (*_YAML, *_NAMES)):
         return True
     places = {folder / "labels", _labels_for(folder)} - {folder}
     return any(place.is_dir() and any(place.rglob("*.txt")) for place in places)
 
 
 def read_yolo(path: Path, problems: Problems) -> Labels:
-    """What a folder says, or a YAML file and the places that it names; problems are added to those given.
+    """Read a YOLO folder, or the folders and lists that a YAML file names.
 
-    A picture without a text file has no objects. Where a folder does not name its types, the two folders above it may:
-    so a split of a set can be read by itself.
+    An image without a text file has no objects. If the folder has no class names, those of the two folders above it are
+    used, so that one split of a set can be read alone.
+
+    Args:
+        path: the folder, or the YAML file.
+        problems: problems are added to it.
+
+    Returns:
+        The labels; none if no image has a text file.
+
+    Raises:
+        InvalidDataset: there is a problem, and `problems` is strict.
     """
     folder = path.parent if path.is_file() else path
     try:
@@ -72,74 +89,77 @@ def read_yolo(path: Path, problems: Problems) -> Labels:
         return Labels()
     pictures = _pictures(config, folder, problems)
     reader = _Reader(folder, config, problems)
-    labels = [each for path in pictures if (each := reader.read(path)) is not None]
+    labels = [entry for path in pictures if (entry := reader.read(path)) is not None]
     add_unknown(reader.unknown, str(config.file or folder), problems)
-    for place in [each for each in config.places if is_there(each) and each.is_dir()] or [folder]:
-        for file in _homeless(place, reader.used):
+    for place in [place for place in config.places if path_exists(place) and place.is_dir()] or [folder]:
+        for file in _unmatched_labels(place, reader.used):
             problems.add(ProblemKind.PICTURE_MISSING, str(file), "there is no picture for these labels")
-    # else nobody labelled these pictures, or the labels lie elsewhere
-    return Labels(labels, types_named(config.names.values())) if reader.used else Labels()
+    # without text files, the images are not labelled, or the labels are somewhere else
+    return Labels(labels, types_of_class_names(config.names.values())) if reader.used else Labels()
 
 
 def _config(folder: Path) -> _Config:
     for place in (folder, folder / "labels", *folder.absolute().parents[:2]):
-        if files := [place / each for each in _YAML if (place / each).is_file()]:
+        if files := [place / name for name in _YAML if (place / name).is_file()]:
             config = _yaml_config(files[0])
-            # of a folder above only the names hold
+            # only the class names of a folder above are used
             return config if place == folder else _Config(config.file, config.names, (), config.has_points)
-        if files := [place / each for each in _NAMES if (place / each).is_file()]:
+        if files := [place / name for name in _NAMES if (place / name).is_file()]:
             return _Config(files[0], dict(enumerate(_text(files[0]).strip().splitlines())))
     return _Config()
 
 
 def _yaml_config(file: Path) -> _Config:
     try:
-        # all values as text: a name may be `no`
+        # the base loader reads all values as text: `no` may be a class name
         rows: Any = yaml.load(_text(file), Loader=yaml.BaseLoader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise BrokenLabel(f"it is no YAML file: {' '.join(str(error).split())}") from error
+        raise BrokenLabel(f"it is not a YAML file: {' '.join(str(error).split())}") from error
     names = rows.get("names") if isinstance(rows, dict) else None
     pairs = dict(enumerate(names)) if isinstance(names, list) else names
     if not isinstance(pairs, dict) or not all(
-        str(n).isdecimal() and isinstance(each, str) for n, each in pairs.items()
+        str(number).isdecimal() and isinstance(name, str) for number, name in pairs.items()
     ):
         raise BrokenLabel("it has no names: a list, or a name for each number")
     places = tuple(_places(rows, file.parent))
-    return _Config(file, {int(n): each for n, each in pairs.items()}, places, "kpt_shape" in rows)
+    return _Config(file, {int(number): name for number, name in pairs.items()}, places, "kpt_shape" in rows)
 
 
 def _places(rows: dict[str, Any], folder: Path) -> Iterator[Path]:
-    """Where the pictures of all splits are said to lie: beside the file in the first place, wherever it was made."""
+    """The places of the images of all splits.
+
+    The YAML file may have been moved. So places relative to it come first, if they exist.
+    """
     base = rows.get("path")
     for split in ("train", "val", "valid", "test"):
         values = rows.get(split)
         for value in values if isinstance(values, list) else [values]:
             if isinstance(value, str) and value:
-                choices = [folder / base / value] if isinstance(base, str) else []
-                # Roboflow writes `../train/images` for what lies in `train/images`
-                choices += [folder / value.removeprefix("../"), folder / value]
-                yield next((each for each in choices if is_there(each)), choices[0])
+                candidates = [folder / base / value] if isinstance(base, str) else []
+                # Roboflow writes `../train/images` although the images are in `train/images`
+                candidates += [folder / value.removeprefix("../"), folder / value]
+                yield next((place for place in candidates if path_exists(place)), candidates[0])
 
 
 def _text(file: Path) -> str:
     try:
         return file.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise BrokenLabel(f"it is no UTF-8 text: {error.reason} at byte {error.start}") from error
+        raise BrokenLabel(f"it is not UTF-8 text: {error.reason} at byte {error.start}") from error
     except OSError as error:
         raise BrokenLabel(f"it cannot be read: {error.strerror}") from error
 
 
 def _pictures(config: _Config, folder: Path, problems: Problems) -> list[Path]:
-    found: dict[Path, None] = {}
+    pictures: dict[Path, None] = {}
     for place in config.places:
-        if is_there(place) and place.is_dir():
-            found |= dict.fromkeys(files_below(place))
-        elif is_there(place):
-            found |= dict.fromkeys(_listed(place, problems))
+        if path_exists(place) and place.is_dir():
+            pictures |= dict.fromkeys(files_below(place))
+        elif path_exists(place):
+            pictures |= dict.fromkeys(_listed(place, problems))
         else:
             problems.add(ProblemKind.PICTURE_MISSING, str(config.file), f"it names {place}, which is not there")
-    return list(found) or files_below(folder)
+    return list(pictures) or files_below(folder)
 
 
 def _listed(file: Path, problems: Problems) -> Iterator[Path]:
@@ -149,14 +169,14 @@ def _listed(file: Path, problems: Problems) -> Iterator[Path]:
         problems.add(ProblemKind.LABEL_BROKEN, str(file), str(error))
         return
     for line in filter(None, map(str.strip, lines)):
-        if is_there(path := file.parent / line):
+        if path_exists(path := file.parent / line):
             yield path
         else:
             problems.add(ProblemKind.PICTURE_MISSING, line, f"it is listed in {file}, but there is no such file")
 
 
 def _labels_for(path: Path) -> Path:
-    """The same place with its last `images` as `labels`."""
+    """The same path, with its last folder `images` replaced by `labels`."""
     parts = list(path.absolute().parts)
     for at in reversed(range(len(parts))):
         if parts[at].lower() == "images":
@@ -166,6 +186,13 @@ def _labels_for(path: Path) -> Path:
 
 @dataclass
 class _Reader:
+    """Reads the labels of images, and collects what is wrong with them.
+
+    Attributes:
+        used: the text files that were read.
+        unknown: how many labels each unknown class name has.
+    """
+
     folder: Path
     config: _Config
     problems: Problems
@@ -173,9 +200,9 @@ class _Reader:
     unknown: Counter[str] = field(default_factory=Counter)
 
     def read(self, picture: Path) -> PictureLabels | None:
-        """None where its text file is broken."""
-        choices = (_labels_for(picture).with_suffix(".txt"), picture.with_suffix(".txt"))
-        file = next((each for each in choices if each.is_file()), None)
+        """Read the labels of an image; None if its text file is broken."""
+        candidates = (_labels_for(picture).with_suffix(".txt"), picture.with_suffix(".txt"))
+        file = next((path for path in candidates if path.is_file()), None)
         labels: list[Label] = []
         if file is not None:
             self.used.add(file.absolute())
@@ -212,7 +239,7 @@ class _Reader:
             centre, half = values[1:3], values[3:] / 2
             box = np.concatenate([centre - half, centre + half])
         name = self.config.names.get(int(values[0]), f"number {int(values[0])}, which has no name")
-        if known := known_type(name):
+        if known := parse_class_name(name):
             yield Label(known[0], box, known[1], where, outline)
         else:
             self.unknown[name] += 1
@@ -221,10 +248,10 @@ class _Reader:
         return str(file.relative_to(self.folder) if file.is_relative_to(self.folder) else file)
 
 
-def _homeless(folder: Path, used: set[Path]) -> Iterator[Path]:
-    """Text files with labels that belong to no picture."""
+def _unmatched_labels(folder: Path, used: set[Path]) -> Iterator[Path]:
+    """Text files with labels for which there is no image."""
     places = {folder.absolute(), _labels_for(folder.absolute())}
-    for file in sorted({each for place in places for each in files_below(place, [".txt"])} - used):
+    for file in sorted({file for place in places for file in files_below(place, [".txt"])} - used):
         try:
             first = numbers(_text(file).split("\n")[0].split(), "it")
         except BrokenLabel:

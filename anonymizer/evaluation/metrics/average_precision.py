@@ -1,4 +1,4 @@
-"""Average precision by COCO's rules, through faster-coco-eval."""
+"""Average precision by the rules of COCO (cocodataset.org/#detection-eval), computed with faster-coco-eval."""
 
 from __future__ import annotations
 
@@ -15,40 +15,54 @@ from anonymizer.pipeline.detections import ObjectType
 
 __all__ = ["CocoRows", "average_precision"]
 
-#: COCO's own limit of 100 detections in a picture would drop what a crowd holds
-_MOST = 100_000
+#: COCO's limit of 100 detections an image would leave out part of a crowd
+_MAX_DETECTIONS = 100_000
 
 
 class CocoRows:
-    """Objects and detections of one type, picture by picture, as COCO's evaluation takes them."""
+    """Collects the objects and detections of one type, image by image, for COCO's evaluation."""
 
     def __init__(self) -> None:
         self._images: list[dict[str, Any]] = []
-        self._truth: list[dict[str, Any]] = []
-        self._found: list[dict[str, Any]] = []
+        self._objects: list[dict[str, Any]] = []
+        self._detections: list[dict[str, Any]] = []
 
     def add(self, boxes: NDArray[np.float32], scores: NDArray[np.float32], objects: Objects) -> None:
-        """One picture: boxes (n, 4) and scores (n,) of what was found, and what is there."""
+        """Add one image.
+
+        Args:
+            boxes: (n, 4) float32, the detected boxes, x1, y1, x2, y2 in pixels.
+            scores: (n,) float32, 0..1.
+            objects: the labelled objects.
+        """
         number = len(self._images) + 1
-        # only areas of objects matter, not the picture's
+        # COCO's evaluation uses the areas of objects only; the size of the image does not matter
         self._images.append({"id": number, "width": 10_000, "height": 10_000})
         for box, ignored in zip(objects.boxes, objects.ignored, strict=True):
-            at = _xywh(box)
-            # COCO knows what is neither to be found nor to be missed as a crowd
-            row = {"id": len(self._truth) + 1, "image_id": number, "category_id": 1, "iscrowd": int(ignored)}
-            self._truth.append(row | {"bbox": at, "area": at[2] * at[3]})
+            x, y, width, height = _xywh(box)
+            # COCO ignores what is labelled as a crowd
+            row = {"id": len(self._objects) + 1, "image_id": number, "category_id": 1, "iscrowd": int(ignored)}
+            self._objects.append(row | {"bbox": [x, y, width, height], "area": width * height})
         for box, score in zip(boxes, scores, strict=True):
-            self._found.append({"image_id": number, "category_id": 1, "bbox": _xywh(box), "score": float(score)})
+            self._detections.append({"image_id": number, "category_id": 1, "bbox": _xywh(box), "score": float(score)})
 
     def average_precision(self, *, iou: float | None = 0.5) -> float:
-        """AP at one intersection over union, or with None the mean over .5 to .95; not a number without objects."""
-        if not any(not row["iscrowd"] for row in self._truth):
+        """Compute the average precision of all images added.
+
+        Args:
+            iou: the smallest intersection over union (IoU) of a match, 0..1; None: the mean over 0.5, 0.55, ..., 0.95.
+
+        Returns:
+            0..1; NaN without objects.
+        """
+        if all(row["iscrowd"] for row in self._objects):
             return math.nan
-        if not self._found:
+        if not self._detections:
             return 0.0
-        coco = COCO({"images": self._images, "annotations": self._truth, "categories": [{"id": 1, "name": "object"}]})
-        run = COCOeval_faster(coco, coco.loadRes(self._found), "bbox", print_function=lambda *_: None)
-        run.params.maxDets = [1, 10, _MOST]
+        categories = [{"id": 1, "name": "object"}]
+        coco = COCO({"images": self._images, "annotations": self._objects, "categories": categories})
+        run = COCOeval_faster(coco, coco.loadRes(self._detections), "bbox", print_function=lambda *_: None)
+        run.params.maxDets = [1, 10, _MAX_DETECTIONS]
         if iou is not None:
             run.params.iouThrs = np.array([iou])
         run.evaluate()
@@ -57,15 +71,30 @@ class CocoRows:
         return float(precision[precision > -1].mean())
 
 
-def average_precision(findings: EvaluationResult, object_type: ObjectType, *, iou: float | None = 0.5) -> float:
-    """Of one type, by COCO's rules but for their limit of 100 detections a picture."""
-    found, rows = findings[object_type], CocoRows()
-    for number, place in enumerate(found.image_indices):
-        mine = found.picture == number
-        objects = findings.images[place].objects[object_type]
-        # what fits an ignored object counts neither way, and is not among the detections any more
+def average_precision(result: EvaluationResult, object_type: ObjectType, *, iou: float | None = 0.5) -> float:
+    """Compute the average precision of one object type by COCO's rules, but without its limit of 100 detections.
+
+    Args:
+        result: of `evaluate`.
+        object_type: one of `result.types`.
+        iou: the smallest intersection over union (IoU) of a match, 0..1 (default: 0.5, "AP50"). None: the mean over
+            0.5, 0.55, ..., 0.95 (COCO's "AP").
+
+    Returns:
+        0..1; NaN without objects.
+
+    Example:
+        >>> average_precision(result, ObjectType.FACE, iou=None)
+        0.5312
+    """
+    type_result, rows = result[object_type], CocoRows()
+    for number, index in enumerate(type_result.image_indices):
+        of_image = type_result.picture == number
+        objects = result.images[index].objects[object_type]
+        # the detections of ignored objects have been left out already, so these objects are left out as well
         known = ~objects.ignored
-        rows.add(found.boxes[mine], found.scores[mine], Objects(objects.boxes[known], objects.ignored[known]))
+        counted = Objects(objects.boxes[known], objects.ignored[known])
+        rows.add(type_result.boxes[of_image], type_result.scores[of_image], counted)
     return rows.average_precision(iou=iou)
 
 

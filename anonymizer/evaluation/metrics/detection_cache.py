@@ -1,4 +1,4 @@
-"""What detectors found in pictures, kept on disk: a picture is looked at once by each model."""
+"""Detections kept on disk, so that each model analyses an image only once."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ import numpy as np
 
 from anonymizer.pipeline.detections import Detections, ObjectType
 
-__all__ = ["DetectionCache", "Kept", "default_file"]
+__all__ = ["CachedDetections", "DetectionCache", "default_file"]
 
-#: of one query; SQLite allows 32,766 values
-_ROWS = 5000
+#: digests in one query; SQLite allows 32,766 values
+_QUERY_SIZE = 5000
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS pictures (path TEXT PRIMARY KEY, size INTEGER, changed INTEGER, digest TEXT) WITHOUT ROWID;
@@ -30,29 +30,36 @@ CREATE TABLE IF NOT EXISTS covered (key TEXT, digest TEXT, numbers BLOB, PRIMARY
 
 
 def default_file() -> Path:
-    """Where detections are kept where nothing else is said."""
+    """The default file of a cache: `anonymizer/detections.sqlite3` in `$XDG_CACHE_HOME` or `~/.cache`."""
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(home) / "anonymizer" / "detections.sqlite3"
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """What was found of one type in one picture.
+class CachedDetections:
+    """The detections of one object type in one image.
 
     Attributes:
-        size_hw: of the upright picture.
-        detections: without masks.
+        size_hw: height and width of the upright image in pixels.
+        detections: all detections, down to the lowest scores, without masks.
     """
 
     size_hw: tuple[int, int]
     detections: Detections
 
+    def __repr__(self) -> str:
+        height, width = self.size_hw
+        return f"CachedDetections({len(self.detections)} detections in {width} x {height} pixels)"
+
 
 class DetectionCache:
-    """An SQLite file. It holds paths, hashes, boxes and scores; no pixels.
+    """A cache of detections in an SQLite file. It holds paths, hashes, boxes and scores, but no pixels.
 
     Args:
-        file: made where it is not there; `default_file()` without.
+        file: the SQLite file; it is created if it does not exist. Default: `default_file()`.
+
+    Example:
+        >>> result = evaluate(labelled, Anonymizer(), cache=DetectionCache("detections.sqlite3"))
     """
 
     def __init__(self, file: Path | str | None = None) -> None:
@@ -61,61 +68,94 @@ class DetectionCache:
         with self._open() as database:
             database.executescript(_SCHEMA)
 
-    def digests(self, paths: Iterable[Path]) -> dict[Path, str]:
-        """By path, the hash of each file (BLAKE2b, 40 hex digits); a file that did not change is not read again.
+    def __repr__(self) -> str:
+        size = self.file.stat().st_size / 1e6 if self.file.exists() else 0.0
+        return f"DetectionCache({str(self.file)[-200:]!r}, {size:.1f} MB)"
 
-        A file that cannot be read is left out.
+    def digests(self, paths: Iterable[Path]) -> dict[Path, str]:
+        """Compute the hashes of files. A file that has not changed since the last call is not read again.
+
+        Args:
+            paths: the files.
+
+        Returns:
+            By path, the hash of each file: BLAKE2b, 40 hexadecimal digits. Unreadable files are left out.
         """
-        states = {path: state for path in paths if (state := _state(path)) is not None}
+        states = {path: state for path in paths if (state := _file_state(path)) is not None}
         with self._open() as database:
             known = {
                 (row[0], row[1], row[2]): row[3]
                 for row in database.execute("SELECT path, size, changed, digest FROM pictures")
             }
-            found = {path: known.get((str(path.resolve()), *state)) for path, state in states.items()}
-            new = {path: _digest(path) for path, digest in found.items() if digest is None}
+            digests = {path: known.get((str(path.resolve()), *state)) for path, state in states.items()}
+            new = {path: _digest(path) for path, digest in digests.items() if digest is None}
             rows = [(str(path.resolve()), *states[path], digest) for path, digest in new.items() if digest]
             database.executemany("INSERT OR REPLACE INTO pictures VALUES (?, ?, ?, ?)", rows)
-        return {path: digest for path, digest in (found | new).items() if digest}
+        return {path: digest for path, digest in (digests | new).items() if digest}
 
-    def found(self, key: str, object_type: ObjectType, digests: Sequence[str]) -> dict[str, Kept]:
-        """What is known of these pictures under a key, by digest."""
-        question = "SELECT digest, height, width, models, numbers FROM found WHERE key = ? AND digest IN ({})"
-        rows = self._select(question, key, digests)
-        return {row[0]: Kept((row[1], row[2]), _unpacked(row[3], row[4], object_type)) for row in rows}
+    def get_detections(self, key: str, object_type: ObjectType, digests: Sequence[str]) -> dict[str, CachedDetections]:
+        """Read the detections that are stored for some images.
 
-    def keep_found(self, key: str, rows: Mapping[str, Kept]) -> None:
-        """Keep what was found, by digest."""
+        Args:
+            key: what the detections depend on besides the image (`predictions.detection_key`).
+            object_type: their type.
+            digests: the hashes of the images.
+
+        Returns:
+            The detections by hash; images without an entry are left out.
+        """
+        query = "SELECT digest, height, width, models, numbers FROM found WHERE key = ? AND digest IN ({})"
+        rows = self._select(query, key, digests)
+        return {row[0]: CachedDetections((row[1], row[2]), _unpack(row[3], row[4], object_type)) for row in rows}
+
+    def put_detections(self, key: str, rows: Mapping[str, CachedDetections]) -> None:
+        """Store detections.
+
+        Args:
+            key: what the detections depend on besides the image.
+            rows: the detections by the hash of the image.
+        """
         with self._open() as database:
             database.executemany(
                 "INSERT OR REPLACE INTO found VALUES (?, ?, ?, ?, ?, ?)",
-                [(key, digest, *each.size_hw, *_packed(each.detections)) for digest, each in rows.items()],
+                [(key, digest, *row.size_hw, *_pack(row.detections)) for digest, row in rows.items()],
             )
 
-    def covered(self, key: str, digests: Sequence[str]) -> dict[str, bytes]:
-        """What was computed of these pictures under a key, by digest."""
+    def get_coverage(self, key: str, digests: Sequence[str]) -> dict[str, bytes]:
+        """Read the leak coverage that is stored for some images, as `LeakCoverage.to_bytes` wrote it.
+
+        Args:
+            key: what the coverage depends on besides the image and its labels.
+            digests: the hashes of the images and their labels.
+        """
         return dict(self._select("SELECT digest, numbers FROM covered WHERE key = ? AND digest IN ({})", key, digests))
 
-    def keep_covered(self, key: str, rows: Mapping[str, bytes]) -> None:
-        """Keep what was computed, by digest."""
+    def put_coverage(self, key: str, rows: Mapping[str, bytes]) -> None:
+        """Store leak coverage.
+
+        Args:
+            key: what the coverage depends on besides the image and its labels.
+            rows: what `LeakCoverage.to_bytes` gives, by the hashes of the image and its labels.
+        """
         with self._open() as database:
             values = [(key, digest, numbers) for digest, numbers in rows.items()]
             database.executemany("INSERT OR REPLACE INTO covered VALUES (?, ?, ?)", values)
 
-    def _select(self, question: str, key: str, digests: Sequence[str]) -> Iterator[tuple]:  # type: ignore[type-arg]
+    def _select(self, query: str, key: str, digests: Sequence[str]) -> Iterator[tuple]:  # type: ignore[type-arg]
         with self._open() as database:
-            for first in range(0, len(digests), _ROWS):
-                some = digests[first : first + _ROWS]
-                yield from database.execute(question.format(",".join("?" * len(some))), (key, *some))
+            for first in range(0, len(digests), _QUERY_SIZE):
+                part = digests[first : first + _QUERY_SIZE]
+                yield from database.execute(query.format(",".join("?" * len(part))), (key, *part))
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
-        # one for each use: notebooks call from threads
+        # a new connection for each use, because notebooks call from several threads
         with closing(sqlite3.connect(self.file, timeout=30)) as database, database:
             yield database
 
 
-def _state(path: Path) -> tuple[int, int] | None:
+def _file_state(path: Path) -> tuple[int, int] | None:
+    """Size and time of the last change; None if the file cannot be read."""
     try:
         state = path.stat()
     except OSError:
@@ -131,13 +171,13 @@ def _digest(path: Path) -> str | None:
         return None
 
 
-def _packed(found: Detections) -> tuple[str, bytes]:
-    names, numbers = np.unique(found.models, return_inverse=True)
-    columns = np.column_stack([found.boxes, found.scores, numbers]).astype(np.float32)
+def _pack(detections: Detections) -> tuple[str, bytes]:
+    names, numbers = np.unique(detections.models, return_inverse=True)
+    columns = np.column_stack([detections.boxes, detections.scores, numbers]).astype(np.float32)
     return json.dumps(names.tolist()), columns.tobytes()
 
 
-def _unpacked(models: str, numbers: bytes, object_type: ObjectType) -> Detections:
+def _unpack(models: str, numbers: bytes, object_type: ObjectType) -> Detections:
     rows = np.frombuffer(numbers, np.float32).reshape(-1, 6)
     names = np.array(json.loads(models), np.str_)
     types = np.full(len(rows), object_type.number)

@@ -1,4 +1,4 @@
-"""From a labelled set and models to findings: look, match, and see what stays visible."""
+"""Evaluate models on a labelled set: detect objects, match them to the labels, and measure what stays visible."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from anonymizer.evaluation.datasets.dataset import LabelledImage, LabelledSet, Objects
-from anonymizer.evaluation.datasets.issues import BadSet, Problem, ProblemKind, Problems
-from anonymizer.evaluation.metrics.detection_cache import DetectionCache, Kept
+from anonymizer.evaluation.datasets.issues import InvalidDataset, Problem, ProblemKind, Problems
+from anonymizer.evaluation.metrics.detection_cache import CachedDetections, DetectionCache
 from anonymizer.evaluation.metrics.leak_coverage import VISIBLE, LeakCoverage, leak_coverage
-from anonymizer.evaluation.metrics.matching import matches
-from anonymizer.evaluation.metrics.predictions import Predictions, analyse, types_of
+from anonymizer.evaluation.metrics.matching import match_detections
+from anonymizer.evaluation.metrics.predictions import Predictions, labelled_types, predict
 from anonymizer.evaluation.metrics.results import EvaluationResult, TypeResult
 from anonymizer.pipeline.anonymizer import Anonymizer
-from anonymizer.pipeline.detections import ObjectType
+from anonymizer.pipeline.detections import Detections, ObjectType
 from anonymizer.pipeline.options.options import Options
 from anonymizer.pipeline.segmentation.heuristic import HeuristicSegmenter
 
 __all__ = ["evaluate"]
 
-#: raised where the same detections and labels are judged in another way than before
+#: part of the cache key; raise it if the same detections and labels give another leak coverage than before
 VERSION = 1
 
 
@@ -40,41 +40,57 @@ def evaluate(
     strict: bool = False,
     progress: bool = True,
 ) -> EvaluationResult:
-    """Look at every picture once, at the lowest score that is of any use, and judge what was found.
+    """Evaluate models on a labelled set: detect objects in every image, and compare them with the labels.
 
-    Detections are kept in the cache by picture and model, so that asking again costs no inference.
+    Objects are detected down to the lowest useful scores, so the result holds the figures for every threshold.
+    Detections are kept in the cache by image and model. A second call with the same models does not run them again.
 
     Args:
-        name: of the models, for tables; their ids without.
-        object_types: what to judge; without, all that are labelled and served.
-        options: how pictures are looked at (`format`) and redacted (`margin`, soft edges, `bbox`); figures
-            are quoted at its thresholds.
-        segment: judge persons and vehicles by the outlines that the service would redact. It takes a segmentation of
-            everything that was found. Without, by their boxes.
-        strict: raise at the first problem of a picture.
+        labelled: the labelled set, or its images.
+        anonymizer: with the models that are evaluated.
+        name: what tables and plots call the models; default: their ids.
+        object_types: the types that are evaluated; default: all that are labelled and that the models detect.
+        options: how images are divided into windows (`format`) and redacted (`margin`, soft edges, `bbox`). Tables
+            show the figures at its thresholds. Default: `Options()`.
+        cache: where detections are kept; default: `DetectionCache()`, a file in the user's cache folder.
+        segment: evaluate persons and vehicles with the segmentation masks that the service would redact. All
+            detections are segmented, which takes long. Default: evaluate their boxes.
+        strict: raise an error for the first unreadable image; default: note it in `result.problems`.
         progress: show bars with the time left.
 
+    Returns:
+        The result for each object type.
+
     Raises:
-        BadSet: there is no picture to judge, or a picture cannot be read and `strict`.
-        ModelMissing, DetectorFailed, OutOfMemory, TooManyObjects: there is no result.
+        InvalidDataset: there is no image to evaluate, or an image cannot be read and `strict` is set.
+        ModelMissing: no model is installed for one of the object types.
+        DetectorFailed: a detector failed.
+        OutOfMemory: the memory is not enough.
+        TooManyObjects: an image has more detections than are allowed.
+
+    Example:
+        >>> result = evaluate(LabelledSet.read("my-images"), Anonymizer())
+        >>> print(result)
     """
-    whole = labelled if isinstance(labelled, LabelledSet) else LabelledSet(tuple(labelled))
+    dataset = labelled if isinstance(labelled, LabelledSet) else LabelledSet(tuple(labelled))
     options, cache = options or Options(), cache or DetectionCache()
-    problems = Problems(strict, list(whole.problems))
+    problems = Problems(strict, list(dataset.problems))
     served = anonymizer.store.serves()
-    types = [each for each in object_types or types_of(whole.images) if each in served]
-    images = [image for image in whole.images if set(types) & set(image.labelled)]
+    types = [one for one in object_types or labelled_types(dataset.images) if one in served]
+    images = [image for image in dataset.images if set(types) & set(image.labelled)]
     if not images:
-        where = whole.name or "the set"
-        raise BadSet(Problem(ProblemKind.EMPTY_SET, where, "no picture is labelled for what is to be judged"))
-    looked = analyse(images, anonymizer, types, options.format, cache=cache, problems=problems, progress=progress)
-    judge = _Judge(images, anonymizer, options, cache, segment=segment, progress=progress)
+        where = dataset.name or "the set"
+        raise InvalidDataset(
+            Problem(ProblemKind.EMPTY_SET, where, "no image is labelled for an object type to evaluate")
+        )
+    predictions = predict(images, anonymizer, types, options.format, cache=cache, problems=problems, progress=progress)
+    evaluator = _Evaluator(images, anonymizer, options, cache, segment=segment, progress=progress)
     return EvaluationResult(
-        name=name or _ids(anonymizer, types),
-        set_name=whole.name,
+        name=name or _model_ids(anonymizer, types),
+        set_name=dataset.name,
         images=tuple(images),
-        types={each: judge.of_type(each, looked) for each in types},
-        keys={ObjectType(each): key for each, key in anonymizer.store.keys(types).items()},
+        types={object_type: evaluator.evaluate_type(object_type, predictions) for object_type in types},
+        keys={ObjectType(name): key for name, key in anonymizer.store.keys(types).items()},
         format=options.format,
         options=options,
         problems=problems,
@@ -82,13 +98,15 @@ def evaluate(
     )
 
 
-def _ids(anonymizer: Anonymizer, types: Sequence[ObjectType]) -> str:
+def _model_ids(anonymizer: Anonymizer, types: Sequence[ObjectType]) -> str:
     serves = anonymizer.store.serves()
-    return ", ".join(dict.fromkeys(each for object_type in types for each in serves[object_type]))
+    return ", ".join(dict.fromkeys(model_id for object_type in types for model_id in serves[object_type]))
 
 
 @dataclass
-class _Judge:
+class _Evaluator:
+    """Turns detections into results, one object type after the other."""
+
     images: Sequence[LabelledImage]
     anonymizer: Anonymizer
     options: Options
@@ -96,78 +114,89 @@ class _Judge:
     segment: bool = False
     progress: bool = True
 
-    def of_type(self, object_type: ObjectType, looked: Predictions) -> TypeResult:
-        of_place = looked.found[object_type]
-        image_indices = sorted(of_place)
-        covered = self._coverage(object_type, image_indices, looked)
-        parts = [self._of_picture(object_type, of_place[place], self.images[place]) for place in image_indices]
-        counts = np.array([len(part.match_score) for part in parts], int)
-        of_found = np.array([len(part.scores) for part in parts], int)
-        index = np.arange(len(image_indices))
-        rows = [np.column_stack([np.full(len(each.excess), n), each.excess]) for n, each in enumerate(covered)]
-        judged = [self.images[place].objects[object_type].ignored for place in image_indices]
+    def evaluate_type(self, object_type: ObjectType, predictions: Predictions) -> TypeResult:
+        cached = predictions.detections[object_type]
+        image_indices = sorted(cached)
+        coverages = self._coverages(object_type, image_indices, predictions)
+        objects = [self.images[index].objects[object_type] for index in image_indices]
+        matched = [_match_image(of, cached[index].detections) for of, index in zip(objects, image_indices, strict=True)]
+        numbers = np.arange(len(image_indices))
+        excess = [np.column_stack([np.full(len(c.excess), n), c.excess]) for n, c in enumerate(coverages)]
+        cover_scores = [c.scores[~of.ignored] for c, of in zip(coverages, objects, strict=True)]
         return TypeResult(
             object_type=object_type,
             image_indices=np.array(image_indices, np.intp),
-            pixels=np.array([each.pixels for each in covered], float),
-            object_picture=index.repeat(counts),
-            object_boxes=_joined([part.objects for part in parts], (0, 4)),
-            match_score=_joined([part.match_score for part in parts], (0,)),
-            cover_score=_joined([each.scores[~out] for each, out in zip(covered, judged, strict=True)], (0,)),
-            picture=index.repeat(of_found),
-            boxes=_joined([part.boxes for part in parts], (0, 4)),
-            scores=_joined([part.scores for part in parts], (0,)),
-            hit=_joined([part.hit for part in parts], (0,)).astype(bool),
-            excess=np.concatenate([np.zeros((0, 3)), *rows]),
+            pixels=np.array([c.pixels for c in coverages], float),
+            object_picture=numbers.repeat(np.array([len(m.match_score) for m in matched], int)),
+            object_boxes=_concatenate([m.objects for m in matched], (0, 4)),
+            match_score=_concatenate([m.match_score for m in matched], (0,)),
+            cover_score=_concatenate(cover_scores, (0,)),
+            picture=numbers.repeat(np.array([len(m.scores) for m in matched], int)),
+            boxes=_concatenate([m.boxes for m in matched], (0, 4)),
+            scores=_concatenate([m.scores for m in matched], (0,)),
+            hit=_concatenate([m.hit for m in matched], (0,)).astype(bool),
+            excess=np.concatenate([np.zeros((0, 3)), *excess]),
         )
 
-    def _of_picture(self, object_type: ObjectType, kept: Kept, image: LabelledImage) -> _Part:
-        objects, found = image.objects[object_type], kept.detections
-        order = np.argsort(-found.scores, kind="stable")
-        boxes, scores = found.boxes[order], found.scores[order]
-        hits = matches(boxes, objects)
-        match_score = np.full(len(objects.boxes), -1, np.float32)
-        # by falling score, and each once: what is found at a threshold is what a search among those above it finds
-        for score, row in zip(scores, hits, strict=True):
-            if row is not None:
-                match_score[row] = max(match_score[row], score)
-        counts = np.array([row is None or not objects.ignored[row] for row in hits], bool)
-        hit = np.array([row is not None for row in hits], bool)
-        known = ~objects.ignored
-        return _Part(objects.boxes[known], match_score[known], boxes[counts], scores[counts], hit[counts])
-
-    def _coverage(
-        self, object_type: ObjectType, image_indices: Sequence[int], looked: Predictions
+    def _coverages(
+        self, object_type: ObjectType, image_indices: Sequence[int], predictions: Predictions
     ) -> list[LeakCoverage]:
-        """Of each picture, from the cache where it is known."""
-        key = self._cover_key(object_type, looked)
-        labels = [_label_digest(self.images[place].objects[object_type]) for place in image_indices]
-        names = [f"{looked.digests[place]} {digest}" for place, digest in zip(image_indices, labels, strict=True)]
-        known = {name: LeakCoverage.from_bytes(data) for name, data in self.cache.covered(key, names).items()}
-        new = {name: place for name, place in zip(names, image_indices, strict=True) if name not in known}
-        bar = f"judging {object_type.words}s"
-        for name, place in tqdm(new.items(), desc=bar, unit="picture", disable=not (self.progress and new)):
-            known[name] = self._covered(object_type, looked.found[object_type][place], self.images[place])
-        self.cache.keep_covered(key, {name: known[name].to_bytes() for name in new})
+        """The leak coverage of each image, from the cache if it is there."""
+        key = self._coverage_key(object_type, predictions)
+        labels = [_label_digest(self.images[index].objects[object_type]) for index in image_indices]
+        names = [f"{predictions.digests[index]} {digest}" for index, digest in zip(image_indices, labels, strict=True)]
+        known = {name: LeakCoverage.from_bytes(data) for name, data in self.cache.get_coverage(key, names).items()}
+        new = {name: index for name, index in zip(names, image_indices, strict=True) if name not in known}
+        bar = f"measuring {object_type.words}s"
+        for name, index in tqdm(new.items(), desc=bar, unit="image", disable=not (self.progress and new)):
+            cached = predictions.detections[object_type][index]
+            known[name] = self._coverage(object_type, cached, self.images[index])
+        self.cache.put_coverage(key, {name: known[name].to_bytes() for name in new})
         return [known[name] for name in names]
 
-    def _covered(self, object_type: ObjectType, kept: Kept, image: LabelledImage) -> LeakCoverage:
-        found, options = kept.detections, self.options
-        outlined = object_type in (ObjectType.PERSON, ObjectType.VEHICLE)
-        if self.segment and outlined:
-            found = self.anonymizer.engine.add_masks(kept.size_hw, image.pixels, found, np.ones(len(found), bool))
-        return leak_coverage(found, image.objects[object_type], object_type, kept.size_hw, options)
+    def _coverage(self, object_type: ObjectType, cached: CachedDetections, image: LabelledImage) -> LeakCoverage:
+        detections = cached.detections
+        if self.segment and object_type in (ObjectType.PERSON, ObjectType.VEHICLE):
+            everything = np.ones(len(detections), bool)
+            detections = self.anonymizer.engine.add_masks(cached.size_hw, image.pixels, detections, everything)
+        return leak_coverage(detections, image.objects[object_type], object_type, cached.size_hw, self.options)
 
-    def _cover_key(self, object_type: ObjectType, looked: Predictions) -> str:
-        """What coverage depends on besides picture and labels: detections, and how is redacted."""
+    def _coverage_key(self, object_type: ObjectType, predictions: Predictions) -> str:
+        """What leak coverage depends on besides the image and its labels: detections, and how they are redacted."""
         options = self.options
         masks = _segmenter_key(self.anonymizer) if self.segment else ""
         how = (options.margin, options.soft_edge(object_type), options.bbox, masks, options.ignores, VISIBLE)
-        return f"{VERSION} {looked.keys[object_type]} {how}"
+        return f"{VERSION} {predictions.keys[object_type]} {how}"
+
+
+@dataclass(frozen=True)
+class _MatchedImage:
+    """One image's share of the arrays of `TypeResult`."""
+
+    objects: NDArray[np.float32]
+    match_score: NDArray[np.float32]
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    hit: NDArray[np.bool_]
+
+
+def _match_image(objects: Objects, detections: Detections) -> _MatchedImage:
+    order = np.argsort(-detections.scores, kind="stable")
+    boxes, scores = detections.boxes[order], detections.scores[order]
+    rows = match_detections(boxes, objects)
+    match_score = np.full(len(objects.boxes), -1, np.float32)
+    # Detections are matched by falling score. So the matches above any threshold are those of all detections above it.
+    for score, row in zip(scores, rows, strict=True):
+        if row is not None:
+            match_score[row] = max(match_score[row], score)
+    counted = np.array([row is None or not objects.ignored[row] for row in rows], bool)
+    hit = np.array([row is not None for row in rows], bool)
+    known = ~objects.ignored
+    return _MatchedImage(objects.boxes[known], match_score[known], boxes[counted], scores[counted], hit[counted])
 
 
 def _segmenter_key(anonymizer: Anonymizer) -> str:
-    """What makes masks, and its sum: those of another one cover something else."""
+    """The model that makes masks, with its checksum: masks of another model cover other pixels."""
     segmenter = anonymizer.store.segmenter()
     if segmenter is None:
         return HeuristicSegmenter.id
@@ -178,20 +207,10 @@ def _segmenter_key(anonymizer: Anonymizer) -> str:
 def _label_digest(objects: Objects) -> str:
     labels = hashlib.blake2b(objects.boxes.tobytes(), digest_size=8)
     for outline in objects.outlines:
-        labels.update(b"".join(each.tobytes() for each in outline or ()) + b";")
+        labels.update(b"".join(polygon.tobytes() for polygon in outline or ()) + b";")
     return labels.hexdigest()
 
 
-@dataclass(frozen=True)
-class _Part:
-    """One picture's share of `TypeFindings`."""
-
-    objects: NDArray[np.float32]
-    match_score: NDArray[np.float32]
-    boxes: NDArray[np.float32]
-    scores: NDArray[np.float32]
-    hit: NDArray[np.bool_]
-
-
-def _joined(parts: Sequence[NDArray[np.generic]], empty: tuple[int, ...]) -> NDArray[np.float32]:
+def _concatenate(parts: Sequence[NDArray[np.generic]], empty: tuple[int, ...]) -> NDArray[np.float32]:
+    """All parts as float32; an array of shape `empty` if there are none."""
     return np.concatenate(parts).astype(np.float32) if parts else np.zeros(empty, np.float32)

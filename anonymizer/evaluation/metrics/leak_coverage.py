@@ -1,8 +1,8 @@
-"""What stays visible of the objects that are there, and what is covered without need, at every threshold at once.
+"""Measure what redaction leaves visible of labelled objects and what it covers unnecessarily, at every threshold.
 
-An object's pixels are its labelled outline where it has one; without, the ellipse in a face's box, and the whole box of
-everything else. For each object that gives one number: the highest threshold at which enough of its pixels are covered
-at full strength. Leak rates at any threshold follow from these without looking at a picture again.
+The pixels of an object are its labelled outline. Without an outline they are the ellipse inside a face's box, and the
+whole box of every other object. For each object this gives one number: the highest threshold at which enough of its
+pixels are fully covered. The leak rate at any threshold follows from these numbers, without reading an image again.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from anonymizer.pipeline.redaction.regions import RedactionRegion, redaction_reg
 
 __all__ = ["VISIBLE", "LeakCoverage", "leak_coverage", "object_mask"]
 
-#: an object of which a larger share of pixels stays visible is a leak
+#: an object leaks if more than this share of its pixels stays visible
 VISIBLE = 0.1
-#: alpha at which nothing of a pixel is left
-_FULL = 255
+#: the alpha at which nothing of the original pixel is left
+_OPAQUE = 255
 
 
 @dataclass(frozen=True)
 class LeakCoverage:
-    """What redacting all detections of one type would do to one picture.
+    """What redacting all detections of one object type does to one image.
 
     Attributes:
-        scores: (n,) float32, for each object, ignored ones too, the highest threshold at which no more than `VISIBLE`
-            of its pixels stay visible; -1 where it leaks at any.
-        shares: (n,) float32, the share of its pixels that is covered when every detection is redacted.
-        excess: (k, 2) float64, thresholds and the pixels that each covers in addition without need: outside of what
-            redacting exactly the labelled objects would change.
-        pixels: of the picture.
+        scores: (n,) float32, for each object (ignored ones too) the highest threshold at which it is covered: at most a
+            share of `VISIBLE` of its pixels stays visible. It is -1 if the object leaks at every threshold.
+        shares: (n,) float32, 0..1, the share of its pixels that is covered if every detection is redacted.
+        excess: (k, 2) float64. Each row holds a threshold and how many more pixels are changed unnecessarily there:
+            pixels that redacting exactly the labelled objects would not change.
+        pixels: the number of pixels of the image.
     """
 
     scores: NDArray[np.float32]
@@ -45,13 +45,18 @@ class LeakCoverage:
     excess: NDArray[np.float64]
     pixels: int
 
+    def __repr__(self) -> str:
+        covered = int((self.scores >= 0).sum())
+        return f"LeakCoverage({covered} of {len(self.scores)} objects covered, {self.pixels} pixels)"
+
     def to_bytes(self) -> bytes:
-        """As `from_bytes` reads it."""
+        """Convert to bytes, which `from_bytes` reads."""
         head = [len(self.scores), self.pixels]
         return np.concatenate([head, self.scores, self.shares, self.excess.ravel()]).astype(np.float64).tobytes()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> LeakCoverage:
+        """Read what `to_bytes` wrote."""
         numbers = np.frombuffer(data, np.float64)
         count, pixels = int(numbers[0]), int(numbers[1])
         scores, shares, excess = np.split(numbers[2:], [count, 2 * count])
@@ -59,34 +64,49 @@ class LeakCoverage:
 
 
 def leak_coverage(
-    found: Detections,
+    detections: Detections,
     objects: Objects,
     object_type: ObjectType,
     size_hw: tuple[int, int],
     options: Options,
 ) -> LeakCoverage:
-    """What redacting all that was found of one type would leave visible and cover without need.
+    """Measure what redacting all detections of one type leaves visible and covers unnecessarily.
 
     Args:
-        found: of the type, whatever the score; masks are used where there are any, unless `options.bbox`.
-        objects: of the type.
+        detections: of this type, with any score. Their masks are used, unless `options.bbox` is set.
+        objects: the labelled objects of this type.
+        object_type: the type.
+        size_hw: height and width of the image in pixels.
+        options: how objects are redacted: margin, soft edges, boxes or masks.
+
+    Returns:
+        The coverage of every object, and the excess.
     """
-    found = found[np.argsort(-found.scores, kind="stable")]
-    drawn = redaction_regions(found, size_hw, options)
+    detections = detections[np.argsort(-detections.scores, kind="stable")]
+    regions = redaction_regions(detections, size_hw, options)
     masks = [object_mask(objects, row, object_type, size_hw) for row in range(len(objects.boxes))]
-    judged = [_covered(each, drawn, found.scores) for each in masks]
+    covered = [_cover_score(mask, regions, detections.scores) for mask in masks]
+    necessary = _necessary_pixels(objects, masks, object_type, size_hw, options)
     return LeakCoverage(
-        np.array([score for score, _ in judged], np.float32),
-        np.array([share for _, share in judged], np.float32),
-        np.array(list(_excess(drawn, found.scores, _needed(objects, masks, object_type, size_hw, options)))).reshape(
-            -1, 2
-        ),
+        np.array([score for score, _ in covered], np.float32),
+        np.array([share for _, share in covered], np.float32),
+        np.array(list(_excess(regions, detections.scores, necessary))).reshape(-1, 2),
         size_hw[0] * size_hw[1],
     )
 
 
 def object_mask(objects: Objects, row: int, object_type: ObjectType, size_hw: tuple[int, int]) -> Mask:
-    """The pixels of a labelled object, one at least, inside the picture."""
+    """Make the mask of a labelled object.
+
+    Args:
+        objects: the labelled objects.
+        row: which of them.
+        object_type: their type.
+        size_hw: height and width of the image in pixels.
+
+    Returns:
+        The pixels of the object inside the image, at least one.
+    """
     height, width = size_hw
     outline = objects.outlines[row] if objects.outlines else None
     x1, y1 = np.floor(objects.boxes[row][:2]).astype(int)
@@ -95,10 +115,10 @@ def object_mask(objects: Objects, row: int, object_type: ObjectType, size_hw: tu
     x2, y2 = min(max(int(x2), x1 + 1), width), min(max(int(y2), y1 + 1), height)
     pixels = np.zeros((y2 - y1, x2 - x1), np.uint8)
     if outline is not None:
-        # one after the other, as together they would take each other's overlaps away; OpenCV's whole numbers are the
-        # middles of pixels, those of labels their edges
-        for each in outline:
-            cv2.fillPoly(pixels, [np.rint((each - (x1, y1) - 0.5) * 16).astype(np.int32)], 1, shift=4)
+        # One call for each polygon: in one call, pixels in two polygons would be left out. OpenCV's integer
+        # coordinates are the centres of pixels, those of labels are their edges.
+        for polygon in outline:
+            cv2.fillPoly(pixels, [np.rint((polygon - (x1, y1) - 0.5) * 16).astype(np.int32)], 1, shift=4)
     elif object_type is ObjectType.FACE:
         centre = ((objects.boxes[row][:2] + objects.boxes[row][2:]) / 2 - (x1, y1)).astype(float)
         axes = np.maximum((objects.boxes[row][2:] - objects.boxes[row][:2]) / 2, 0.5).astype(float)
@@ -108,64 +128,63 @@ def object_mask(objects: Objects, row: int, object_type: ObjectType, size_hw: tu
     return Mask(x1, y1, pixels.astype(bool) if pixels.any() else np.ones(pixels.shape, bool))
 
 
-def _covered(mask: Mask, drawn: list[RedactionRegion], scores: NDArray[np.float32]) -> tuple[float, float]:
-    """The threshold at which an object is covered (-1: at none), and the share of it that all shapes cover."""
-    left, all_pixels = mask.pixels.copy(), int(mask.pixels.sum())
-    reached = -1.0
-    for shape in drawn:
-        if (crop := _common(mask.x, mask.y, mask.pixels.shape, shape)) is None:
+def _cover_score(mask: Mask, regions: list[RedactionRegion], scores: NDArray[np.float32]) -> tuple[float, float]:
+    """The highest threshold at which an object is covered (-1: none), and the share of it that all regions cover."""
+    visible, object_pixels = mask.pixels.copy(), int(mask.pixels.sum())
+    threshold = -1.0
+    for region in regions:
+        if (crops := _common_crop(mask, region)) is None:
             continue
-        here, there = crop
-        left[here] &= shape.alpha[there] < _FULL
-        if reached < 0 and int(left.sum()) <= VISIBLE * all_pixels:
-            reached = float(scores[shape.row])
-    return reached, 1 - int(left.sum()) / all_pixels
+        of_mask, of_region = crops
+        visible[of_mask] &= region.alpha[of_region] < _OPAQUE
+        if threshold < 0 and int(visible.sum()) <= VISIBLE * object_pixels:
+            threshold = float(scores[region.row])
+    return threshold, 1 - int(visible.sum()) / object_pixels
 
 
-def _needed(
+def _necessary_pixels(
     objects: Objects, masks: list[Mask], object_type: ObjectType, size_hw: tuple[int, int], options: Options
 ) -> NDArray[np.bool_]:
-    """(h, w) bool: what redacting exactly the labelled objects would change."""
+    """(h, w) bool: the pixels that redacting exactly the labelled objects would change."""
     n = len(objects.boxes)
-    outlined = objects.outlines or (None,) * n
+    outlines = objects.outlines or (None,) * n
     known = Detections(
         objects.boxes,
         np.ones(n, np.float32),
         np.full(n, object_type.number, np.uint8),
         np.full(n, "label"),
-        masks=tuple(None if outline is None else mask for outline, mask in zip(outlined, masks, strict=True)),
+        masks=tuple(None if outline is None else mask for outline, mask in zip(outlines, masks, strict=True)),
     )
-    needed = np.zeros(size_hw, bool)
-    # an outline that was found may be a box all the same: what lies in the object's box is not without need
-    for shape in [
+    necessary = np.zeros(size_hw, bool)
+    # a detector may give only a box where an outline is labelled: covering the object's box counts as necessary too
+    for region in [
         *redaction_regions(known, size_hw, options),
         *redaction_regions(known, size_hw, replace(options, bbox=True)),
     ]:
-        needed[shape.crop] |= shape.alpha > 0
-    return needed
+        necessary[region.crop] |= region.alpha > 0
+    return necessary
 
 
 def _excess(
-    drawn: list[RedactionRegion], scores: NDArray[np.float32], taken: NDArray[np.bool_]
+    regions: list[RedactionRegion], scores: NDArray[np.float32], counted: NDArray[np.bool_]
 ) -> Iterator[tuple[float, int]]:
-    for shape in drawn:
-        part = taken[shape.crop]
-        new = (shape.alpha > 0) & ~part
+    """For each region its score, and how many pixels it changes that are not in `counted`, which grows."""
+    for region in regions:
+        part = counted[region.crop]
+        new = (region.alpha > 0) & ~part
         if count := int(new.sum()):
             part |= new
-            yield float(scores[shape.row]), count
+            yield float(scores[region.row]), count
 
 
-def _common(
-    x: int, y: int, size_hw: tuple[int, ...], shape: RedactionRegion
-) -> tuple[tuple[slice, slice], tuple[slice, slice]] | None:
-    """What two crops share, as rows and columns of each; None where they share nothing."""
-    height, width = shape.alpha.shape
-    x1, y1 = max(x, shape.x), max(y, shape.y)
-    x2, y2 = min(x + size_hw[1], shape.x + width), min(y + size_hw[0], shape.y + height)
+def _common_crop(mask: Mask, region: RedactionRegion) -> tuple[tuple[slice, slice], tuple[slice, slice]] | None:
+    """The rows and columns of both arrays where a mask and a region overlap; None if they do not."""
+    (mask_height, mask_width), (height, width) = mask.pixels.shape, region.alpha.shape
+    x1, y1 = max(mask.x, region.x), max(mask.y, region.y)
+    x2, y2 = min(mask.x + mask_width, region.x + width), min(mask.y + mask_height, region.y + height)
     if x1 >= x2 or y1 >= y2:
         return None
     return (
-        (slice(y1 - y, y2 - y), slice(x1 - x, x2 - x)),
-        (slice(y1 - shape.y, y2 - shape.y), slice(x1 - shape.x, x2 - shape.x)),
+        (slice(y1 - mask.y, y2 - mask.y), slice(x1 - mask.x, x2 - mask.x)),
+        (slice(y1 - region.y, y2 - region.y), slice(x1 - region.x, x2 - region.x)),
     )

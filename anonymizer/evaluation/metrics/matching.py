@@ -1,4 +1,4 @@
-"""Which detection found which object, and what that comes to."""
+"""Match detections to labelled objects, and count hits and misses."""
 
 from __future__ import annotations
 
@@ -11,49 +11,91 @@ from numpy.typing import NDArray
 
 from anonymizer.evaluation.datasets.dataset import Objects
 
-__all__ = ["SIZES", "DetectionCounts", "joined", "matches", "overlaps", "pairwise_overlaps", "size_groups"]
+__all__ = [
+    "SIZES",
+    "DetectionCounts",
+    "match_detections",
+    "merge_counts",
+    "overlaps",
+    "pairwise_overlaps",
+    "size_groups",
+]
 
-#: intersection over union from which on a detection and an object are the same
-SAME = 0.5
-#: shorter side of an object in pixels; where the groups by size begin
+#: a detection and an object match from this intersection over union (IoU) on
+MATCH_IOU = 0.5
+#: size groups: the lower limits of the shorter side of an object's box, in pixels
 SIZES = (0, 16, 32, 96)
 
 
 def overlaps(box: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Intersection over union (n,) of a box (4,) with each of the others (n, 4)."""
+    """Compute the intersection over union (IoU) of one box with several others.
+
+    Args:
+        box: (4,) float32, x1, y1, x2, y2 in pixels.
+        others: (n, 4) float32.
+
+    Returns:
+        (n,) float32, 0..1.
+    """
     return np.asarray(pairwise_overlaps(box[None], others)[0])
 
 
 def pairwise_overlaps(boxes: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Intersection over union (n, m) of each box (n, 4) with each of the others (m, 4)."""
+    """Compute the intersection over union (IoU) of each box with each of the others.
+
+    Args:
+        boxes: (n, 4) float32, x1, y1, x2, y2 in pixels.
+        others: (m, 4) float32.
+
+    Returns:
+        (n, m) float32, 0..1.
+    """
     left, right = boxes[:, None], others[None]
-    shared = np.clip(np.minimum(left[..., 2:], right[..., 2:]) - np.maximum(left[..., :2], right[..., :2]), 0, None)
-    both = (boxes[:, 2:] - boxes[:, :2]).prod(1)[:, None] + (others[:, 2:] - others[:, :2]).prod(1)
-    area = shared.prod(2)
-    return np.asarray(area / (both - area + 1e-6), np.float32)
+    sides = np.clip(np.minimum(left[..., 2:], right[..., 2:]) - np.maximum(left[..., :2], right[..., :2]), 0, None)
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)[:, None] + (others[:, 2:] - others[:, :2]).prod(1)
+    intersection = sides.prod(2)
+    return np.asarray(intersection / (areas - intersection + 1e-6), np.float32)
 
 
-def matches(boxes: NDArray[np.float32], objects: Objects, *, same: float = SAME) -> list[int | None]:
-    """The object that each box found, boxes by falling score; each object is found once, ignored ones often."""
+def match_detections(boxes: NDArray[np.float32], objects: Objects, *, same: float = MATCH_IOU) -> list[int | None]:
+    """Match each detection to a labelled object.
+
+    This is the greedy matching of COCO's metric (cocodataset.org/#detection-eval). Detections choose in the given
+    order. Each takes the object with the highest IoU that is still free; objects that count come before ignored ones.
+    An object can be matched once, an ignored object many times.
+
+    Args:
+        boxes: (n, 4) float32, the detected boxes, by falling score.
+        objects: the labelled objects of the same image and type.
+        same: the smallest IoU of a match, 0..1.
+
+    Returns:
+        For each box the row of its object in `objects`, or None.
+    """
     used: set[int] = set()
-    hits: list[int | None] = [None] * len(boxes)
+    rows: list[int | None] = [None] * len(boxes)
     iou_of = pairwise_overlaps(boxes, objects.boxes)
     for number in np.flatnonzero((iou_of >= same).any(1)):
         iou = iou_of[number]
-        fitting = [int(row) for row in np.flatnonzero(iou >= same) if row not in used or objects.ignored[row]]
-        hits[number] = best = min(fitting, key=lambda row: (objects.ignored[row], -iou[row]), default=None)
+        candidates = [int(row) for row in np.flatnonzero(iou >= same) if row not in used or objects.ignored[row]]
+        rows[number] = best = min(candidates, key=lambda row: (objects.ignored[row], -iou[row]), default=None)
         if best is not None:
             used.add(best)
-    return hits
+    return rows
 
 
 @dataclass
 class DetectionCounts:
-    """What was found of one type in many images.
+    """The detections of one object type in many images, counted.
 
     Attributes:
-        threshold: the least score that counts in `recall` and `false_positives`.
-        found: (score, whether it is an object) of each detection that counts.
+        threshold: the smallest score, 0..1, that counts in `recall` and `false_positives`.
+        images: the number of images.
+        objects: the number of objects, without ignored ones.
+        seconds: the time that the detector took.
+        found: for each detection its score and whether it matches an object; those of ignored objects are left out.
+        of_size: the number of objects of each size group (a value of `SIZES`).
+        found_of_size: how many of them are detected at the threshold.
     """
 
     threshold: float
@@ -67,72 +109,94 @@ class DetectionCounts:
     def add(
         self, boxes: NDArray[np.float32], scores: NDArray[np.float32], objects: Objects, seconds: float = 0.0
     ) -> None:
-        """Count one image: boxes (n, 4) and scores (n,) of what was found in it."""
+        """Count one image.
+
+        Args:
+            boxes: (n, 4) float32, the detected boxes.
+            scores: (n,) float32, 0..1.
+            objects: the labelled objects.
+            seconds: the time that the detector took.
+        """
         order = np.argsort(-scores, kind="stable")
-        hits = matches(boxes[order], objects)
+        rows = match_detections(boxes[order], objects)
         self.images += 1
         self.seconds += seconds
         self.objects += int((~objects.ignored).sum())
         self.found += [
-            (float(score), hit is not None)
-            for score, hit in zip(scores[order], hits, strict=True)
-            if hit is None or not objects.ignored[hit]
+            (float(score), row is not None)
+            for score, row in zip(scores[order], rows, strict=True)
+            if row is None or not objects.ignored[row]
         ]
-        reached = {hit for score, hit in zip(scores[order], hits, strict=True) if score >= self.threshold}
+        detected = {row for score, row in zip(scores[order], rows, strict=True) if score >= self.threshold}
         for row in np.flatnonzero(~objects.ignored):
-            size = _size_group(objects.boxes[row])
+            size = SIZES[int(size_groups(objects.boxes[row][None])[0])]
             self.of_size[size] += 1
-            self.found_of_size[size] += row in reached
+            self.found_of_size[size] += row in detected
 
     @property
     def average_precision(self) -> float:
-        """Area under the curve of precision against recall, precision made falling."""
-        ranked = sorted(self.found, key=lambda each: -each[0])
+        """The area under the curve of precision against recall, 0..1, with precision made monotonic."""
+        ranked = sorted(self.found, key=lambda detection: -detection[0])
         if not ranked or not self.objects:
             return 0.0
-        true = np.cumsum([hit for _, hit in ranked])
-        recall, precision = true / self.objects, true / np.arange(1, len(ranked) + 1)
+        hits = np.cumsum([hit for _, hit in ranked])
+        recall, precision = hits / self.objects, hits / np.arange(1, len(ranked) + 1)
         precision = np.maximum.accumulate(precision[::-1])[::-1]
         return float(np.sum(np.diff(recall, prepend=0) * precision))
 
     @property
     def recall(self) -> float:
+        """The share of the objects that are detected at the threshold, 0..1."""
         return sum(hit for score, hit in self.found if score >= self.threshold) / max(1, self.objects)
 
     @property
     def false_positives(self) -> float:
-        """For each image, on average."""
+        """How many detections an image at the threshold are no object."""
         return sum(not hit for score, hit in self.found if score >= self.threshold) / max(1, self.images)
 
     def recall_at(self, false_positives: float) -> float:
-        """The highest recall that costs no more than so many false positives an image."""
+        """Compute the highest recall, 0..1, with no more than this number of false positives an image.
+
+        Args:
+            false_positives: the largest number of false positives an image.
+        """
         allowed, best, hits, misses = false_positives * self.images, 0, 0, 0
-        for _, hit in sorted(self.found, key=lambda each: -each[0]):
+        for _, hit in sorted(self.found, key=lambda detection: -detection[0]):
             hits, misses = hits + hit, misses + (not hit)
             if misses > allowed:
                 break
             best = hits
         return best / max(1, self.objects)
 
-
-def joined(tallies: Sequence[DetectionCounts]) -> DetectionCounts:
-    """Several as one."""
-    whole = DetectionCounts(tallies[0].threshold)
-    for each in tallies:
-        whole.images += each.images
-        whole.objects += each.objects
-        whole.seconds += each.seconds
-        whole.found += each.found
-        whole.of_size += each.of_size
-        whole.found_of_size += each.found_of_size
-    return whole
+    def __repr__(self) -> str:
+        return f"DetectionCounts({self.images} images, {self.objects} objects, {len(self.found)} detections)"
 
 
-def _size_group(box: NDArray[np.float32]) -> int:
-    return SIZES[int(size_groups(box[None])[0])]
+def merge_counts(counts: Sequence[DetectionCounts]) -> DetectionCounts:
+    """Merge the counts of several groups of images into one.
+
+    Args:
+        counts: one or more, with the same threshold.
+    """
+    merged = DetectionCounts(counts[0].threshold)
+    for group in counts:
+        merged.images += group.images
+        merged.objects += group.objects
+        merged.seconds += group.seconds
+        merged.found += group.found
+        merged.of_size += group.of_size
+        merged.found_of_size += group.found_of_size
+    return merged
 
 
 def size_groups(boxes: NDArray[np.float32]) -> NDArray[np.intp]:
-    """(n,) the index into `SIZES` of each box (n, 4), by its shorter side."""
+    """Sort boxes into size groups by their shorter side.
+
+    Args:
+        boxes: (n, 4) float32, x1, y1, x2, y2 in pixels.
+
+    Returns:
+        (n,) for each box an index into `SIZES`.
+    """
     shorter = np.minimum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
     return np.asarray(np.searchsorted(SIZES, shorter, side="right") - 1)

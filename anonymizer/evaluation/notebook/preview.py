@@ -1,4 +1,4 @@
-"""One labelled picture as it would be redacted at any thresholds, and what is right and wrong in it."""
+"""Preview one labelled image as it would be redacted at any thresholds, and count its errors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from anonymizer.evaluation.datasets.dataset import LabelledImage
 from anonymizer.evaluation.datasets.issues import Problems
 from anonymizer.evaluation.metrics.detection_cache import DetectionCache
-from anonymizer.evaluation.metrics.predictions import analyse
+from anonymizer.evaluation.metrics.predictions import predict
 from anonymizer.evaluation.metrics.results import EvaluationResult
 from anonymizer.pipeline.anonymizer import Anonymizer
 from anonymizer.pipeline.detections import Detections, ObjectType
@@ -25,18 +25,18 @@ from anonymizer.pipeline.outputs.overlay import COLOURS
 from anonymizer.pipeline.redaction.effects import redact
 from anonymizer.pipeline.redaction.regions import redaction_regions
 
-__all__ = ["Order", "Preview", "Seen", "in_order"]
+__all__ = ["ImageCounts", "ImageOrder", "Preview", "order_images"]
 
 Image = NDArray[np.uint8]
 Thresholds = Mapping[ObjectType, float]
 
-#: how much of a line is drawn and how much is left out, in line widths
+#: how much of a line is drawn and how much is left out, as multiples of the line's width
 _SOLID, _DASHED, _DOTTED = (1, 0), (5, 4), (1, 2)
 _BLACK, _GREY = (0, 0, 0), (210, 210, 210)
 
 
-class Order(StrEnum):
-    """Which pictures of a set come first."""
+class ImageOrder(StrEnum):
+    """The order in which the images of a set are listed."""
 
     MISSES = "most misses first"
     FALSE_BLURS = "most false blurs first"
@@ -44,175 +44,215 @@ class Order(StrEnum):
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What is right and wrong in one picture, of one type.
+class ImageCounts:
+    """The counts of one object type in one image.
 
     Attributes:
+        objects: labelled objects.
+        detected: objects that a detection matches.
         leaks: objects of which more than a tenth of the pixels stays visible.
+        false_blurs: detections that match no labelled object.
     """
 
     objects: int
-    found: int
+    detected: int
     leaks: int
     false_blurs: int
 
     def __str__(self) -> str:
-        objects = f"{self.found} of {self.objects} found, {self.leaks} visible" if self.objects else "none labelled"
+        objects = (
+            f"{self.detected} of {self.objects} detected, {self.leaks} visible" if self.objects else "none labelled"
+        )
         return f"{objects}, {self.false_blurs} false {'blur' if self.false_blurs == 1 else 'blurs'}"
 
 
-def in_order(findings: EvaluationResult, thresholds: Thresholds, order: Order = Order.MISSES) -> list[int]:
-    """Places in `Findings.images` of the pictures that were judged for any type."""
-    counts = np.zeros(len(findings.images))
-    judged = np.zeros(len(findings.images), bool)
-    for each, found in findings.types.items():
-        judged[found.image_indices] = True
-        if order is Order.MISSES:
-            counts[found.image_indices] += found.by_picture(found.match_score < thresholds[each])
-        elif order is Order.FALSE_BLURS:
-            counts[found.image_indices] += found.by_picture(
-                ~found.hit & (found.scores >= thresholds[each]), "detection"
-            )
-    places = np.argsort(-counts, kind="stable")
-    return [int(place) for place in places[judged[places]]]
+def order_images(result: EvaluationResult, thresholds: Thresholds, order: ImageOrder = ImageOrder.MISSES) -> list[int]:
+    """Sort the images that were evaluated for at least one type.
+
+    Args:
+        result: what `evaluate` returned.
+        thresholds: a threshold, 0..1, for each object type of the result.
+        order: the order; default: most misses first.
+
+    Returns:
+        Indices into `result.images`. Images with equal counts keep the order of the set.
+    """
+    counts = np.zeros(len(result.images))
+    evaluated = np.zeros(len(result.images), bool)
+    for object_type, of_type in result.types.items():
+        threshold = thresholds[object_type]
+        evaluated[of_type.image_indices] = True
+        if order is ImageOrder.MISSES:
+            counts[of_type.image_indices] += of_type.by_picture(of_type.match_score < threshold)
+        elif order is ImageOrder.FALSE_BLURS:
+            wrong = ~of_type.hit & (of_type.scores >= threshold)
+            counts[of_type.image_indices] += of_type.by_picture(wrong, "detection")
+    indices = np.argsort(-counts, kind="stable")
+    return [int(index) for index in indices[evaluated[indices]]]
 
 
 class Preview:
-    """One picture of a set; only types that are labelled completely in it are looked at.
+    """One image of a set; only the object types that are completely labelled in it are shown.
 
     Args:
-        place: in `findings.images`.
-        anonymizer: redacts persons and vehicles by their outlines, as the service does, and what was found of objects
-            that count neither way too; without it only detections that were judged, as boxes and ellipses.
-        cache: where `evaluate` kept what was found; without, where it does by itself.
+        result: what `evaluate` returned.
+        index: index of the image in `result.images`.
+        anonymizer: with it, persons and vehicles are redacted by their outlines, as the service does, and detections
+            of ignored objects are redacted too. Default: none; only detections that were evaluated are redacted, as
+            boxes, and as ellipses for faces.
+        cache: the cache that `evaluate` used; default: the default cache.
 
     Raises:
-        ValueError: the picture cannot be read, or the anonymizer's models are not those of the findings.
+        ValueError: the image cannot be read, or the models of the anonymizer are not those of the result.
+
+    Example:
+        >>> preview = Preview(result, order_images(result, thresholds)[0])  # doctest: +SKIP
+        >>> show(preview.draw(thresholds))  # doctest: +SKIP
     """
 
     def __init__(
         self,
-        findings: EvaluationResult,
-        place: int,
+        result: EvaluationResult,
+        index: int,
         anonymizer: Anonymizer | None = None,
         cache: DetectionCache | None = None,
     ) -> None:
-        self.place, self.image = place, findings.images[place]
+        self.index, self.image = index, result.images[index]
         self.pixels: Image = self.image.pixels()
-        self._options = findings.options
-        self._types = {each: found for each, found in findings.types.items() if place in found.image_indices}
-        self._rows = {each: int(np.flatnonzero(found.image_indices == place)[0]) for each, found in self._types.items()}
+        self._options = result.options
+        self._types = {each: of_type for each, of_type in result.types.items() if index in of_type.image_indices}
+        self._rows = {
+            each: int(np.flatnonzero(of_type.image_indices == index)[0]) for each, of_type in self._types.items()
+        }
         self._anonymizer = anonymizer
         if anonymizer is None:
-            self._found = Detections.merge(self._judged(each) for each in self._types)
+            self._detections = Detections.merge(self._evaluated_detections(each) for each in self._types)
         else:
-            self._found = _looked(findings, self.image, list(self._types), anonymizer, cache or DetectionCache())
+            cache = cache or DetectionCache()
+            self._detections = _cached_detections(result, self.image, list(self._types), anonymizer, cache)
+
+    def __repr__(self) -> str:
+        types = ", ".join(object_type.value for object_type in self._types)
+        height, width = self.pixels.shape[:2]
+        return f"Preview({self.image.path.name[-100:]}, {width} x {height} pixels, labelled: {types or 'nothing'})"
 
     def draw(
         self, thresholds: Thresholds, *, method: Method = Method.BLUR, boxes: bool = True, side: int | None = 960
     ) -> Image:
-        """The picture redacted at these thresholds.
+        """Draw the image as it is redacted at these thresholds.
 
         Args:
-            thresholds: of every type of the findings.
-            method: `detect` redacts nothing.
-            boxes: draw what was found as solid boxes, what was missed dashed, false blurs dotted, and objects that
-                count neither way as thin grey ones.
-            side: longer side in pixels of the result, where the picture is larger; None: as it is.
+            thresholds: a threshold, 0..1, for each object type of the result.
+            method: how to redact; default: blur. `detect` redacts nothing.
+            boxes: draw boxes: solid for detected objects, dashed for missed objects, dotted for false blurs, and thin
+                grey for ignored objects; default: True.
+            side: the longer side in pixels to which a larger image is scaled down; default: 960. None: do not scale.
 
         Returns:
             (h, w, 3) uint8 RGB.
         """
-        options = _options(self._options, thresholds, method)
-        over = over_threshold(self._found, options)
+        options = _with_thresholds(self._options, thresholds, method)
+        chosen = over_threshold(self._detections, options)
         if self._anonymizer and not options.bbox and method is not Method.DETECT:
-            # masks are kept: each object is segmented once
-            self._found = self._anonymizer.engine.add_masks(
-                self.pixels.shape[:2], lambda: self.pixels, self._found, over
+            # masks are kept, so that each object is segmented once
+            self._detections = self._anonymizer.engine.add_masks(
+                self.pixels.shape[:2], lambda: self.pixels, self._detections, chosen
             )
         size_hw = (self.pixels.shape[0], self.pixels.shape[1])
-        out = redact(self.pixels, redaction_regions(self._found[over], size_hw, options), options, seed=0)
+        drawn = redact(self.pixels, redaction_regions(self._detections[chosen], size_hw, options), options, seed=0)
         scale = min((side or max(size_hw)) / max(size_hw), 1.0)
         if scale < 1:
             size_wh = (round(size_hw[1] * scale), round(size_hw[0] * scale))
-            out = np.asarray(cv2.resize(out, size_wh, interpolation=cv2.INTER_AREA), np.uint8)
+            drawn = np.asarray(cv2.resize(drawn, size_wh, interpolation=cv2.INTER_AREA), np.uint8)
         for frame in self._frames(thresholds) if boxes else ():
-            frame.draw(out, scale)
-        return out
+            frame.draw(drawn, scale)
+        return drawn
 
-    def seen(self, thresholds: Thresholds) -> dict[ObjectType, Seen]:
-        """What is right and wrong at these thresholds, of each type that is labelled here."""
-        counted = {}
-        for each, found in self._types.items():
-            mine, detected = self._mine(each)
-            at = thresholds[each]
-            counted[each] = Seen(
-                objects=int(mine.sum()),
-                found=int((found.match_score[mine] >= at).sum()),
-                leaks=int((found.cover_score[mine] < at).sum()),
-                false_blurs=int((~found.hit & (found.scores >= at))[detected].sum()),
+    def counts(self, thresholds: Thresholds) -> dict[ObjectType, ImageCounts]:
+        """Count objects, detections and errors at these thresholds.
+
+        Args:
+            thresholds: a threshold, 0..1, for each object type of the result.
+
+        Returns:
+            The counts of each type that is labelled in this image.
+        """
+        counts = {}
+        for object_type, of_type in self._types.items():
+            objects, detections = self._rows_of_image(object_type)
+            threshold = thresholds[object_type]
+            counts[object_type] = ImageCounts(
+                objects=int(objects.sum()),
+                detected=int((of_type.match_score[objects] >= threshold).sum()),
+                leaks=int((of_type.cover_score[objects] < threshold).sum()),
+                false_blurs=int((~of_type.hit & (of_type.scores >= threshold))[detections].sum()),
             )
-        return counted
+        return counts
 
-    def _mine(self, object_type: ObjectType) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """(n,) and (m,): which objects and detections of the findings are of this picture."""
-        found, row = self._types[object_type], self._rows[object_type]
-        return found.object_picture == row, found.picture == row
+    def _rows_of_image(self, object_type: ObjectType) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """(n,) and (m,) bool: which objects and which detections of the result belong to this image."""
+        of_type, row = self._types[object_type], self._rows[object_type]
+        return of_type.object_picture == row, of_type.picture == row
 
-    def _judged(self, object_type: ObjectType) -> Detections:
-        found, (_, mine) = self._types[object_type], self._mine(object_type)
-        n = int(mine.sum())
-        return Detections(found.boxes[mine], found.scores[mine], np.full(n, object_type.number), np.full(n, "judged"))
+    def _evaluated_detections(self, object_type: ObjectType) -> Detections:
+        of_type, (_, rows) = self._types[object_type], self._rows_of_image(object_type)
+        n = int(rows.sum())
+        types, models = np.full(n, object_type.number), np.full(n, "evaluated")
+        return Detections(of_type.boxes[rows], of_type.scores[rows], types, models)
 
     def _frames(self, thresholds: Thresholds) -> Iterator[_Frame]:
-        for each, found in self._types.items():
-            mine, detected = self._mine(each)
-            at, colour = thresholds[each], COLOURS[each]
-            over = detected & (found.scores >= at)
-            objects = self.image.objects[each]
+        for object_type, of_type in self._types.items():
+            rows, detections = self._rows_of_image(object_type)
+            threshold, colour = thresholds[object_type], COLOURS[object_type]
+            missed = rows & (of_type.match_score < threshold)
+            chosen = detections & (of_type.scores >= threshold)
+            objects = self.image.objects[object_type]
             yield from (_Frame(box, _GREY, _SOLID, thin=True) for box in objects.boxes[objects.ignored])
-            yield from (_Frame(box, colour, _DASHED) for box in found.object_boxes[mine & (found.match_score < at)])
-            yield from (_Frame(box, colour, _DOTTED) for box in found.boxes[over & ~found.hit])
-            yield from (_Frame(box, colour, _SOLID) for box in found.boxes[over & found.hit])
+            yield from (_Frame(box, colour, _DASHED) for box in of_type.object_boxes[missed])
+            yield from (_Frame(box, colour, _DOTTED) for box in of_type.boxes[chosen & ~of_type.hit])
+            yield from (_Frame(box, colour, _SOLID) for box in of_type.boxes[chosen & of_type.hit])
 
 
 class _Frame(NamedTuple):
+    """A box to draw."""
+
     box: NDArray[np.float32]
     colour: tuple[int, int, int]
     pattern: tuple[int, int]
     thin: bool = False
 
     def draw(self, pixels: Image, scale: float) -> None:
-        """In place, on a black one that is a little wider, so that it shows on any ground."""
+        """Draw in place, on a slightly wider black frame that makes it visible on any background."""
         line = 1 if self.thin else max(round(min(pixels.shape[:2]) / 250), 2)
         (x1, y1), (x2, y2) = np.rint(self.box.reshape(2, 2) * scale).astype(int).tolist()
         corners = np.array([(x1, y1), (x2, y1), (x2, y2), (x1, y2), (x1, y1)])
         dash, gap = (length * line for length in self.pattern)
-        for wide, ink in ((line + (1 if self.thin else 2), _BLACK), (line, self.colour)):
+        for width, colour in ((line + (1 if self.thin else 2), _BLACK), (line, self.colour)):
             for a, b in pairwise(corners):
                 for start, end in _strokes(a, b, dash, gap):
-                    cv2.line(pixels, start.tolist(), end.tolist(), ink, wide)
+                    cv2.line(pixels, start.tolist(), end.tolist(), colour, width)
 
 
-def _looked(
-    findings: EvaluationResult,
+def _cached_detections(
+    result: EvaluationResult,
     image: LabelledImage,
     types: list[ObjectType],
     anonymizer: Anonymizer,
     cache: DetectionCache,
 ) -> Detections:
-    """All that was found, from the cache."""
+    """All detections in an image, from the cache if they are there."""
     keys = anonymizer.store.keys(types)
-    for each in types:
-        if keys[each] != findings.keys[each]:
+    for object_type in types:
+        if keys[object_type] != result.keys[object_type]:
             raise ValueError(
-                f"The findings of {each.words}s are of {findings.keys[each]}, but the anonymizer has {keys[each]}."
+                f"The result for {object_type.words}s is of {result.keys[object_type]}, "
+                f"but the anonymizer has {keys[object_type]}."
             )
-    looked = analyse([image], anonymizer, types, findings.format, cache=cache, problems=Problems(), progress=False)
-    return Detections.merge(looked.found[each][0].detections for each in types)
+    predictions = predict([image], anonymizer, types, result.format, cache=cache, problems=Problems(), progress=False)
+    return Detections.merge(predictions.detections[object_type][0].detections for object_type in types)
 
 
-def _options(options: Options, thresholds: Thresholds, method: Method) -> Options:
+def _with_thresholds(options: Options, thresholds: Thresholds, method: Method) -> Options:
     changed: dict[str, Any] = {f"{each.value.replace('-', '_')}_threshold": value for each, value in thresholds.items()}
     return replace(options, method=method, **changed)
 
@@ -220,7 +260,7 @@ def _options(options: Options, thresholds: Thresholds, method: Method) -> Option
 def _strokes(
     a: NDArray[np.int_], b: NDArray[np.int_], dash: int, gap: int
 ) -> Iterator[tuple[NDArray[np.int_], NDArray[np.int_]]]:
-    """The parts of one side that are drawn, each from (x, y) to (x, y)."""
+    """The parts of one side that are drawn, as pairs of start and end (x, y)."""
     count = max(round(int(np.abs(b - a).max()) / (dash + gap)), 1) if gap else 1
     for number in range(count):
         ends = np.array([[number], [number + dash / (dash + gap)]]) / count

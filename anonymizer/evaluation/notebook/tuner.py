@@ -1,4 +1,4 @@
-"""Thresholds moved by hand: a slider for each type, and at once what it does to a picture and to the figures."""
+"""Choose thresholds by hand in a notebook: a slider for each type, an image and figures that follow at once."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from anonymizer.evaluation.datasets.dataset import LabelledImage
 from anonymizer.evaluation.metrics.detection_cache import DetectionCache
 from anonymizer.evaluation.metrics.results import EvaluationResult
 from anonymizer.evaluation.metrics.statistics import Interval
-from anonymizer.evaluation.notebook.preview import Order, Preview, in_order
-from anonymizer.evaluation.thresholds.choose import Choices, choose_thresholds
+from anonymizer.evaluation.notebook.preview import ImageOrder, Preview, order_images
+from anonymizer.evaluation.thresholds.choose import ThresholdChoices, choose_thresholds
 from anonymizer.pipeline.anonymizer import Anonymizer
 from anonymizer.pipeline.detections import ObjectType
 from anonymizer.pipeline.errors import AnonymizerError
@@ -29,39 +29,45 @@ from anonymizer.pipeline.options.options import Method
 from anonymizer.pipeline.options.threshold_profile import Figure, ThresholdProfile
 from anonymizer.pipeline.outputs.overlay import COLOURS
 
-__all__ = ["Tuner"]
+__all__ = ["ThresholdTuner"]
 
-#: a slider moves in thousandths
+#: A slider moves in steps of 0.001.
 _STEPS = 1000
 _JPEG = 85
 _HEADS = ("", "threshold", "recall", "leak rate", "false blurs a picture", "objects in pictures")
-_KEY = "Solid: found. Dashed: missed. Dotted: false blur. Thin grey: counts neither way."
+_KEY = "Solid: detected. Dashed: missed. Dotted: false blur. Thin grey: ignored object."
 
 
-class Tuner(ipywidgets.HBox):  # type: ignore[misc]  # ipywidgets has no types
-    """A picture as it would be redacted, and sliders that change it; detections come from the cache.
+class ThresholdTuner(ipywidgets.HBox):  # type: ignore[misc]  # ipywidgets has no types
+    """A notebook widget that shows a picture as it would be redacted, and sliders for the thresholds.
 
     Args:
-        findings: what `evaluate` gave.
-        anonymizer, cache: those that `evaluate` was called with (see `Preview`).
-        pictures: those to choose from; all that were judged without.
-        profile: thresholds to begin with; those of the findings' options without, and for types that it has not.
-        folder: where profiles are written; made where it is missing.
+        result: what `evaluate` returned.
+        anonymizer: the anonymizer that `evaluate` was called with; default: none (see `Preview`).
+        pictures: the pictures to choose from; default: all that were evaluated.
+        cache: the cache that `evaluate` used; default: the default cache.
+        profile: thresholds to start with; default: the thresholds of the result's options. They are also used for types
+            that the profile does not have.
+        folder: where profiles are written; default: the current folder. It is created if it does not exist.
 
     Attributes:
-        sliders: by object type.
-        picture, order, method, boxes: which picture is shown, and how.
+        sliders: a slider for each object type.
+        picture, order, method, boxes: widgets that choose what is shown.
         view: the picture, as JPEG.
-        caption: what is right and wrong in it.
-        figures: recall, leak rate and false blurs a picture at the sliders' thresholds, with 95 % intervals.
-        target, choose, sentences: choosing by a recall to be reached, and what came of it.
-        name, save, saved: keeping the thresholds as a profile, and what to do with the file.
-        message: what went wrong.
+        caption: the counts of the picture.
+        figures: recall, leak rate and false blurs a picture at the sliders' thresholds, with 95% intervals.
+        target, choose, sentences: widgets that choose thresholds by a target recall, and explain the choice.
+        name, save, saved: widgets that save the thresholds as a profile, and explain how to use the file.
+        message: the last error.
+
+    Example:
+        >>> tuner = ThresholdTuner(result, anonymizer, cache=cache)  # doctest: +SKIP
+        >>> tuner  # in a notebook  # doctest: +SKIP
     """
 
     def __init__(
         self,
-        findings: EvaluationResult,
+        result: EvaluationResult,
         anonymizer: Anonymizer | None = None,
         pictures: Sequence[LabelledImage] | None = None,
         *,
@@ -69,21 +75,22 @@ class Tuner(ipywidgets.HBox):  # type: ignore[misc]  # ipywidgets has no types
         profile: ThresholdProfile | None = None,
         folder: Path | str = ".",
     ) -> None:
-        self._findings, self._anonymizer, self._cache, self._folder = findings, anonymizer, cache, Path(folder)
-        self._offered = None if pictures is None else {each.path for each in pictures}
+        self._result, self._anonymizer, self._cache, self._folder = result, anonymizer, cache, Path(folder)
+        self._offered = None if pictures is None else {picture.path for picture in pictures}
         self._preview: Preview | None = None
         self._rows: dict[ObjectType, str] = {}
-        self._choices: Choices | None = None
-        #: what the sliders were set to by a target
+        self._choices: ThresholdChoices | None = None
+        #: thresholds that the button "choose" has set
         self._chosen: dict[ObjectType, float] = {}
         self._quiet = False
         begin = profile.thresholds if profile else {}
         self.sliders = {
-            each: _slider(each, begin.get(each, findings.options.threshold(each))) for each in findings.types
+            object_type: _slider(object_type, begin.get(object_type, result.options.threshold(object_type)))
+            for object_type in result.types
         }
-        self.order = ipywidgets.Dropdown(options=[str(each) for each in Order], description="order")
+        self.order = ipywidgets.Dropdown(options=[str(order) for order in ImageOrder], description="order")
         self.picture = ipywidgets.Dropdown(description="picture")
-        methods = [("nothing redacted" if each is Method.DETECT else str(each), str(each)) for each in Method]
+        methods = [("nothing redacted" if method is Method.DETECT else str(method), str(method)) for method in Method]
         self.method = ipywidgets.Dropdown(options=methods, description="method")
         self.boxes = ipywidgets.Checkbox(value=True, description="boxes", indent=False)
         self.view = ipywidgets.Image(format="jpeg", layout={"max_width": "100%", "object_fit": "contain"})
@@ -92,54 +99,62 @@ class Tuner(ipywidgets.HBox):  # type: ignore[misc]  # ipywidgets has no types
         self.choose = ipywidgets.Button(description="choose", tooltip="set the sliders so that this recall is reached")
         self.name = ipywidgets.Text(value="my-pictures", description="name")
         self.save = ipywidgets.Button(description="save as profile")
-        super().__init__(self._arranged())
+        super().__init__(self._columns())
         self._connect()
         self._guarded(self._begin)(None)
 
     def thresholds(self) -> dict[ObjectType, float]:
-        """What the sliders say."""
-        return {each: float(slider.value) for each, slider in self.sliders.items()}
+        """Return the thresholds of the sliders, 0..1, by object type."""
+        return {object_type: float(slider.value) for object_type, slider in self.sliders.items()}
 
     def profile(self, name: str) -> ThresholdProfile:
-        """The sliders' thresholds for the service, with what they come to; types without objects are left out.
+        """Make a profile for the service from the sliders' thresholds.
+
+        Args:
+            name: the name of the profile.
+
+        Returns:
+            The profile with the figures at these thresholds. Types without labelled objects are left out.
 
         Raises:
             InvalidParameter: no type has objects, or the name is not allowed.
         """
-        known = {each: at for each, at in self.thresholds().items() if self._findings[each].objects}
-        asked = next(iter(self._choices)).target if self._choices and known == self._chosen else None
+        thresholds = {
+            object_type: value for object_type, value in self.thresholds().items() if self._result[object_type].objects
+        }
+        target = next(iter(self._choices)).target if self._choices and thresholds == self._chosen else None
         return ThresholdProfile(
             name=name,
-            thresholds=known,
-            format=self._findings.format,
-            models={each: self._findings.keys[each] for each in known},
-            target_recall=asked,
-            figures={each: self._figures(each) for each in known},
+            thresholds=thresholds,
+            format=self._result.format,
+            models={object_type: self._result.keys[object_type] for object_type in thresholds},
+            target_recall=target,
+            figures={object_type: self._figures(object_type) for object_type in thresholds},
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
 
-    def _arranged(self) -> list[ipywidgets.Widget]:
+    def _columns(self) -> list[ipywidgets.Widget]:
         left = [self.order, self.picture, ipywidgets.HBox([self.method, self.boxes]), self.view, self.caption]
         choosing, saving = ipywidgets.HBox([self.target, self.choose]), ipywidgets.HBox([self.name, self.save])
         right = [*self.sliders.values(), self.figures, choosing, self.sentences, saving, self.saved, self.message]
         return [ipywidgets.VBox(left, layout={"width": "48%"}), ipywidgets.VBox(right, layout={"width": "52%"})]
 
     def _connect(self) -> None:
-        for each, slider in self.sliders.items():
-            slider.observe(self._guarded(partial(self._moved, each)), "value")
+        for object_type, slider in self.sliders.items():
+            slider.observe(self._guarded(partial(self._on_slider, object_type)), "value")
         self.order.observe(self._guarded(self._sort), "value")
         for widget in (self.picture, self.method, self.boxes):
             widget.observe(self._guarded(self._draw), "value")
         self.choose.on_click(self._guarded(self._choose))
         self.save.on_click(self._guarded(self._save))
 
-    def _guarded(self, act: Callable[[], None]) -> Callable[[object], None]:
-        """The act as a callback; what goes wrong is shown, as Jupyter would only log it."""
+    def _guarded(self, action: Callable[[], None]) -> Callable[[object], None]:
+        """Turn a method into a callback that shows errors. Jupyter would only log them."""
 
         def callback(_: object) -> None:
             self.message.value = ""
             try:
-                act()
+                action()
             except (AnonymizerError, OSError, ValueError) as error:
                 self.message.value = _red(str(error))
             except Exception:
@@ -148,22 +163,22 @@ class Tuner(ipywidgets.HBox):  # type: ignore[misc]  # ipywidgets has no types
         return callback
 
     def _begin(self) -> None:
-        for each in self.sliders:
-            self._count(each)
+        for object_type in self.sliders:
+            self._count(object_type)
         self._sort()
 
     def _sort(self) -> None:
-        """Offer the pictures in the order asked for, and show the first."""
-        places = in_order(self._findings, self.thresholds(), Order(self.order.value))
-        images = self._findings.images
-        places = [each for each in places if self._offered is None or images[each].path in self._offered]
-        names = [f"{number}. {images[place].path.name}" for number, place in enumerate(places, start=1)]
-        # another picture than before draws itself
-        self.picture.options = list(zip(names, places, strict=True))
-        if places and self.picture.index is None:
+        """List the pictures in the chosen order, and show the first."""
+        indices = order_images(self._result, self.thresholds(), ImageOrder(self.order.value))
+        images = self._result.images
+        indices = [index for index in indices if self._offered is None or images[index].path in self._offered]
+        names = [f"{number}. {images[index].path.name}" for number, index in enumerate(indices, start=1)]
+        # if the picture changes, its own callback draws it
+        self.picture.options = list(zip(names, indices, strict=True))
+        if indices and self.picture.index is None:
             self.picture.index = 0
 
-    def _moved(self, object_type: ObjectType) -> None:
+    def _on_slider(self, object_type: ObjectType) -> None:
         if not self._quiet:
             self._draw()
             self._count(object_type)
@@ -172,65 +187,67 @@ class Tuner(ipywidgets.HBox):  # type: ignore[misc]  # ipywidgets has no types
         jpeg, words = b"", ""
         try:
             if self.picture.value is not None:
-                jpeg, words = self._drawn(self.picture.value)
+                jpeg, words = self._preview_jpeg(self.picture.value)
         finally:
-            # never a picture of other thresholds than the sliders'
+            # after an error, no picture of other thresholds may stay
             self.view.value, self.caption.value = jpeg, words
 
-    def _drawn(self, place: int) -> tuple[bytes, str]:
-        if self._preview is None or self._preview.place != place:
-            self._preview = Preview(self._findings, place, self._anonymizer, self._cache)
-        at = self.thresholds()
-        pixels = self._preview.draw(at, method=Method(self.method.value), boxes=self.boxes.value)
-        seen = [f"{each.words}: {of}" for each, of in self._preview.seen(at).items()]
-        return _jpeg(pixels), _lines([*seen, f"<small>{_KEY}</small>"])
+    def _preview_jpeg(self, index: int) -> tuple[bytes, str]:
+        if self._preview is None or self._preview.index != index:
+            self._preview = Preview(self._result, index, self._anonymizer, self._cache)
+        thresholds = self.thresholds()
+        pixels = self._preview.draw(thresholds, method=Method(self.method.value), boxes=self.boxes.value)
+        lines = [f"{object_type.words}: {counts}" for object_type, counts in self._preview.counts(thresholds).items()]
+        return _jpeg(pixels), _lines([*lines, f"<small>{_KEY}</small>"])
 
     def _count(self, object_type: ObjectType) -> None:
-        """The figures of one type anew, in the table of all."""
-        found = self._findings[object_type]
+        """Compute the figures of one type again, and update the table."""
+        of_type = self._result[object_type]
         cells = [
             f'<span style="color: {_css(object_type)}">&#9632;</span> {object_type.words}',
             f"{self.sliders[object_type].value:.3f}",
-            *map(_with_range, self._measured(object_type)),
-            f"{found.objects} in {found.pictures}",
+            *map(_with_range, self._intervals(object_type)),
+            f"{of_type.objects} in {of_type.pictures}",
         ]
         self._rows[object_type] = _row("td", cells)
-        rows = [self._rows[each] for each in self.sliders if each in self._rows]
+        rows = [self._rows[shown] for shown in self.sliders if shown in self._rows]
         self.figures.value = f'<table style="line-height: 1.2">{_row("th", _HEADS)}{"".join(rows)}</table>'
 
-    def _measured(self, object_type: ObjectType) -> tuple[Interval, Interval, Interval]:
+    def _intervals(self, object_type: ObjectType) -> tuple[Interval, Interval, Interval]:
         """Recall, leak rate and false blurs a picture at the slider's threshold."""
-        found, at = self._findings[object_type], self.sliders[object_type].value
-        return found.recall(at), found.leak_rate(at), found.false_blurs(at)
+        of_type, at = self._result[object_type], self.sliders[object_type].value
+        return of_type.recall(at), of_type.leak_rate(at), of_type.false_blurs(at)
 
     def _figures(self, object_type: ObjectType) -> dict[str, Figure]:
-        """The same for a profile, under the names that `Choices` gives them."""
-        recall, leaks, wrong = self._measured(object_type)
+        """The figures for a profile, under the names that `Choices` uses."""
+        recall, leaks, wrong = self._intervals(object_type)
         return {
             "recall": round(recall.value, 4),
             "recall_low": round(recall.low, 4),
             "recall_high": round(recall.high, 4),
             "leak_rate": round(leaks.value, 4),
             "false_blurs_per_picture": round(wrong.value, 4),
-            "objects": self._findings[object_type].objects,
-            "pictures": self._findings[object_type].pictures,
+            "objects": self._result[object_type].objects,
+            "pictures": self._result[object_type].pictures,
         }
 
     def _choose(self) -> None:
-        choices = choose_thresholds(self._findings, self.target.value)
-        # rounded down: a threshold rounded up would miss what was promised
-        at = {each.object_type: math.floor(each.threshold * _STEPS) / _STEPS for each in choices if each.objects}
+        choices = choose_thresholds(self._result, self.target.value)
+        # rounded down, because a higher threshold could miss the target
+        thresholds = {
+            choice.object_type: math.floor(choice.threshold * _STEPS) / _STEPS for choice in choices if choice.objects
+        }
         self._quiet = True
         try:
-            for each, threshold in at.items():
-                self.sliders[each].value = threshold
+            for object_type, threshold in thresholds.items():
+                self.sliders[object_type].value = threshold
         finally:
             self._quiet = False
-        self._choices, self._chosen = choices, at
-        self.sentences.value = _lines(html.escape(str(each)) for each in choices)
+        self._choices, self._chosen = choices, thresholds
+        self.sentences.value = _lines(html.escape(str(choice)) for choice in choices)
         self._draw()
-        for each in at:
-            self._count(each)
+        for object_type in thresholds:
+            self._count(object_type)
 
     def _save(self) -> None:
         self.saved.value = ""
@@ -238,12 +255,10 @@ class Tuner(ipywidgets.HBox):  # type: ignore[misc]  # ipywidgets has no types
         self._folder.mkdir(parents=True, exist_ok=True)
         file = (self._folder / f"{profile.name}.json").resolve()
         profile.save(file)
-        command = shlex.join(
-            ["python", "manage.py", "profile", "create", profile.name, "--from", str(file), "--activate"]
-        )
-        left_out = [each.words for each in self.sliders if each not in profile.thresholds]
-        without = f" Without {' and '.join(left_out)}: none labelled, so nothing was measured." if left_out else ""
-        self.saved.value = f"Written.{without} To have the service use it:<pre>{html.escape(command)}</pre>"
+        command = shlex.join(["anonymizer", "profile", "create", profile.name, "--from", str(file), "--activate"])
+        left_out = [object_type.words for object_type in self.sliders if object_type not in profile.thresholds]
+        note = f" No threshold for {' and '.join(left_out)}, because none are labelled." if left_out else ""
+        self.saved.value = f"Saved.{note} To use it in the service:<pre>{html.escape(command)}</pre>"
 
 
 def _slider(object_type: ObjectType, value: float) -> ipywidgets.FloatSlider:
@@ -277,12 +292,12 @@ def _with_range(figure: Interval) -> str:
 def _row(kind: str, cells: Sequence[str]) -> str:
     wrap = "nowrap" if kind == "td" else "normal"
     style = f"text-align: left; vertical-align: top; padding: 0 1em 0 0; white-space: {wrap}"
-    inside = "".join(f'<{kind} style="{style}">{each}</{kind}>' for each in cells)
+    inside = "".join(f'<{kind} style="{style}">{cell}</{kind}>' for cell in cells)
     return f"<tr>{inside}</tr>"
 
 
 def _lines(lines: Iterable[str]) -> str:
-    return "".join(f'<div style="line-height: 1.3; margin-bottom: 0.4em">{each}</div>' for each in lines)
+    return "".join(f'<div style="line-height: 1.3; margin-bottom: 0.4em">{line}</div>' for line in lines)
 
 
 def _red(text: str) -> str:

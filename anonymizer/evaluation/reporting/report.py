@@ -1,4 +1,4 @@
-"""The report for people: one HTML page that needs nothing else, neither a network nor a script."""
+"""The evaluation report for people: one HTML page that needs no network and no script."""
 
 from __future__ import annotations
 
@@ -17,30 +17,31 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
+from anonymizer import __version__
 from anonymizer.evaluation.datasets.issues import Problems
 from anonymizer.evaluation.metrics.leak_coverage import VISIBLE
 from anonymizer.evaluation.metrics.results import EvaluationResult, TypeResult
 from anonymizer.evaluation.reporting import error_cases, plots
 from anonymizer.evaluation.reporting.error_cases import ErrorCase
-from anonymizer.evaluation.reporting.tables import TARGETS, Results, version
+from anonymizer.evaluation.reporting.tables import TARGETS, EvaluationReport
 from anonymizer.evaluation.thresholds.choose import Verdict
 from anonymizer.pipeline.detections import ObjectType
 from anonymizer.pipeline.outputs.overlay import COLOURS
 
 __all__ = ["render", "write_report"]
 
-#: problems of a kind that are shown in full
+#: How many problems of a kind are shown in full.
 _NAMED = 5
-#: models in one plot, as more lines could not be told apart
+#: How many models share a plot: more lines could not be told apart.
 _LINES = 4
 _SECTIONS = (
     ("short", "In short"), ("set", "The pictures"), ("figures", "All figures"), ("sizes", "By size"),
     ("curves", "Curves"), ("thresholds", "Thresholds"), ("comparison", "Models compared"), ("misses", "Worst misses"),
-    ("visible", "Found, yet visible"), ("blurs", "False blurs"), ("how", "How it was measured"),
-    ("not", "What it does not say"),
+    ("visible", "Detected but visible"), ("blurs", "False blurs"), ("how", "How it was measured"),
+    ("not", "Limits"),
 )  # fmt: skip
 _GALLERIES = {
-    "misses": error_cases.worst_misses, "visible": error_cases.found_but_visible, "blurs": error_cases.false_blurs,
+    "misses": error_cases.worst_misses, "visible": error_cases.detected_but_visible, "blurs": error_cases.false_blurs,
 }  # fmt: skip
 _VERDICTS = {
     Verdict.REACHED: "reached",
@@ -51,145 +52,169 @@ _VERDICTS = {
 
 
 @dataclass(frozen=True)
-class _Shown:
-    """A picture in the page: a data URL, and what is to be said of it."""
+class _PageImage:
+    """An image in the page: its data URL and its caption."""
 
     source: str
     words: str
 
 
 @dataclass(frozen=True)
-class _Gallery:
-    """Thumbnails of one model and type; only those of the first model are unfolded."""
+class _ThumbnailGroup:
+    """The thumbnails of one model and one object type; only those of the first model are unfolded."""
 
     title: str
-    rows: list[_Shown]
+    rows: list[_PageImage]
     first: bool
 
 
 def write_report(
     path: Path | str,
-    findings: Sequence[EvaluationResult],
+    results: Sequence[EvaluationResult],
     *,
     targets: Sequence[float] = TARGETS,
     comparisons: bool = True,
     thumbnails: int = 24,
     seconds: Mapping[str, float] | None = None,
-) -> Results:
-    """Judge what models found in one set, and write the page.
+) -> EvaluationReport:
+    """Write the report of one or more models as an HTML page.
 
     Args:
-        findings: of each model, each with a name of its own; the first is compared with the others.
-        targets, comparisons: as `Results.of` takes them.
-        thumbnails: how many of the worst misses, of what leaks though it was found, and of the false blurs of each
-            model and type are shown, as they are; 0: the page holds no picture of anybody.
-        seconds: by the name of the models, how long looking took.
+        path: the HTML file to write.
+        results: one or more results on the same set, each with its own name. The first model is compared with the
+            others.
+        targets: the recalls, 0..1, for which thresholds are chosen; default: 0.90, 0.95 and 0.98.
+        comparisons: compare the first model with the others.
+        thumbnails: the most thumbnails for each model, object type and kind of error; default: 24. They show people
+            without redaction. With 0, the page contains no photos.
+        seconds: how long the evaluation of each model took, by the model's name; default: not shown.
+
+    Returns:
+        The figures that the page shows.
 
     Raises:
-        ValueError: what `Results.of` raises.
+        ValueError: there are no results, two results have the same name, or a target is not between 0 and 1.
         OSError: the file cannot be written.
+
+    Example:
+        >>> write_report("report.html", [evaluate(labelled, Anonymizer())], thumbnails=0)  # doctest: +SKIP
     """
-    results = Results.of(findings, targets=targets, comparisons=comparisons)
-    Path(path).write_text(render(results, shown=thumbnails, seconds=seconds), encoding="utf-8")
-    return results
+    report = EvaluationReport.of(results, targets=targets, comparisons=comparisons)
+    Path(path).write_text(render(report, shown=thumbnails, seconds=seconds), encoding="utf-8")
+    return report
 
 
-def render(results: Results, *, shown: int = 24, seconds: Mapping[str, float] | None = None) -> str:
-    """The page as text; `shown` and `seconds` as `write_report` has `thumbnails` and `seconds`."""
+def render(report: EvaluationReport, *, shown: int = 24, seconds: Mapping[str, float] | None = None) -> str:
+    """Render a report as an HTML page.
+
+    Args:
+        report: the figures to show.
+        shown: the most thumbnails for each model, object type and kind of error; default: 24.
+        seconds: how long the evaluation of each model took, by the model's name; default: not shown.
+
+    Returns:
+        The page as text.
+    """
     source = (
         resources.files("anonymizer.evaluation.reporting").joinpath("report.html.jinja").read_text(encoding="utf-8")
     )
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    there = {"thresholds": results.choices, "comparison": results.comparisons} | dict.fromkeys(_GALLERIES, shown)
+    there = {"thresholds": report.choices, "comparison": report.comparisons} | dict.fromkeys(_GALLERIES, shown)
     return environment.from_string(source).render(
-        results=results,
+        report=report,
         sections=[(id_, title) for id_, title in _SECTIONS if there.get(id_, True)],
         shows_pictures=shown > 0,
         visible=VISIBLE,
-        version=version(),
+        version=__version__,
         seconds=seconds or {},
-        types={each: _widest(results, each) for each in results.types},
+        types={object_type: _most_pictures(report, object_type) for object_type in report.types},
         counts=TypeResult.size_counts,
-        sizes=sorted({(row.size, row.words) for each in results.summaries for row in each.sizes}),
-        sources=sorted(Counter(image.source for image in results.images).items()),
-        problems=_problems(results.problems),
-        colours={each: "#{:02x}{:02x}{:02x}".format(*rgb) for each, rgb in COLOURS.items()},
+        sizes=sorted({(size.size, size.words) for summary in report.summaries for size in summary.sizes}),
+        sources=sorted(Counter(image.source for image in report.images).items()),
+        problems=_first_problems(report.problems),
+        colours={object_type: "#{:02x}{:02x}{:02x}".format(*rgb) for object_type, rgb in COLOURS.items()},
         verdict_class=_VERDICTS,
         percent="{:.1%}".format,
         number="{:.2f}".format,
         points=lambda value: f"{100 * value:+.1f}",
-        size_plots=list(_size_plots(results)),
-        curve_plots=list(_curve_plots(results)),
-        comparison_plots=list(_comparison_plots(results)),
-        galleries={each: list(_galleries(results, choose, shown)) for each, choose in _GALLERIES.items()},
+        size_plots=list(_size_plots(report)),
+        curve_plots=list(_curve_plots(report)),
+        comparison_plots=list(_comparison_plots(report)),
+        galleries={name: list(_galleries(report, choose, shown)) for name, choose in _GALLERIES.items()},
     )
 
 
-def _widest(results: Results, object_type: ObjectType) -> TypeResult:
-    """Of the model that was judged by the most pictures."""
-    return max((of[object_type] for of in results.findings if object_type in of.types), key=lambda of: of.pictures)
+def _most_pictures(report: EvaluationReport, object_type: ObjectType) -> TypeResult:
+    """The result of the model that was evaluated on the most pictures of this type."""
+    of_type = (result[object_type] for result in report.results if object_type in result.types)
+    return max(of_type, key=lambda type_result: type_result.pictures)
 
 
-def _problems(problems: Problems) -> list[tuple[str, int, list[str]]]:
+def _first_problems(problems: Problems) -> list[tuple[str, int, list[str]]]:
+    """For each kind its name, how many problems there are, and the first ones in full."""
     return [
-        (kind.value, count, [str(each) for each in problems if each.kind is kind][:_NAMED])
+        (kind.value, count, [str(problem) for problem in problems if problem.kind is kind][:_NAMED])
         for kind, count in problems.counts().items()
     ]
 
 
-def _size_plots(results: Results) -> Iterator[_Shown]:
-    for of in results.findings:
-        yield _plot(plots.by_size(of), f"{of.name}: recall and leak rate by size of object, and how many there are")
+def _size_plots(report: EvaluationReport) -> Iterator[_PageImage]:
+    for result in report.results:
+        yield _plot(plots.by_size(result), f"{result.name}: recall, leak rate and number of objects by object size")
 
 
-def _curve_plots(results: Results) -> Iterator[_Shown]:
-    first, *others = results.findings
+def _curve_plots(report: EvaluationReport) -> Iterator[_PageImage]:
+    first, *others = report.results
     if not others:
         yield _plot(plots.by_threshold(first), "Recall, leak rate and false blurs at each threshold")
-        yield _plot(plots.cost(first), "What finding more costs in false blurs")
+        yield _plot(plots.cost(first), "Recall against false blurs")
         yield _plot(plots.precision_recall(first), "Precision and recall at all thresholds")
         return
-    for each in results.types:
-        models = [(of.name, of) for of in results.findings if each in of.types]
+    for object_type in report.types:
+        models = [(result.name, result) for result in report.results if object_type in result.types]
+        words = object_type.words
         for some in [models[:1] + models[n : n + _LINES - 1] for n in range(1, max(len(models), 2), _LINES - 1)]:
-            yield _plot(plots.by_threshold(some, each), f"{each.words}: recall, leak rate and false blurs")
-            yield _plot(plots.cost(some, object_type=each), f"{each.words}: what finding more costs in false blurs")
-            yield _plot(plots.precision_recall(some, each), f"{each.words}: precision and recall at all thresholds")
+            yield _plot(plots.by_threshold(some, object_type), f"{words}: recall, leak rate and false blurs")
+            yield _plot(plots.cost(some, object_type=object_type), f"{words}: recall against false blurs")
+            yield _plot(plots.precision_recall(some, object_type), f"{words}: precision and recall at all thresholds")
 
 
-def _comparison_plots(results: Results) -> Iterator[_Shown]:
-    if results.comparisons:
-        words = "How much more the second model finds, with 95% ranges: right of the line is more"
-        yield _plot(plots.comparison(results.comparisons), words)
+def _comparison_plots(report: EvaluationReport) -> Iterator[_PageImage]:
+    if report.comparisons:
+        words = "Difference of recall, with 95% ranges. To the right of the line, the second model finds more."
+        yield _plot(plots.comparison(report.comparisons), words)
 
 
-def _galleries(results: Results, choose: Callable[..., list[ErrorCase]], count: int) -> Iterator[_Gallery]:
-    """One for each model and type of which there are some."""
-    for number, of in enumerate(results.findings if count else ()):
-        for each in of.types:
-            if shown := list(_thumbnails(of, choose(of, each, of.options.threshold(each), count=count))):
-                words = f"{each.words}s"
-                title = f"{of.name}: {words}" if len(results.findings) > 1 else words.capitalize()
-                yield _Gallery(title, shown, first=number == 0)
+def _galleries(
+    report: EvaluationReport, choose: Callable[..., list[ErrorCase]], count: int
+) -> Iterator[_ThumbnailGroup]:
+    """One group for each model and type that has such error cases."""
+    for number, result in enumerate(report.results if count else ()):
+        for object_type in result.types:
+            cases = choose(result, object_type, result.options.threshold(object_type), count=count)
+            if shown := list(_thumbnails(result, cases)):
+                words = f"{object_type.words}s"
+                title = f"{result.name}: {words}" if len(report.results) > 1 else words.capitalize()
+                yield _ThumbnailGroup(title, shown, first=number == 0)
 
 
-def _thumbnails(of: EvaluationResult, cases: Sequence[ErrorCase]) -> Iterator[_Shown]:
-    def changed(each: ErrorCase, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        if each.kind != "leak":
+def _thumbnails(result: EvaluationResult, cases: Sequence[ErrorCase]) -> Iterator[_PageImage]:
+    def grey_out(case: ErrorCase, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        if case.kind != "leak":
             return pixels
-        return error_cases.what_is_left(of, each, of.options.threshold(each.object_type), pixels)
+        return error_cases.grey_out_covered(result, case, result.options.threshold(case.object_type), pixels)
 
-    for each, view in zip(cases, error_cases.thumbnails(cases, changed=changed), strict=True):
+    for case, view in zip(cases, error_cases.thumbnails(cases, changed=grey_out), strict=True):
         if view is not None:
-            yield _Shown(_jpeg(Image.fromarray(view)), f"{each.path.name}: {each.words}")
+            yield _PageImage(_jpeg(Image.fromarray(view)), f"{case.path.name}: {case.words}")
 
 
-def _plot(figure: Figure, words: str) -> _Shown:
+def _plot(figure: Figure, words: str) -> _PageImage:
     file = io.BytesIO()
-    # neither a date nor random ids: the same findings make the same page
+    # no date and no random ids: the same results give the same page
     with matplotlib.rc_context({"svg.hashsalt": "report"}):
         figure.savefig(file, format="svg", metadata={"Date": None})
-    return _Shown(_url("image/svg+xml", file.getvalue()), words)
+    return _PageImage(_url("image/svg+xml", file.getvalue()), words)
 
 
 def _jpeg(picture: Image.Image) -> str:

@@ -1,4 +1,4 @@
-"""What one model does to one type at the threshold in use: the figures, and the sentences that say them."""
+"""The figures of one model for one object type at the threshold in use, and sentences that explain them."""
 
 from __future__ import annotations
 
@@ -12,18 +12,22 @@ from anonymizer.pipeline.detections import ObjectType
 
 __all__ = ["SizeSummary", "Summary", "percent", "summarise"]
 
-#: objects of a size under which it is not called the worst: chance alone makes a few look bad
+#: A size with fewer objects is not called the worst: chance alone makes a few objects look bad.
 _FEW = 10
 
 
 @dataclass(frozen=True, kw_only=True)
 class SizeSummary:
-    """Objects of one size.
+    """The figures for the objects of one size group.
 
     Attributes:
-        size: index into `SIZES`; words: "16 to 32 px".
-        missed, leaks: how many of the objects.
-        recall, leak_rate: as shares, with 95 % intervals.
+        size: index of the group in `SIZES`.
+        words: the group in words, for example "16 to 32 px".
+        objects: how many objects there are.
+        missed: how many of the objects are missed.
+        leaks: how many of the objects leak.
+        recall: share of the objects that is detected, with a 95% interval.
+        leak_rate: share of the objects that leaks, with a 95% interval.
     """
 
     size: int
@@ -35,17 +39,29 @@ class SizeSummary:
     leak_rate: Interval
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Summary:
-    """One model and one type, at one threshold.
+    """The figures of one model for one object type at one threshold.
 
     Attributes:
-        model: as people call it.
-        key: what its detections depend on (`ModelStore.keys`).
-        missed, leaks, wrong: how many objects are not found and how many leak, and how many detections are no object.
-        ap50, ap: average precision at an intersection over union of .5, and the mean over .5 to .95.
-        recall, leak_rate, over_redaction: shares; false_blurs: a picture. All with 95 % intervals.
-        sizes: of the sizes that occur.
+        model: the name of the model.
+        key: identifies the detectors and their settings (`ModelStore.keys`).
+        object_type: the type.
+        threshold: the score, 0..1, from which on detections count.
+        pictures: how many images are labelled for the type.
+        objects: how many labelled objects there are.
+        missed: how many objects no detection matches.
+        leaks: how many objects leave more than a tenth of their pixels visible.
+        wrong: how many detections match no object.
+        ap50: average precision at an intersection over union of 0.5.
+        ap: average precision, the mean over intersections over union of 0.5 to 0.95.
+        recall: share of the objects that is detected.
+        leak_rate: share of the objects that leaks.
+        false_blurs: false detections for each image.
+        over_redaction: share of all pixels that is changed without need.
+        sizes: the same figures for each size that occurs.
+
+    All figures of type `Interval` have 95% intervals.
     """
 
     model: str
@@ -65,15 +81,22 @@ class Summary:
     over_redaction: Interval
     sizes: tuple[SizeSummary, ...]
 
+    def __repr__(self) -> str:
+        return (
+            f"Summary({self.model!r}, {self.object_type.value}, threshold {self.threshold:.3f}: "
+            f"{self.missed} of {self.objects} objects missed, {self.leaks} leak, "
+            f"{self.wrong} false blurs in {self.pictures} images)"
+        )
+
     @property
     def worst(self) -> SizeSummary | None:
-        """The size of which the largest share leaks; None where there are no two sizes with some objects."""
-        enough = [each for each in self.sizes if each.objects >= _FEW]
-        return max(enough, key=lambda each: each.leaks / each.objects) if len(enough) > 1 else None
+        """The size with the highest leak rate; None if fewer than two sizes have enough objects."""
+        enough = [size for size in self.sizes if size.objects >= _FEW]
+        return max(enough, key=lambda size: size.leaks / size.objects) if len(enough) > 1 else None
 
     @property
     def sentences(self) -> list[str]:
-        """What people should know, most important first."""
+        """Sentences for people, the most important one first."""
         name = f"{self.object_type.words}s"
         blurs = (
             f"{_count(self.wrong, 'false blur')} in {_count(self.pictures, 'picture')}: {self.false_blurs.value:.2f} a "
@@ -81,65 +104,75 @@ class Summary:
             f"the pictures' area is changed without need."
         )
         if not self.objects:
-            return [f"No {name} are labelled there, so nothing can be said of misses.", blurs]
-        said = [
-            f"{self.missed} of {self.objects} {name} {_are(self.missed)} missed: {percent(_rest(self.recall))}.",
+            return [f"No {name} are labelled in these pictures, so misses cannot be counted.", blurs]
+        sentences = [
+            f"{self.missed} of {self.objects} {name} {_are(self.missed)} missed: {percent(_complement(self.recall))}.",
             f"{self.leaks} {'leaks' if self.leaks == 1 else 'leak'}: {percent(self.leak_rate)}.",
             blurs,
         ]
         if self.worst is not None and self.worst.leaks:
-            of_size = f"{self.worst.objects} {name} of {self.worst.words} on the shorter side"
+            group = f"{self.worst.objects} {name} of {self.worst.words} on the shorter side"
             missed, leaks = self.worst.missed, self.worst.leaks
-            said.append(f"Worst are the {of_size}: {missed} {_are(missed)} missed, {leaks} {_are(leaks)} leaking.")
-        return said
+            sentences.append(
+                f"The worst group: of {group}, {missed} {_are(missed)} missed and {leaks} "
+                f"{'leaks' if leaks == 1 else 'leak'}."
+            )
+        return sentences
 
 
-def summarise(findings: EvaluationResult) -> list[Summary]:
-    """One summary for each type of the findings, at the thresholds of their options."""
-    return [_summary(findings, each) for each in findings.types]
+def summarise(result: EvaluationResult) -> list[Summary]:
+    """Summarise a result at the thresholds of its options.
+
+    Args:
+        result: what `evaluate` returned.
+
+    Returns:
+        One summary for each object type of the result.
+    """
+    return [_summarise_type(result, object_type) for object_type in result.types]
 
 
 def percent(share: Interval) -> str:
-    """ "7.0% (2.1% to 13.4%)"."""
+    """Format a share and its interval, for example "7.0% (2.1% to 13.4%)"."""
     return f"{share.value:.1%} ({share.low:.1%} to {share.high:.1%})"
 
 
-def _summary(findings: EvaluationResult, object_type: ObjectType) -> Summary:
-    found, threshold = findings[object_type], findings.options.threshold(object_type)
+def _summarise_type(result: EvaluationResult, object_type: ObjectType) -> Summary:
+    of_type, threshold = result[object_type], result.options.threshold(object_type)
     return Summary(
-        model=findings.name,
-        key=findings.keys[object_type],
+        model=result.name,
+        key=result.keys[object_type],
         object_type=object_type,
         threshold=threshold,
-        pictures=found.pictures,
-        objects=found.objects,
-        missed=int((found.match_score < threshold).sum()),
-        leaks=int((found.cover_score < threshold).sum()),
-        wrong=int((found.scores[~found.hit] >= threshold).sum()),
-        ap50=ap_interval(findings, object_type),
-        ap=ap_interval(findings, object_type, iou=None),
-        recall=found.recall(threshold),
-        leak_rate=found.leak_rate(threshold),
-        false_blurs=found.false_blurs(threshold),
-        over_redaction=found.over_redaction(threshold),
-        sizes=tuple(_of_size(found, threshold, size) for size in found.size_counts()),
+        pictures=of_type.pictures,
+        objects=of_type.objects,
+        missed=int((of_type.match_score < threshold).sum()),
+        leaks=int((of_type.cover_score < threshold).sum()),
+        wrong=int((of_type.scores[~of_type.hit] >= threshold).sum()),
+        ap50=ap_interval(result, object_type),
+        ap=ap_interval(result, object_type, iou=None),
+        recall=of_type.recall(threshold),
+        leak_rate=of_type.leak_rate(threshold),
+        false_blurs=of_type.false_blurs(threshold),
+        over_redaction=of_type.over_redaction(threshold),
+        sizes=tuple(_summarise_size(of_type, threshold, size) for size in of_type.size_counts()),
     )
 
 
-def _of_size(found: TypeResult, threshold: float, size: int) -> SizeSummary:
-    mine = found.sizes == size
+def _summarise_size(of_type: TypeResult, threshold: float, size: int) -> SizeSummary:
+    in_group = of_type.sizes == size
     return SizeSummary(
         size=size,
         words=size_words(size),
-        objects=int(mine.sum()),
-        missed=int((found.match_score[mine] < threshold).sum()),
-        leaks=int((found.cover_score[mine] < threshold).sum()),
-        recall=found.recall(threshold, size=size),
-        leak_rate=found.leak_rate(threshold, size=size),
+        objects=int(in_group.sum()),
+        missed=int((of_type.match_score[in_group] < threshold).sum()),
+        leaks=int((of_type.cover_score[in_group] < threshold).sum()),
+        recall=of_type.recall(threshold, size=size),
+        leak_rate=of_type.leak_rate(threshold, size=size),
     )
 
 
-def _rest(share: Interval) -> Interval:
+def _complement(share: Interval) -> Interval:
     return Interval(1 - share.value, 1 - share.high, 1 - share.low)
 
 

@@ -1,4 +1,4 @@
-"""Thresholds from a user's own pictures: as high as possible, as low as it takes to find what must be found."""
+"""Choose thresholds from a user's own images: as high as possible, but low enough for the recall that is needed."""
 
 from __future__ import annotations
 
@@ -11,49 +11,65 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from anonymizer._html import html_table
 from anonymizer.evaluation.datasets.dataset import LabelledSet
 from anonymizer.evaluation.metrics.evaluate import evaluate
 from anonymizer.evaluation.metrics.matching import SIZES
 from anonymizer.evaluation.metrics.results import EvaluationResult, TypeResult
-from anonymizer.evaluation.metrics.statistics import Interval, design_effect, lower_bound, needed
+from anonymizer.evaluation.metrics.statistics import Interval, design_effect, lower_bound, objects_needed
+from anonymizer.evaluation.text_table import text_table
 from anonymizer.pipeline.anonymizer import Anonymizer
 from anonymizer.pipeline.detections import ObjectType
 from anonymizer.pipeline.options.threshold_profile import Figure, ThresholdProfile
 
-__all__ = ["Choice", "Choices", "Verdict", "choose_thresholds", "size_words"]
+__all__ = ["ThresholdChoice", "ThresholdChoices", "Verdict", "choose_thresholds", "size_words"]
 
-#: the lowest threshold that is tried: one in a thousand such detections is an object
+_COLUMNS = (
+    "type", "target", "verdict", "threshold", "objects", "recall", "recall at least", "leak rate",
+    "false blurs an image",
+)  # fmt: skip
+#: the lowest threshold that is tried: with calibrated scores, one in a thousand such detections is an object
 FLOOR = 0.001
-#: misses that it takes to see how far those of one picture go together
-_MISSES = 10
+#: the number of misses from which on the design effect can be measured
+_MIN_MISSES = 10
 
 
 class Verdict(StrEnum):
-    """What came of choosing."""
+    """Whether the target recall was reached."""
 
+    #: the target is reached with the confidence asked for
     REACHED = "reached"
-    #: the sample is too small to say with confidence whether the target is reached
+    #: there are too few objects to tell whether the target is reached
     TOO_FEW = "too few objects"
-    #: with confidence, more is missed at any threshold than the target allows
+    #: at every threshold, more objects are missed than the target allows, with the confidence asked for
     OUT_OF_REACH = "out of reach"
     NO_OBJECTS = "no objects"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
-    """A threshold for one type, or for objects of one size of it, and what it does.
+class ThresholdChoice:
+    """The threshold for one object type, or for objects of one size, and the figures at this threshold.
+
+    `print(choice)` prints it as a sentence.
 
     Attributes:
-        threshold: the highest at which the target is reached with confidence; where it is not reached the highest that
-            misses no more of these objects than the lowest one does.
-        size: group of objects by shorter side, as index into `SIZES`; None: all.
-        recall: at the threshold, with a 95 % interval.
-        recall_at_least: with the confidence asked for (one-sided).
-        recall_elsewhere: what as many other pictures like these would show, as they are a sample too: 95 %.
-        leak_rate, false_blurs, over_redaction: what it comes to, with 95 % intervals; prices of a size count all
-            detections of the type.
-        pictures_needed: how many pictures like these it would take to be sure, where these are too few; None where even
-            these did not reach the target, too.
+        object_type: the type.
+        target: the recall that is asked for, 0..1.
+        confidence: that is asked for, 0..1.
+        verdict: whether the target was reached.
+        threshold: the highest threshold that reaches the target with this confidence. If none does: the highest that
+            misses no more of these objects than the lowest threshold does.
+        size: the size group of the objects, an index into `SIZES`; None: all sizes.
+        objects: the number of objects.
+        pictures: the number of images.
+        recall: at the threshold, with a 95% interval.
+        recall_at_least: the lower bound of the recall with the confidence asked for (one-sided).
+        recall_elsewhere: the recall with a 95% interval for another sample of as many images of the same kind.
+        leak_rate: at the threshold, with a 95% interval.
+        false_blurs: how many detections an image are no object, with a 95% interval, for all sizes.
+        over_redaction: the share of all pixels that are changed unnecessarily, with a 95% interval, for all sizes.
+        pictures_needed: how many images like these would be enough if there are too few objects; None if the target
+            would still not be reached.
     """
 
     object_type: ObjectType
@@ -75,71 +91,123 @@ class Choice:
     def __str__(self) -> str:
         what = self.object_type.words + ("" if self.size is None else f" of {size_words(self.size)}")
         if self.verdict is Verdict.NO_OBJECTS:
-            return f"{what}: no objects in these pictures, so nothing can be said"
+            return f"{what}: these images have no objects, so no threshold can be chosen"
         figures = (
             f"recall {self.recall}, at least {self.recall_at_least:.3f} with {self.confidence:.0%} confidence; "
-            f"{self.false_blurs.value:.2f} false blurs a picture; {self.objects} objects in {self.pictures} pictures"
+            f"{self.false_blurs.value:.2f} false blurs an image; {self.objects} objects in {self.pictures} images"
         )
         if self.verdict is Verdict.REACHED:
             return f"{what}: threshold {self.threshold:.3f} for {self.target:.0%}; {figures}"
-        lowest = f"At {self.threshold:.3f}, under which no more are found: {figures}"
+        lowest = f"At {self.threshold:.3f}, and lower thresholds detect no more: {figures}"
         if self.verdict is Verdict.OUT_OF_REACH:
             return f"{what}: {self.target:.0%} is out of reach with these models. {lowest}"
         if self.pictures_needed is None:
             return f"{what}: {self.target:.0%} was not reached, and these are too few objects to rule it out. {lowest}"
         return (
-            f"{what}: too few objects to promise {self.target:.0%}; about {self.pictures_needed} pictures like these "
+            f"{what}: too few objects to promise {self.target:.0%}; about {self.pictures_needed} images like these "
             f"would be enough. {lowest}"
+        )
+
+    def __repr__(self) -> str:
+        size = "" if self.size is None else f" of {size_words(self.size)}"
+        return (
+            f"ThresholdChoice({self.object_type}{size}: {self.threshold:.3f}, target {self.target:g}, "
+            f"{self.verdict.value}, recall {self.recall})"
         )
 
 
 def size_words(size: int) -> str:
-    """A group by size, in words: "16 to 32 px"."""
+    """Describe a size group in words, for example "16 to 32 px".
+
+    Args:
+        size: an index into `SIZES`.
+    """
     if size + 1 == len(SIZES):
         return f"{SIZES[size]} px and more"
     return f"{SIZES[size]} to {SIZES[size + 1]} px" if SIZES[size] else f"less than {SIZES[1]} px"
 
 
 @dataclass(frozen=True)
-class Choices:
-    """Thresholds for the types of a set.
+class ThresholdChoices:
+    """The thresholds for all object types of a labelled set.
+
+    `print(choices)` prints a sentence for each choice; a notebook shows a table.
 
     Attributes:
-        rows: by type, the choice for all its objects, and then those for each size where asked.
+        result: the evaluation that the thresholds were chosen from.
+        rows: by type, the choice for all its objects, followed by those for each size if they were asked for.
     """
 
-    findings: EvaluationResult
-    rows: Mapping[ObjectType, tuple[Choice, ...]]
+    result: EvaluationResult
+    rows: Mapping[ObjectType, tuple[ThresholdChoice, ...]]
 
-    def __iter__(self) -> Iterator[Choice]:
+    def __iter__(self) -> Iterator[ThresholdChoice]:
         return (row for rows in self.rows.values() for row in rows)
 
-    def __getitem__(self, object_type: ObjectType) -> Choice:
+    def __getitem__(self, object_type: ObjectType) -> ThresholdChoice:
         """The choice for all objects of a type."""
         return self.rows[object_type][0]
 
     def __str__(self) -> str:
         return "\n".join(map(str, self))
 
-    def profile(self, name: str) -> ThresholdProfile:
-        """The chosen thresholds for the service; where sizes were asked for, the lowest of a type's.
+    def __repr__(self) -> str:
+        chosen = ", ".join(f"{row.object_type} {row.threshold:.3f} ({row.verdict.value})" for row in self._of_types())
+        return f"ThresholdChoices({chosen or 'no object types'})"
 
-        A type without objects is left out: the server's default goes on for it.
+    def table(self) -> str:
+        """Format the choices as a plain text table."""
+        return text_table(_COLUMNS, self._table_rows())
+
+    def _repr_html_(self) -> str:
+        return html_table(_COLUMNS, self._table_rows(), note="In brackets: 95% intervals.")
+
+    def _of_types(self) -> list[ThresholdChoice]:
+        return [rows[0] for rows in self.rows.values()]
+
+    def _table_rows(self) -> list[tuple[object, ...]]:
+        return [
+            (
+                row.object_type.words if row.size is None else f"{row.object_type.words}, {size_words(row.size)}",
+                f"{row.target:.0%}",
+                row.verdict.value,
+                "-" if row.verdict is Verdict.NO_OBJECTS else f"{row.threshold:.3f}",
+                row.objects,
+                row.recall,
+                f"{row.recall_at_least:.3f}",
+                row.leak_rate,
+                row.false_blurs,
+            )
+            for row in self
+        ]
+
+    def profile(self, name: str) -> ThresholdProfile:
+        """Make a threshold profile for the service.
+
+        If there is a choice for each size, the profile has the lowest threshold of the type. Types without objects are
+        left out, so the service uses its default for them.
+
+        Args:
+            name: of the profile.
+
+        Returns:
+            The profile; `save` writes it to a file.
 
         Raises:
             InvalidParameter: no type has objects, or the name is not allowed.
         """
-        known = {each: [row for row in rows if row.objects] for each, rows in self.rows.items()}
-        known = {each: rows for each, rows in known.items() if rows}
+        counted = {object_type: [row for row in rows if row.objects] for object_type, rows in self.rows.items()}
+        known = {object_type: rows for object_type, rows in counted.items() if rows}
+        lowest = {object_type: min(row.threshold for row in rows) for object_type, rows in known.items()}
         targets = {row.target for rows in known.values() for row in rows}
         return ThresholdProfile(
             name=name,
-            # rounded down: a threshold rounded up would miss what was promised
-            thresholds={each: math.floor(min(r.threshold for r in rows) * 1e4) / 1e4 for each, rows in known.items()},
-            format=self.findings.format,
-            models={each: self.findings.keys[each] for each in known},
+            # rounded down: a threshold that is rounded up could miss the target
+            thresholds={object_type: math.floor(value * 1e4) / 1e4 for object_type, value in lowest.items()},
+            format=self.result.format,
+            models={object_type: self.result.keys[object_type] for object_type in known},
             target_recall=targets.pop() if len(targets) == 1 else None,
-            figures={each: _figures(rows) for each, rows in known.items()},
+            figures={object_type: _figures(rows) for object_type, rows in known.items()},
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
 
@@ -150,112 +218,129 @@ def choose_thresholds(
     *,
     confidence: float = 0.95,
     by_size: bool = False,
-) -> Choices:
-    """For each type the highest threshold that finds a share of all objects with confidence.
+) -> ThresholdChoices:
+    """Choose for each object type the highest threshold that reaches a target recall with confidence.
 
-    Thresholds are tried from the lowest up, and the first one that is not good enough ends the search, so that trying
-    many costs no confidence (fixed-sequence testing; Angelopoulos et al. 2021, Learn then Test). Bounds count pictures,
-    not objects, as what is drawn at random (`statistics.lower_bound`).
+    Thresholds are tried from the lowest up, and the first one that misses the target ends the search. Therefore trying
+    many thresholds does not reduce the confidence. This is fixed-sequence testing (Angelopoulos et al. 2021, "Learn
+    then Test"). The bounds take images as the sample, not objects (`statistics.lower_bound`).
 
     Args:
-        labelled: what `evaluate` gives, or a set that the installed models look at first.
-        target_recall: 0..1, for all types or by type.
-        by_size: one choice for each group by size besides, each with the target for itself.
+        labelled: the result of `evaluate`, or a labelled set, which is then evaluated with the installed models.
+        target_recall: the share of the objects that must be detected, 0..1; one for all types, or one for each type.
+        confidence: that the target is reached, 0..1.
+        by_size: also choose a threshold for each size group, each of which must reach the target.
+
+    Returns:
+        The choices.
 
     Raises:
         ValueError: a target or the confidence is not between 0 and 1.
+
+    Example:
+        >>> choices = choose_thresholds(result, 0.98)
+        >>> choices.profile("street").save("street.json")
     """
-    findings = labelled if isinstance(labelled, EvaluationResult) else evaluate(labelled, Anonymizer())
-    targets = target_recall if isinstance(target_recall, Mapping) else dict.fromkeys(findings.types, target_recall)
-    for name, value in [("target_recall", each) for each in targets.values()] + [("confidence", confidence)]:
+    result = labelled if isinstance(labelled, EvaluationResult) else evaluate(labelled, Anonymizer())
+    targets = target_recall if isinstance(target_recall, Mapping) else dict.fromkeys(result.types, target_recall)
+    for name, value in [("target_recall", target) for target in targets.values()] + [("confidence", confidence)]:
         if not 0 < value < 1:
             raise ValueError(f"{name} is {value!r}, but must be a number between 0 and 1.")
     rows = {}
-    for each in findings.types:
-        sizes = [None, *(findings[each].size_counts() if by_size else ())]
-        if each in targets:
-            rows[each] = tuple(_choice(findings[each], targets[each], confidence, size) for size in sizes)
-    return Choices(findings, rows)
+    for object_type, type_result in result.types.items():
+        if object_type in targets:
+            sizes = [None, *(type_result.size_counts() if by_size else ())]
+            rows[object_type] = tuple(_choice(type_result, targets[object_type], confidence, size) for size in sizes)
+    return ThresholdChoices(result, rows)
 
 
-def _choice(found: TypeResult, target: float, confidence: float, size: int | None) -> Choice:
-    chosen = np.ones(found.objects, bool) if size is None else found.sizes == size
-    wholes = found.by_picture(chosen)
-    scores = np.sort(found.match_score[chosen])
-    threshold, verdict, bound, enough = FLOOR, Verdict.NO_OBJECTS, 0.0, None
+def _choice(type_result: TypeResult, target: float, confidence: float, size: int | None) -> ThresholdChoice:
+    selected = np.ones(type_result.objects, bool) if size is None else type_result.sizes == size
+    wholes = type_result.by_picture(selected)
+    scores = np.sort(type_result.match_score[selected])
+    threshold, verdict, bound, pictures_needed = FLOOR, Verdict.NO_OBJECTS, 0.0, None
     if len(scores):
-        threshold, bound, effect = _highest(found, chosen, wholes, scores, target, confidence)
-        missed = found.by_picture((found.match_score < FLOOR) & chosen)
+        threshold, bound, effect = _highest_threshold(type_result, selected, wholes, scores, target, confidence)
+        missed = type_result.by_picture((type_result.match_score < FLOOR) & selected)
         verdict = Verdict.REACHED if bound >= target else Verdict.TOO_FEW
         if 1 - lower_bound(missed, wholes, confidence=confidence, effect=effect) < target:
             verdict = Verdict.OUT_OF_REACH
-        objects = needed(1 - missed.sum() / len(scores), target, effect, confidence=confidence)
+        objects = objects_needed(1 - missed.sum() / len(scores), target, effect, confidence=confidence)
         if verdict is Verdict.TOO_FEW and objects is not None:
-            enough = math.ceil(objects * found.pictures / len(scores))
-    recall = found.recall(threshold, size=size)
-    return Choice(
-        object_type=found.object_type,
+            pictures_needed = math.ceil(objects * type_result.pictures / len(scores))
+    recall = type_result.recall(threshold, size=size)
+    return ThresholdChoice(
+        object_type=type_result.object_type,
         target=target,
         confidence=confidence,
         verdict=verdict,
         threshold=threshold,
         size=size,
         objects=len(scores),
-        pictures=found.pictures,
+        pictures=type_result.pictures,
         recall=recall,
         recall_at_least=bound,
-        recall_elsewhere=_elsewhere(recall),
-        leak_rate=found.leak_rate(threshold, size=size),
-        false_blurs=found.false_blurs(threshold),
-        over_redaction=found.over_redaction(threshold),
-        pictures_needed=enough,
+        recall_elsewhere=_of_another_sample(recall),
+        leak_rate=type_result.leak_rate(threshold, size=size),
+        false_blurs=type_result.false_blurs(threshold),
+        over_redaction=type_result.over_redaction(threshold),
+        pictures_needed=pictures_needed,
     )
 
 
-def _elsewhere(share: Interval) -> Interval:
-    """Where another sample of the same size lies: two of them differ by the root of 2 more than one from the truth."""
+def _of_another_sample(share: Interval) -> Interval:
+    """The interval of the share in another sample of the same size.
+
+    Two samples differ by sqrt(2) times as much as one sample differs from the truth.
+    """
     low, high = (share.value + math.sqrt(2) * (end - share.value) for end in (share.low, share.high))
     return Interval(share.value, max(low, 0.0), min(high, 1.0))
 
 
-def _highest(
-    found: TypeResult,
-    chosen: NDArray[np.bool_],
+def _highest_threshold(
+    type_result: TypeResult,
+    selected: NDArray[np.bool_],
     wholes: NDArray[np.float64],
     scores: NDArray[np.float32],
     target: float,
     confidence: float,
 ) -> tuple[float, float, float]:
-    """The threshold, its bound, and the design effect of few misses.
+    """The highest threshold that reaches the target, its bound, and the design effect that holds for few misses.
 
     Args:
-        scores: rising, of the chosen objects.
+        type_result: the result of one object type.
+        selected: (n,) which objects count.
+        wholes: (p,) how many selected objects each image has.
+        scores: the match scores of the selected objects, rising.
+        target: the recall that is asked for.
+        confidence: of the bound.
     """
 
-    def parts(threshold: float) -> NDArray[np.float64]:
-        return found.by_picture((found.match_score >= threshold) & chosen)
+    def hits_at(threshold: float) -> NDArray[np.float64]:
+        return type_result.by_picture((type_result.match_score >= threshold) & selected)
 
     def bound(threshold: float) -> float:
-        hits = parts(threshold)
-        effect = design_effect(hits, wholes) if wholes.sum() - hits.sum() >= _MISSES else least_effect
+        hits = hits_at(threshold)
+        effect = design_effect(hits, wholes) if wholes.sum() - hits.sum() >= _MIN_MISSES else few_misses_effect
         return lower_bound(hits, wholes, confidence=confidence, effect=effect)
 
-    # few misses do not show how they hang together: taken from a threshold at which there are enough
-    at = min(_MISSES, len(scores) // 2)
-    least_effect = design_effect(parts(float(np.nextafter(scores[at], 2, dtype=np.float32))), wholes)
-    # thresholds between two scores are alike; at the first of them nothing is missed that the floor finds
-    tried = np.unique(scores[scores >= FLOOR])
-    best = float(tried[0]) if len(tried) else FLOOR
+    # Few misses do not show the correlation within images. So measure it at a threshold with enough misses.
+    at = min(_MIN_MISSES, len(scores) // 2)
+    few_misses_effect = design_effect(hits_at(float(np.nextafter(scores[at], 2, dtype=np.float32))), wholes)
+    # All thresholds between two scores are equal. The lowest score misses nothing that `FLOOR` would detect.
+    candidates = np.unique(scores[scores >= FLOOR])
+    best = float(candidates[0]) if len(candidates) else FLOOR
     best_bound = bound(best)
-    for score in tried[1:] if best_bound >= target else ():
+    for score in candidates[1:] if best_bound >= target else ():
         now = bound(float(score))
         if now < target:
             break
         best, best_bound = float(score), now
-    return best, best_bound, least_effect
+    return best, best_bound, few_misses_effect
 
 
-def _figures(rows: Sequence[Choice]) -> dict[str, Figure]:
+def _figures(rows: Sequence[ThresholdChoice]) -> dict[str, Figure]:
+    """The figures of a type in a threshold profile."""
     lowest = min(rows, key=lambda row: row.threshold)
     return {
         "target": lowest.target,

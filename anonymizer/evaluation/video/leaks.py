@@ -1,6 +1,6 @@
-"""What a delivered video leaves visible of objects whose tracks are known: leaks, how often, and how long they last.
+"""Leaks of a redacted video: how often objects with known tracks stay visible, and for how long.
 
-An object is uncovered in a frame where more than a tenth of its pixels lies outside the mask; frames in a row in which
+An object is uncovered in a frame if more than a tenth of its pixels lies outside the mask. Consecutive frames in which
 one track is uncovered are one leak.
 """
 
@@ -11,15 +11,26 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from anonymizer._html import html_table
 from anonymizer.evaluation.datasets.tracks import Track
 from anonymizer.pipeline.detections import ObjectType
 
 __all__ = ["Leak", "LeakFigures", "TrackLeaks", "VideoLeaks"]
 
+_COLUMNS = ("", "tracks", "leaking", "object-frames", "uncovered", "leaks", "a minute", "longest")
+
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """One track, uncovered in frames in a row; start_s counts from the first frame of the video."""
+    """Consecutive frames in which one track is uncovered.
+
+    Attributes:
+        track: the track.
+        first: number of the first frame, counted from 0.
+        last: number of the last frame.
+        start_s: start in seconds from the first frame of the video.
+        seconds: how long the frames are shown.
+    """
 
     track: Track
     first: int
@@ -29,6 +40,7 @@ class Leak:
 
     @property
     def frames(self) -> int:
+        """The number of frames."""
         return self.last - self.first + 1
 
     def __str__(self) -> str:
@@ -37,13 +49,14 @@ class Leak:
 
 @dataclass(frozen=True)
 class TrackLeaks:
-    """One track held against the masks.
+    """One track compared with the masks.
 
     Attributes:
-        visible: (n,) float32, for each of the track's frames the share of the object's pixels that lies outside the
-            mask; not a number where that was not judged: it is ignored, outside the frame, or there is no mask.
-        uncovered: (n,) bool, where too much of it is visible.
-        leaks: in their order.
+        track: the track, with n frames.
+        visible: (n,) float32, for each frame the share of the object's pixels that lies outside the mask, 0..1. It is
+            not a number if the object is ignored or outside the frame, or if there is no mask.
+        uncovered: (n,) bool, whether too much of the object is visible.
+        leaks: the leaks in the order of time.
     """
 
     track: Track
@@ -53,17 +66,29 @@ class TrackLeaks:
 
     @property
     def object_frames(self) -> int:
-        """Frames in which it was judged."""
+        """The number of frames in which the object was compared with a mask."""
         return int(np.isfinite(self.visible).sum())
 
     @property
     def longest(self) -> Leak | None:
-        return max(self.leaks, key=lambda each: (each.seconds, each.frames), default=None)
+        """The leak that lasts longest; None if there is none."""
+        return max(self.leaks, key=lambda leak: (leak.seconds, leak.frames), default=None)
 
 
 @dataclass(frozen=True, slots=True)
 class LeakFigures:
-    """Some tracks together; the longest leak by seconds and by frames, 0 where there is none."""
+    """The figures of several tracks together.
+
+    Attributes:
+        tracks: the number of tracks.
+        tracks_with_leaks: the number of tracks that leak at least once.
+        object_frames: pairs of an object and a frame in which it was compared with a mask.
+        uncovered: object-frames in which the object is uncovered.
+        leaks: the number of leaks.
+        leaks_per_minute: leaks in a minute of video; not a number if there are no frames.
+        longest_frames: frames of the longest leak; 0 if there is none.
+        longest_s: seconds of the longest leak; 0 if there is none.
+    """
 
     tracks: int
     tracks_with_leaks: int
@@ -76,21 +101,23 @@ class LeakFigures:
 
     @property
     def uncovered_share(self) -> float:
-        """Of the object-frames; not a number where there are none."""
+        """Share of the object-frames that is uncovered, 0..1; not a number if there are none."""
         return self.uncovered / self.object_frames if self.object_frames else float("nan")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class VideoLeaks:
-    """All tracks of a video held against its masks.
+    """All tracks of a video compared with its masks. A notebook shows it as a table.
 
     Attributes:
-        times_s: (frames,) when each frame is shown, counted from the first.
-        seconds: how long the frames with a mask are shown, together.
-        over_redaction: (frames,) float32, the share of each frame that is covered outside of what redacting exactly the
-            labelled objects would cover; not a number where there is no mask. None where not every object is labelled.
-        without_mask: object-frames for which there is no mask: these are not judged.
-        object_types: that were judged.
+        tracks: the tracks and their leaks.
+        times_s: (frames,) float64, seconds from the first frame until each frame is shown.
+        seconds: how long the frames with a mask are shown together.
+        over_redaction: (frames,) float32, the share of each frame that is covered although redacting exactly the
+            labelled objects would not cover it. It is not a number if the frame has no mask. None if not every object
+            is labelled.
+        without_mask: object-frames without a mask. They are not counted.
+        object_types: the types that were evaluated.
     """
 
     tracks: tuple[TrackLeaks, ...]
@@ -101,48 +128,46 @@ class VideoLeaks:
     object_types: tuple[ObjectType, ...]
 
     def figures(self, object_type: ObjectType | None = None) -> LeakFigures:
-        """Of one type, or of all together."""
+        """Compute the figures.
+
+        Args:
+            object_type: only tracks of this type; default: all tracks.
+        """
         chosen = [each for each in self.tracks if object_type in (None, each.track.object_type)]
-        leaks = [leak for each in chosen for leak in each.leaks]
+        leaks = [leak for track in chosen for leak in track.leaks]
         return LeakFigures(
             tracks=len(chosen),
-            tracks_with_leaks=sum(bool(each.leaks) for each in chosen),
-            object_frames=sum(each.object_frames for each in chosen),
-            uncovered=sum(int(each.uncovered.sum()) for each in chosen),
+            tracks_with_leaks=sum(bool(track.leaks) for track in chosen),
+            object_frames=sum(track.object_frames for track in chosen),
+            uncovered=sum(int(track.uncovered.sum()) for track in chosen),
             leaks=len(leaks),
             leaks_per_minute=60 * len(leaks) / self.seconds if self.seconds else float("nan"),
-            longest_frames=max((each.frames for each in leaks), default=0),
-            longest_s=max((each.seconds for each in leaks), default=0.0),
+            longest_frames=max((leak.frames for leak in leaks), default=0),
+            longest_s=max((leak.seconds for leak in leaks), default=0.0),
         )
 
     @property
     def longest(self) -> Leak | None:
-        """The one that lasts longest; None: there is none."""
-        found = [each.longest for each in self.tracks if each.longest is not None]
-        return max(found, key=lambda each: (each.seconds, each.frames), default=None)
+        """The leak that lasts longest; None if there is none."""
+        leaks = [track.longest for track in self.tracks if track.longest is not None]
+        return max(leaks, key=lambda leak: (leak.seconds, leak.frames), default=None)
 
     def table(self) -> str:
-        """Figures by type as lines of text."""
-        head = f"{'':15}{'tracks':>7}{'leaking':>8}{'object-frames':>14}{'uncovered':>16}{'leaks':>7}{'a minute':>9}"
-        lines = [f"{head}{'longest':>19}"]
-        rows = [(each.words, self.figures(each)) for each in self.object_types]
-        for name, row in [*rows, ("all", self.figures())]:
-            share = f"{row.uncovered} ({row.uncovered_share:.1%})" if row.object_frames else "-"
-            longest = f"{row.longest_frames} frames, {row.longest_s:.2f} s" if row.leaks else "-"
-            lines.append(
-                f"{name:15}{row.tracks:7}{row.tracks_with_leaks:8}{row.object_frames:14}{share:>16}{row.leaks:7}"
-                f"{row.leaks_per_minute:9.1f}{longest:>19}"
-            )
-        if self.over_redaction is not None and np.isfinite(self.over_redaction).any():
-            mean, most = np.nanmean(self.over_redaction), np.nanmax(self.over_redaction)
-            lines.append(f"Covered without need: {mean:.2%} of a frame on average, {most:.2%} at most.")
-        if self.without_mask:
-            lines.append(f"Not judged, as there is no mask for their frames: {self.without_mask} object-frames.")
-        return "\n".join(lines)
+        """Format the figures of each type, and of all types together, as lines of text."""
+        widths = (15, 7, 8, 14, 16, 7, 9, 19)
+        lines = []
+        for cells in (_COLUMNS, *self._rows()):
+            name, *others = cells
+            lines.append(name.ljust(15) + "".join(c.rjust(w) for c, w in zip(others, widths[1:], strict=True)))
+        return "\n".join([*lines, *self._notes()])
 
     def track_table(self, limit: int | None = None) -> str:
-        """A line of text for each track that leaks, the longest leak first."""
-        leaking = sorted((each for each in self.tracks if each.leaks), key=_longest_first)
+        """Format one line of text for each track that leaks, the longest leak first.
+
+        Args:
+            limit: the most tracks that are listed; default: all.
+        """
+        leaking = sorted((track for track in self.tracks if track.leaks), key=_longest_first)
         lines = [f"{'':22}{'frames':>7}{'uncovered':>10}{'leaks':>7}{'longest':>19}{'from':>10}"]
         for each in leaking[:limit]:
             leak = each.longest
@@ -154,7 +179,38 @@ class VideoLeaks:
             )
         return "\n".join(lines) if leaking else "No track leaks."
 
+    def __repr__(self) -> str:
+        figures = self.figures()
+        types = ", ".join(object_type.value for object_type in self.object_types)
+        return (
+            f"VideoLeaks({types}: {figures.tracks_with_leaks} of {figures.tracks} tracks leak, {figures.leaks} leaks, "
+            f"{figures.leaks_per_minute:.1f} a minute, the longest {figures.longest_s:.2f} s)"
+        )
 
-def _longest_first(each: TrackLeaks) -> tuple[float, int]:
-    leak = each.longest
-    return (-leak.seconds, each.track.id) if leak else (0.0, each.track.id)
+    def _repr_html_(self) -> str:
+        return html_table(_COLUMNS, self._rows(), title=repr(self), note=" ".join(self._notes()))
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        named = [(each.words, self.figures(each)) for each in self.object_types]
+        return [(name, *_cells(figures)) for name, figures in [*named, ("all", self.figures())]]
+
+    def _notes(self) -> list[str]:
+        notes = []
+        if self.over_redaction is not None and np.isfinite(self.over_redaction).any():
+            mean, most = np.nanmean(self.over_redaction), np.nanmax(self.over_redaction)
+            notes.append(f"Covered without need: {mean:.2%} of a frame on average, {most:.2%} at most.")
+        if self.without_mask:
+            notes.append(f"Not evaluated because their frames have no mask: {self.without_mask} object-frames.")
+        return notes
+
+
+def _cells(figures: LeakFigures) -> tuple[str, ...]:
+    share = f"{figures.uncovered} ({figures.uncovered_share:.1%})" if figures.object_frames else "-"
+    longest = f"{figures.longest_frames} frames, {figures.longest_s:.2f} s" if figures.leaks else "-"
+    counts = (figures.tracks, figures.tracks_with_leaks, figures.object_frames)
+    return (*map(str, counts), share, str(figures.leaks), f"{figures.leaks_per_minute:.1f}", longest)
+
+
+def _longest_first(track: TrackLeaks) -> tuple[float, int]:
+    leak = track.longest
+    return (-leak.seconds, track.track.id) if leak else (0.0, track.track.id)

@@ -1,132 +1,241 @@
-"""`python manage.py anonymize`: whole folders, without a server or a database."""
+"""`anonymizer run`, `manage.py anonymize`: images, videos and whole folders, without a server or a database."""
 
 from __future__ import annotations
 
 import argparse
-import time
-from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import BrokenExecutor
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.conf import settings
-from django.core.management import BaseCommand, CommandError
+from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
-from tqdm import tqdm
 
+from anonymizer.management.base import AnonymizerCommand, UsageError
+from anonymizer.management.run_report import RunReport
 from anonymizer.pipeline import folders
 from anonymizer.pipeline.anonymizer import Anonymizer
-from anonymizer.pipeline.errors import AnonymizerError
+from anonymizer.pipeline.errors import AnonymizerError, InvalidParameter
 from anonymizer.pipeline.limits import Limits
 from anonymizer.pipeline.model_zoo.store import ModelStore
-from anonymizer.pipeline.options.options import Options, parameters
+from anonymizer.pipeline.options.converters import boolean
+from anonymizer.pipeline.options.options import Options, Parameter, Topic, parameters
 from anonymizer.pipeline.options.threshold_profile import ThresholdProfile
 from anonymizer.service import engine
 
-if TYPE_CHECKING:
-    from anonymizer.pipeline.results import VideoProgress
+#: what a shell reports for a command that Ctrl-C ended
+INTERRUPTED = 130
 
 
-class Command(BaseCommand):
-    help = "Anonymise a picture, a video or a folder of them. Takes the parameters of the API as options."
+class Command(AnonymizerCommand):
+    """Anonymise files and folders."""
+
+    help = (
+        "Anonymise images, videos and folders of them. The results get the same names in the output folder, and "
+        "sub-folders are kept. Files that already have a result are skipped."
+    )
+    examples = """
+  anonymizer run photo.jpg --output out --face --license-plate
+      blur the faces and license plates of one image
+  anonymizer run photos videos/clip.mp4 --output out --method blacken
+      blacken all installed object types in a folder and in a video
+  anonymizer run photos --output out --format auto --strict
+      analyse large images in tiles too; fail if an image is not fully analysed
+  anonymizer run photos --output out --method detect --save-mask none --json > report.jsonl
+      only report what is detected, with one JSON line for each file
+  anonymizer run photos --output out --workers 4 --profile street.json
+      use four processes and the thresholds of a profile
+"""
+    exit_codes = (
+        "exit codes:\n"
+        "  0  every file is done, or already had a result\n"
+        "  1  a file failed and has no result; with --strict also if it was not fully analysed\n"
+        "  2  wrong usage, or a model is missing: nothing was processed\n"
+        "  130  interrupted (Ctrl-C)"
+    )
     requires_system_checks = []
 
-    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("--input", required=True, type=Path, help="a picture, a video, or a folder of them")
-        parser.add_argument("--output", required=True, type=Path, help="a folder; sub-folders of the input are kept")
-        parser.add_argument("--overwrite", action="store_true", help="redo what has a result")
-        parser.add_argument("--workers", type=int, default=1, help="processes (1)")
-        parser.add_argument("--device", default=settings.DEVICE, help="auto, cpu, cuda or cuda:N")
-        parser.add_argument("--profile", metavar="NAME|FILE.json", help="threshold profile of the database, or a file")
-        for name, each in parameters().items():
-            if name == "profile":
-                continue
-            parser.add_argument(
-                f"--{name}", nargs="?", const="true", metavar="VALUE", help=each.help.replace("%", "%%")
-            )
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        """Make the parser, with a usage of one line: there are more than forty options."""
+        kwargs.setdefault("usage", "%(prog)s INPUT [INPUT ...] --output FOLDER [options]")
+        return super().create_parser(prog_name, subcommand, **kwargs)
+
+    def parse_arguments(self, parser: CommandParser, arguments: Sequence[str]) -> argparse.Namespace:
+        """Parse the arguments; inputs may stand before, between and after the options."""
+        return parser.parse_intermixed_args(_complete_flags(arguments))
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Add the inputs, the options of the command, and the parameters of the API by their topics."""
+        parser.add_argument("inputs", nargs="*", type=Path, metavar="INPUT", help="image, video, or folder of them")
+        # of `manage.py anonymize`, which had no positional inputs once
+        parser.add_argument("--input", action="append", default=[], type=Path, help=argparse.SUPPRESS)
+        groups = {topic: parser.add_argument_group(topic.value) for topic in Topic}
+        groups[Topic.DETECTION].add_argument(
+            "--profile",
+            metavar="NAME|FILE.json",
+            help="threshold profile: a name in the database, or a file; default: none",
+        )
+        groups[Topic.OUTPUT].add_argument(
+            "--output", required=True, type=Path, metavar="FOLDER", help="folder of the results; required"
+        )
+        groups[Topic.OUTPUT].add_argument(
+            "--overwrite", action="store_true", help="process files again that already have a result"
+        )
+        for name, parameter in parameters().items():
+            if name != "profile":
+                _add_parameter(groups[parameter.topic], name, parameter)
+        working = parser.add_argument_group("how to work")
+        working.add_argument("--strict", action="store_true", help="a file fails if it is not fully analysed")
+        working.add_argument("--json", action="store_true", help="print one JSON line for each file, and nothing else")
+        working.add_argument("--workers", type=int, default=1, metavar="N", help="number of processes")
+        working.add_argument("--device", default=settings.DEVICE, help="auto, cpu, cuda or cuda:N")
 
     def handle(self, *args: Any, **given: Any) -> None:
-        names = [name.replace("-", "_") for name in parameters() if name != "profile"]
-        make = partial(
-            _anonymizer, given["device"], settings.MODELS_DIR, settings.MODELS, engine.limits(),
+        """Check everything first, then process every file.
+
+        Raises:
+            UsageError: an argument is wrong, or a model is missing.
+            CommandError: a file failed, or the command was interrupted.
+        """
+        make_anonymizer = partial(
+            _make_anonymizer, given["device"], settings.MODELS_DIR, settings.MODELS, engine.limits(),
             legacy_masks=settings.LEGACY_INSTANCE_MASK,
         )  # fmt: skip
         try:
-            profile = _profile(given["profile"]) if given["profile"] else None
-            options, _ = Options.from_params(
-                {name: given[name] for name in names if given[name] is not None},
-                defaults=_defaults() | (profile.options() if profile else {}),
-            )
-            store = make().store
-            types = options.object_types(tuple(store.serves()))
-            store.require(types)
-            for doubt in profile.doubts(options, store.keys(types)) if profile else ():
-                self.stderr.write(doubt)
+            options = self._read_options(given, make_anonymizer().store)
         except AnonymizerError as error:
-            raise CommandError(str(error)) from error
+            raise UsageError(str(error)) from error
         if given["workers"] < 1:
-            raise CommandError(f"--workers is {given['workers']}, but must be 1 or more.")
-        if not given["input"].exists():
-            raise CommandError(f"--input {given['input']} does not exist.")
-        try:
-            todo, others = folders.jobs(given["input"], given["output"])
-        except ValueError as error:
-            raise CommandError(f"--output {given['output']}: {error}.") from error
-        self._run(todo, others, options, given, make)
+            raise UsageError(f"--workers is {given['workers']}, but must be 1 or more.")
+        jobs, others = _list_jobs([*given["inputs"], *given["input"]], given["output"])
+        self._run(jobs, others, options, given, make_anonymizer)
 
-    def _run(self, todo: list[folders.Job], others: int, options: Options, given: dict[str, Any], make: Any) -> None:
-        started = time.monotonic()
-        states: Counter[str] = Counter()
-        objects: Counter[str] = Counter()
-        with tqdm(total=len(todo), unit="file", disable=None) as bar:
-
-            def shown(job: folders.Job, now: VideoProgress) -> None:
-                left = "" if now.seconds_left is None else f", {now.seconds_left:.0f} s left"
-                bar.set_postfix_str(f"{job.source.name}: frame {now.frames} of {now.total or '?'}{left}")
-
-            for outcome in folders.run(
-                todo, options, workers=given["workers"], overwrite=given["overwrite"], make=make, shown=shown
-            ):
-                bar.set_postfix_str("")
-                states[outcome.state] += 1
-                objects.update(outcome.counts)
-                if outcome.state is folders.State.FAILED:
-                    bar.write(f"FAILED {outcome.job.source}: {outcome.detail}")
-                bar.update()
-        seconds = time.monotonic() - started
-        found = ", ".join(f"{n} {name}" for name, n in objects.items()) or "nothing"
-        self.stdout.write(
-            f"{states['done']} done, {states['skipped']} skipped (have a result), {states['failed']} failed, "
-            f"{others} other file(s) left alone, in {seconds:.1f} s; found: {found}"
+    def _read_options(self, given: dict[str, Any], store: ModelStore) -> Options:
+        """Read the options of the request, make sure that models serve it, and warn about the profile."""
+        names = [name.replace("-", "_") for name in parameters() if name != "profile"]
+        profile = _load_profile(given["profile"]) if given["profile"] else None
+        options, warnings = Options.from_params(
+            {name: given[name] for name in names if given[name] is not None},
+            defaults=_defaults() | (profile.options() if profile else {}),
         )
-        if states["failed"]:
-            raise CommandError(f"{states['failed']} file(s) failed and have no result.", returncode=1)
+        object_types = options.object_types(tuple(store.serves()))
+        store.require(object_types)
+        for warning in [*warnings, *(profile.mismatches(options, store.keys(object_types)) if profile else ())]:
+            self.stderr.write(warning)
+        return options
+
+    def _run(
+        self,
+        jobs: list[folders.Job],
+        others: int,
+        options: Options,
+        given: dict[str, Any],
+        make_anonymizer: Callable[[], Anonymizer],
+    ) -> None:
+        with RunReport(len(jobs), stdout=self.stdout, stderr=self.stderr, as_json=given["json"]) as report:
+            try:
+                for outcome in folders.run_jobs(
+                    jobs, options, workers=given["workers"], overwrite=given["overwrite"], strict=given["strict"],
+                    make_anonymizer=make_anonymizer, on_progress=report.show_progress,
+                ):  # fmt: skip
+                    report.add(outcome)
+            except KeyboardInterrupt:
+                ended = sum(report.states.values())
+                sentence = f"Interrupted: {len(jobs) - ended} of {len(jobs)} file(s) were not processed."
+                raise CommandError(sentence, returncode=INTERRUPTED) from None
+            except BrokenExecutor as error:
+                raise CommandError(
+                    "A worker process ended unexpectedly, perhaps because memory ran out: use fewer --workers."
+                ) from error
+        (self.stderr if given["json"] else self.stdout).write(report.summary(others))
+        if failed := report.states[folders.State.FAILED]:
+            raise CommandError(f"{failed} file(s) failed and have no result.", returncode=1)
+
+
+def _complete_flags(arguments: Sequence[str]) -> list[str]:
+    """Write `--face photo.jpg` as `--face=true photo.jpg`: only true or false after a flag is its value."""
+    flags = {f"--{name}" for name, parameter in parameters().items() if parameter.is_flag}
+    return [
+        f"{word}=true" if word in flags and not _is_boolean(following) else word
+        for word, following in pairwise([*arguments, ""])
+    ]
+
+
+def _is_boolean(word: str) -> bool:
+    try:
+        boolean("", word)
+    except InvalidParameter:
+        return False
+    return True
+
+
+def _add_parameter(group: Any, name: str, parameter: Parameter) -> None:
+    text = parameter.help.removeprefix(f"{Topic.VIDEOS}: ")
+    if "default:" not in text:
+        text = f"{text}; default: {parameter.default_text or 'none'}"
+    group.add_argument(
+        f"--{name}", metavar="true|false" if parameter.is_flag else "VALUE", help=text.replace("%", "%%"),
+        **({"nargs": "?", "const": "true"} if parameter.is_flag else {}),
+    )  # fmt: skip
+
+
+def _list_jobs(inputs: list[Path], output: Path) -> tuple[list[folders.Job], int]:
+    """List the files of all inputs, and count the others.
+
+    Raises:
+        UsageError: an input does not exist, results would replace originals, or two files would have the same result.
+    """
+    if not inputs:
+        raise UsageError("Name at least one image, video or folder.")
+    if output.exists() and not output.is_dir():
+        raise UsageError(f"--output {output} is a file, but must be a folder.")
+    jobs: dict[Path, folders.Job] = {}
+    others = 0
+    for path in inputs:
+        if not path.exists():
+            raise UsageError(f"The input {path} does not exist.")
+        try:
+            listed, uncounted = folders.list_jobs(path, output)
+        except ValueError as error:
+            raise UsageError(f"--output {output}: {error}.") from error
+        others += uncounted
+        for job in listed:
+            other = jobs.setdefault(job.target, job)
+            if other.source.resolve() != job.source.resolve():
+                raise UsageError(
+                    f"{other.source} and {job.source} would have the same result {job.target}: "
+                    "process them with different --output folders."
+                )
+    return list(jobs.values()), others
 
 
 def _defaults() -> dict[str, object]:
-    """What the environment says of how this machine works; what is made is for the options to say."""
+    """What the environment says about this machine. The options alone decide what is made."""
     return {name: value for name, value in settings.DEFAULT_OPTIONS.items() if name == "video_encoder"}
 
 
-def _profile(value: str) -> ThresholdProfile | None:
-    """The profile of a file, or the one of a name in the database, which nothing else here needs.
+def _load_profile(value: str) -> ThresholdProfile | None:
+    """Load a profile from a file, or by its name from the database. Nothing else here needs a database.
 
     Raises:
-        CommandError: the file cannot be read, or there is no database.
-        InvalidParameter: it holds no profile, or there is none of this name.
+        UsageError: the file cannot be read, or there is no database.
+        InvalidParameter: the file holds no profile, or there is no profile of this name.
     """
-    # here: worker processes import this module too, and have no Django apps
+    # imported here: worker processes import this module too, and have no Django apps
     from anonymizer.service import profiles
 
     try:
         if value.lower().endswith(".json") or Path(value).name != value:
             return ThresholdProfile.load(value)
-        return profiles.named(value)
+        return profiles.load_named(value)
     except OSError as error:
-        raise CommandError(f"--profile {value} cannot be read: {error.strerror}.") from error
+        raise UsageError(f"--profile {value} cannot be read: {error.strerror}.") from error
     except DatabaseError as error:
-        raise CommandError(f"--profile {value}: there is no database of profiles here; name a file.") from error
+        raise UsageError(f"--profile {value}: there is no database of profiles here; name a file.") from error
 
 
-def _anonymizer(device: str, folder: Path, models: str, limits: Limits, *, legacy_masks: bool) -> Anonymizer:
+def _make_anonymizer(device: str, folder: Path, models: str, limits: Limits, *, legacy_masks: bool) -> Anonymizer:
     return Anonymizer(store=ModelStore(folder, device=device, models=models), limits=limits, legacy_masks=legacy_masks)

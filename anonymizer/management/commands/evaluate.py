@@ -1,8 +1,7 @@
-"""`python manage.py evaluate`: what models find and miss in labelled pictures, as a table, a report, and a profile."""
+"""`anonymizer evaluate`: measure what models detect and miss in labelled images, as a table, a report and a profile."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import sqlite3
 import time
@@ -12,18 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.core.management import BaseCommand, CommandError
+from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 
 from anonymizer.evaluation.datasets.dataset import LabelledSet
-from anonymizer.evaluation.datasets.issues import BadSet, Problems
+from anonymizer.evaluation.datasets.issues import InvalidDataset, Problems
 from anonymizer.evaluation.metrics.detection_cache import DetectionCache, default_file
 from anonymizer.evaluation.metrics.evaluate import evaluate
-from anonymizer.evaluation.metrics.predictions import types_of
+from anonymizer.evaluation.metrics.predictions import labelled_types
 from anonymizer.evaluation.metrics.results import EvaluationResult
 from anonymizer.evaluation.reporting.report import render
-from anonymizer.evaluation.reporting.tables import TARGETS, Results
+from anonymizer.evaluation.reporting.tables import TARGETS, EvaluationReport
 from anonymizer.evaluation.thresholds.choose import choose_thresholds
+from anonymizer.management.base import AnonymizerCommand, UsageError
 from anonymizer.pipeline.anonymizer import Anonymizer
 from anonymizer.pipeline.detections import OBJECT_TYPES, ObjectType
 from anonymizer.pipeline.errors import AnonymizerError
@@ -38,11 +38,13 @@ THUMBNAILS = 24
 
 @dataclass(frozen=True)
 class Candidate:
-    """Models that are to be judged.
+    """Models that are evaluated.
 
     Attributes:
-        types: what they are judged by, where it is labelled.
-        options: how pictures are looked at, and the thresholds in use.
+        name: how the results call them.
+        store: where the models come from.
+        types: the object types that are evaluated if they are labelled.
+        options: the format of the analysis, and the thresholds in use.
     """
 
     name: str
@@ -51,208 +53,255 @@ class Candidate:
     options: Options
 
 
-class Command(BaseCommand):
+class Command(AnonymizerCommand):
+    """Evaluate models."""
+
     help = (
-        "Measure what models find and miss in labelled pictures (COCO, YOLO, Pascal VOC). What was found is kept, so "
-        "that the next question about the same pictures is answered at once."
+        "Measure what models detect and miss in labelled images (COCO, YOLO, Pascal VOC). The detections are kept in "
+        "a cache, so that the next evaluation of the same images takes seconds."
     )
+    examples = """
+  anonymizer evaluate --set my-images --report report.html
+      evaluate the models of this server, and write a page with plots and the worst misses
+  anonymizer evaluate --set labels.json --model embedded --model recommended
+      compare two choices of models
+  anonymizer evaluate --set my-images --types face --target 0.98 --profile-name street
+      choose a threshold that finds 98 % of the faces, and save it as street.json
+"""
     requires_system_checks = []
 
-    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        types = ", ".join(OBJECT_TYPES)
-        parser.add_argument("--set", required=True, type=Path, metavar="FOLDER|FILE", help="labelled pictures")
-        parser.add_argument(
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        """Make the parser, with a usage of one line."""
+        kwargs.setdefault("usage", "%(prog)s --set FOLDER|FILE [options]")
+        return super().create_parser(prog_name, subcommand, **kwargs)
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Add the options by topic."""
+        images = parser.add_argument_group("what to evaluate on")
+        images.add_argument(
+            "--set", required=True, type=Path, metavar="FOLDER|FILE", help="labelled images; required"
+        )  # fmt: skip
+        images.add_argument(
+            "--types", help=f"evaluate only these, separated by commas: {', '.join(OBJECT_TYPES)}; default: all"
+        )
+        images.add_argument(
+            "--labelled", metavar="TYPES",
+            help="types of which every object is labelled; default: as the labels say",
+        )  # fmt: skip
+        images.add_argument(
+            "--source", nargs="+", help="only images of these sources (`source` in COCO files); default: all"
+        )
+        images.add_argument(
+            "--limit", type=int, metavar="N", help="only the first N images of each source; default: all"
+        )
+        images.add_argument("--strict", action="store_true", help="stop at the first problem of the labelled images")
+        models = parser.add_argument_group("what to evaluate")
+        models.add_argument(
             "--model", action="append", default=[], dest="models", metavar="ID|PROFILE|TYPE=ID+ID",
-            help="what to judge: a model alone, a profile, or models for types, as ANONYMIZER_MODELS takes them; what "
-            "the server uses without. Several times: the first is compared with the others",
+            help="a model, a profile, or models by type as in ANONYMIZER_MODELS; repeat it to compare the first with "
+            "the others; default: the models of the server",
         )  # fmt: skip
-        parser.add_argument("--types", help=f"judge these only, with commas between: {types}")
-        parser.add_argument("--labelled", help="types of which every object is labelled, where the labels do not say")
-        parser.add_argument("--source", nargs="+", help="pictures of these sources only (COCO: `source`)")
-        parser.add_argument("--limit", type=int, metavar="N", help="the first so many pictures of each source")
-        parser.add_argument("--format", help=parameters()["format"].help + "; the server's without")
-        parser.add_argument("--segment", action="store_true", help="judge persons and vehicles by outlines (slow)")
-        parser.add_argument("--report", type=Path, metavar="FILE.html", help="write a page for people")
-        parser.add_argument("--no-thumbnails", action="store_true", help="a report without pictures of anybody")
-        parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
-        parser.add_argument(
+        models.add_argument("--format", help=f"{parameters()['format'].help}; default: the format of the server")
+        models.add_argument(
+            "--segment", action="store_true", help="evaluate persons and vehicles by their outlines (slow)"
+        )
+        models.add_argument(
             "--target", nargs="+", type=float, default=TARGETS, metavar="SHARE", dest="targets",
-            help=f"shares of the objects to be found, for which thresholds are chosen ({', '.join(map(str, TARGETS))})",
+            help="shares of the objects that must be found, for which thresholds are chosen; "
+            f"default: {' '.join(map(str, TARGETS))}",
         )  # fmt: skip
-        parser.add_argument(
+        writing = parser.add_argument_group("what to write")
+        writing.add_argument("--report", type=Path, metavar="FILE.html", help="write a page with plots and images")
+        writing.add_argument("--no-thumbnails", action="store_true", help="write a report without images of people")
+        writing.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
+        writing.add_argument(
             "--profile-name", metavar="NAME",
             help="save the thresholds of the first models for the highest target as NAME.json, beside the report",
         )  # fmt: skip
-        parser.add_argument("--cache", type=Path, metavar="FILE", help="where what was found is kept (~/.cache)")
-        parser.add_argument("--device", default=settings.DEVICE, help="auto, cpu, cuda or cuda:N")
-        parser.add_argument("--strict", action="store_true", help="stop at the first problem of the set")
+        working = parser.add_argument_group("how to work")
+        working.add_argument(
+            "--cache", type=Path, metavar="FILE", help="file that keeps the detections; default: in ~/.cache/anonymizer"
+        )
+        working.add_argument("--device", default=settings.DEVICE, help="auto, cpu, cuda or cuda:N")
 
     def handle(self, *args: Any, **given: Any) -> None:
+        """Evaluate all models, print a table, and write what is asked for.
+
+        Raises:
+            CommandError: an option is wrong, a model is missing, or there is nothing to evaluate.
+        """
         try:
             _check(given)
-            labelled = _read(given)
-            candidates = _candidates(labelled, given)
-            results, seconds = self._judge(candidates, labelled, _cache(given["cache"]), given)
-        except (AnonymizerError, BadSet) as error:
+            labelled = _read_labels(given)
+            candidates = _list_candidates(labelled, given)
+            cache = _open_cache(given["cache"])
+        except AnonymizerError as error:
+            raise UsageError(str(error)) from error
+        except InvalidDataset as error:
             raise CommandError(str(error)) from error
-        self.stdout.write(results.table())
         try:
-            self._write(results, seconds, given)
+            report, seconds = self._evaluate(candidates, labelled, cache, given)
+        except (AnonymizerError, InvalidDataset) as error:
+            raise CommandError(str(error)) from error
+        self.stdout.write(report.table())
+        try:
+            self._write(report, seconds, given)
         except (AnonymizerError, OSError) as error:
             raise CommandError(str(error)) from error
         finally:
-            self._tell(results.problems)
+            self._print_problems(report.problems)
 
-    def _judge(
+    def _evaluate(
         self, candidates: Sequence[Candidate], labelled: LabelledSet, cache: DetectionCache, given: dict[str, Any]
-    ) -> tuple[Results, dict[str, float]]:
-        """What comes of all models that there is something to judge by, and how long each took.
+    ) -> tuple[EvaluationReport, dict[str, float]]:
+        """Evaluate all candidates.
+
+        Returns:
+            The report, and the seconds that each candidate took.
 
         Raises:
-            CommandError: there is nothing to judge any of them by.
+            CommandError: no image has labels for any of them.
         """
-        found: list[EvaluationResult] = []
+        results: list[EvaluationResult] = []
         seconds = {}
-        for each in candidates:
+        for candidate in candidates:
             if len(candidates) > 1:
-                self.stderr.write(f"{each.name}:")
+                self.stderr.write(f"{candidate.name}:")
+            types = labelled_types(labelled.images)
             started = time.perf_counter()
             try:
-                found.append(
+                results.append(
                     evaluate(
-                        labelled, Anonymizer(store=each.store, limits=engine.limits()), name=each.name,
-                        object_types=[kind for kind in each.types if kind in types_of(labelled.images)] or each.types,
-                        options=each.options, cache=cache, segment=given["segment"],
+                        labelled, Anonymizer(store=candidate.store, limits=engine.limits()), name=candidate.name,
+                        object_types=[kind for kind in candidate.types if kind in types] or candidate.types,
+                        options=candidate.options, cache=cache, segment=given["segment"],
                         strict=given["strict"], progress=given["verbosity"] > 0,
                     )
                 )  # fmt: skip
-            except BadSet as error:
+            except InvalidDataset as error:
                 if given["strict"]:
                     raise
-                self.stderr.write(f"{each.name}: {error}")
-            seconds[each.name] = time.perf_counter() - started
-        if not any(of.pictures for each in found for of in each.types.values()):
-            self._tell(found[0].problems if found else labelled.problems)
-            raise CommandError(f"--set {given['set']}: nothing could be judged.")
-        return Results.of(found, targets=given["targets"]), seconds
+                self.stderr.write(f"{candidate.name}: {error}")
+            seconds[candidate.name] = time.perf_counter() - started
+        if not any(of_type.pictures for result in results for of_type in result.types.values()):
+            self._print_problems(results[0].problems if results else labelled.problems)
+            raise CommandError(f"--set {given['set']}: there is nothing to evaluate.")
+        return EvaluationReport.of(results, targets=given["targets"]), seconds
 
-    def _tell(self, problems: Problems) -> None:
+    def _print_problems(self, problems: Problems) -> None:
         if problems:
             self.stderr.write(f"{len(problems)} problem(s):\n{problems.summary()}")
 
-    def _write(self, results: Results, seconds: dict[str, float], given: dict[str, Any]) -> None:
+    def _write(self, report: EvaluationReport, seconds: dict[str, float], given: dict[str, Any]) -> None:
         if given["report"]:
-            page = render(results, shown=0 if given["no_thumbnails"] else THUMBNAILS, seconds=seconds)
+            page = render(report, shown=0 if given["no_thumbnails"] else THUMBNAILS, seconds=seconds)
             given["report"].write_text(page, encoding="utf-8")
-            bare = "" if given["no_thumbnails"] else " (it holds pictures that are not anonymised)"
-            self.stdout.write(f"{given['report']}: written{bare}")
+            warning = "" if given["no_thumbnails"] else " (it shows images that are not anonymised)"
+            self.stdout.write(f"{given['report']}: written{warning}")
         if given["json"]:
-            text = json.dumps(results.to_dict(), indent=2, allow_nan=False)
+            text = json.dumps(report.to_dict(), indent=2, allow_nan=False)
             given["json"].write_text(f"{text}\n", encoding="utf-8")
             self.stdout.write(f"{given['json']}: written")
         if given["profile_name"]:
-            chosen = choose_thresholds(results.findings[0], max(given["targets"]))
+            chosen = choose_thresholds(report.results[0], max(given["targets"]))
             file = (given["report"].parent if given["report"] else Path()) / f"{given['profile_name']}.json"
             chosen.profile(given["profile_name"]).save(file)
-            self.stdout.write(f"{chosen}\n{file}: written; `python manage.py profile create` takes it")
+            self.stdout.write(f"{chosen}\n{file}: written; `anonymizer profile create --from` reads it")
 
 
 def _check(given: dict[str, Any]) -> None:
-    """Say what is wrong with the options before hours of looking, and not after.
+    """Check the options before hours of analysis, not after.
 
     Raises:
-        CommandError, InvalidParameter: a value is not allowed.
+        UsageError, InvalidParameter: a value is not allowed.
     """
     for target in given["targets"]:
         if not 0 < target < 1:
-            raise CommandError(f"--target is {target}, but must be a number between 0 and 1.")
+            raise UsageError(f"--target is {target}, but must be a number between 0 and 1.")
     if given["limit"] is not None and given["limit"] < 1:
-        raise CommandError(f"--limit is {given['limit']}, but must be 1 or more.")
+        raise UsageError(f"--limit is {given['limit']}, but must be 1 or more.")
     if given["profile_name"] is not None:
         given["profile_name"] = profile_name("--profile-name", given["profile_name"])
         if not given["profile_name"]:
-            raise CommandError("--profile-name is none, which asks for no profile: take another name.")
+            raise UsageError("--profile-name is none, which means no profile: choose another name.")
     for name in ("report", "json"):
         if given[name] is not None and not given[name].parent.is_dir():
-            raise CommandError(f"--{name} {given[name]}: there is no folder {given[name].parent}.")
+            raise UsageError(f"--{name} {given[name]}: there is no folder {given[name].parent}.")
 
 
-def _cache(file: Path | None) -> DetectionCache:
+def _open_cache(file: Path | None) -> DetectionCache:
     try:
         return DetectionCache(file)
     except (OSError, sqlite3.Error) as error:
-        raise CommandError(
-            f"--cache {file or default_file()}: what was found cannot be kept there: {error}."
-        ) from error
+        raise UsageError(f"--cache {file or default_file()}: it cannot keep the detections: {error}.") from error
 
 
-def _read(given: dict[str, Any]) -> LabelledSet:
-    """The labelled set, or what is asked for of it.
+def _read_labels(given: dict[str, Any]) -> LabelledSet:
+    """Read the labelled images, or the part that is asked for.
 
     Raises:
-        CommandError: there is no such set.
-        BadSet: it has a problem, and `--strict`.
+        UsageError: there are no such images.
+        InvalidDataset: there is a problem, and `--strict` is given.
     """
     try:
-        whole = LabelledSet.read(given["set"], labelled=_types(given, "labelled"), strict=given["strict"])
-    except BadSet:
+        whole = LabelledSet.read(given["set"], labelled=_parse_types(given, "labelled"), strict=given["strict"])
+    except InvalidDataset:
         raise
     except (OSError, ValueError) as error:
-        raise CommandError(f"--set: {error}") from error
+        raise UsageError(f"--set: {error}") from error
     sources = {image.source for image in whole.images}
     if unknown := set(given["source"] or ()) - sources:
-        raise CommandError(f"--source {' '.join(sorted(unknown))}: there are {', '.join(sorted(sources)) or 'none'}.")
+        raise UsageError(f"--source {' '.join(sorted(unknown))}: there are {', '.join(sorted(sources)) or 'none'}.")
     return whole.subset(whole.of(given["source"] or sorted(sources), given["limit"]))
 
 
-def _candidates(labelled: LabelledSet, given: dict[str, Any]) -> list[Candidate]:
-    """What is to be judged: the models that are named, or those of the server.
+def _list_candidates(labelled: LabelledSet, given: dict[str, Any]) -> list[Candidate]:
+    """List what is evaluated: the named models, or those of the server.
 
     Raises:
-        CommandError: models serve none of `--types`.
+        UsageError: models serve none of `--types`.
         DetectorFailed, InvalidParameter: there is no such model or format.
-        ModelMissing: a file is not there.
+        ModelMissing: the file of a model is missing.
     """
-    asked = _types(given, "types") or OBJECT_TYPES
-    how = {"format": given["format"]} if given["format"] else {}
+    asked = _parse_types(given, "types") or OBJECT_TYPES
+    params = {"format": given["format"]} if given["format"] else {}
     names = dict.fromkeys(given["models"])
-    candidates = [_named(each, how, given["device"]) for each in names] or [_server(how, given["device"])]
+    device = given["device"]
     chosen = []
-    for each in candidates:
-        types = tuple(kind for kind in each.types if kind in asked)
+    for candidate in [_named_candidate(name, params, device) for name in names] or [_server_candidate(params, device)]:
+        types = tuple(kind for kind in candidate.types if kind in asked)
         if not types:
-            raise CommandError(f"{each.name} serves {', '.join(each.types)}, and none of --types {', '.join(asked)}.")
-        each.store.require([kind for kind in types if kind in types_of(labelled.images)])
-        chosen.append(replace(each, types=types))
+            served = ", ".join(candidate.types)
+            raise UsageError(f"{candidate.name} serves {served}, and none of --types {', '.join(asked)}.")
+        candidate.store.require([kind for kind in types if kind in labelled_types(labelled.images)])
+        chosen.append(replace(candidate, types=types))
     return chosen
 
 
-def _server(how: dict[str, object], device: str) -> Candidate:
-    """What this server would do: its models, and the thresholds of the active profile where there is one."""
+def _server_candidate(params: dict[str, object], device: str) -> Candidate:
+    """What this server uses: its models, and the thresholds of the active profile if there is one."""
     try:
         active = profiles.active()
     except DatabaseError:
-        # no database: nobody has activated any
+        # without a database, no profile is active
         active = None
-    options, _ = Options.from_params(how, defaults=settings.DEFAULT_OPTIONS | (active.options() if active else {}))
+    options, _ = Options.from_params(params, defaults=settings.DEFAULT_OPTIONS | (active.options() if active else {}))
     store = ModelStore(settings.MODELS_DIR, device=device, models=settings.MODELS)
-    types = tuple(each for each in OBJECT_TYPES if each in (settings.OBJECT_TYPES or OBJECT_TYPES))
+    types = tuple(kind for kind in OBJECT_TYPES if kind in (settings.OBJECT_TYPES or OBJECT_TYPES))
     return Candidate(f"server ({settings.MODELS}{f', {active.name}' if active else ''})", store, types, options)
 
 
-def _named(text: str, how: dict[str, object], device: str) -> Candidate:
-    options, _ = Options.from_params(how, defaults=settings.DEFAULT_OPTIONS)
+def _named_candidate(text: str, params: dict[str, object], device: str) -> Candidate:
+    options, _ = Options.from_params(params, defaults=settings.DEFAULT_OPTIONS)
     return Candidate(text, *named_models(text, settings.MODELS_DIR, device=device), options)
 
 
-def _types(given: dict[str, Any], name: str) -> tuple[ObjectType, ...] | None:
-    """The object types of an option; None where it is not given."""
+def _parse_types(given: dict[str, Any], name: str) -> tuple[ObjectType, ...] | None:
+    """The object types of an option; None if it is not given."""
     if given[name] is None:
         return None
     try:
-        return tuple(ObjectType(each.strip().replace("_", "-")) for each in given[name].split(","))
+        return tuple(ObjectType(part.strip().replace("_", "-")) for part in given[name].split(","))
     except ValueError as error:
         allowed = ", ".join(OBJECT_TYPES)
-        raise CommandError(
-            f"--{name} is {given[name]!r}, but must be some of {allowed}, with commas between."
-        ) from error
+        raise UsageError(f"--{name} is {given[name]!r}, but must be some of {allowed}, separated by commas.") from error

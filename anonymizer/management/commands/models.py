@@ -1,41 +1,65 @@
-"""`python manage.py models`: what models there are, bring them, check them, and where they lie."""
+"""`anonymizer models`: list, fetch and verify models, and show where their files are."""
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Sequence
 from typing import Any
 
 from django.conf import settings
-from django.core.management import BaseCommand, CommandError
+from django.core.management.base import CommandError, CommandParser
 from django.template.defaultfilters import filesizeformat
 from tqdm import tqdm
 
+from anonymizer.management.base import AnonymizerCommand, UsageError, align_columns
 from anonymizer.pipeline.errors import AnonymizerError
 from anonymizer.pipeline.model_zoo.download import FetchFailed, NoConnection, fetch
 from anonymizer.pipeline.model_zoo.registry import ModelEntry
 from anonymizer.pipeline.model_zoo.store import ModelStore
 
 
-class Command(BaseCommand):
-    help = "List, fetch and verify models, and say where their files are."
+class Command(AnonymizerCommand):
+    """Manage models."""
+
+    help = "List, fetch and verify models, and show where their files are."
+    examples = """
+  anonymizer models list
+      show all models, their licences and whether they are installed
+  anonymizer models fetch recommended
+      download the small models with permissive licences, 10 MB
+  anonymizer models fetch egoblur-face-gen2 --mirror /media/usb
+      copy one model from a folder, without a network
+  anonymizer models verify
+      check that the installed files are unchanged
+"""
     requires_system_checks = []
 
-    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        actions = parser.add_subparsers(dest="action", required=True, metavar="list | fetch | verify | where")
-        actions.add_parser("list", help="every model: id, types, profiles, whether it is there, size, licence")
-        fetching = actions.add_parser("fetch", help="download models and check their sums")
-        fetching.add_argument("names", nargs="*", default=["recommended"], metavar="PROFILE|ID", help="(recommended)")
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Add the actions."""
+        actions = parser.add_subparsers(dest="action", required=True, title="actions", metavar="ACTION")
+        actions.add_parser("list", help="list every model: id, types, profiles, state, size and licence")
+        fetching = actions.add_parser("fetch", help="download models and check their SHA-256 sums")
         fetching.add_argument(
-            "--mirror", default=settings.MODEL_MIRROR,
-            help="a URL or a folder in which the files are looked for by their names (ANONYMIZER_MODEL_MIRROR)",
+            "names", nargs="*", default=["recommended"], metavar="PROFILE|ID",
+            help="profiles or models; default: recommended",
         )  # fmt: skip
-        fetching.add_argument("--seconds", type=float, help="give up after so long, and at once without a connection")
-        actions.add_parser("verify", help="read every file that is there again and compare its sum")
-        actions.add_parser("where", help="the path of each model")
+        fetching.add_argument(
+            "--mirror", default=settings.MODEL_MIRROR, metavar="URL|FOLDER",
+            help="where to take the files from, by their names; default: ANONYMIZER_MODEL_MIRROR, else the publishers",
+        )  # fmt: skip
+        fetching.add_argument(
+            "--seconds", type=float, metavar="N",
+            help="stop after this time, or at once if there is no connection; default: no limit",
+        )  # fmt: skip
+        actions.add_parser("verify", help="read every installed file and compare its SHA-256 sum")
+        actions.add_parser("where", help="print the path of each model")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        """Run the action.
+
+        Raises:
+            CommandError: a model could not be fetched, or a file is damaged.
+        """
         try:
             store = ModelStore(settings.MODELS_DIR)
             if options["action"] == "fetch":
@@ -47,104 +71,104 @@ class Command(BaseCommand):
 
     def _list(self, store: ModelStore) -> None:
         rows = [("id", "types", "profiles", "state", "size", "licence")]
-        for each in store.registry.models.values():
-            types = "masks" if each.makes_masks else ", ".join(each.object_types)
-            profiles = [name for name in store.registry.profiles if each in store.registry.of_profile(name)]
+        for entry in store.registry.models.values():
+            types = "masks" if entry.makes_masks else ", ".join(entry.object_types)
+            profiles = [name for name in store.registry.profiles if entry in store.registry.profile_entries(name)]
             rows.append(
-                (each.id, types, ", ".join(profiles) or "-", _state(store, each), _size(store, each), each.licence)
+                (entry.id, types, ", ".join(profiles) or "-", _state(store, entry), _size(store, entry), entry.licence)
             )
-        widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
-        for row in rows:
-            self.stdout.write("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        for line in align_columns(rows):
+            self.stdout.write(line)
 
     def _where(self, store: ModelStore) -> None:
-        for each in store.registry.models.values():
-            path = each.path(store.folder)
-            note = "" if path is not None and path.is_file() else f" (missing: {each.remedy})"
-            self.stdout.write(f"{each.id}: {path or f'in the package {each.package}'}{note}")
+        for entry in store.registry.models.values():
+            path = entry.path(store.folder)
+            note = "" if path is not None and path.is_file() else f" (missing: {entry.install_command})"
+            self.stdout.write(f"{entry.id}: {path or f'in the package {entry.package}'}{note}")
 
     def _verify(self, store: ModelStore) -> None:
-        problems = {each.id: store.problem(each) for each in store.registry.models.values() if _is_there(store, each)}
+        entries = [entry for entry in store.registry.models.values() if _is_installed(store, entry)]
+        problems = {entry.id: store.problem(entry) for entry in entries}
         for name, problem in problems.items():
             if problem is None:
-                self.stdout.write(f"{name}: whole")
+                self.stdout.write(f"{name}: unchanged")
             else:
-                remedy = store.registry.models[name].remedy
-                self.stderr.write(f"{name}: {problem}. Run `{remedy}`.")
-        damaged = [each for each in problems.values() if each is not None]
-        self.stdout.write(f"{len(problems) - len(damaged)} of {len(problems)} files are whole.")
+                install_command = store.registry.models[name].install_command
+                self.stderr.write(f"{name}: {problem}. Run `{install_command}`.")
+        damaged = [problem for problem in problems.values() if problem is not None]
+        self.stdout.write(f"{len(problems) - len(damaged)} of {len(problems)} files are unchanged.")
         if damaged:
             raise CommandError(f"{len(damaged)} file(s) are damaged.")
 
     def _fetch(self, store: ModelStore, names: Sequence[str], mirror: str | None, seconds: float | None) -> None:
-        entries = _named(store, names)
-        until = None if seconds is None else time.monotonic() + seconds
+        entries = _find_entries(store, names)
+        deadline = None if seconds is None else time.monotonic() + seconds
         failed = 0
         for entry in entries:
             try:
-                self.stdout.write(self._bring(store, entry, mirror, until))
+                self.stdout.write(self._fetch_one(store, entry, mirror, deadline))
             except FetchFailed as error:
                 failed += 1
                 self.stderr.write(str(error))
-                if until is not None and isinstance(error, NoConnection):
-                    raise CommandError("No connection: nothing more was tried.") from error
+                if deadline is not None and isinstance(error, NoConnection):
+                    raise CommandError("No connection: the other models were not tried.") from error
         if failed:
             raise CommandError(f"{failed} of {len(entries)} model(s) could not be fetched.")
 
-    def _bring(self, store: ModelStore, entry: ModelEntry, mirror: str | None, until: float | None) -> str:
-        """Fetch one model; what came of it.
+    def _fetch_one(self, store: ModelStore, entry: ModelEntry, mirror: str | None, deadline: float | None) -> str:
+        """Fetch one model, and describe the result in one sentence.
 
         Raises:
-            FetchFailed: it is not there.
+            FetchFailed: the model could not be fetched.
         """
         problem = store.problem(entry)
         if problem is None:
-            return f"{entry.id}: is there"
+            return f"{entry.id}: already installed"
         if entry.url is None:
-            raise FetchFailed(f"{entry.id} is not downloaded ({problem}): run `{entry.remedy}`.")
+            raise FetchFailed(f"{entry.id} cannot be downloaded ({problem}): run `{entry.install_command}`.")
         with tqdm(unit="B", unit_scale=True, unit_divisor=1024, desc=entry.id, disable=None, leave=False) as bar:
 
             def show(done: int, total: int | None) -> None:
                 bar.total = total
                 bar.update(done - bar.n)
 
-            limits = {} if until is None else {"seconds": max(0.1, until - time.monotonic()), "retries": 0}
+            limits = {} if deadline is None else {"seconds": max(0.1, deadline - time.monotonic()), "retries": 0}
             fetched = fetch(entry, store.folder, mirror=mirror, progress=show, **limits)  # type: ignore[arg-type]
         text = f"{entry.id}: {fetched.path} ({filesizeformat(fetched.path.stat().st_size)})"
         if fetched.recorded is None:
-            return f"{text}, its sum is right"
+            return f"{text}, its SHA-256 sum is right"
         return (
-            f"{text}. Its publisher gives no sum: that of this first fetch was recorded and is checked from now on "
-            f"(sha256 {fetched.recorded})"
+            f"{text}. Its publisher gives no SHA-256 sum: the sum of this first fetch was recorded and is checked from "
+            f"now on ({fetched.recorded})"
         )
 
 
-def _named(store: ModelStore, names: Sequence[str]) -> list[ModelEntry]:
-    """The models that profiles and ids name, each once.
+def _find_entries(store: ModelStore, names: Sequence[str]) -> list[ModelEntry]:
+    """Find the models of profiles and ids, each once.
 
     Raises:
-        CommandError: there is none of a name.
+        UsageError: there is no profile or model of a name.
     """
     registry = store.registry
     entries: dict[str, ModelEntry] = {}
     for name in names:
         if name in registry.profiles:
-            entries |= {each.id: each for each in registry.of_profile(name)}
+            entries |= {entry.id: entry for entry in registry.profile_entries(name)}
         elif name in registry.models:
             entries[name] = registry.models[name]
         else:
             known = f"profiles {', '.join(registry.profiles)}; models {', '.join(registry.models)}"
-            raise CommandError(f"There is no profile or model {name!r}. There are: {known}.")
+            raise UsageError(f"There is no profile or model {name!r}. There are: {known}.")
     return list(entries.values())
 
 
-def _is_there(store: ModelStore, entry: ModelEntry) -> bool:
+def _is_installed(store: ModelStore, entry: ModelEntry) -> bool:
     path = entry.path(store.folder)
     return path is not None and path.is_file()
 
 
 def _state(store: ModelStore, entry: ModelEntry) -> str:
-    if not _is_there(store, entry):
+    if not _is_installed(store, entry):
         return "missing"
     return "installed" if store.problem(entry) is None else "damaged"
 

@@ -1,17 +1,17 @@
-"""`python manage.py profile`: threshold profiles, made from a file or by hand, looked at, activated, exported."""
+"""`anonymizer profile`: create, list, show, activate, export and delete threshold profiles."""
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from django.core.management import BaseCommand, CommandError
+from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 
+from anonymizer.management.base import AnonymizerCommand, UsageError, align_columns
 from anonymizer.pipeline.detections import OBJECT_TYPES
 from anonymizer.pipeline.errors import AnonymizerError
 from anonymizer.pipeline.options.options import parameters
@@ -19,58 +19,76 @@ from anonymizer.pipeline.options.threshold_profile import ThresholdProfile
 from anonymizer.service import profiles
 
 
-class Command(BaseCommand):
-    help = "Make, list, show, activate, export and delete threshold profiles."
+class Command(AnonymizerCommand):
+    """Manage threshold profiles."""
+
+    help = "Create, list, show, activate, export and delete threshold profiles."
+    examples = """
+  anonymizer profile create street --from street.json
+      save the profile of a file, such as `anonymizer evaluate --profile-name` writes
+  anonymizer profile create careful --face-threshold 0.3 --activate
+      save a profile by hand, and use it as the default profile
+  anonymizer profile activate --none
+      use no default profile
+  anonymizer profile export street street.json
+      write a profile to a file
+"""
     requires_system_checks = []
 
-    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        actions = parser.add_subparsers(
-            dest="action", required=True, metavar="create | list | show | activate | export | delete"
-        )
-        creating = actions.add_parser("create", help="keep a profile: a file's, thresholds given here, or both")
-        creating.add_argument("name", help="letters, digits, '.', '_' and '-'; takes the place of the file's")
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Add the actions."""
+        actions = parser.add_subparsers(dest="action", required=True, title="actions", metavar="ACTION")
+        creating = actions.add_parser("create", help="save a profile: from a file, from thresholds, or from both")
+        creating.add_argument("name", help="letters, digits, '.', '_' and '-'; it replaces the name in the file")
         creating.add_argument("--from", dest="source", metavar="FILE.json", help="a file; - is standard input")
-        for each in OBJECT_TYPES:
-            creating.add_argument(f"--{each}-threshold", metavar="SCORE", help=f"least score of a {each.words}, 0..1")
+        for object_type in OBJECT_TYPES:
+            creating.add_argument(
+                f"--{object_type}-threshold", metavar="SCORE", help=f"lowest score of a {object_type.words}, 0..1"
+            )
         creating.add_argument("--format", help=parameters()["format"].help)
-        creating.add_argument("--activate", action="store_true", help="have requests that name no profile get it")
-        creating.add_argument("--replace", action="store_true", help="replace the one of this name, if there is one")
-        actions.add_parser("list", help="every profile: thresholds, target, models, when they were chosen")
-        actions.add_parser("show", help="all that is known of one").add_argument("name")
-        activating = actions.add_parser("activate", help="have requests that name no profile get this one")
+        creating.add_argument("--activate", action="store_true", help="use it as the default profile")
+        creating.add_argument("--replace", action="store_true", help="replace the profile of this name if it exists")
+        actions.add_parser("list", help="list every profile: thresholds, target recall, models and date")
+        actions.add_parser("show", help="show everything about a profile").add_argument("name")
+        activating = actions.add_parser("activate", help="use a profile as the default profile")
         activating.add_argument("name", nargs="?")
-        activating.add_argument("--none", action="store_true", help="requests get the server's own thresholds again")
-        exporting = actions.add_parser("export", help="write one as JSON")
+        activating.add_argument("--none", action="store_true", help="use no default profile")
+        exporting = actions.add_parser("export", help="write a profile as JSON")
         exporting.add_argument("name")
-        exporting.add_argument("file", nargs="?", type=Path, help="standard output without")
-        actions.add_parser("delete", help="forget one that is not active").add_argument("name")
+        exporting.add_argument("file", nargs="?", type=Path, help="default: standard output")
+        actions.add_parser("delete", help="delete a profile that is not active").add_argument("name")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        """Run the action.
+
+        Raises:
+            CommandError: it is not possible, or there is no database.
+        """
         try:
             getattr(self, f"_{options['action']}")(options)
         except AnonymizerError as error:
             raise CommandError(str(error)) from error
         except DatabaseError as error:
-            raise CommandError(f"The database does not answer ({error}): run `python manage.py migrate`.") from error
+            raise CommandError(f"The database does not answer ({error}): run `anonymizer manage migrate`.") from error
 
     def _create(self, options: dict[str, Any]) -> None:
-        profile = profiles.save(_asked(options), replace=options["replace"])
-        self.stdout.write(f"{profile.name}: kept, {profiles.thresholds(profile)}")
+        profile = profiles.save(_read_profile(options), replace=options["replace"])
+        self.stdout.write(f"{profile.name}: saved, {profiles.thresholds(profile)}")
         if options["activate"]:
             self._activate({"name": profile.name, "none": False})
 
     def _list(self, options: dict[str, Any]) -> None:
         rows = [("name", "active", "thresholds", "target recall", "models", "created")]
-        for each, is_active in profiles.every():
-            models = dict.fromkeys(profiles.model_ids(key) for key in each.models.values())
+        for profile, is_active in profiles.all_profiles():
+            models = dict.fromkeys(profiles.model_ids(key) for key in profile.models.values())
             rows.append(
                 (
-                    each.name, "yes" if is_active else "-", profiles.thresholds(each), _or_dash(each.target_recall),
-                    ", ".join(models) or "-", each.created[:16],
+                    profile.name, "yes" if is_active else "-", profiles.thresholds(profile),
+                    _or_dash(profile.target_recall), ", ".join(models) or "-", profile.created[:16],
                 )
             )  # fmt: skip
         if len(rows) == 1:
-            self.stdout.write("There are no profiles; `python manage.py profile create` makes one.")
+            self.stdout.write("There are no profiles; `anonymizer profile create` creates one.")
         else:
             self._table(rows)
 
@@ -87,12 +105,14 @@ class Command(BaseCommand):
 
     def _activate(self, options: dict[str, Any]) -> None:
         if (options["name"] is None) != options["none"]:
-            raise CommandError("activate takes the name of a profile, or --none.")
+            raise UsageError("activate takes the name of a profile, or --none.")
         profile = profiles.activate(options["name"])
         if profile is None:
-            self.stdout.write("No profile is active: requests that name none get the server's own thresholds.")
+            self.stdout.write(
+                "No profile is active: requests without a profile get the default thresholds of the server."
+            )
         else:
-            self.stdout.write(f"{profile.name}: active, requests that name no profile get its thresholds")
+            self.stdout.write(f"{profile.name}: active, it is the default profile of requests")
             self._warn(profile)
 
     def _export(self, options: dict[str, Any]) -> None:
@@ -110,34 +130,33 @@ class Command(BaseCommand):
         self.stdout.write(f"{options['name']}: deleted")
 
     def _table(self, rows: Sequence[Sequence[str]]) -> None:
-        widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
-        for row in rows:
-            self.stdout.write("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        for line in align_columns(rows):
+            self.stdout.write(line)
 
     def _warn(self, profile: ThresholdProfile) -> None:
-        for doubt in profiles.doubts_by_default(profile):
-            self.stderr.write(doubt)
+        for mismatch in profiles.default_mismatches(profile):
+            self.stderr.write(mismatch)
 
 
-def _asked(options: dict[str, Any]) -> ThresholdProfile:
-    """The profile of a file, with what is given beside it.
+def _read_profile(options: dict[str, Any]) -> ThresholdProfile:
+    """Read the profile of a file, and apply the other options to it.
 
     Raises:
-        CommandError: the file cannot be read, or neither a file nor a threshold is given.
-        InvalidParameter: it is no profile.
+        UsageError: the file cannot be read, or neither a file nor a threshold is given.
+        InvalidParameter: the file holds no profile.
     """
-    given = {each: options[f"{each.replace('-', '_')}_threshold"] for each in OBJECT_TYPES}
-    by_hand = {each: value for each, value in given.items() if value is not None}
+    given = {object_type: options[f"{object_type.replace('-', '_')}_threshold"] for object_type in OBJECT_TYPES}
+    by_hand = {object_type: value for object_type, value in given.items() if value is not None}
     if options["source"] is None:
         if not by_hand:
-            raise CommandError(f"create takes --from FILE.json, or a threshold such as --{OBJECT_TYPES[0]}-threshold.")
+            raise UsageError(f"create takes --from FILE.json, or a threshold such as --{OBJECT_TYPES[0]}-threshold.")
         return ThresholdProfile(name=options["name"], thresholds=by_hand, format=options["format"])
     profile = ThresholdProfile.from_json(_content(options["source"]), name=options["name"])
     if options["format"] is not None:
-        # what was measured was measured with another one
+        # the figures were measured with another format
         profile = replace(profile, format=options["format"], figures={}, target_recall=None)
     if by_hand:
-        figures = {each: values for each, values in profile.figures.items() if each not in by_hand}
+        figures = {name: values for name, values in profile.figures.items() if name not in by_hand}
         thresholds = {**profile.thresholds, **by_hand}
         profile = replace(profile, thresholds=thresholds, figures=figures, target_recall=None)
     return profile
@@ -147,7 +166,7 @@ def _content(source: str) -> bytes:
     try:
         return sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
     except OSError as error:
-        raise CommandError(f"--from {source} cannot be read: {error.strerror}.") from error
+        raise UsageError(f"--from {source} cannot be read: {error.strerror}.") from error
 
 
 def _or_dash(value: object) -> str:

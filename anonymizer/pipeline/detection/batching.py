@@ -1,84 +1,81 @@
-"""What detectors share: batches that fit the memory, and failures that are failures."""
+"""Run a detector over batches of images that fit into the device's memory."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
 
+from anonymizer.pipeline.detection.inference_errors import translate_errors
 from anonymizer.pipeline.detection.protocol import Image
 from anonymizer.pipeline.detections import Detections
-from anonymizer.pipeline.errors import AnonymizerError, DetectorFailed, OutOfMemory
+from anonymizer.pipeline.errors import DetectorFailed, OutOfMemory
 
-__all__ = ["check_finite", "in_batches"]
+__all__ = ["in_batches"]
 
-#: pixels of the network's input in one batch
+#: pixels of network input in one batch, by type of device
 BATCH_PIXELS = {"cpu": 2_000_000, "cuda": 40_000_000}
 
 
 def in_batches(
-    name: str, run: Callable[[Sequence[Image]], list[Detections]], images: Sequence[Image], *, pixels: int, device: str
+    model_id: str,
+    detect_batch: Callable[[Sequence[Image]], list[Detections]],
+    images: Sequence[Image],
+    *,
+    pixels: int,
+    device: str,
 ) -> list[Detections]:
-    """Run over images in batches of equal shape; a batch that does not fit the memory is halved and tried again.
+    """Run a detector over images, in batches of images of equal shape.
+
+    A batch that does not fit into the memory is halved and tried again.
 
     Args:
-        pixels: of one image as the network takes it.
+        model_id: id of the detector; errors name it.
+        detect_batch: returns one `Detections` for each of some images of equal shape.
+        images: (h, w, 3) uint8 RGB each, of any shapes.
+        pixels: size of one image as the network sees it, in pixels.
+        device: `cpu`, `cuda:0`, ….
+
+    Returns:
+        One `Detections` for each image, in the order of the images.
 
     Raises:
-        OutOfMemory: not even one fits.
-        DetectorFailed: anything else went wrong.
+        OutOfMemory: the memory is too small for a single image.
+        DetectorFailed: the detector failed in any other way.
     """
-    size = max(1, BATCH_PIXELS[torch.device(device).type] // pixels)
-    found: dict[int, Detections] = {}
-    groups: dict[tuple[int, ...], list[int]] = {}
-    for number, image in enumerate(images):
-        groups.setdefault(image.shape, []).append(number)
-    for numbers in groups.values():
-        found |= zip(numbers, _run(name, run, [images[number] for number in numbers], size), strict=True)
-    return [found[number] for number in range(len(images))]
+    batch_size = max(1, BATCH_PIXELS[torch.device(device).type] // pixels)
+    indices_by_shape: dict[tuple[int, ...], list[int]] = {}
+    for index, image in enumerate(images):
+        indices_by_shape.setdefault(image.shape, []).append(index)
+    detections: dict[int, Detections] = {}
+    for indices in indices_by_shape.values():
+        of_shape = _run_batches(model_id, detect_batch, [images[index] for index in indices], batch_size)
+        detections |= zip(indices, of_shape, strict=True)
+    return [detections[index] for index in range(len(images))]
 
 
-def _run(
-    name: str, run: Callable[[Sequence[Image]], list[Detections]], inputs: Sequence[Image], size: int
+def _run_batches(
+    model_id: str,
+    detect_batch: Callable[[Sequence[Image]], list[Detections]],
+    images: Sequence[Image],
+    batch_size: int,
 ) -> list[Detections]:
-    """Images of one shape, a batch at a time.
-
-    Raises:
-        OutOfMemory: not even one fits.
-        DetectorFailed: anything else went wrong.
-    """
-    found: list[Detections] = []
-    while len(found) < len(inputs):
-        batch = inputs[len(found) : len(found) + size]
+    detections: list[Detections] = []
+    while len(detections) < len(images):
+        batch = images[len(detections) : len(detections) + batch_size]
+        results: list[Detections] | None = None
         try:
-            results: list[Detections] | None = run(batch)
-        except torch.cuda.OutOfMemoryError as error:
+            with translate_errors(f"detector {model_id}"):
+                results = detect_batch(batch)
+        except OutOfMemory:
             if len(batch) == 1:
-                raise OutOfMemory(
-                    f"The detector {name} has too little memory on its device for one picture."
-                ) from error
-            results = None
-        except AnonymizerError:
-            raise
-        except Exception as error:
-            raise DetectorFailed(f"The detector {name} failed ({type(error).__name__}).") from error
+                raise
         if results is None:
-            # only here: while the error is handled, its traceback holds what is to be freed
+            # not in the except block: there, the error's traceback still holds the memory that is to be freed
             torch.cuda.empty_cache()
-            size = len(batch) // 2
+            batch_size = len(batch) // 2
             continue
         if len(results) != len(batch):
-            raise DetectorFailed(f"The detector {name} gave {len(results)} results for {len(batch)} pictures.")
-        found += results
-    return found
-
-
-def check_finite(name: str, *outputs: Tensor) -> None:
-    """Make sure that a network gave numbers.
-
-    Raises:
-        DetectorFailed: some are not finite.
-    """
-    if not all(bool(torch.isfinite(each).all()) for each in outputs):
-        raise DetectorFailed(f"The detector {name} gave values that are no numbers.")
+            raise DetectorFailed(f"The detector {model_id} gave {len(results)} results for {len(batch)} images.")
+        detections += results
+    return detections

@@ -1,7 +1,7 @@
-"""Merging what was found in the views of one picture: each object once.
+"""Merge the detections of all views of one image, so that each object is returned once.
 
-Boxes that mean the same object are merged into one, with the highest score that any of them had or more: nothing that a
-view saw goes under a threshold because another view saw it worse, and what two saw is surer.
+Boxes of the same object become one box, whose score is at least the highest of their scores. A view that shows an
+object badly never takes it below a threshold, and a second view that agrees raises the score.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from numpy.typing import NDArray
 from anonymizer.pipeline.detections import Detections, Mask
 from anonymizer.pipeline.errors import TooManyObjects
 
-__all__ = ["MAX_OBJECTS", "View", "merged"]
+__all__ = ["MAX_OBJECTS", "View", "merge_views"]
 
-#: More in one picture, and it fails: a crowd of this size cannot be vouched for, and nothing is dropped in silence.
+#: An image with more objects fails: no object is dropped without notice.
 MAX_OBJECTS = 20_000
-#: a box that ends so near to a window's inner border, in pixels of the window as it was looked at, may be cut there
+#: A box that ends this close to an inner border of a view may be cut off there. In pixels of the resized view.
 CUT_PX = 3.0
-#: a cut box of which so much lies in a larger one of its type is a part of it
+#: A cut box belongs to a larger box of its type if at least this share of its area lies in the larger box, …
 CONTAINED = 0.8
-#: … if the larger one has this share of its score at least: a faint box is no reason to doubt a sure one
+#: … and if the score of the larger box is at least this share of its own: a faint box does not replace a sure one.
 COMPARABLE = 0.5
-#: how much of what a score lacks is made up for by another window that saw the object with certainty. AP50 on val,
-#: plate anpr, cars, dashcam; person voc, highway; vehicle alike (false positives an image for persons of voc):
+#: Share of the rest to 1 that is added to a score if another view detects the object with score 1. AP50 on val, plate
+#: anpr, cars, dashcam; person voc, highway; vehicle voc, highway (false positives an image for persons of voc):
 #:     0    .961 .822 .985  .773 .611  .845 .821 (.21)
 #:     .3   .964 .824 .985  .784 .604  .846 .823 (.35)
 #:     .5   .967 .824 .985  .786 .604  .846 .824 (.44)
@@ -35,12 +35,12 @@ AGREEMENT = 0.3
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A window of a picture, and the size it is looked at in.
+    """A rectangle of an image, and the scale at which it is analysed.
 
     Attributes:
-        x1, y1, x2, y2: in pixels of the picture, right and bottom exclusive; x2 beyond the picture's width goes on at
-            its left border (panoramas).
-        side: long side in pixels that the window is scaled to.
+        x1, y1, x2, y2: in pixels of the image, right and bottom exclusive. A view of a panorama may pass the right
+            border: columns beyond the width continue at the left border.
+        side: the scale, as long side in pixels that the view is resized to.
     """
 
     x1: int
@@ -50,6 +50,7 @@ class View:
     side: int
 
     def crop(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the view's pixels, (y2 - y1, x2 - x1, 3) uint8, in the image's own resolution."""
         width = image.shape[1]
         rows = image[self.y1 : self.y2]
         if self.x2 <= width:
@@ -57,7 +58,7 @@ class View:
         return np.concatenate([rows[:, self.x1 :], rows[:, : self.x2 - width]], 1)
 
 
-def merged(
+def merge_views(
     parts: Sequence[tuple[View, Detections]],
     size_hw: tuple[int, int],
     *,
@@ -65,38 +66,40 @@ def merged(
     agreement: float = AGREEMENT,
     one_of_each: bool = False,
 ) -> Detections:
-    """What was found in the windows of one picture, each object once, with the highest of its scores at least.
+    """Merge the detections of all views of one image.
 
     Args:
-        parts: windows, and what was found in each, in pixels of the window.
-        iou: boxes of one type that overlap more than this are one object.
-        agreement: how much of what a score lacks another window that saw the object makes up for.
-        one_of_each: an object takes at most one box of each part: none that only one part told apart is lost.
+        parts: the views, and the detections in each, with boxes in pixels of the view.
+        size_hw: height and width of the image in pixels.
+        iou: two boxes of one type with a larger IoU, 0..1, are one object.
+        agreement: share 0..1 of the rest to 1 that another view adds to a score, if it detects the object with score 1.
+        one_of_each: whether an object takes at most one box of each part. Use it if the parts are models: two objects
+            that only one model separates both stay.
 
     Returns:
-        Boxes in pixels of the picture, by falling score.
+        Each object once, boxes in pixels of the image, by falling score. No score is lower than in its view.
 
     Raises:
         TooManyObjects: there are more than `MAX_OBJECTS`.
     """
     _check_count(max((len(part) for _, part in parts), default=0))
-    placed = [_placed(view, part, size_hw) for view, part in parts]
-    found = Detections.merge([each for each, _ in placed])
-    cut = np.concatenate([each for _, each in placed]) if placed else np.zeros(0, bool)
-    if len(parts) > 1 and len(found):
-        windows = np.repeat(np.arange(len(placed)), [len(each) for each, _ in placed])
-        found = _united(found, cut, windows, iou, agreement, one_of_each=one_of_each)
-    _check_count(len(found))
-    return found[np.argsort(-found.scores, kind="stable")]
+    placed = [_to_image(view, part, size_hw) for view, part in parts]
+    detections = Detections.merge([of_view for of_view, _ in placed])
+    cut = np.concatenate([cut_of_view for _, cut_of_view in placed]) if placed else np.zeros(0, bool)
+    if len(parts) > 1 and len(detections):
+        views = np.repeat(np.arange(len(placed)), [len(of_view) for of_view, _ in placed])
+        detections = _merge_boxes(detections, cut, views, iou, agreement, one_of_each=one_of_each)
+    _check_count(len(detections))
+    return detections[np.argsort(-detections.scores, kind="stable")]
 
 
 def _check_count(count: int) -> None:
     if count > MAX_OBJECTS:
-        raise TooManyObjects(f"{count} objects were found in the picture; up to {MAX_OBJECTS} can be vouched for.")
+        raise TooManyObjects(f"{count} objects were detected in the image; at most {MAX_OBJECTS} can be processed.")
 
 
-def _placed(view: View, part: Detections, size_hw: tuple[int, int]) -> tuple[Detections, NDArray[np.bool_]]:
-    """Boxes in pixels of the picture, and which of them may be cut by an inner border of the window."""
+def _to_image(view: View, part: Detections, size_hw: tuple[int, int]) -> tuple[Detections, NDArray[np.bool_]]:
+    """Detections in pixels of the image, and which of them may be cut off by an inner border of the view."""
     height, width = size_hw
     near = CUT_PX * max(view.x2 - view.x1, view.y2 - view.y1) / view.side
     x1, y1, x2, y2 = (part.boxes + np.array([view.x1, view.y1] * 2, np.float32)).T
@@ -109,8 +112,8 @@ def _placed(view: View, part: Detections, size_hw: tuple[int, int]) -> tuple[Det
     )
     boxes = np.stack([x1, y1, x2, y2], 1)
     if not wraps:
-        return replace(part, boxes=boxes, masks=tuple(_shifted(each, view) for each in part.masks)), cut
-    # a box across the seam is two: one ends at the right border, the other begins at the left one
+        return replace(part, boxes=boxes, masks=tuple(_shift_mask(mask, view) for mask in part.masks)), cut
+    # a box across the seam of a panorama becomes two: one ends at the right border, one begins at the left border
     part = replace(part, masks=())
     left, right = boxes.copy(), boxes - np.array([width, 0] * 2, np.float32)
     left[:, 2], right[:, 0] = np.minimum(left[:, 2], width), np.maximum(right[:, 0], 0)
@@ -119,44 +122,44 @@ def _placed(view: View, part: Detections, size_hw: tuple[int, int]) -> tuple[Det
     return both, np.concatenate([cut[at_left], cut[at_right]])
 
 
-def _shifted(mask: Mask | None, view: View) -> Mask | None:
-    """A mask in pixels of the window, in pixels of the picture."""
+def _shift_mask(mask: Mask | None, view: View) -> Mask | None:
+    """From pixels of the view to pixels of the image."""
     return mask and replace(mask, x=mask.x + view.x1, y=mask.y + view.y1)
 
 
-def _united(
-    found: Detections,
+def _merge_boxes(
+    detections: Detections,
     cut: NDArray[np.bool_],
-    windows: NDArray[np.intp],
+    views: NDArray[np.intp],
     iou: float,
     agreement: float,
     *,
     one_of_each: bool,
 ) -> Detections:
-    """Each object once: boxes that were not cut stand before cut ones, then higher scores before lower.
+    """Merge boxes of the same object: whole boxes before cut ones, then by falling score.
 
-    Two boxes of one window are two objects: the detector that told them apart saw both. A cut box leaves its extent to
-    the one that it becomes a part of, so that nothing that was found is left uncovered.
+    Two boxes of one view are two objects, as the detector separates them. A box grows by the cut boxes that are merged
+    into it, so that every detected pixel stays covered.
     """
-    order = np.lexsort((-found.scores, cut))
-    boxes, types, cut, windows = found.boxes[order], found.types[order], cut[order], windows[order]
-    scores, masks = found.scores[order].copy(), [found.masks[row] for row in order]
+    order = np.lexsort((-detections.scores, cut))
+    boxes, types, cut, views = detections.boxes[order], detections.types[order], cut[order], views[order]
+    scores, masks = detections.scores[order].copy(), [detections.masks[row] for row in order]
     areas = np.prod(boxes[:, 2:] - boxes[:, :2], 1)
     alive = np.ones(len(boxes), bool)
     for row in range(len(boxes)):
         if not alive[row]:
             continue
-        others = alive & (types == types[row]) & (windows != windows[row])
+        others = alive & (types == types[row]) & (views != views[row])
         later = np.flatnonzero(others[row + 1 :]) + row + 1
         overlap = _intersections(boxes[row], boxes[later])
         same = overlap > iou * (areas[row] + areas[later] - overlap)
-        # a part that a window's border cut off, and the whole that another window saw
+        # a part that a border cut off, and the whole object of another view
         same |= cut[later] & (overlap > CONTAINED * areas[later]) & (scores[row] >= COMPARABLE * scores[later])
         if same.any():
             joined = later[same]
             if one_of_each:
                 joined = joined[np.argsort(-overlap[same], kind="stable")]
-                joined = joined[np.unique(windows[joined], return_index=True)[1]]
+                joined = joined[np.unique(views[joined], return_index=True)[1]]
             high, low = sorted((scores[row], scores[joined].max()), reverse=True)
             scores[row] = high + agreement * (1 - high) * low
             alive[joined] = False
@@ -164,13 +167,14 @@ def _united(
             low = np.minimum(boxes[row, :2], extent[:, :2].min(axis=0, initial=np.inf))
             high = np.maximum(boxes[row, 2:], extent[:, 2:].max(axis=0, initial=-np.inf))
             if (low < boxes[row, :2]).any() or (high > boxes[row, 2:]).any():
-                # what another window saw of it is not in its own mask
+                # its mask does not cover what the other view added
                 masks[row] = None
             boxes[row] = [*low, *high]
-    return replace(found[order], boxes=boxes, scores=scores, masks=tuple(masks))[alive]
+    return replace(detections[order], boxes=boxes, scores=scores, masks=tuple(masks))[alive]
 
 
 def _intersections(box: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Areas (n,) that a box (4,) shares with others (n, 4)."""
     low = np.maximum(box[:2], others[:, :2])
     high = np.minimum(box[2:], others[:, 2:])
     return np.asarray(np.prod(np.clip(high - low, 0, None), 1), np.float32)

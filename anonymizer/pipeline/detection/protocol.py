@@ -17,13 +17,15 @@ Image = NDArray[np.uint8]
 
 
 class Detector(Protocol):
-    """Finds objects of one or more types.
+    """Detects objects of one or more types.
+
+    A scale of a detector is the long side in pixels to which it resizes an image (multi-scale testing).
 
     Attributes:
-        id: of the model; what `Detections.models` holds.
-        object_types: what it finds.
-        min_score: the lowest score that is of any use; all above it is returned.
-        least_size: shorter side in pixels, at the scale it looks at, of the smallest object that it was made for.
+        id: id of the model; what `Detections.models` holds.
+        object_types: the types that it detects.
+        min_score: the lowest useful score, 0..1; all boxes above it are returned.
+        least_size: shorter side of the smallest object that it was made for, in pixels of the resized image.
         device: `cpu`, `cuda:0`, ….
     """
 
@@ -33,33 +35,42 @@ class Detector(Protocol):
     least_size: float
     device: str
 
-    def sides(self, long_side: int) -> tuple[int, ...]:
-        """The scales at which a picture of this long side is looked at as a whole, as long sides in pixels."""
+    def scales(self, long_side: int) -> tuple[int, ...]:
+        """The scales at which a whole image is analysed, as long sides in pixels.
+
+        Args:
+            long_side: of the image, in pixels.
+        """
         ...
 
     @property
     def tile_side(self) -> int:
-        """Side of a square tile of a large picture, in pixels of the picture."""
+        """Side of a square tile of a large image, in pixels of the image."""
         ...
 
     def detect(self, images: Sequence[Image], side: int) -> list[Detections]:
-        """All objects in each image, looked at with its long side scaled to `side` pixels.
+        """Detect all objects in each image.
 
         Args:
-            images: (h, w, 3) uint8 RGB.
+            images: (h, w, 3) uint8 RGB each, of any sizes.
+            side: the scale, as long side in pixels that each image is resized to.
 
         Returns:
-            For each image its objects, boxes in pixels of that image.
+            One `Detections` for each image, with boxes in pixels of that image.
 
         Raises:
             DetectorFailed, OutOfMemory: there is no result.
         """
         ...
 
-    def video_side(self, long_side: int) -> int:
-        """The one scale at which every frame of a video is looked at; the others have their turns."""
+    def video_scale(self, long_side: int) -> int:
+        """The one scale at which every frame of a video is analysed; the other scales run in rotation.
+
+        Args:
+            long_side: of the frames, in pixels.
+        """
         ...
 
     def warm_up(self) -> None:
-        """Run once, so that the first picture does not wait."""
+        """Run once, so that the first image does not wait."""
         ...

@@ -1,7 +1,7 @@
-"""BMP in, BMP out: 1, 4 and 8 bits with a palette, 24 and 32 bits, uncompressed.
+"""Read and write BMP: 1, 4 and 8 bits with a palette, 24 and 32 bits, uncompressed.
 
-Read and written here, as the decoders at hand change the number of bits. The header and the palette are copied, the
-pixels are laid behind them, and nothing else of the file goes along (gaps, linked or trailing data).
+BMP is decoded here, as Pillow and OpenCV change the number of bits. The output gets the header, the palette and the
+pixels. Nothing else of the file is kept: no gaps, no linked profile, no data at the end.
 """
 
 from __future__ import annotations
@@ -17,25 +17,28 @@ from anonymizer.pipeline.images.decoded import (
     DecodedImage,
     Encoding,
     check_size,
-    clean_icc,
-    nearest_indices,
-    translated,
+    nearest_palette_indices,
+    translate_errors,
+    validate_icc_profile,
 )
 from anonymizer.pipeline.images.png_chunks import pack_bits
 from anonymizer.pipeline.limits import Limits
 
 __all__ = ["check_bmp", "read_bmp", "write_bmp"]
 
+#: Bytes of BITMAPFILEHEADER, and of the headers that may follow: BITMAPINFOHEADER to BITMAPV5HEADER.
 _FILE_HEADER = 14
 _HEADERS = (40, 52, 56, 108, 124)
+#: BI_RGB, BI_BITFIELDS and BI_ALPHABITFIELDS.
 _UNCOMPRESSED, _BITFIELDS, _ALPHA_BITFIELDS = 0, 3, 6
 _BGRX_MASKS = (0x00FF0000, 0x0000FF00, 0x000000FF)
+#: Colour spaces of BITMAPV5HEADER: "MBED", "LINK" and "sRGB".
 _EMBEDDED_PROFILE, _LINKED_PROFILE, _SRGB = 0x4D424544, 0x4C494E4B, 0x73524742
 
 
 @dataclass(frozen=True, slots=True)
 class _Details:
-    """`header` and `table` (palette or colour masks) go to the output as they are."""
+    """What the writer needs. `header` and `table` (palette or colour masks) are written unchanged."""
 
     header: bytes
     table: bytes
@@ -46,12 +49,16 @@ class _Details:
 def read_bmp(data: bytes, limits: Limits) -> DecodedImage:
     """Decode a BMP file.
 
+    Args:
+        data: the file's bytes.
+        limits: most pixels.
+
     Raises:
-        BrokenMedia: it ends early or contradicts itself.
-        TooLarge: the header claims more pixels than the limit.
-        UnsupportedMedia: it is compressed, of OS/2, or has another number of bits.
+        BrokenMedia: the file ends early or contradicts itself.
+        TooLarge: the header states more pixels than the limit.
+        UnsupportedMedia: it is compressed, made for OS/2, or has another number of bits.
     """
-    with translated("BMP"):
+    with translate_errors("BMP"):
         details, (width, height), offset = _check(data, limits)
         bits, table = details.bits, details.table
         stride = _stride(width, bits)
@@ -71,8 +78,8 @@ def read_bmp(data: bytes, limits: Limits) -> DecodedImage:
 
 
 def check_bmp(data: bytes, limits: Limits) -> None:
-    """Judge the headers and the length, as `read_bmp` does before it decodes."""
-    with translated("BMP"):
+    """Check headers and length without decoding. The errors are those of `read_bmp`."""
+    with translate_errors("BMP"):
         _check(data, limits)
 
 
@@ -92,6 +99,7 @@ def _check(data: bytes, limits: Limits) -> tuple[_Details, tuple[int, int], int]
 
 
 def _stride(width: int, bits: int) -> int:
+    """Bytes per row: a multiple of 4."""
     return (width * bits + 31) // 32 * 4
 
 
@@ -104,7 +112,7 @@ def _table(data: bytes, header_bytes: int, bits: int, compression: int) -> bytes
         return table[: len(table) // 4 * 4]
     if (bits == 24 or bits == 32) and compression == _UNCOMPRESSED:
         return b""
-    # The colour masks follow the shortest header and are part of longer ones: at the same place.
+    # The colour masks are at the same place, after the shortest header or within longer ones.
     masks = struct.unpack_from("<3L", data, _FILE_HEADER + 40)
     if bits == 32 and compression in (_BITFIELDS, _ALPHA_BITFIELDS) and masks == _BGRX_MASKS:
         length = {_BITFIELDS: 12, _ALPHA_BITFIELDS: 16}[compression] if header_bytes == 40 else 0
@@ -113,10 +121,11 @@ def _table(data: bytes, header_bytes: int, bits: int, compression: int) -> bytes
 
 
 def _unpack(rows: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
+    """(h, bytes) to (h, values) of 1, 4 or 8 bits; the first value is in the highest bits."""
     if bits == 8:
         return np.ascontiguousarray(rows)
-    places = np.arange(8 - bits, -1, -bits, dtype=np.uint8)
-    levels = rows[..., None] >> places & np.uint8(2**bits - 1)
+    shifts = np.arange(8 - bits, -1, -bits, dtype=np.uint8)
+    levels = rows[..., None] >> shifts & np.uint8(2**bits - 1)
     return levels.astype(np.uint8).reshape(len(rows), -1)
 
 
@@ -124,14 +133,14 @@ def _icc(data: bytes, header: bytes) -> bytes | None:
     if len(header) < 124 or struct.unpack_from("<L", header, 56)[0] != _EMBEDDED_PROFILE:
         return None
     at, length = struct.unpack_from("<LL", header, 112)
-    return clean_icc(data[_FILE_HEADER + at : _FILE_HEADER + at + length])
+    return validate_icc_profile(data[_FILE_HEADER + at : _FILE_HEADER + at + length])
 
 
 def write_bmp(decoded: DecodedImage, encoding: Encoding) -> bytes:
-    """Encode with the header, the bits and the palette of the source."""
+    """Encode with the header, the bit depth and the palette of the source. `encoding` has no effect."""
     details: _Details = decoded.details
     if decoded.indices is not None:
-        rows = pack_bits(nearest_indices(decoded), details.bits)
+        rows = pack_bits(nearest_palette_indices(decoded), details.bits)
     else:
         bgr = decoded.samples[..., ::-1]
         rows = (

@@ -1,8 +1,8 @@
-"""EXIF without its side doors: named tags are copied one by one into a new block, nothing else is.
+"""EXIF without hidden data: known tags are copied one by one into a new block, and nothing else.
 
-A TIFF file has the same structure, so that the directories of both are read and written here. What an EXIF block may
-hide (the thumbnail of IFD1, MakerNote, previews in private tags, slack between the values) is not on the list of names
-and so never copied. The position (GPS) is copied: see `strip-metadata`.
+EXIF is stored as a TIFF file (TIFF 6.0, section 2): directories (IFDs) of tags. The functions here serve both. The list
+of known tags leaves out what may hide original pixels: the thumbnail of IFD1, MakerNote, previews in private tags, and
+the gaps between values. The GPS position is kept; the option `strip_metadata` drops it.
 """
 
 from __future__ import annotations
@@ -12,16 +12,29 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-__all__ = ["Directory", "Entry", "Exif", "pack_directory", "read_directory", "read_exif", "read_header", "scrub"]
+__all__ = [
+    "Directory",
+    "Entry",
+    "Exif",
+    "pack_directory",
+    "read_directory",
+    "read_exif",
+    "read_header",
+    "read_integer",
+    "read_integers",
+    "scrub_directory",
+]
 
 ORIENTATION = 0x0112
 EXIF_IFD, GPS_IFD, INTEROP_IFD = 0x8769, 0x8825, 0xA005
 
+#: Field types of TIFF 6.0, and the bytes of one value of each.
 _BYTE, _ASCII, _SHORT, _LONG, _RATIONAL, _UNDEFINED = 1, 2, 3, 4, 5, 7
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
-_WHOLE_NUMBERS = {_BYTE: "B", _SHORT: "H", _LONG: "L"}
+#: Types of unsigned integers, and their codes in `struct`.
+_INTEGERS = {_BYTE: "B", _SHORT: "H", _LONG: "L"}
 
-#: Names of the EXIF 3.0 standard and of Windows (0x9C9B and on: title, comment, author, keywords, subject).
+#: Known tags: of EXIF 3.0 (CIPA DC-008), and of Windows from 0x9C9B on (title, comment, author, keywords, subject).
 _IFD0_TAGS = {
     *(0x010E, 0x010F, 0x0110, ORIENTATION, 0x011A, 0x011B, 0x0128, 0x0131, 0x0132, 0x013B, 0x013C, 0x013E, 0x013F),
     *(0x0211, 0x0213, 0x0214, 0x4746, 0x4749, 0x8298, 0x9C9B, 0x9C9C, 0x9C9D, 0x9C9E, 0x9C9F),
@@ -37,10 +50,11 @@ _CHILDREN: Mapping[int, Mapping[int, set[int]]] = {
     0: {EXIF_IFD: _EXIF_TAGS, GPS_IFD: set(range(0x20))},
     EXIF_IFD: {INTEROP_IFD: {0x0001, 0x0002}},
 }
-#: Bytes that a value may have, and all of them together, so that they fit a JPEG segment; a camera writes about 2,000.
+#: Most bytes of one value by kind, and of all together so that they fit a JPEG segment. A camera writes about 2,000.
 _TEXT_BYTES, _BLOB_BYTES, _NUMBER_BYTES, _TOTAL_BYTES = 1024, 256, 256, 60_000
 _USER_COMMENT = 0x9286
-_PICTURE_SIGNS = (
+#: First bytes of image formats. A value that contains one may hold a preview.
+_IMAGE_SIGNATURES = (
     b"\xff\xd8\xff",
     b"\x89PNG",
     b"ftyp",
@@ -54,53 +68,64 @@ _PICTURE_SIGNS = (
 
 
 class Entry(NamedTuple):
-    """One tag: its TIFF type, how many values, and the values as they lie in the file."""
+    """The value of one tag.
 
-    kind: int
-    n: int
+    Attributes:
+        field_type: TIFF's number of the type: 1 byte, 2 ASCII, 3 short, 4 long, 5 rational, 7 undefined, ...
+        value_count: number of values.
+        value: the values as they are stored, in the byte order of the file.
+    """
+
+    field_type: int
+    value_count: int
     value: bytes
 
 
-#: Tag to its value, or to the directory that it points to.
+#: Entries by tag. A tag that points to another directory has that directory.
 Directory = dict[int, "Entry | Directory"]
 
 
 @dataclass(frozen=True, slots=True)
 class Exif:
-    """Scrubbed EXIF; `order` is "<" or ">", as texts within it depend on the byte order."""
+    """Scrubbed EXIF.
+
+    Attributes:
+        order: byte order of the values: "<" little-endian ("II" in the file), ">" big-endian ("MM").
+        tags: the main directory (IFD0), with the EXIF, GPS and interoperability directories in it.
+    """
 
     order: str = "<"
     tags: Directory = field(default_factory=dict)
 
     @property
     def orientation(self) -> int:
-        """1 to 8; 1 where there is none or none that is valid."""
-        value = self.number(ORIENTATION)
+        """1 to 8; 1 if it is missing or invalid."""
+        value = self.integer(ORIENTATION)
         return value if value is not None and 1 <= value <= 8 else 1
 
-    def number(self, tag: int) -> int | None:
-        """The first whole number of a tag of the main directory."""
+    def integer(self, tag: int) -> int | None:
+        """The first value of an integer tag of the main directory; None if it is missing or no integer."""
         entry = self.tags.get(tag)
-        return first_number(entry, self.order) if isinstance(entry, Entry) else None
+        return read_integer(entry, self.order) if isinstance(entry, Entry) else None
 
-    def for_picture(self, size_wh: tuple[int, int]) -> Exif:
-        """The same, with the size of the stored picture where a size is given."""
+    def with_size(self, size_wh: tuple[int, int]) -> Exif:
+        """A copy in which the image size, if there is one, is the given width and height in pixels."""
         sub = self.tags.get(EXIF_IFD)
         if not isinstance(sub, dict):
             return self
         sizes = {
             tag: Entry(_LONG, 1, struct.pack(self.order + "L", pixels))
             for tag, pixels in zip((0xA002, 0xA003), size_wh, strict=True)
-            if tag in sub and first_number(sub[tag], self.order) != pixels
+            if tag in sub and read_integer(sub[tag], self.order) != pixels
         }
         return Exif(self.order, {**self.tags, EXIF_IFD: {**sub, **sizes}})
 
     def without_orientation(self) -> Exif:
-        """The same, for a picture that lies upright."""
+        """A copy for an image that is stored upright."""
         return Exif(self.order, {tag: entry for tag, entry in self.tags.items() if tag != ORIENTATION})
 
     def to_bytes(self) -> bytes:
-        """A block with a TIFF header, without the `Exif` sign before it; empty where there is no tag."""
+        """The block with its TIFF header, without the signature `Exif` before it; empty if there are no tags."""
         if not self.tags:
             return b""
         start = b"II*\0" if self.order == "<" else b"MM\0*"
@@ -108,7 +133,7 @@ class Exif:
 
 
 def read_exif(block: bytes) -> Exif:
-    """Scrubbed EXIF of a block as JPEG, PNG, WebP or HEIC hold it; empty where it cannot be read."""
+    """Read an EXIF block of JPEG, PNG, WebP or HEIC, and scrub it. The result is empty if it cannot be read."""
     if block.startswith(b"Exif\0"):
         block = block[6:]
     try:
@@ -116,60 +141,72 @@ def read_exif(block: bytes) -> Exif:
         directory, _ = read_directory(block, order, at)
     except ValueError:
         return Exif()
-    return scrub(block, directory, order)
+    return scrub_directory(block, directory, order)
 
 
-def scrub(data: bytes, directory: Mapping[int, Entry], order: str) -> Exif:
-    """Keep the named tags of a main directory, and those of the EXIF, GPS and interoperability directories."""
-    tags = _scrub(data, directory, order, 0, _IFD0_TAGS)
+def scrub_directory(data: bytes, directory: Mapping[int, Entry], order: str) -> Exif:
+    """Keep only known tags of a main directory, and of the EXIF, GPS and interoperability directories that it names.
+
+    Args:
+        data: the TIFF file or EXIF block.
+        directory: entries of its main directory.
+        order: "<" or ">".
+
+    Returns:
+        The known tags that are short enough and contain no image. An invalid orientation is left out.
+    """
+    tags = _scrub_children(data, directory, order, 0, _IFD0_TAGS)
     exif = Exif(order, tags)
     if len(exif.to_bytes()) > _TOTAL_BYTES:
         exif = Exif(order, {ORIENTATION: tags[ORIENTATION]} if ORIENTATION in tags else {})
-    return exif if 1 <= (exif.number(ORIENTATION) or 0) <= 8 else exif.without_orientation()
+    return exif if 1 <= (exif.integer(ORIENTATION) or 0) <= 8 else exif.without_orientation()
 
 
-def _scrub(data: bytes, directory: Mapping[int, Entry], order: str, own: int, names: set[int]) -> Directory:
+def _scrub_children(data: bytes, directory: Mapping[int, Entry], order: str, own: int, names: set[int]) -> Directory:
     kept: Directory = {tag: entry for tag, entry in directory.items() if tag in names and _is_harmless(tag, entry)}
     for pointer, child_names in _CHILDREN.get(own, {}).items():
-        at = first_number(directory.get(pointer), order)
+        at = read_integer(directory.get(pointer), order)
         if at is None:
             continue
         try:
             child, _ = read_directory(data, order, at)
         except ValueError:
             continue
-        if child_kept := _scrub(data, child, order, pointer, child_names):
+        if child_kept := _scrub_children(data, child, order, pointer, child_names):
             kept[pointer] = child_kept
     return kept
 
 
 def _is_harmless(tag: int, entry: Entry) -> bool:
-    if any(sign in entry.value for sign in _PICTURE_SIGNS):
+    if any(signature in entry.value for signature in _IMAGE_SIGNATURES):
         return False
-    if entry.kind in (_ASCII, _BYTE) or tag == _USER_COMMENT:
+    if entry.field_type in (_ASCII, _BYTE) or tag == _USER_COMMENT:
         return len(entry.value) <= _TEXT_BYTES
-    return len(entry.value) <= (_BLOB_BYTES if entry.kind == _UNDEFINED else _NUMBER_BYTES)
+    return len(entry.value) <= (_BLOB_BYTES if entry.field_type == _UNDEFINED else _NUMBER_BYTES)
 
 
-def first_number(entry: Entry | Directory | None, order: str) -> int | None:
-    """The first value of a tag of whole numbers; None where it is something else."""
-    if not isinstance(entry, Entry) or not entry.n or entry.kind not in _WHOLE_NUMBERS:
+def read_integer(entry: Entry | Directory | None, order: str) -> int | None:
+    """The first value of an integer entry; None for any other entry."""
+    if not isinstance(entry, Entry) or not entry.value_count or entry.field_type not in _INTEGERS:
         return None
-    return int(struct.unpack_from(order + _WHOLE_NUMBERS[entry.kind], entry.value)[0])
+    return int(struct.unpack_from(order + _INTEGERS[entry.field_type], entry.value)[0])
 
 
-def numbers(entry: Entry | Directory | None, order: str) -> tuple[int, ...]:
-    """All values of a tag of whole numbers; none where it is something else."""
-    if not isinstance(entry, Entry) or entry.kind not in _WHOLE_NUMBERS:
+def read_integers(entry: Entry | Directory | None, order: str) -> tuple[int, ...]:
+    """All values of an integer entry; empty for any other entry."""
+    if not isinstance(entry, Entry) or entry.field_type not in _INTEGERS:
         return ()
-    return struct.unpack(f"{order}{entry.n}{_WHOLE_NUMBERS[entry.kind]}", entry.value)
+    return struct.unpack(f"{order}{entry.value_count}{_INTEGERS[entry.field_type]}", entry.value)
 
 
 def read_header(data: bytes) -> tuple[str, int]:
-    """Byte order and place of the main directory.
+    """Read a TIFF header.
+
+    Returns:
+        Byte order, "<" or ">", and offset of the main directory.
 
     Raises:
-        ValueError: it is no TIFF header.
+        ValueError: there is no TIFF header.
     """
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(data[:4])
     if order is None or len(data) < 8:
@@ -178,30 +215,39 @@ def read_header(data: bytes) -> tuple[str, int]:
 
 
 def read_directory(data: bytes, order: str, at: int) -> tuple[dict[int, Entry], int]:
-    """The tags of a directory, without those that lie outside the data, and the place of the next one (0: none).
+    """Read a directory.
+
+    Args:
+        data: the TIFF file or EXIF block.
+        order: "<" or ">".
+        at: offset of the directory.
+
+    Returns:
+        Entries by tag, without those whose values lie outside the data; and the offset of the next directory, 0 if
+        there is none.
 
     Raises:
         ValueError: the directory itself lies outside the data.
     """
     if at < 8 or at + 2 > len(data):
         raise ValueError("a directory lies outside the file")
-    (count,) = struct.unpack_from(order + "H", data, at)
-    end = at + 2 + 12 * count
+    (entry_count,) = struct.unpack_from(order + "H", data, at)
+    end = at + 2 + 12 * entry_count
     if end > len(data):
         raise ValueError("a directory is cut off")
     entries = {}
     for row in range(at + 2, end, 12):
-        tag, kind, n = struct.unpack_from(order + "HHL", data, row)
-        length = _SIZES.get(kind, 0) * n
+        tag, field_type, value_count = struct.unpack_from(order + "HHL", data, row)
+        length = _SIZES.get(field_type, 0) * value_count
         start = row + 8 if length <= 4 else struct.unpack_from(order + "L", data, row + 8)[0]
         if length and start + length <= len(data):
-            entries[tag] = Entry(kind, n, data[start : start + length])
+            entries[tag] = Entry(field_type, value_count, data[start : start + length])
     following = struct.unpack_from(order + "L", data, end)[0] if end + 4 <= len(data) else 0
     return entries, following
 
 
 def pack_directory(directory: Directory, order: str, *, at: int) -> bytes:
-    """A directory with its values and children behind it, as bytes for the place `at` of a file."""
+    """Pack a directory, followed by its values and its child directories, to be placed at offset `at` of a file."""
     rows, tail = b"", b""
     after_rows = at + 2 + 12 * len(directory) + 4
     for tag, entry in sorted(directory.items(), key=lambda item: item[0]):
@@ -211,7 +257,7 @@ def pack_directory(directory: Directory, order: str, *, at: int) -> bytes:
             entry = Entry(_LONG, 1, struct.pack(order + "L", place))
         elif len(entry.value) > 4:
             tail += entry.value + b"\0" * (len(entry.value) % 2)
-            rows += struct.pack(order + "HHLL", tag, entry.kind, entry.n, place)
+            rows += struct.pack(order + "HHLL", tag, entry.field_type, entry.value_count, place)
             continue
-        rows += struct.pack(order + "HHL", tag, entry.kind, entry.n) + entry.value.ljust(4, b"\0")
+        rows += struct.pack(order + "HHL", tag, entry.field_type, entry.value_count) + entry.value.ljust(4, b"\0")
     return struct.pack(order + "H", len(directory)) + rows + bytes(4) + tail

@@ -1,9 +1,10 @@
-"""HEIC and AVIF in and out, of one picture each.
+"""Read and write HEIC and AVIF of one image each.
 
-The decoders give the main picture alone; thumbnails, depth and gain maps, other auxiliary pictures, XMP and trailing
-data do not come along. EXIF (scrubbed), ICC or the coded colour description (nclx), bit depth and chroma subsampling
-do. HEIC turns its pictures upright by its own boxes, and its output lies upright. Neither format says at which quality
-it was made: 90 where none is asked for. With alpha the quality is the highest, as only that keeps the alpha.
+The decoders return only the primary image. Thumbnails, depth and gain maps, other auxiliary images, XMP and data after
+the end are dropped. EXIF (scrubbed), the ICC profile or the coded colour description (nclx), bit depth and chroma
+subsampling are kept. HEIC turns images upright by boxes of its own, so the output is stored upright. Neither format
+tells its quality: the default for writing is 90. Images with alpha are written at the highest quality, as alpha only
+stays the same then. The container is ISOBMFF with the boxes of ISO/IEC 23008-12 (HEIF).
 """
 
 from __future__ import annotations
@@ -20,7 +21,13 @@ from PIL import Image
 from PIL.AvifImagePlugin import AvifImageFile
 
 from anonymizer.pipeline.errors import BrokenMedia, UnsupportedMedia
-from anonymizer.pipeline.images.decoded import DecodedImage, Encoding, check_size, clean_icc, translated
+from anonymizer.pipeline.images.decoded import (
+    DecodedImage,
+    Encoding,
+    check_size,
+    translate_errors,
+    validate_icc_profile,
+)
 from anonymizer.pipeline.images.exif_tags import Exif, read_exif
 from anonymizer.pipeline.limits import Limits
 
@@ -28,15 +35,19 @@ __all__ = ["check_avif", "check_heic", "read_avif", "read_heic", "write_avif", "
 
 _DEFAULT_QUALITY = 90
 _HEIC_LOSSLESS, _AVIF_LOSSLESS = -1, 100
-#: Boxes that hold further boxes on the way to the properties, and the bytes of their own before those.
+#: Boxes that contain the boxes of properties, and how many bytes of their own come first.
 _PARENTS = {b"meta": 4, b"iprp": 0, b"ipco": 0}
+#: Entity group of images that are alternatives of one another.
 _ALTERNATIVES = "altr"
-#: Primaries and transfer functions that an AVIF without ICC is written with (BT.709, sRGB), or that say nothing.
+#: Colour primaries and transfer functions of AVIF (ITU-T H.273) that are BT.709, sRGB or unspecified. Pillow writes
+#: these if there is no ICC profile.
 _PLAIN_PRIMARIES, _PLAIN_TRANSFERS = {1, 2}, {1, 2, 6, 13, 14, 15}
 
 
 @dataclass(frozen=True, slots=True)
 class _HeicDetails:
+    """What the writer needs: Pillow's mode, bits per channel, chroma subsampling (420, 422 or 444), and nclx."""
+
     mode: str
     bit_depth: int
     chroma: int
@@ -44,7 +55,7 @@ class _HeicDetails:
 
 
 def _boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """(name, start and end of the content) of each box, with those within the parents of properties."""
+    """Name, start and end of the content of each box, and of the boxes within `_PARENTS`."""
     at = start
     while at + 8 <= end:
         size, content = int.from_bytes(data[at : at + 4], "big"), at + 8
@@ -62,7 +73,7 @@ def _boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]
 
 
 def _check_boxes(data: bytes, name: str, limits: Limits) -> dict[bytes, list[bytes]]:
-    """The properties by name; sizes are judged on the way."""
+    """Start of the contents of all boxes by name, after their image sizes have been checked."""
     found: dict[bytes, list[bytes]] = {}
     for box, start, end in _boxes(data, 0, len(data)):
         found.setdefault(box, []).append(data[start : min(end, start + 64)])
@@ -77,29 +88,33 @@ def _check_boxes(data: bytes, name: str, limits: Limits) -> dict[bytes, list[byt
 
 
 def check_heic(data: bytes, limits: Limits) -> None:
-    """Judge the boxes, as `read_heic` does before it decodes."""
-    with translated("HEIC"):
+    """Check the boxes without decoding. The errors are those of `read_heic`."""
+    with translate_errors("HEIC"):
         _check_boxes(data, "HEIC", limits)
 
 
 def check_avif(data: bytes, limits: Limits) -> None:
-    """Judge the boxes, as `read_avif` does before it decodes."""
-    with translated("AVIF"):
+    """Check the boxes without decoding. The errors are those of `read_avif`."""
+    with translate_errors("AVIF"):
         _check_boxes(data, "AVIF", limits)
 
 
 def read_heic(data: bytes, limits: Limits) -> DecodedImage:
-    """Decode the only picture of a HEIC file.
+    """Decode the only image of a HEIC file.
+
+    Args:
+        data: the file's bytes.
+        limits: most pixels.
 
     Raises:
-        BrokenMedia: it ends early or cannot be decoded.
-        TooLarge: a header claims more pixels than the limit.
-        UnsupportedMedia: there are several pictures in it.
+        BrokenMedia: the file ends early or cannot be decoded.
+        TooLarge: a header states more pixels than the limit.
+        UnsupportedMedia: it contains several images.
     """
-    with translated("HEIC"):
+    with translate_errors("HEIC"):
         _check_boxes(data, "HEIC", limits)
         file = pillow_heif.open_heif(data, convert_hdr_to_8bit=False)
-        _refuse_others(file)
+        _refuse_several_images(file)
         picture = file[file.primary_index]
         check_size(*picture.size, limits)
         pixels = np.array(picture)
@@ -111,25 +126,25 @@ def read_heic(data: bytes, limits: Limits) -> DecodedImage:
         return DecodedImage(
             samples=samples,
             alpha=np.ascontiguousarray(pixels[..., -1]) if has_alpha else None,
-            exif=exif.without_orientation().for_picture((samples.shape[1], samples.shape[0])),
-            icc=clean_icc(info.get("icc_profile")),
+            exif=exif.without_orientation().with_size((samples.shape[1], samples.shape[0])),
+            icc=validate_icc_profile(info.get("icc_profile")),
             details=_HeicDetails(
                 str(picture.mode), info["bit_depth"], info.get("chroma", 420), info.get("nclx_profile")
             ),
         )
 
 
-def _refuse_others(file: pillow_heif.HeifFile) -> None:
-    """Alternatives to the main picture are no pages: a phone's HDR rendition is one."""
+def _refuse_several_images(file: pillow_heif.HeifFile) -> None:
+    """Refuse a file of several images. Alternatives of the primary image (a phone's HDR version) do not count."""
     own = file.primary_index
-    groups = (g["images"] for g in file.info.get("entity_groups", []) if g["type"] == _ALTERNATIVES)
+    groups = (group["images"] for group in file.info.get("entity_groups", []) if group["type"] == _ALTERNATIVES)
     alternatives = {index for images in groups if own in images for index in images}
     if set(range(len(file))) - alternatives - {own}:
         raise UnsupportedMedia(f"HEIC files with several pictures are not supported: this one has {len(file)}.")
 
 
 def write_heic(decoded: DecodedImage, encoding: Encoding) -> bytes:
-    """Encode with the bits, the chroma subsampling and the colour description of the source."""
+    """Encode with bit depth, chroma subsampling and colour description of the source (default quality: 90)."""
     details: _HeicDetails = decoded.details
     pixels = decoded.samples if decoded.alpha is None else np.dstack([decoded.samples, decoded.alpha])
     quality = encoding.quality or _DEFAULT_QUALITY
@@ -153,14 +168,18 @@ def write_heic(decoded: DecodedImage, encoding: Encoding) -> bytes:
 
 
 def read_avif(data: bytes, limits: Limits) -> DecodedImage:
-    """Decode the only picture of an AVIF file.
+    """Decode the only image of an AVIF file.
+
+    Args:
+        data: the file's bytes.
+        limits: most pixels.
 
     Raises:
-        BrokenMedia: it ends early or cannot be decoded.
-        TooLarge: a header claims more pixels than the limit.
-        UnsupportedMedia: it is animated, or has more than 8 bits or colours that could not be written as they were.
+        BrokenMedia: the file ends early or cannot be decoded.
+        TooLarge: a header states more pixels than the limit.
+        UnsupportedMedia: it is animated, has more than 8 bits, or has colours that could not be written as they were.
     """
-    with translated("AVIF"):
+    with translate_errors("AVIF"):
         properties = _check_boxes(data, "AVIF", limits)
         configurations = properties.get(b"av1C", [])
         if not configurations:
@@ -181,17 +200,17 @@ def read_avif(data: bytes, limits: Limits) -> DecodedImage:
             samples=np.ascontiguousarray(colour),
             alpha=np.ascontiguousarray(pixels[..., 3]) if pixels.shape[2] == 4 else None,
             orientation=exif.orientation,
-            exif=exif.for_picture(image.size),
-            icc=clean_icc(image.info.get("icc_profile")),
+            exif=exif.with_size(image.size),
+            icc=validate_icc_profile(image.info.get("icc_profile")),
             details=subsampling,
         )
 
 
 def _refuse_wide_colours(descriptions: list[bytes]) -> None:
-    if any(each.startswith((b"prof", b"rICC")) for each in descriptions):
+    if any(description.startswith((b"prof", b"rICC")) for description in descriptions):
         return
-    for each in descriptions:
-        primaries, transfer = struct.unpack_from(">HH", each, 4)
+    for description in descriptions:
+        primaries, transfer = struct.unpack_from(">HH", description, 4)
         if primaries not in _PLAIN_PRIMARIES or transfer not in _PLAIN_TRANSFERS:
             raise UnsupportedMedia(
                 "AVIF pictures with HDR or wide-gamut colours and no ICC profile are not supported, "
@@ -200,14 +219,14 @@ def _refuse_wide_colours(descriptions: list[bytes]) -> None:
 
 
 def _subsampling(configuration: int) -> str:
-    """From the byte of the AV1 configuration that has monochrome, subsampling across and subsampling down."""
+    """Chroma subsampling, from the third byte of the AV1 configuration (av1C)."""
     if configuration & 0x10:
         return "4:0:0"
     return {0x0C: "4:2:0", 0x08: "4:2:2"}.get(configuration & 0x0C, "4:4:4")
 
 
 def write_avif(decoded: DecodedImage, encoding: Encoding) -> bytes:
-    """Encode with the chroma subsampling of the source."""
+    """Encode with the chroma subsampling of the source (default quality: 90)."""
     colour = decoded.samples if decoded.samples.ndim == 3 else np.dstack([decoded.samples] * 3)
     quality = encoding.quality or _DEFAULT_QUALITY
     options: dict[str, Any] = {"quality": quality, "subsampling": decoded.details, "exif": decoded.exif.to_bytes()}

@@ -1,8 +1,9 @@
-"""Image in, image out: the same format, mode, bits and orientation, and nothing original by the side door.
+"""Read images and write them back in the same format, mode, bit depth and orientation.
 
-Of the metadata only EXIF (named tags, position included), the ICC profile and the density are carried. XMP, IPTC,
-comments and texts may hold previews, depth and gain maps, so that all of them go, with thumbnails, MakerNote, further
-pictures and whatever follows the picture's own end. `strip_metadata` drops EXIF as well and lays the picture upright.
+Nothing of the original leaks through metadata. Only EXIF (a list of known tags, position included), the ICC profile and
+the density are kept. XMP, IPTC, comments and texts may hold previews, depth maps and gain maps, so all of them are
+dropped. So are thumbnails, MakerNote, further images, and any data after the end of the image. The option
+`strip_metadata` drops EXIF as well, and stores the image upright.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from numpy.typing import NDArray
 
 from anonymizer.pipeline.errors import TooLarge, UnsupportedMedia
 from anonymizer.pipeline.images.bmp import check_bmp, read_bmp, write_bmp
-from anonymizer.pipeline.images.decoded import DecodedImage, Encoding, Samples, translated
+from anonymizer.pipeline.images.decoded import DecodedImage, Encoding, Samples, translate_errors
 from anonymizer.pipeline.images.heif import check_avif, check_heic, read_avif, read_heic, write_avif, write_heic
 from anonymizer.pipeline.images.jpeg import check_jpeg, read_jpeg, write_jpeg
 from anonymizer.pipeline.images.png import check_png, encode_png, read_png, write_png
 from anonymizer.pipeline.images.tiff import check_tiff, read_tiff, write_tiff
 from anonymizer.pipeline.images.webp import check_webp, read_webp, write_webp
 from anonymizer.pipeline.limits import Limits
-from anonymizer.pipeline.media_kinds import MediaInfo, MediaKind, sniff
+from anonymizer.pipeline.media_kinds import MediaInfo, MediaKind, open_file, sniff
 from anonymizer.pipeline.orientation import stored, upright
 
 __all__ = [
@@ -59,28 +60,40 @@ _CODECS = {
 }
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Picture:
-    """A decoded picture, upright, with everything that its output needs.
+    """A decoded image, upright, with everything that is needed to write it back.
 
     Attributes:
-        info: its format.
-        pixels: (h, w) grey, (h, w, 3) RGB or (h, w, 4) CMYK with 0 = no ink, uint8 or uint16, read-only: copy before
-            you draw. Alpha is carried apart and comes back as it was.
-        name: what the caller calls it.
+        info: format and kind of the file.
+        pixels: (h, w) grey, (h, w, 3) RGB or (h, w, 4) CMYK with 0 = no ink; uint8 or uint16. It is read-only: copy it
+            before you draw. Alpha is not part of it, and comes back as it was.
+        name: what the caller calls the image; default: no name.
+        in_memory: whether it was made from an array or a PIL image, so that it has no format. `info` is then PNG.
     """
 
     info: MediaInfo
     pixels: Samples
     name: str | None = None
+    in_memory: bool = False
     _decoded: DecodedImage = field(repr=False, kw_only=True)
+
+    def __repr__(self) -> str:
+        """The name, the size and the format, without the pixels."""
+        height, width = self.size_hw
+        form = "in memory" if self.in_memory else self.info.format
+        return f"Picture({self.name or 'without a name'}, {width} x {height}, {self.pixels.dtype}, {form})"
 
     @property
     def size_hw(self) -> tuple[int, int]:
+        """Height and width of the upright image in pixels."""
         return self.pixels.shape[0], self.pixels.shape[1]
 
     def rgb(self) -> NDArray[np.uint8]:
-        """(h, w, 3) uint8 RGB for the detectors, upright: ICC profiles are not applied, alpha is ignored."""
+        """The image as detectors need it: (h, w, 3) uint8 RGB, upright.
+
+        Of 16 bits the upper 8 are taken. ICC profiles are not applied, and alpha is ignored.
+        """
         pixels = self.pixels
         if pixels.dtype == np.uint16:
             pixels = (pixels >> 8).astype(np.uint8)
@@ -98,41 +111,67 @@ def load_picture(
     limits: Limits = Limits(),  # noqa: B008
     name: str | None = None,
 ) -> Picture:
-    """Read and decode a still picture.
+    """Read and decode an image.
 
     Args:
         source: a path, the file's bytes, or an open binary file.
-        limits: bytes are judged before the file is read, pixels before it is decoded.
-        name: what to call it; by default the name of the path.
+        limits: most bytes (checked before the file is read) and most pixels (checked before it is decoded).
+        name: what to call the image, default: the name of the path.
+
+    Returns:
+        The image, upright.
 
     Raises:
-        BrokenMedia: it is empty, ends early or cannot be decoded.
+        SourceNotFound: there is no such file.
+        BrokenMedia: the file is empty, ends early or cannot be decoded.
         OutOfMemory: there is too little memory to decode it.
-        TooLarge: it has more bytes or pixels than the limits.
-        UnsupportedMedia: it is no picture of a supported kind, or it is animated or has several pages.
+        TooLarge: it has more bytes or pixels than the limits allow.
+        UnsupportedMedia: it is not an image of a supported format, or it is animated or has several pages.
+
+    Example:
+        >>> picture = load_picture("street.jpg")  # doctest: +SKIP
+        >>> picture.pixels.shape  # doctest: +SKIP
+        (1080, 1920, 3)
     """
     data = _read(source, limits)
     if name is None and isinstance(source, str | os.PathLike):
         name = Path(source).name
     info = _image_info(data)
     decoded = _CODECS[info.format].read(data, limits)
-    with translated(info.format.upper()):
+    with translate_errors(info.format.upper()):
         pixels = upright(decoded.samples, decoded.orientation)
     pixels.flags.writeable = False
-    # Writers take the new pixels: the stored ones need not be kept as well.
+    # Writers get the new pixels, so the stored ones need not be kept.
     return Picture(info, cast("Samples", pixels), name, _decoded=replace(decoded, samples=pixels[:0]))
 
 
 def load_image(source: str | os.PathLike[str] | bytes | BinaryIO) -> NDArray[np.uint8]:
-    """(h, w, 3) uint8 RGB, upright, of a still picture; raises what `load_picture` does."""
+    """Read an image as an array.
+
+    Args:
+        source: a path, the file's bytes, or an open binary file.
+
+    Returns:
+        (h, w, 3) uint8 RGB, upright, as `Picture.rgb` gives it.
+
+    Raises:
+        SourceNotFound, BrokenMedia, OutOfMemory, TooLarge, UnsupportedMedia: as `load_picture` does.
+    """
     return load_picture(source).rgb()
 
 
 def check_header(source: str | os.PathLike[str] | bytes | BinaryIO, *, limits: Limits = Limits()) -> MediaInfo:  # noqa: B008
-    """Judge a picture without decoding it: format, bytes, pixels, pages, and whether the file ends early.
+    """Check an image file without decoding it: format, bytes, pixels, pages, and whether the file ends early.
+
+    Args:
+        source: a path, the file's bytes, or an open binary file.
+        limits: most bytes and most pixels.
+
+    Returns:
+        Format and kind of the file.
 
     Raises:
-        BrokenMedia, TooLarge, UnsupportedMedia: as `load_picture` does.
+        SourceNotFound, BrokenMedia, TooLarge, UnsupportedMedia: as `load_picture` does.
     """
     data = _read(source, limits)
     info = _image_info(data)
@@ -152,9 +191,9 @@ def _read(source: str | os.PathLike[str] | bytes | BinaryIO, limits: Limits) -> 
         _check_bytes(len(source), limits)
         return bytes(source)
     if isinstance(source, str | os.PathLike):
-        with Path(source).open("rb") as file:
+        with open_file(source) as file:
             return _read(file, limits)
-    # One byte more than the limit shows that there is more, also where a stream does not know its length.
+    # One byte more than the limit shows that the file is too long, even if a stream does not know its length.
     data = source.read(limits.bytes + 1)
     _check_bytes(len(data), limits)
     return data
@@ -173,17 +212,25 @@ def encode_picture(
     compress_level: int = 5,
     strip_metadata: bool = False,
 ) -> bytes:
-    """Write a picture with other pixels, as the file that it came from.
+    """Write an image with other pixels, in the format of the file that it came from.
 
     Args:
-        picture: what `load_picture` gave.
+        picture: from `load_picture`.
         pixels: upright, of the shape and dtype of `picture.pixels`.
-        quality: 1..100, for JPEG, lossy WebP, HEIC and AVIF; None is that of the source (JPEG: its own tables).
-        compress_level: PNG, 0..9.
-        strip_metadata: drop EXIF, with the orientation: the output lies upright. ICC and density stay.
+        quality: 1..100, for JPEG, lossy WebP, HEIC and AVIF. Default: JPEG keeps the source's quantisation tables; the
+            others, which do not tell their quality, get 90.
+        compress_level: of PNG, 0..9, default: 5.
+        strip_metadata: whether to drop EXIF and store the image upright, default: False. ICC profile and density stay.
+
+    Returns:
+        The file's bytes.
 
     Raises:
         ValueError: the pixels have another shape or dtype.
+
+    Example:
+        >>> picture = load_picture("street.jpg")  # doctest: +SKIP
+        >>> data = encode_picture(picture, redacted_pixels)  # doctest: +SKIP
     """
     if pixels.shape != picture.pixels.shape or pixels.dtype != picture.pixels.dtype:
         raise ValueError(
@@ -192,5 +239,5 @@ def encode_picture(
     source = picture._decoded
     decoded = replace(source, samples=cast("Samples", stored(pixels, source.orientation)))
     if strip_metadata:
-        decoded = decoded.stripped()
+        decoded = decoded.without_exif()
     return _CODECS[picture.info.format].write(decoded, Encoding(quality, compress_level))

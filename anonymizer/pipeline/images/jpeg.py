@@ -1,8 +1,8 @@
-"""JPEG in, JPEG out: with the tables and the subsampling of the source.
+"""Read and write JPEG, with the quantisation tables and the chroma subsampling of the source.
 
-Kept: EXIF (scrubbed), ICC, density, Adobe's colour transform. Every other application segment and comment goes (JFXX,
-MPF, XMP, Photoshop), and so does everything behind the end of the first picture (MPF previews, gain
-maps, motion photos).
+EXIF (scrubbed), the ICC profile, density and Adobe's colour transform are kept. All other application segments and
+comments are dropped (JFXX, MPF, XMP, Photoshop). So is everything after the end of the first image: MPF previews, gain
+maps, motion photos.
 """
 
 from __future__ import annotations
@@ -19,50 +19,77 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from anonymizer.pipeline.errors import BrokenMedia, UnsupportedMedia
-from anonymizer.pipeline.images.decoded import DecodedImage, Density, Encoding, check_size, clean_icc, translated
+from anonymizer.pipeline.images.decoded import (
+    DecodedImage,
+    Density,
+    Encoding,
+    check_size,
+    translate_errors,
+    validate_icc_profile,
+)
 from anonymizer.pipeline.images.exif_tags import Exif, read_exif
 from anonymizer.pipeline.limits import Limits
 
 __all__ = ["check_jpeg", "read_jpeg", "write_jpeg"]
 
+#: Second bytes of markers (ITU-T T.81, table B.1).
 _SOI, _EOI, _SOS, _DQT, _DHT, _DRI, _APP0, _APP1, _APP2, _APP14 = (
     *(0xD8, 0xD9, 0xDA, 0xDB, 0xC4, 0xDD),
     *(0xE0, 0xE1, 0xE2, 0xEE),
 )
 _BASELINE, _EXTENDED, _PROGRESSIVE = 0xC0, 0xC1, 0xC2
+#: Markers of frame headers (SOF), and those of them with arithmetic coding.
 _FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _ARITHMETIC = {0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
-#: The next marker within entropy-coded data: neither a stuffed zero, nor a restart, nor padding.
+#: The next marker after entropy-coded data, which contain stuffed zeros, restart markers and padding.
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
-#: Zeros enough for two units of ten blocks of the shortest codes: what is missing in part, and the one behind it.
+#: Zero bytes that are enough for two coded units (MCU) of ten blocks with the shortest codes: the one that is cut off,
+#: and the next one.
 _PADDING = 1024
-#: Neither padding, nor a stuffed zero, nor one of those that stand alone.
+#: A marker with a segment: no padding, no stuffed zero, no marker that stands alone.
 _ANY_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
-_ICC_SIGN, _EXIF_SIGN, _JFIF_SIGN, _ADOBE_SIGN = b"ICC_PROFILE\0", b"Exif\0", b"JFIF\0", b"Adobe"
+_ICC_SIGNATURE, _EXIF_SIGNATURE, _JFIF_SIGNATURE, _ADOBE_SIGNATURE = b"ICC_PROFILE\0", b"Exif\0", b"JFIF\0", b"Adobe"
 _MODES = {1: "L", 3: "RGB", 4: "CMYK"}
+#: Colour transforms of Adobe's segment (APP14).
 _RGB_TRANSFORM, _YCCK_TRANSFORM = 0, 2
 
 
 @dataclass(slots=True)
 class _Layout:
-    """Where the parts of the first picture lie: (marker, payload) before its first scan, the scans, the end."""
+    """Where the parts of the first image lie.
+
+    Attributes:
+        segments: marker and payload of the segments before the first scan.
+        scan_start: offset of the first scan.
+        scan_ends: offsets of the markers that follow the entropy-coded data of each scan.
+    """
 
     segments: list[tuple[int, bytes]] = field(default_factory=list)
     scan_start: int = 0
-    #: Where entropy-coded data end: the places of the markers that follow each scan.
     scan_ends: list[int] = field(default_factory=list)
 
-    def payload(self, marker: int, sign: bytes = b"") -> bytes | None:
-        return next((p for m, p in self.segments if m == marker and p.startswith(sign)), None)
+    def payload(self, marker: int, signature: bytes = b"") -> bytes | None:
+        """Payload of the first segment with this marker and signature."""
+        payloads = (payload for found, payload in self.segments if found == marker)
+        return next((payload for payload in payloads if payload.startswith(signature)), None)
 
     @property
     def frame(self) -> tuple[int, bytes]:
-        return next((m, p) for m, p in self.segments if m in _FRAMES)
+        """Marker and payload of the frame header."""
+        return next((marker, payload) for marker, payload in self.segments if marker in _FRAMES)
 
 
 @dataclass(frozen=True, slots=True)
 class _Details:
-    """How the source was coded. `tables` has one quantisation table per component, in natural order."""
+    """How the source was encoded.
+
+    Attributes:
+        tables: one quantisation table of 64 numbers for each component, in natural order. Equal last ones are left out.
+        subsampling: Pillow's number: 0 is 4:4:4, 1 is 4:2:2, 2 is 4:2:0.
+        progressive: whether the scans are progressive.
+        keep_rgb: whether the components are RGB and not YCbCr.
+        adobe: whether there is Adobe's segment (APP14).
+    """
 
     tables: list[list[int]]
     subsampling: int
@@ -72,47 +99,52 @@ class _Details:
 
 
 def read_jpeg(data: bytes, limits: Limits) -> DecodedImage:
-    """Decode the first picture of a JPEG file.
+    """Decode the first image of a JPEG file.
+
+    Args:
+        data: the file's bytes.
+        limits: most pixels.
 
     Raises:
-        BrokenMedia: it ends early, or cannot be decoded.
-        TooLarge: the header claims more pixels than the limit.
-        UnsupportedMedia: lossless, hierarchical, arithmetic or 12-bit coding.
+        BrokenMedia: the file ends early or cannot be decoded.
+        TooLarge: the header states more pixels than the limit.
+        UnsupportedMedia: the coding is lossless, hierarchical, arithmetic or 12-bit.
     """
-    with translated("JPEG"):
+    with translate_errors("JPEG"):
         layout, (width, height, components) = _check(data, limits)
-        bare = _bare(data, layout)
+        bare = _without_metadata(data, layout)
         image = _decode(bare)
         pixels = np.asarray(image)
         if not _is_complete(data, layout, pixels):
             raise BrokenMedia("The JPEG picture is broken: its data end before the picture is complete.")
-        exif_block = layout.payload(_APP1, _EXIF_SIGN)
+        exif_block = layout.payload(_APP1, _EXIF_SIGNATURE)
         exif = read_exif(exif_block) if exif_block else Exif()
         return DecodedImage(
             samples=pixels,
             orientation=exif.orientation,
-            exif=exif.for_picture((width, height)),
-            icc=_icc(layout),
+            exif=exif.with_size((width, height)),
+            icc=_icc_profile(layout),
             density=_density(layout),
             details=_details(layout, image, components),
         )
 
 
 def check_jpeg(data: bytes, limits: Limits) -> None:
-    """Judge the headers and the end of the file, as `read_jpeg` does before it decodes."""
-    with translated("JPEG"):
+    """Check the headers and the end of the file without decoding. The errors are those of `read_jpeg`."""
+    with translate_errors("JPEG"):
         _check(data, limits)
 
 
 def _check(data: bytes, limits: Limits) -> tuple[_Layout, tuple[int, int, int]]:
-    layout = _walk(data)
+    layout = _parse_segments(data)
     return layout, _check_frame(layout, limits)
 
 
-def _walk(data: bytes) -> _Layout:
+def _parse_segments(data: bytes) -> _Layout:
+    """Find the segments and scans of the first image."""
     layout, at = _Layout(), 2
     while True:
-        marker, at = _marker(data, at)
+        marker, at = _next_marker(data, at)
         if marker == _EOI:
             break
         if marker == _SOI:
@@ -136,8 +168,8 @@ def _walk(data: bytes) -> _Layout:
     return layout
 
 
-def _marker(data: bytes, at: int) -> tuple[int, int]:
-    """The next marker, and the place behind it; decoders skip what lies before one, and so does this."""
+def _next_marker(data: bytes, at: int) -> tuple[int, int]:
+    """The next marker and the offset after it. Bytes before a marker are skipped, as decoders do."""
     found = _ANY_MARKER.search(data, at)
     if found is None:
         raise BrokenMedia("The JPEG picture is broken: the file ends before the picture does.")
@@ -162,20 +194,22 @@ def _check_frame(layout: _Layout, limits: Limits) -> tuple[int, int, int]:
     return width, height, components
 
 
-def _bare(data: bytes, layout: _Layout) -> bytes:
-    """The first picture without anything that the decoder does not need."""
+def _without_metadata(data: bytes, layout: _Layout) -> bytes:
+    """The first image without anything that the decoder does not need."""
     kept = [
         (marker, payload)
         for marker, payload in layout.segments
         if marker in {*_FRAMES, _DQT, _DHT, _DRI}
-        or (marker == _APP0 and payload.startswith(_JFIF_SIGN))
-        or (marker == _APP14 and payload.startswith(_ADOBE_SIGN))
+        or (marker == _APP0 and payload.startswith(_JFIF_SIGNATURE))
+        or (marker == _APP14 and payload.startswith(_ADOBE_SIGNATURE))
     ]
     return b"\xff\xd8" + _join(kept) + data[layout.scan_start : layout.scan_ends[-1]] + b"\xff\xd9"
 
 
 def _join(segments: list[tuple[int, bytes]]) -> bytes:
-    return b"".join(bytes((0xFF, m)) + (len(p) + 2).to_bytes(2, "big") + p for m, p in segments)
+    return b"".join(
+        bytes((0xFF, marker)) + (len(payload) + 2).to_bytes(2, "big") + payload for marker, payload in segments
+    )
 
 
 def _decode(bare: bytes) -> JpegImageFile:
@@ -185,32 +219,36 @@ def _decode(bare: bytes) -> JpegImageFile:
 
 
 def _is_complete(data: bytes, layout: _Layout, pixels: np.ndarray[Any, Any]) -> bool:
-    """Whether the scans hold the whole picture; libjpeg only warns where they do not, and fills up with flat blocks.
+    """Whether the scans hold the whole image. If they do not, libjpeg only warns and fills up with flat blocks.
 
-    A scan that is complete is not changed by zeros behind it; one that is not takes them for blocks (where no more than
-    a part of its last unit is missing, they change nothing). The second decoding is left out where the last block of a
-    sequential picture is not flat, as it then was in the file.
+    Zero bytes are added after each scan, and the image is decoded again. They do not change a complete image. In an
+    incomplete one they are taken for blocks, unless only a part of the last unit is missing. The second decoding is
+    left out if the last block of a sequential image is not flat, as that block was then in the file.
     """
     ends_flat = bool((pixels[-8:, -8:] == pixels[-1, -1]).all())
     if len(layout.scan_ends) == 1 and not ends_flat:
         return True
     parts = [data[start:end] for start, end in pairwise((layout.scan_start, *layout.scan_ends))]
     stuffed = b"".join(part + bytes(_PADDING) for part in parts)
-    bare = _bare(data, layout)
+    bare = _without_metadata(data, layout)
     header = bare[: len(bare) - 2 - (layout.scan_ends[-1] - layout.scan_start)]
     return bool(np.array_equal(np.asarray(_decode(header + stuffed + b"\xff\xd9")), pixels))
 
 
-def _icc(layout: _Layout) -> bytes | None:
-    parts = sorted(p[len(_ICC_SIGN) :] for m, p in layout.segments if m == _APP2 and p.startswith(_ICC_SIGN))
+def _icc_profile(layout: _Layout) -> bytes | None:
+    parts = sorted(
+        payload[len(_ICC_SIGNATURE) :]
+        for marker, payload in layout.segments
+        if marker == _APP2 and payload.startswith(_ICC_SIGNATURE)
+    )
     if not parts or [part[0] for part in parts if part] != list(range(1, len(parts) + 1)):
         return None
-    return clean_icc(b"".join(part[2:] for part in parts))
+    return validate_icc_profile(b"".join(part[2:] for part in parts))
 
 
 def _density(layout: _Layout) -> Density | None:
-    """As JFIF has it: unit 1 per inch, 2 per centimetre."""
-    jfif = layout.payload(_APP0, _JFIF_SIGN)
+    """The density of JFIF. Its units: 0 is none (an aspect ratio), 1 is per inch, 2 is per centimetre."""
+    jfif = layout.payload(_APP0, _JFIF_SIGNATURE)
     if jfif is None or len(jfif) < 12:
         return None
     return Density(
@@ -220,14 +258,14 @@ def _density(layout: _Layout) -> Density | None:
 
 def _details(layout: _Layout, image: JpegImageFile, components: int) -> _Details:
     marker, payload = layout.frame
-    adobe = layout.payload(_APP14, _ADOBE_SIGN)
+    adobe = layout.payload(_APP14, _ADOBE_SIGNATURE)
     transform = adobe[11] if adobe is not None and len(adobe) >= 12 else None
     rows = [payload[6 + 3 * i : 9 + 3 * i] for i in range(components)]
-    is_jfif = layout.payload(_APP0, _JFIF_SIGN) is not None
+    is_jfif = layout.payload(_APP0, _JFIF_SIGNATURE) is not None
     named_rgb = transform is None and not is_jfif and bytes(row[0] for row in rows) == b"RGB"
     tables = [list(image.quantization[row[2]]) for row in rows]
     if transform == _YCCK_TRANSFORM:
-        # Written as CMYK, where each channel is as visible as luma.
+        # It is written as CMYK, in which each channel is as visible as luma.
         tables = tables[:1]
     while len(tables) > 1 and tables[-1] == tables[-2]:
         tables.pop()
@@ -241,9 +279,10 @@ def _details(layout: _Layout, image: JpegImageFile, components: int) -> _Details
 
 
 def _subsampling(factors: list[tuple[int, int]]) -> int:
-    """Pillow's number: 0 is 4:4:4, 1 is 4:2:2, 2 is 4:2:0.
+    """Pillow's number of the chroma subsampling: 0 is 4:4:4, 1 is 4:2:2, 2 is 4:2:0.
 
-    Others (4:4:0, 4:1:1, chroma finer than luma) become 4:4:4: larger, but never coarser than the source.
+    Pillow does not write others (4:4:0, 4:1:1, chroma finer than luma). They become 4:4:4, which makes the file larger
+    but is never coarser than the source.
     """
     if len(factors) != 3 or factors[1] != factors[2]:
         return 0
@@ -253,7 +292,10 @@ def _subsampling(factors: list[tuple[int, int]]) -> int:
 
 
 def write_jpeg(decoded: DecodedImage, encoding: Encoding) -> bytes:
-    """Encode with the source's tables, or at `quality`; subsampling and progressive order stay in both cases."""
+    """Encode with the quantisation tables of the source, or at the quality of `encoding` if it has one.
+
+    Chroma subsampling and progressive order stay in both cases.
+    """
     details: _Details = decoded.details
     height, width = decoded.samples.shape[:2]
     mode = _MODES[1 if decoded.samples.ndim == 2 else decoded.samples.shape[2]]
@@ -266,7 +308,7 @@ def write_jpeg(decoded: DecodedImage, encoding: Encoding) -> bytes:
     else:
         options["quality"] = encoding.quality
     coded = _encode(image, options, progressive=details.progressive)
-    return _with_metadata(coded, decoded, details)
+    return _add_metadata(coded, decoded, details)
 
 
 def _encode(image: Image.Image, options: dict[str, Any], *, progressive: bool) -> bytes:
@@ -274,24 +316,28 @@ def _encode(image: Image.Image, options: dict[str, Any], *, progressive: bool) -
     try:
         image.save(out, "JPEG", optimize=True, progressive=progressive, **options)
     except OSError:
-        # Pillow's buffer for these two holds two bytes a pixel, too little for nearly lossless noise. Sequential coding
-        # needs no such buffer and gives the same pixels.
+        # For `optimize` and `progressive`, Pillow has a buffer of two bytes per pixel, too little for nearly lossless
+        # noise. Sequential coding needs no such buffer and gives the same pixels.
         out = io.BytesIO()
         image.save(out, "JPEG", **options)
     return out.getvalue()
 
 
-def _with_metadata(coded: bytes, decoded: DecodedImage, details: _Details) -> bytes:
-    layout = _walk(coded)
+def _add_metadata(coded: bytes, decoded: DecodedImage, details: _Details) -> bytes:
+    layout = _parse_segments(coded)
     segments: list[tuple[int, bytes]] = []
     if decoded.density is not None and not details.keep_rgb and decoded.samples.shape[2:] != (4,):
         x, y = (int(value).to_bytes(2, "big") for value in (decoded.density.x, decoded.density.y))
-        segments.append((_APP0, _JFIF_SIGN + b"\x01\x02" + bytes([decoded.density.unit]) + x + y + b"\0\0"))
+        segments.append((_APP0, _JFIF_SIGNATURE + b"\x01\x02" + bytes([decoded.density.unit]) + x + y + b"\0\0"))
     if exif := decoded.exif.to_bytes():
-        segments.append((_APP1, _EXIF_SIGN + b"\0" + exif))
+        segments.append((_APP1, _EXIF_SIGNATURE + b"\0" + exif))
     if decoded.icc is not None:
         parts = [decoded.icc[i : i + 65_000] for i in range(0, len(decoded.icc), 65_000)]
-        segments += [(_APP2, _ICC_SIGN + bytes((i, len(parts))) + part) for i, part in enumerate(parts, 1)]
-    # A CMYK picture without Adobe's segment must not get one: readers would invert it.
-    segments += [(m, p) for m, p in layout.segments if not 0xE0 <= m <= 0xEF or (m == _APP14 and details.adobe)]
+        segments += [(_APP2, _ICC_SIGNATURE + bytes((i, len(parts))) + part) for i, part in enumerate(parts, 1)]
+    # A CMYK image without Adobe's segment must not get one: readers would invert it.
+    segments += [
+        (marker, payload)
+        for marker, payload in layout.segments
+        if not 0xE0 <= marker <= 0xEF or (marker == _APP14 and details.adobe)
+    ]
     return b"\xff\xd8" + _join(segments) + coded[layout.scan_start :]

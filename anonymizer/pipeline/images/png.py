@@ -1,7 +1,7 @@
-"""PNG in, PNG out: greyscale of 1 to 16 bits, palette, RGB and alpha, interlaced or not.
+"""Read and write PNG: greyscale of 1 to 16 bits, palette, RGB and alpha, interlaced or not.
 
-Only named chunks reach the decoder and the output: colour (iCCP, gAMA, cHRM, sRGB, cICP, sBIT), density (pHYs),
-background, transparency and scrubbed EXIF. Texts, XMP, private chunks and what follows IEND go. The output is
+Only known chunks reach the decoder and the output: colour (iCCP, gAMA, cHRM, sRGB, cICP, sBIT), density (pHYs),
+background, transparency and scrubbed EXIF. Texts, XMP, private chunks and data after IEND are dropped. The output is
 not interlaced.
 """
 
@@ -25,11 +25,11 @@ from anonymizer.pipeline.images.decoded import (
     Density,
     Encoding,
     Samples,
-    as_samples,
     check_size,
-    clean_icc,
-    nearest_indices,
-    translated,
+    contiguous_samples,
+    nearest_palette_indices,
+    translate_errors,
+    validate_icc_profile,
 )
 from anonymizer.pipeline.images.exif_tags import Exif, read_exif
 from anonymizer.pipeline.images.png_chunks import SIGNATURE, Chunk, pack_pixels, read_chunks, write_chunks
@@ -37,17 +37,26 @@ from anonymizer.pipeline.limits import Limits
 
 __all__ = ["check_png", "encode_png", "read_png", "write_png"]
 
+#: Colour types, and the numbers of bits and channels that they may have.
 _GREY, _RGB, _PALETTE, _GREY_ALPHA, _RGBA = 0, 2, 3, 4, 6
 _DEPTHS = {_GREY: (1, 2, 4, 8, 16), _RGB: (8, 16), _PALETTE: (1, 2, 4, 8), _GREY_ALPHA: (8, 16), _RGBA: (8, 16)}
 _CHANNELS = {_GREY: 1, _RGB: 3, _PALETTE: 1, _GREY_ALPHA: 2, _RGBA: 4}
-#: Chunks that are copied as they are, and the lengths that they may have.
+#: Chunks that are copied unchanged, and the lengths that they may have.
 _COPIED = {b"gAMA": {4}, b"cHRM": {32}, b"sRGB": {1}, b"cICP": {4}, b"sBIT": {1, 2, 3, 4}, b"bKGD": {1, 2, 6}}
 _ICC_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
 class _Details:
-    """`key` is the stored value (1 or 3 numbers) that greyscale or RGB pictures show as transparent."""
+    """What the writer needs.
+
+    Attributes:
+        colour_type, bits: of the header.
+        copied: chunks that are written unchanged.
+        transparency: content of tRNS.
+        plte: content of PLTE, the palette.
+        key: the stored value, 1 or 3 numbers, that is shown as transparent in a greyscale or RGB image.
+    """
 
     colour_type: int
     bits: int
@@ -60,23 +69,27 @@ class _Details:
 def read_png(data: bytes, limits: Limits) -> DecodedImage:
     """Decode a PNG file.
 
+    Args:
+        data: the file's bytes.
+        limits: most pixels.
+
     Raises:
-        BrokenMedia: it ends early, a checksum is wrong, or it cannot be decoded.
-        TooLarge: the header claims more pixels than the limit.
+        BrokenMedia: the file ends early, a checksum is wrong, or it cannot be decoded.
+        TooLarge: the header states more pixels than the limit.
         UnsupportedMedia: it is animated.
     """
-    with translated("PNG"):
+    with translate_errors("PNG"):
         chunks = _check(data, limits)
         first = dict(reversed(chunks))
         bits, colour_type = first[b"IHDR"][8:10]
         needed = [chunk for chunk in chunks if chunk[0] in (b"IHDR", b"PLTE", b"IDAT")]
         plane = _decode(needed, first[b"IHDR"])
-        return _decoded(plane, first, colour_type, bits)
+        return _to_decoded_image(plane, first, colour_type, bits)
 
 
 def check_png(data: bytes, limits: Limits) -> None:
-    """Judge the chunks, as `read_png` does before it decodes."""
-    with translated("PNG"):
+    """Check the chunks without decoding. The errors are those of `read_png`."""
+    with translate_errors("PNG"):
         _check(data, limits)
 
 
@@ -95,7 +108,7 @@ def _check(data: bytes, limits: Limits) -> list[Chunk]:
 
 
 def _decode(needed: list[Chunk], header: bytes) -> Samples:
-    """(h, w) or (h, w, c) as stored, indices for a palette."""
+    """(h, w) or (h, w, channels) as stored; for a palette the indices."""
     width, height, bits, colour_type = struct.unpack_from(">LLBB", header)
     bare = write_chunks(needed)
     if bits == 16:
@@ -105,7 +118,7 @@ def _decode(needed: list[Chunk], header: bytes) -> Samples:
             raise BrokenMedia("The PNG picture is broken: it cannot be decoded.")
         # OpenCV gives BGR(A), and greyscale with alpha as four channels.
         order = {_GREY: [0], _GREY_ALPHA: [0, 3], _RGB: [2, 1, 0], _RGBA: [2, 1, 0, 3]}[colour_type]
-        return as_samples(found[..., order] if found.ndim == 3 else found)
+        return contiguous_samples(found[..., order] if found.ndim == 3 else found)
     image = PngImageFile(io.BytesIO(bare))
     image.load()
     plane = np.asarray(image)
@@ -115,7 +128,7 @@ def _decode(needed: list[Chunk], header: bytes) -> Samples:
 
 
 def _check_length(needed: list[Chunk], row_bytes: int, height: int, *, interlaced: bool) -> None:
-    """OpenCV says nothing where data are missing: count them first. Interlacing only adds to the length."""
+    """Refuse a file with too little data, which OpenCV does not report. Interlacing only adds to the length."""
     unzip, length = zlib.decompressobj(), 0
     enough = height * (row_bytes + 1) if not interlaced else height * row_bytes
     for name, content in needed:
@@ -126,7 +139,7 @@ def _check_length(needed: list[Chunk], row_bytes: int, height: int, *, interlace
         raise BrokenMedia("The PNG picture is broken: its data end before the picture is complete.")
 
 
-def _decoded(plane: Samples, first: dict[bytes, bytes], colour_type: int, bits: int) -> DecodedImage:
+def _to_decoded_image(plane: Samples, first: dict[bytes, bytes], colour_type: int, bits: int) -> DecodedImage:
     exif = read_exif(first[b"eXIf"]) if b"eXIf" in first else Exif()
     transparency = first.get(b"tRNS")
     alpha: Samples | None = None
@@ -139,11 +152,11 @@ def _decoded(plane: Samples, first: dict[bytes, bytes], colour_type: int, bits: 
         indices = plane.astype(np.uint8)
         samples = np.ascontiguousarray(palette[indices, :3])
     elif colour_type in (_GREY_ALPHA, _RGBA):
-        alpha = as_samples(plane[..., -1])
-        samples = as_samples(plane[..., 0] if colour_type == _GREY_ALPHA else plane[..., :3])
+        alpha = contiguous_samples(plane[..., -1])
+        samples = contiguous_samples(plane[..., 0] if colour_type == _GREY_ALPHA else plane[..., :3])
     elif transparency is not None and len(transparency) == (2 if colour_type == _GREY else 6):
         key = tuple(int(v) for v in np.frombuffer(transparency, ">u2"))
-        levels = _scaled(np.array(key), bits)
+        levels = _to_8_bits(np.array(key), bits)
         alpha = np.where(plane == levels[0] if plane.ndim == 2 else (plane == levels).all(axis=2), 0, 255)
         alpha = alpha.astype(np.uint8)
     return DecodedImage(
@@ -152,7 +165,7 @@ def _decoded(plane: Samples, first: dict[bytes, bytes], colour_type: int, bits: 
         indices=indices,
         palette=palette,
         orientation=exif.orientation,
-        exif=exif.for_picture((plane.shape[1], plane.shape[0])),
+        exif=exif.with_size((plane.shape[1], plane.shape[0])),
         icc=_icc(first.get(b"iCCP")),
         density=_density(first.get(b"pHYs")),
         details=_Details(
@@ -166,8 +179,8 @@ def _decoded(plane: Samples, first: dict[bytes, bytes], colour_type: int, bits: 
     )
 
 
-def _scaled(values: NDArray[np.int_], bits: int) -> NDArray[np.int_]:
-    """Levels of 1, 2 or 4 bits as the 8 bits that the decoder makes of them."""
+def _to_8_bits(values: NDArray[np.int_], bits: int) -> NDArray[np.int_]:
+    """Values of 1, 2 or 4 bits as the decoder scales them to 8 bits."""
     return values * (255 // (2**bits - 1)) if bits < 8 else values
 
 
@@ -186,7 +199,7 @@ def _icc(content: bytes | None) -> bytes | None:
     if not name or rest[:1] != b"\0":
         return None
     try:
-        return clean_icc(zlib.decompressobj().decompress(rest[1:], _ICC_BYTES))
+        return validate_icc_profile(zlib.decompressobj().decompress(rest[1:], _ICC_BYTES))
     except zlib.error:
         return None
 
@@ -199,14 +212,14 @@ def _density(content: bytes | None) -> Density | None:
 
 
 def write_png(decoded: DecodedImage, encoding: Encoding) -> bytes:
-    """Encode with the colour type, the bits and the palette of the source."""
+    """Encode with the colour type, the bit depth and the palette of the source, at the level of `encoding`."""
     details: _Details = decoded.details
     width, height = decoded.size_wh
     level = encoding.compress_level
     if details.colour_type == _PALETTE:
-        data = [(b"IDAT", pack_pixels(nearest_indices(decoded), bits=details.bits, compress_level=level))]
+        data = [(b"IDAT", pack_pixels(nearest_palette_indices(decoded), bits=details.bits, compress_level=level))]
     else:
-        plane = _plane(decoded, details)
+        plane = _stored_plane(decoded, details)
         if details.bits == 8:
             data = [chunk for chunk in read_chunks(_pillow_png(plane, level)) if chunk[0] == b"IDAT"]
         else:
@@ -227,25 +240,25 @@ def write_png(decoded: DecodedImage, encoding: Encoding) -> bytes:
     return write_chunks([(b"IHDR", header), *before, *palette, *after, *data])
 
 
-def _plane(decoded: DecodedImage, details: _Details) -> Samples:
-    """(h, w) or (h, w, c) levels as they are stored, with alpha or with the transparent value in its place."""
+def _stored_plane(decoded: DecodedImage, details: _Details) -> Samples:
+    """(h, w) or (h, w, channels) values to store, with alpha or with the value that is shown as transparent."""
     samples = decoded.samples
     if details.bits < 8:
         samples = ((samples.astype(np.uint16) * (2**details.bits - 1) + 127) // 255).astype(np.uint8)
     if details.key is not None and decoded.alpha is not None:
-        return _with_key(samples, decoded.alpha == 0, details.key, 2**details.bits - 1)
+        return _apply_transparent_key(samples, decoded.alpha == 0, details.key, 2**details.bits - 1)
     if decoded.alpha is not None:
-        return as_samples(np.dstack([samples, decoded.alpha]))
+        return contiguous_samples(np.dstack([samples, decoded.alpha]))
     return samples
 
 
-def _with_key(samples: Samples, clear: NDArray[np.bool_], key: tuple[int, ...], top: int) -> Samples:
-    """Clear pixels get the value that means clear; others that came to have it go one level beside it."""
+def _apply_transparent_key(samples: Samples, clear: NDArray[np.bool_], key: tuple[int, ...], top: int) -> Samples:
+    """Give transparent pixels the key value. Opaque pixels that happen to have it get the next value."""
     samples = samples.copy()
     same = samples == key[0] if samples.ndim == 2 else (samples == np.array(key)).all(axis=2)
     beside = (*key[:-1], key[-1] - 1 if key[-1] == top else key[-1] + 1)
-    for where, value in ((same & ~clear, beside), (clear, key)):
-        samples[where] = value[0] if samples.ndim == 2 else value
+    for selected, value in ((same & ~clear, beside), (clear, key)):
+        samples[selected] = value[0] if samples.ndim == 2 else value
     return samples
 
 
@@ -256,10 +269,21 @@ def _pillow_png(plane: Samples, compress_level: int) -> bytes:
 
 
 def encode_png(pixels: NDArray[np.uint8]) -> bytes:
-    """A plain PNG of (h, w) grey or (h, w, 3) RGB, uint8, made for masks: runs of equal pixels, written fast."""
+    """Encode an array as PNG. It is made for masks, whose runs of equal pixels are written fast.
+
+    Args:
+        pixels: (h, w) grey or (h, w, 3) RGB, uint8.
+
+    Returns:
+        The file's bytes, without metadata.
+
+    Raises:
+        ValueError: the array has another shape or dtype.
+    """
     if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (3,)):
         raise ValueError(f"pixels must be (h, w) or (h, w, 3) uint8, not {pixels.shape} {pixels.dtype}")
-    # A row that equals the one above becomes zeros, runs of zeros little: smaller than level 5, in a third of its time.
+    # Rows that equal the one above become zeros, which run-length coding shrinks. The file is smaller than at level 5,
+    # in a third of the time.
     flags = [cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
     _, content = cv2.imencode(".png", pixels if pixels.ndim == 2 else pixels[..., ::-1], flags)
     return content.tobytes()

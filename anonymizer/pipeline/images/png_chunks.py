@@ -1,4 +1,4 @@
-"""The chunks of a PNG file: read with their checks, kept by name, written."""
+"""Read the chunks of a PNG file and check them, pack pixels, and write chunks (PNG specification, W3C, chapter 5)."""
 
 from __future__ import annotations
 
@@ -13,16 +13,25 @@ from anonymizer.pipeline.errors import BrokenMedia
 
 __all__ = ["SIGNATURE", "Chunk", "pack_pixels", "read_chunks", "write_chunks"]
 
+#: First bytes of every PNG file.
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
+#: Name and content.
 Chunk = tuple[bytes, bytes]
+#: Rows that are compressed in one piece, to limit memory.
 _ROWS_AT_ONCE = 256
 
 
 def read_chunks(data: bytes) -> Iterator[Chunk]:
-    """(name, content) of each chunk up to IEND; what comes after is not looked at.
+    """Read the chunks up to IEND. What comes after it is not read.
+
+    Args:
+        data: the file's bytes, signature included.
+
+    Yields:
+        Name and content. A chunk that is not needed for the pixels is left out if its checksum is wrong.
 
     Raises:
-        BrokenMedia: the file ends before IEND, or a chunk that the picture needs has a wrong checksum.
+        BrokenMedia: the file ends before IEND, or a chunk that is needed has a wrong checksum.
     """
     at = len(SIGNATURE)
     while True:
@@ -33,13 +42,13 @@ def read_chunks(data: bytes) -> Iterator[Chunk]:
         if end + 4 > len(data):
             raise BrokenMedia("The PNG picture is broken: the file ends before the picture does.")
         content = data[at + 8 : end]
-        is_sound = zlib.crc32(data[at + 4 : end]) == int.from_bytes(data[end : end + 4], "big")
-        # Upper case begins the name of a chunk that the picture needs; others are left out where they are damaged.
-        if not is_sound and name[:1].isupper():
+        is_intact = zlib.crc32(data[at + 4 : end]) == int.from_bytes(data[end : end + 4], "big")
+        # An upper-case first letter marks a critical chunk, which is needed for the pixels.
+        if not is_intact and name[:1].isupper():
             raise BrokenMedia(
                 f"The PNG picture is broken: the checksum of its {name.decode('latin-1')} chunk is wrong."
             )
-        if is_sound:
+        if is_intact:
             yield name, content
         if name == b"IEND":
             return
@@ -47,7 +56,7 @@ def read_chunks(data: bytes) -> Iterator[Chunk]:
 
 
 def write_chunks(chunks: Iterable[Chunk]) -> bytes:
-    """A PNG file of these chunks and IEND."""
+    """Write a PNG file of chunks, in this order. The signature and IEND are added."""
     parts = [
         struct.pack(">L", len(content)) + name + content + struct.pack(">L", zlib.crc32(name + content))
         for name, content in (*chunks, (b"IEND", b""))
@@ -56,12 +65,15 @@ def write_chunks(chunks: Iterable[Chunk]) -> bytes:
 
 
 def pack_pixels(samples: NDArray[np.uint8] | NDArray[np.uint16], *, bits: int, compress_level: int) -> bytes:
-    """The compressed data of an IDAT chunk.
+    """Compress pixels to the content of an IDAT chunk.
 
     Args:
-        samples: (h, w) or (h, w, c), values below 2 ** bits.
-        bits: 1, 2, 4 or 8 (not filtered, as is best for indices), or 16 (Paeth filter).
-        compress_level: 0..9, zlib's.
+        samples: (h, w) or (h, w, channels), values below 2 ** bits.
+        bits: 1, 2, 4 or 8 (not filtered, which suits palette indices), or 16 (Paeth filter).
+        compress_level: of zlib, 0..9.
+
+    Returns:
+        The zlib stream.
     """
     height = samples.shape[0]
     zipper = zlib.compressobj(compress_level)
@@ -84,7 +96,7 @@ def pack_pixels(samples: NDArray[np.uint8] | NDArray[np.uint16], *, bits: int, c
 
 
 def pack_bits(rows: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
-    """(h, w) values of a few bits each to (h, bytes), the first value in the highest bits."""
+    """Pack (h, w) values of 1, 2, 4 or 8 bits into (h, bytes); the first value is in the highest bits."""
     if bits == 8:
         return rows
     planes = (rows[..., None] >> np.arange(bits - 1, -1, -1, dtype=np.uint8)) & 1
@@ -92,6 +104,7 @@ def pack_bits(rows: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
 
 
 def _paeth(rows: NDArray[np.uint8], above: NDArray[np.uint8], step: int) -> NDArray[np.uint8]:
+    """Apply the PNG filter "Paeth": subtract the neighbour (left, above, or both) nearest to left + above - corner."""
     up = above.astype(np.int16)
     left, corner = np.zeros_like(up), np.zeros_like(up)
     left[:, step:], corner[:, step:] = rows[:, :-step], up[:, :-step]

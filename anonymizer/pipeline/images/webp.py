@@ -1,7 +1,8 @@
-"""WebP in, WebP out: lossless stays lossless, alpha bit for bit.
+"""Read and write WebP: lossless stays lossless, and alpha comes back bit for bit.
 
-Only the picture, its alpha, EXIF (scrubbed) and ICC are carried; XMP, unknown chunks and trailing data go.
-A lossy file does not say at which quality it was made: it is written at 90 where no quality is asked for.
+The pixels, alpha, EXIF (scrubbed) and the ICC profile are kept. XMP, unknown chunks and data after the end are dropped.
+A lossy file does not tell its quality: the default for writing is 90. The container is RIFF, as in Google's "WebP
+Container Specification".
 """
 
 from __future__ import annotations
@@ -15,14 +16,21 @@ from PIL import Image
 from PIL.WebPImagePlugin import WebPImageFile
 
 from anonymizer.pipeline.errors import BrokenMedia, UnsupportedMedia
-from anonymizer.pipeline.images.decoded import DecodedImage, Encoding, check_size, clean_icc, translated
+from anonymizer.pipeline.images.decoded import (
+    DecodedImage,
+    Encoding,
+    check_size,
+    translate_errors,
+    validate_icc_profile,
+)
 from anonymizer.pipeline.images.exif_tags import Exif, read_exif
 from anonymizer.pipeline.limits import Limits
 
 __all__ = ["check_webp", "read_webp", "write_webp"]
 
 _DEFAULT_QUALITY = 90
-_PICTURE_CHUNKS: tuple[bytes, ...] = (b"ALPH", b"VP8 ", b"VP8L")
+_IMAGE_CHUNKS: tuple[bytes, ...] = (b"ALPH", b"VP8 ", b"VP8L")
+#: Bits of the first byte of the chunk VP8X.
 _ANIMATION_FLAG = 0x02
 _ALPHA_FLAG = 0x10
 
@@ -30,15 +38,19 @@ _ALPHA_FLAG = 0x10
 def read_webp(data: bytes, limits: Limits) -> DecodedImage:
     """Decode a WebP file.
 
+    Args:
+        data: the file's bytes.
+        limits: most pixels.
+
     Raises:
-        BrokenMedia: it ends early or cannot be decoded.
-        TooLarge: the header claims more pixels than the limit.
+        BrokenMedia: the file ends early or cannot be decoded.
+        TooLarge: the header states more pixels than the limit.
         UnsupportedMedia: it is animated.
     """
-    with translated("WebP"):
+    with translate_errors("WebP"):
         chunks, size = _check(data, limits)
-        needed: dict[bytes, bytes] = {name: chunks[name] for name in _PICTURE_CHUNKS if name in chunks}
-        image = WebPImageFile(io.BytesIO(_file(needed, size)))
+        needed: dict[bytes, bytes] = {name: chunks[name] for name in _IMAGE_CHUNKS if name in chunks}
+        image = WebPImageFile(io.BytesIO(_riff_file(needed, size)))
         if image.size != size:
             raise BrokenMedia("The WebP picture is broken: its headers name different sizes.")
         image.load()
@@ -48,15 +60,15 @@ def read_webp(data: bytes, limits: Limits) -> DecodedImage:
             samples=np.ascontiguousarray(pixels[..., :3]),
             alpha=np.ascontiguousarray(pixels[..., 3]) if pixels.shape[2] == 4 else None,
             orientation=exif.orientation,
-            exif=exif.for_picture(size),
-            icc=clean_icc(chunks.get(b"ICCP")),
+            exif=exif.with_size(size),
+            icc=validate_icc_profile(chunks.get(b"ICCP")),
             details=b"VP8L" in chunks,
         )
 
 
 def check_webp(data: bytes, limits: Limits) -> None:
-    """Judge the chunks, as `read_webp` does before it decodes."""
-    with translated("WebP"):
+    """Check the chunks without decoding. The errors are those of `read_webp`."""
+    with translate_errors("WebP"):
         _check(data, limits)
 
 
@@ -68,7 +80,7 @@ def _check(data: bytes, limits: Limits) -> tuple[dict[bytes, bytes], tuple[int, 
 
 
 def _chunks(data: bytes) -> dict[bytes, bytes]:
-    """The first chunk of each name."""
+    """The content of the first chunk of each name."""
     end = 8 + int.from_bytes(data[4:8], "little")
     if end > len(data):
         raise BrokenMedia("The WebP picture is broken: the file ends before the picture does.")
@@ -88,6 +100,7 @@ def _chunks(data: bytes) -> dict[bytes, bytes]:
 
 
 def _size(chunks: dict[bytes, bytes]) -> tuple[int, int]:
+    """Width and height in pixels, from the header of the VP8L or VP8 bitstream."""
     if b"VP8L" in chunks:
         bits = int.from_bytes(chunks[b"VP8L"][1:5], "little")
         return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
@@ -95,7 +108,8 @@ def _size(chunks: dict[bytes, bytes]) -> tuple[int, int]:
     return width & 0x3FFF, height & 0x3FFF
 
 
-def _file(chunks: dict[bytes, bytes], size_wh: tuple[int, int]) -> bytes:
+def _riff_file(chunks: dict[bytes, bytes], size_wh: tuple[int, int]) -> bytes:
+    """A WebP file of these chunks only."""
     if b"ALPH" in chunks:
         sides = b"".join((side - 1).to_bytes(3, "little") for side in size_wh)
         chunks = {b"VP8X": bytes((_ALPHA_FLAG, 0, 0, 0)) + sides, **chunks}
@@ -105,7 +119,7 @@ def _file(chunks: dict[bytes, bytes], size_wh: tuple[int, int]) -> bytes:
 
 
 def write_webp(decoded: DecodedImage, encoding: Encoding) -> bytes:
-    """Encode without loss where the source had none, else at `quality`."""
+    """Encode lossless if the source is lossless, otherwise at the quality of `encoding` (default: 90)."""
     pixels = decoded.samples if decoded.alpha is None else np.dstack([decoded.samples, decoded.alpha])
     options: dict[str, Any] = {"exact": True, "icc_profile": decoded.icc, "exif": decoded.exif.to_bytes()}
     if decoded.details:

@@ -1,4 +1,4 @@
-"""Downloading the files of models. The one part of the pipeline that opens a socket: only commands import it."""
+"""Download the files of models. This is the only part of the pipeline that opens a socket; only commands import it."""
 
 from __future__ import annotations
 
@@ -18,44 +18,46 @@ from typing import BinaryIO
 import requests
 
 from anonymizer.pipeline.errors import DetectorFailed
-from anonymizer.pipeline.model_zoo.registry import ModelEntry, Recorded, read_recorded
+from anonymizer.pipeline.model_zoo.folders import MODELS_FOLDER, VARIABLE
+from anonymizer.pipeline.model_zoo.registry import ModelEntry, RecordedSums, read_recorded
 
-__all__ = ["FetchFailed", "Fetched", "NoConnection", "fetch"]
+__all__ = ["FetchFailed", "FetchResult", "NoConnection", "fetch"]
 
+#: bytes that are read at once
 CHUNK = 2**16
-#: waits between tries, in seconds: so much, then twice, four times, …
+#: the wait before the second attempt, in seconds; each further wait is twice as long
 FIRST_WAIT_S = 1.0
-#: answers after which the same may well work later
-PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
+#: status codes after which the same request may work later
+TEMPORARY_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 
-#: called with the bytes that are there and those that there will be, where the server says
+#: called with the bytes that are there and the bytes in total; None: the server does not say
 Progress = Callable[[int, "int | None"], None]
 
 
 class FetchFailed(Exception):
-    """A file could not be fetched; the sentence says which, from where, and why."""
+    """A file could not be downloaded; the sentence says which one, from where, and why."""
 
 
 class NoConnection(FetchFailed):
-    """The server was not reached, or did not answer: others of the same network will not do either."""
+    """The server was not reached or did not answer. Other downloads will probably fail as well."""
 
 
-class _Passing(Exception):
-    """A try failed in a way that another one may not."""
+class _TemporaryError(Exception):
+    """An attempt failed, but the next one may work."""
 
 
-class _NotReached(_Passing):
-    """… before there was an answer."""
+class _Unreachable(_TemporaryError):
+    """An attempt failed before the server answered."""
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
-    """What came of a fetch.
+class FetchResult:
+    """The result of `fetch`.
 
     Attributes:
-        path: of the whole, checked file.
-        downloaded: False where it was there already.
-        recorded: the sha256 that was recorded, where none was known before; of the archive where it came in one.
+        path: of the complete, checked file.
+        downloaded: whether it was downloaded; False: it was there already.
+        recorded: the sha256 that was recorded, of the archive if the file came in one; None: a sum was known before.
     """
 
     path: Path
@@ -72,47 +74,57 @@ def fetch(
     timeout: float = 20.0,
     retries: int = 4,
     seconds: float | None = None,
-) -> Fetched:
-    """Bring a model's file into a folder; it gets its name when it is whole and its sum is right, not before.
+) -> FetchResult:
+    """Download the file of a model and check its sha256.
 
-    What a broken download left is continued, by this call and by later ones. Of two processes the second waits.
+    The file gets its name only when it is complete and its sum is right. A broken download is continued, by this call
+    and by later ones. If another process downloads into the folder, this one waits for it.
 
     Args:
-        mirror: a URL or a folder, in which the file is looked for by its name instead of at the entry's URL.
+        entry: the model.
+        folder: where the file is put; it is made if it does not exist.
+        mirror: a URL or a folder that has the file under its name; default: the entry's URL.
+        progress: called with the bytes that are there and the bytes in total (None: unknown), after each chunk.
         timeout: seconds to wait for a connection, and for the next bytes.
-        retries: after one that brought nothing, with growing waits between.
-        seconds: for all of it; then it fails, and goes on from there the next time.
+        retries: how many attempts in a row may bring nothing, after the first one. The waits between them grow.
+        seconds: time limit for the whole download; default: none. A later call continues an unfinished download.
 
     Raises:
-        FetchFailed: there is no such file.
+        NoConnection: the server was not reached or did not answer.
+        FetchFailed: the file could not be downloaded or stored, or is not the right one.
+
+    Example:
+        >>> fetch(ModelStore().registry.models["yunet-n"], Path("models")).path
+        PosixPath('models/yunet_n_dynamic.onnx')
     """
-    until = None if seconds is None else time.monotonic() + seconds
+    deadline = None if seconds is None else time.monotonic() + seconds
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _alone(folder, until):
-            return _Fetch(entry, folder, mirror, progress, timeout, retries, until).run()
+        with _locked(folder, deadline):
+            return _Fetch(entry, folder, mirror, progress, timeout, retries, deadline).run()
     except OSError as error:
-        raise FetchFailed(f"{entry.file}: {_storage_sentence(error, folder)}") from error
+        raise FetchFailed(f"{entry.file}: {_describe_storage_error(error, folder)}") from error
     except DetectorFailed as error:
         raise FetchFailed(f"{entry.file}: {error}") from error
 
 
 @contextlib.contextmanager
-def _alone(folder: Path, until: float | None) -> Iterator[None]:
+def _locked(folder: Path, deadline: float | None) -> Iterator[None]:
+    """Wait until no other process downloads into the folder."""
     with (folder / ".fetch.lock").open("w") as lock:
         while True:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                if until is not None and time.monotonic() > until:
-                    raise FetchFailed(f"Another process is fetching into {folder}.") from None
+                if deadline is not None and time.monotonic() > deadline:
+                    raise FetchFailed(f"Another process is downloading into {folder}.") from None
                 time.sleep(0.1)
         yield
 
 
 class _Fetch:
-    """One file, under the lock."""
+    """The download of one file, while the folder is locked."""
 
     def __init__(
         self,
@@ -122,13 +134,13 @@ class _Fetch:
         progress: Progress,
         timeout: float,
         retries: int,
-        until: float | None,
+        deadline: float | None,
     ) -> None:
         self.entry, self.folder = entry, folder
-        self.progress, self.timeout, self.retries, self.until = progress, timeout, retries, until
+        self.progress, self.timeout, self.retries, self.deadline = progress, timeout, retries, deadline
         self.name = entry.archive or entry.file
         self.part = folder / f"{self.name}.part"
-        # by which the server knows the version that a part is of
+        # with it, the server knows which version of the file the part belongs to
         self.etag = folder / f"{self.name}.etag"
         known = read_recorded(folder).get(entry.id)
         self.sum = entry.sha256 or (known.file if known else None)
@@ -136,19 +148,19 @@ class _Fetch:
         self.mirror = None if mirror is None or mirror.startswith(("http://", "https://")) else Path(mirror)
         self.url = entry.url if mirror is None else f"{mirror.rstrip('/')}/{self.name}"
 
-    def run(self) -> Fetched:
+    def run(self) -> FetchResult:
         path = self.folder / self.entry.file
         if self.sum is not None and path.is_file() and _sha256(path) == self.sum:
-            return Fetched(path, downloaded=False)
+            return FetchResult(path, downloaded=False)
         if self.entry.url is None:
-            raise FetchFailed(f"{self.entry.id} is not downloaded: run `{self.entry.remedy}`.")
+            raise FetchFailed(f"{self.entry.id} is not downloaded: run `{self.entry.install_command}`.")
         if self.mirror is not None:
             self._copy(self.mirror / self.name)
         else:
             self._download()
-        return self._checked(path)
+        return self._finish(path)
 
-    # --- bytes into the part ---
+    # --- from the server into the part ---
 
     def _copy(self, source: Path) -> None:
         try:
@@ -156,98 +168,98 @@ class _Fetch:
         except OSError as error:
             raise FetchFailed(f"{source} cannot be read ({error.strerror}).") from error
         with file, self.part.open("wb") as part:
-            self._room(source.stat().st_size)
-            self._pour(iter(lambda: file.read(CHUNK), b""), part, source.stat().st_size)
+            self._check_free_space(source.stat().st_size)
+            self._write(iter(lambda: file.read(CHUNK), b""), part, source.stat().st_size)
 
     def _download(self) -> None:
         failures = 0
         while True:
-            before = self._size()
+            before = self._part_size()
             try:
-                self._try()
+                self._request_rest()
                 return
-            except _Passing as error:
+            except _TemporaryError as error:
                 self._check_time()
-                failures = 1 if self._size() > before else failures + 1
+                failures = 1 if self._part_size() > before else failures + 1
                 wait = FIRST_WAIT_S * 2 ** (failures - 1)
-                if failures > self.retries or (self.until is not None and time.monotonic() + wait > self.until):
-                    kind = NoConnection if isinstance(error, _NotReached) else FetchFailed
+                if failures > self.retries or (self.deadline is not None and time.monotonic() + wait > self.deadline):
+                    kind = NoConnection if isinstance(error, _Unreachable) else FetchFailed
                     raise kind(f"{self.url}: {error}.") from error
             time.sleep(wait)
 
-    def _try(self) -> None:
-        """One request, for what the part lacks.
+    def _request_rest(self) -> None:
+        """Send one request for the bytes that the part lacks, and write them.
 
         Raises:
-            _Passing: it came to nothing, or not to the end.
+            _TemporaryError: nothing came, or not all of it.
         """
-        have = self._usable_part()
+        offset = self._resume_offset()
         headers = {"Accept-Encoding": "identity"}
-        if have:
-            headers["Range"] = f"bytes={have}-"
+        if offset:
+            headers["Range"] = f"bytes={offset}-"
             if self.etag.exists():
                 headers["If-Range"] = self.etag.read_text()
         try:
-            answer = requests.get(str(self.url), headers=headers, stream=True, timeout=self._patience())
+            response = requests.get(str(self.url), headers=headers, stream=True, timeout=self._request_timeout())
         except requests.ReadTimeout as error:
-            raise _NotReached("no answer came in time") from error
+            raise _Unreachable("no answer came in time") from error
         except requests.ConnectionError as error:
-            raise _NotReached("the server cannot be reached") from error
+            raise _Unreachable("the server cannot be reached") from error
         except requests.RequestException as error:
-            raise FetchFailed(f"{self.url} cannot be asked for ({type(error).__name__}).") from error
+            raise FetchFailed(f"{self.url} cannot be requested ({type(error).__name__}).") from error
         try:
-            with answer:
-                self._take(answer, have)
+            with response:
+                self._save(response, offset)
         except requests.RequestException as error:
-            raise _Passing("the connection was cut, or hangs") from error
+            raise _TemporaryError("the connection was cut, or hangs") from error
 
-    def _usable_part(self) -> int:
-        """Bytes of an earlier try that may be continued."""
-        have = self._size()
-        # where neither sum nor version is known, two halves of different files would pass for one
-        doubtful = self.sum is None and not self.etag.exists()
-        if doubtful or (self.entry.size is not None and have > self.entry.size):
+    def _resume_offset(self) -> int:
+        """How many bytes of an earlier attempt can be kept."""
+        offset = self._part_size()
+        # if neither the sum nor the version is known, halves of two different files could pass for one file
+        unverifiable = self.sum is None and not self.etag.exists()
+        if unverifiable or (self.entry.size is not None and offset > self.entry.size):
             self._drop_part()
             return 0
-        return have
+        return offset
 
-    def _take(self, answer: requests.Response, have: int) -> None:
-        if answer.status_code == 416:
-            if answer.headers.get("Content-Range", "").endswith(f"/{have}"):
-                # all of it was there
+    def _save(self, response: requests.Response, offset: int) -> None:
+        if response.status_code == 416:
+            if response.headers.get("Content-Range", "").endswith(f"/{offset}"):
+                # the part was complete already
                 return
             self._drop_part()
-            raise _Passing("the server has another file than the one that was begun")
-        if answer.status_code in PASSING:
-            raise _Passing(f"the server answered {answer.status_code} {answer.reason}")
-        if answer.status_code not in (200, 206):
-            raise FetchFailed(f"{self.url}: the server answered {answer.status_code} {answer.reason}.")
-        if answer.status_code == 200:
-            # all of it, whatever was asked for
-            have = 0
-        elif not answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+            raise _TemporaryError("the file on the server has changed since the download began")
+        if response.status_code in TEMPORARY_STATUSES:
+            raise _TemporaryError(f"the server answered {response.status_code} {response.reason}")
+        if response.status_code not in (200, 206):
+            raise FetchFailed(f"{self.url}: the server answered {response.status_code} {response.reason}.")
+        if response.status_code == 200:
+            # the whole file, whatever was requested
+            offset = 0
+        elif not response.headers.get("Content-Range", "").startswith(f"bytes {offset}-"):
             self._drop_part()
-            raise _Passing("the server sent another part than the one that was asked for")
-        length = answer.headers.get("Content-Length")
-        total = None if length is None else have + int(length)
+            raise _TemporaryError("the server sent other bytes than those that were requested")
+        length = response.headers.get("Content-Length")
+        total = None if length is None else offset + int(length)
         if total is not None and self.entry.size not in (None, total):
             self._drop_part()
             raise FetchFailed(f"{self.url} has {total} bytes, but the registry says {self.entry.size}.")
-        self._remember_version(answer)
-        self._room((total or 0) - have)
-        with self.part.open("ab" if have else "wb") as part:
-            self._pour(answer.iter_content(CHUNK), part, total)
-        if total is not None and self._size() < total:
-            raise _Passing("the connection was cut")
+        self._remember_version(response)
+        self._check_free_space((total or 0) - offset)
+        with self.part.open("ab" if offset else "wb") as part:
+            self._write(response.iter_content(CHUNK), part, total)
+        if total is not None and self._part_size() < total:
+            raise _TemporaryError("the connection was cut")
 
-    def _remember_version(self, answer: requests.Response) -> None:
-        tag = answer.headers.get("ETag", "")
+    def _remember_version(self, response: requests.Response) -> None:
+        tag = response.headers.get("ETag", "")
         if tag and not tag.startswith("W/"):
             self.etag.write_text(tag)
-        elif answer.status_code == 200:
+        elif response.status_code == 200:
             self.etag.unlink(missing_ok=True)
 
-    def _pour(self, chunks: Iterator[bytes], part: BinaryIO, total: int | None) -> None:
+    def _write(self, chunks: Iterator[bytes], part: BinaryIO, total: int | None) -> None:
         done = part.tell()
         self.progress(done, total)
         for chunk in chunks:
@@ -256,21 +268,21 @@ class _Fetch:
             self.progress(done, total)
             self._check_time()
 
-    def _room(self, more: int) -> None:
-        if shutil.disk_usage(self.folder).free < more:
+    def _check_free_space(self, size: int) -> None:
+        if shutil.disk_usage(self.folder).free < size:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    def _patience(self) -> float:
+    def _request_timeout(self) -> float:
         self._check_time()
-        return self.timeout if self.until is None else max(0.1, min(self.timeout, self.until - time.monotonic()))
+        return self.timeout if self.deadline is None else max(0.1, min(self.timeout, self.deadline - time.monotonic()))
 
     def _check_time(self) -> None:
-        if self.until is not None and time.monotonic() > self.until:
-            have = self._size()
-            kind = FetchFailed if have else NoConnection
-            raise kind(f"{self.name}: the time is up with {have} bytes; the next fetch goes on from there.")
+        if self.deadline is not None and time.monotonic() > self.deadline:
+            size = self._part_size()
+            kind = FetchFailed if size else NoConnection
+            raise kind(f"{self.name}: the time is up after {size} bytes; the next fetch continues from there.")
 
-    def _size(self) -> int:
+    def _part_size(self) -> int:
         return self.part.stat().st_size if self.part.exists() else 0
 
     def _drop_part(self) -> None:
@@ -279,62 +291,63 @@ class _Fetch:
 
     # --- from the part to the file ---
 
-    def _checked(self, path: Path) -> Fetched:
-        """Give the part its name, or remove it and say what is wrong with it."""
-        size, found = self._size(), _sha256(self.part)
+    def _finish(self, path: Path) -> FetchResult:
+        """Check the part and give it its name, or remove it and raise what is wrong with it."""
+        size, part_sum = self._part_size(), _sha256(self.part)
         if self.entry.archive is None and self.entry.size not in (None, size):
             self._drop_part()
-            raise FetchFailed(f"{self.name} came with {size} bytes, but the registry says {self.entry.size}.")
+            raise FetchFailed(f"{self.name} has {size} bytes, but the registry says {self.entry.size}.")
         if self.entry.archive is None:
-            self._compare(self.name, found, self.sum)
-            whole, sums = self.part, Recorded(found)
+            self._check_sum(self.name, part_sum, self.sum)
+            complete, sums = self.part, RecordedSums(part_sum)
         else:
-            self._compare(self.name, found, self.archive_sum)
-            whole = self._extracted()
-            sums = Recorded(_sha256(whole), found)
-            self._compare(self.entry.file, sums.file, self.sum, whole)
-        new = self.sum is None
-        if new:
+            self._check_sum(self.name, part_sum, self.archive_sum)
+            complete = self._extract_model()
+            sums = RecordedSums(_sha256(complete), part_sum)
+            self._check_sum(self.entry.file, sums.file, self.sum, complete)
+        is_first = self.sum is None
+        if is_first:
             _record(self.folder, self.entry.id, sums)
-        with whole.open("rb") as file:
+        with complete.open("rb") as file:
             os.fsync(file.fileno())
-        whole.replace(path)
+        complete.replace(path)
         self._drop_part()
-        return Fetched(path, downloaded=True, recorded=found if new else None)
+        return FetchResult(path, downloaded=True, recorded=part_sum if is_first else None)
 
-    def _compare(self, name: str, found: str, expected: str | None, *others: Path) -> None:
-        if expected in (None, found):
+    def _check_sum(self, name: str, actual: str, expected: str | None, *extracted: Path) -> None:
+        """Compare checksums; if they differ, delete the part and the extracted files."""
+        if expected in (None, actual):
             return
-        for each in others:
-            each.unlink(missing_ok=True)
+        for path in extracted:
+            path.unlink(missing_ok=True)
         self._drop_part()
-        whose = "the registry has" if self.entry.sha256 else "at the first fetch it was"
-        raise FetchFailed(f"{name} has the sha256 {found}, but {whose} {expected}: it was thrown away.")
+        known = "the registry has" if self.entry.sha256 else "at the first download it was"
+        raise FetchFailed(f"{name} has the sha256 {actual}, but {known} {expected}: the download was deleted.")
 
-    def _extracted(self) -> Path:
-        """The TorchScript file of the archive, beside it."""
+    def _extract_model(self) -> Path:
+        """Extract the model's file from the archive, into the folder."""
         target = self.folder / f"{self.entry.file}.part"
         suffix = Path(self.entry.file).suffix
         try:
             with zipfile.ZipFile(self.part) as archive:
-                names = [each for each in archive.namelist() if each.endswith(suffix) and "__MACOSX" not in each]
+                names = [name for name in archive.namelist() if name.endswith(suffix) and "__MACOSX" not in name]
                 if len(names) != 1:
                     raise zipfile.BadZipFile(f"{len(names)} files in it end in {suffix}, not one")
-                self._room(archive.getinfo(names[0]).file_size)
+                self._check_free_space(archive.getinfo(names[0]).file_size)
                 with archive.open(names[0]) as source, target.open("wb") as file:
                     shutil.copyfileobj(source, file)
         except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
             target.unlink(missing_ok=True)
             self._drop_part()
-            raise FetchFailed(f"{self.name} is no zip with the model in it ({error}): it was thrown away.") from error
+            raise FetchFailed(f"{self.name} is no zip with the model in it ({error}): it was deleted.") from error
         return target
 
 
-def _record(folder: Path, model_id: str, sums: Recorded) -> None:
+def _record(folder: Path, model_id: str, sums: RecordedSums) -> None:
     rows = read_recorded(folder) | {model_id: sums}
-    text = "# sha256 of models whose publisher gives none, as they were when they were first fetched\n"
-    for name, each in rows.items():
-        text += f'\n[{name}]\nfile = "{each.file}"\n' + (f'archive = "{each.archive}"\n' if each.archive else "")
+    text = "# sha256 of models whose publisher gives none, recorded at the first download\n"
+    for name, row in rows.items():
+        text += f'\n[{name}]\nfile = "{row.file}"\n' + (f'archive = "{row.archive}"\n' if row.archive else "")
     part = folder / "recorded.toml.part"
     part.write_text(text)
     part.replace(folder / "recorded.toml")
@@ -345,9 +358,10 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _storage_sentence(error: OSError, folder: Path) -> str:
+def _describe_storage_error(error: OSError, folder: Path) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"there is no room for it on the disk of {folder}."
+        return f"there is not enough space for it on the disk of {folder}."
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"the folder {folder} cannot be written to."
-    return f"it cannot be kept in {folder} ({error.strerror or type(error).__name__})."
+        hint = f" Set {VARIABLE} to a writable folder." if folder == MODELS_FOLDER else ""
+        return f"the folder {folder} is not writable.{hint}"
+    return f"it cannot be stored in {folder} ({error.strerror or type(error).__name__})."

@@ -1,4 +1,4 @@
-"""How the files of models become detectors and segmenters: each library is imported where it is used."""
+"""The functions that load the files of models. Each library is imported only if a model needs it."""
 
 from __future__ import annotations
 
@@ -64,11 +64,11 @@ def _own_masks(path: Path, base: Path | None, device: str) -> Segmenter:
     from anonymizer.pipeline.segmentation.mask_head import MaskHead
 
     if base is None:
-        raise ValueError("it stands on no detector")
+        raise ValueError("its entry in the registry has no base")
     return MaskHead(path, base, device=device)
 
 
-#: from an entry, its file and a device
+#: by loader: a function of the entry, the path of the file, and the device
 DETECTORS: dict[Loader, Callable[[ModelEntry, Path, str], Detector]] = {
     Loader.CENTERFACE: _centerface,
     Loader.OWN: _own,
@@ -78,7 +78,7 @@ DETECTORS: dict[Loader, Callable[[ModelEntry, Path, str], Detector]] = {
     Loader.MASK_RCNN: _mask_rcnn,
     Loader.EGOBLUR: _egoblur,
 }
-#: from its file, that of the model it is built on, and a device
+#: by loader: a function of the path of the file, the path of its base model's file, and the device
 SEGMENTERS: dict[Loader, Callable[[Path, Path | None, str], Segmenter]] = {
     Loader.SAM: _sam,
     Loader.OWN_MASKS: _own_masks,

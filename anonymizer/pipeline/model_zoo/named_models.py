@@ -1,4 +1,4 @@
-"""Models as a person names them: one alone, a profile, or some for each type."""
+"""Stores for models that are named in one text: one model, a profile, or models for each object type."""
 
 from __future__ import annotations
 
@@ -15,27 +15,32 @@ __all__ = ["named_models"]
 def named_models(
     text: str, folder: Path | None = None, *, device: str = "auto"
 ) -> tuple[ModelStore, tuple[ObjectType, ...]]:
-    """A store in which these models serve, and the types that they are to be judged by.
+    """Make a store for the named models, for an evaluation.
 
     Args:
-        text: the id of one model, for the types that it finds; or what `ModelStore` takes as `models`: TYPE=ID+ID, with
-            commas between, for these types; everything else is for all types.
-        folder, device: as `ModelStore` takes them.
+        text: the id of one detector, or what `ModelStore` takes as `models`.
+        folder: of the models, as `ModelStore` takes it.
+        device: as `ModelStore` takes it.
+
+    Returns:
+        The store, and the object types to evaluate. For one detector: the types that it detects. For `TYPE=ID+ID,...`:
+        these types. Otherwise: all types.
 
     Raises:
-        DetectorFailed: there is no such model or profile, or it finds nothing.
+        DetectorFailed: there is no such detector or profile.
     """
     registry = ModelStore(folder, device=device).registry
     entry = registry.models.get(text)
     if entry is not None and not entry.makes_masks:
-        choice = ",".join(f"{each}={text}" for each in entry.object_types)
+        choice = ",".join(f"{object_type}={text}" for object_type in entry.object_types)
         return ModelStore(folder, device=device, models=f"embedded,{choice}"), entry.object_types
     profiles = (AUTO, *registry.profiles)
     if text.partition(",")[0] not in profiles and "=" not in text:
-        able = ", ".join(each.id for each in registry.models.values() if not each.makes_masks)
+        detectors = ", ".join(entry.id for entry in registry.models.values() if not entry.makes_masks)
         raise DetectorFailed(
-            f"There is no profile or detector {text!r}. There are: profiles {', '.join(profiles)}; detectors {able}."
+            f"There is no profile or detector {text!r}. "
+            f"There are: profiles {', '.join(profiles)}; detectors {detectors}."
         )
     store = ModelStore(folder, device=device, models=text)
-    named = tuple(each for each in OBJECT_TYPES if each in store.choice.overrides.keys() - {MASKS})
+    named = tuple(key for key in OBJECT_TYPES if key in store.choice.overrides.keys() - {MASKS})
     return store, named if named and "=" in text.partition(",")[0] else OBJECT_TYPES

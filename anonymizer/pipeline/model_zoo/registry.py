@@ -1,6 +1,7 @@
-"""`models/registry.toml`: which models there are, where they come from, and which of them a profile chooses.
+"""The registry of models: which models there are, where they come from, and which of them a profile uses.
 
-`registry.local.toml` beside it is the user's: models and profiles of the same format that come on top of the project's.
+It is read from `registry.toml` in the folder of the models. `registry.local.toml` beside it is the user's: it adds
+models and profiles in the same format.
 """
 
 from __future__ import annotations
@@ -16,33 +17,35 @@ from typing import Any
 from anonymizer.pipeline.detection.calibration import Calibration
 from anonymizer.pipeline.detections import OBJECT_TYPES, ObjectType
 from anonymizer.pipeline.errors import DetectorFailed
+from anonymizer.pipeline.model_zoo.folders import PROJECT, find_model_file, find_registry, is_checkout
 
 __all__ = [
     "AUTO",
     "LOCAL",
     "MASKS",
     "PROJECT",
-    "Choice",
     "Loader",
+    "ModelChoice",
     "ModelEntry",
-    "Recorded",
+    "RecordedSums",
     "Registry",
     "parse_choice",
     "read_recorded",
 ]
 
-#: the project's file, and the user's, which git ignores
-PROJECT, LOCAL = "registry.toml", "registry.local.toml"
+#: name of the user's registry, which git ignores
+LOCAL = "registry.local.toml"
 
-#: what a profile serves besides the object types
+#: the key of a profile for the model that makes segmentation masks
 MASKS = "masks"
-#: the best profile whose files are there, for each type
+#: stands for the best profile whose files are complete, chosen for each object type
 AUTO = "auto"
-SERVED = (*OBJECT_TYPES, MASKS)
+#: what a profile names models for
+PROFILE_KEYS = (*OBJECT_TYPES, MASKS)
 
 
 class Loader(StrEnum):
-    """The code that a model's file is loaded with, by the name that it has in the registry."""
+    """The code that loads the file of a model, by its name in the registry."""
 
     CENTERFACE = "centerface"
     OWN = "own"
@@ -65,15 +68,22 @@ class ModelEntry:
     """One model of the registry.
 
     Attributes:
-        file: its name in the folder of the models, or below the package that brings it.
-        url: where it, or the archive that holds it, is downloaded from; None where it comes otherwise.
-        archive: name of a zip that holds the file.
-        size: of what is downloaded, in bytes.
-        sha256: of the file; None where its publisher gives none: then it is recorded at the first fetch.
-        package: the installed package that brings the file.
-        base: id of the model that it stands on.
-        calibration: from its scores to the chance that a box is right, by type.
-        registry: name of the file that it stands in.
+        id: what `Detections.models` holds.
+        description: one line about the model and its measured quality.
+        object_types: the types that it detects or segments.
+        loader: the code that loads its file.
+        file: name of its file in the folder of the models, or its path in the package that brings it.
+        licence: of the weights.
+        source: who made it, and where.
+        input: what the network takes.
+        url: where the file, or the archive with the file, is downloaded; None: it is not downloaded.
+        archive: name of the zip archive that holds the file; None: the file itself is downloaded.
+        size: of the download, in bytes.
+        sha256: of the file; None: its publisher gives none, and it is recorded at the first download.
+        package: the installed package that brings the file; None: it lies in the folder of the models.
+        base: id of the model whose backbone it uses.
+        calibration: by object type, from scores to the chance that a box is right.
+        registry: name of the registry file that it is listed in.
     """
 
     id: str
@@ -95,47 +105,76 @@ class ModelEntry:
 
     @property
     def makes_masks(self) -> bool:
-        """Whether it segments what others found."""
+        """Whether it segments the objects that other models detect."""
         return self.loader.makes_masks
 
     @property
-    def remedy(self) -> str:
-        """The command that brings the file."""
+    def install_command(self) -> str:
+        """The command that installs the file."""
         if self.package is not None:
             return f"pip install {self.package}"
         if self.url is not None:
-            return f"python manage.py models fetch {self.id}"
-        # only its owner has another copy
-        return f"git checkout models/{self.file}" if self.registry == PROJECT else f"cp YOUR-COPY models/{self.file}"
+            return f"anonymizer models fetch {self.id}"
+        if self.registry != PROJECT:
+            # only its owner has another copy
+            return f"cp YOUR-COPY models/{self.file}"
+        return f"git checkout models/{self.file}" if is_checkout() else "pip install --force-reinstall anonymizer"
 
     def path(self, folder: Path) -> Path | None:
-        """Where its file should be; None where the package that brings it is not installed."""
+        """Where the file of the model is, or should be.
+
+        Args:
+            folder: of the models.
+
+        Returns:
+            A path, whether the file exists or not; None: the package that brings it is not installed.
+        """
         if self.package is None:
-            return folder / self.file
+            return find_model_file(folder, self.file)
         spec = find_spec(self.package)
         return None if spec is None or spec.origin is None else Path(spec.origin).parent / self.file
 
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """All models, and by profile and type (or `masks`) the ids of those that serve it together."""
+    """All models and profiles.
+
+    Attributes:
+        models: by id.
+        profiles: by name of the profile and object type (or `masks`), the ids of the models that are run together.
+    """
 
     models: Mapping[str, ModelEntry]
     profiles: Mapping[str, Mapping[str, tuple[str, ...]]]
 
     @classmethod
-    def read(cls, file: Path) -> Registry:
-        """From a TOML file, and the user's `registry.local.toml` beside it where there is one.
+    def read(cls, file: Path, local: Path | None = None) -> Registry:
+        """Read the project's registry and, if it exists, the user's.
+
+        Args:
+            file: the project's registry, a TOML file.
+            local: the user's registry; default: `registry.local.toml` beside `file`.
 
         Raises:
-            DetectorFailed: one of them cannot be read, or contradicts itself or the other.
+            DetectorFailed: a file cannot be read, or contradicts itself or the other file.
         """
-        registry = cls({}, {})._with(file)
-        local = file.with_name(LOCAL)
-        return registry._with(local) if local.exists() else registry
+        registry, local = cls({}, {})._extended(file), local or file.with_name(LOCAL)
+        return registry._extended(local) if local.exists() else registry
 
-    def _with(self, file: Path) -> Registry:
-        """With the models and profiles of a file on top."""
+    @classmethod
+    def of_folder(cls, folder: Path) -> Registry:
+        """Read the registry of a folder of models, and the user's registry in it.
+
+        Args:
+            folder: of models; without a `registry.toml`, the one that comes with the project is read.
+
+        Raises:
+            DetectorFailed: a file cannot be read, or contradicts itself or the other file.
+        """
+        return cls.read(find_registry(folder), folder / LOCAL)
+
+    def _extended(self, file: Path) -> Registry:
+        """This registry with the models and profiles of a file added."""
         try:
             content = tomllib.loads(file.read_text(encoding="utf-8"))
             models = dict(self.models)
@@ -155,65 +194,84 @@ class Registry:
             raise DetectorFailed(f"{file} cannot be read: {error}.") from error
         return registry
 
-    def serving(self, key: str) -> list[str]:
-        """The ids of all models that could serve a type, or `masks`."""
+    def candidates(self, key: str) -> list[str]:
+        """The ids of all models that can be used for an object type, or for `masks`."""
         return [
-            each.id
-            for each in self.models.values()
-            if (each.makes_masks if key == MASKS else key in each.object_types and not each.makes_masks)
+            entry.id
+            for entry in self.models.values()
+            if (entry.makes_masks if key == MASKS else key in entry.object_types and not entry.makes_masks)
         ]
 
     def entries(self, profile: str, key: str) -> tuple[ModelEntry, ...]:
-        """The models that serve a type, or `masks`, in a profile."""
-        return tuple(self.models[each] for each in self.profiles.get(profile, {}).get(key, ()))
+        """The models that a profile uses for an object type, or for `masks`."""
+        return tuple(self.models[model_id] for model_id in self.profiles.get(profile, {}).get(key, ()))
 
-    def of_profile(self, profile: str) -> list[ModelEntry]:
-        """All models of a profile, each once, with those that they stand on."""
-        entries = [each for key in SERVED for each in self.entries(profile, key)]
-        bases = [self.models[each.base] for each in entries if each.base]
-        return list({each.id: each for each in [*entries, *bases]}.values())
+    def profile_entries(self, profile: str) -> list[ModelEntry]:
+        """All models of a profile, each once, and the models whose backbones they use."""
+        entries = [entry for key in PROFILE_KEYS for entry in self.entries(profile, key)]
+        bases = [self.models[entry.base] for entry in entries if entry.base]
+        return list({entry.id: entry for entry in [*entries, *bases]}.values())
 
     def _check(self) -> None:
         if not self.models:
             raise ValueError("it has no model")
-        for each in self.models.values():
-            if each.base is not None and each.base not in self.models:
-                raise ValueError(f"{each.id} stands on {each.base!r}, which is not there")
-            if each.sha256 is None and each.url is None:
-                raise ValueError(f"{each.id} has no sha256, and no url to record one from")
+        for entry in self.models.values():
+            if entry.base is not None and entry.base not in self.models:
+                raise ValueError(f"{entry.id} has the base {entry.base!r}, which does not exist")
+            if entry.sha256 is None and entry.url is None:
+                raise ValueError(f"{entry.id} has no sha256, and no url to record one from")
         for name, rows in self.profiles.items():
             for key, ids in rows.items():
-                self.check_served(f"profile {name}", key, ids)
+                self.check_models(f"profile {name}", key, ids)
 
-    def check_served(self, what: str, key: str, ids: tuple[str, ...]) -> None:
-        """Make sure that these models can serve a type, or `masks`.
+    def check_models(self, context: str, key: str, ids: tuple[str, ...]) -> None:
+        """Make sure that models can be used for an object type, or for `masks`.
+
+        Args:
+            context: what the error's sentence begins with.
+            key: an object type or `masks`.
+            ids: of the models.
 
         Raises:
-            ValueError: they cannot; the sentence begins with `what` and says which could.
+            ValueError: they cannot; the sentence says which models can.
         """
-        if key not in SERVED:
-            raise ValueError(f"{what}: {key!r} is none of {', '.join(SERVED)}")
-        able = self.serving(key)
-        for each in ids or ("",):
-            if each not in able:
-                raise ValueError(f"{what}: {key} may be served by {', '.join(able) or 'nothing'}, not by {each!r}")
+        if key not in PROFILE_KEYS:
+            raise ValueError(f"{context}: {key!r} is none of {', '.join(PROFILE_KEYS)}")
+        candidates = self.candidates(key)
+        for model_id in ids or ("",):
+            if model_id not in candidates:
+                allowed = ", ".join(candidates) or "nothing"
+                raise ValueError(f"{context}: {key} may be served by {allowed}, not by {model_id!r}")
         if key == MASKS and len(ids) != 1:
-            raise ValueError(f"{what}: masks are made by one model, not by {len(ids)}")
+            raise ValueError(f"{context}: masks are made by one model, not by {len(ids)}")
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
-    """Which models are to serve: a profile or `auto`, and others for some types."""
+class ModelChoice:
+    """Which models to use.
+
+    Attributes:
+        profile: name of a profile, or `auto`.
+        overrides: by object type (or `masks`), the ids of the models to use instead of the profile's.
+    """
 
     profile: str
     overrides: Mapping[str, tuple[str, ...]]
 
 
-def parse_choice(text: str, registry: Registry) -> Choice:
-    """`auto`, a profile, `face=own-2,license-plate=y5fu-320+y5fu-640`, or one of the former and such a list.
+def parse_choice(text: str, registry: Registry) -> ModelChoice:
+    """Parse the setting that says which models to use.
+
+    Args:
+        text: `auto`, a profile, a list such as `face=own-2,license-plate=y5fu-320+y5fu-640`, or a profile and a list.
+        registry: the models and profiles that exist.
 
     Raises:
-        DetectorFailed: it is none of these; the sentence has the value and what is allowed.
+        DetectorFailed: the text is none of these; the sentence has the text and what is allowed.
+
+    Example:
+        >>> parse_choice("embedded,face=own-2", registry)
+        ModelChoice(profile='embedded', overrides={'face': ('own-2',)})
     """
     names = (AUTO, *registry.profiles)
     first, *rest = (part.strip() for part in text.split(","))
@@ -224,33 +282,38 @@ def parse_choice(text: str, registry: Registry) -> Choice:
             raise ValueError(f"there is no profile {profile!r}")
         for part in [first, *rest] if "=" in first else rest:
             key, _, ids = part.partition("=")
-            overrides[key.strip()] = tuple(each.strip() for each in ids.split("+"))
-            registry.check_served(part, key.strip(), overrides[key.strip()])
+            overrides[key.strip()] = tuple(model_id.strip() for model_id in ids.split("+"))
+            registry.check_models(part, key.strip(), overrides[key.strip()])
     except ValueError as error:
         raise DetectorFailed(
             f"models (ANONYMIZER_MODELS) is {text!r}, but must be one of {', '.join(names)}, or TYPE=ID+ID with "
             f"commas between, or both: {error}."
         ) from error
-    return Choice(profile, overrides)
+    return ModelChoice(profile, overrides)
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
-    """The sums that a file, and the archive that it came in, had at their first fetch."""
+class RecordedSums:
+    """The checksums of a model that were recorded at its first download.
+
+    Attributes:
+        file: sha256 of the model's file.
+        archive: sha256 of the archive that the file came in; None: it came without an archive.
+    """
 
     file: str
     archive: str | None = None
 
 
-def read_recorded(folder: Path) -> dict[str, Recorded]:
-    """By id, what was recorded at first fetches into a folder.
+def read_recorded(folder: Path) -> dict[str, RecordedSums]:
+    """Read the checksums that were recorded at first downloads into a folder, by id of the model.
 
     Raises:
-        DetectorFailed: the record is there and cannot be read.
+        DetectorFailed: `recorded.toml` exists and cannot be read.
     """
     file = folder / "recorded.toml"
     try:
-        return {name: Recorded(**sums) for name, sums in tomllib.loads(file.read_text()).items()}
+        return {name: RecordedSums(**sums) for name, sums in tomllib.loads(file.read_text()).items()}
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, TypeError) as error:
@@ -258,7 +321,7 @@ def read_recorded(folder: Path) -> dict[str, Recorded]:
 
 
 def _entry(row: dict[str, Any], registry: str) -> ModelEntry:
-    types = tuple(ObjectType(each) for each in row["object_types"])
+    types = tuple(ObjectType(name) for name in row["object_types"])
     calibration = {ObjectType(key): Calibration.read(knots) for key, knots in row.get("calibration", {}).items()}
     if row["loader"] not in [*Loader]:
         raise ValueError(f"{row['id']} has the loader {row['loader']!r}; known are {', '.join(Loader)}")

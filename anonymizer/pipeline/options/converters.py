@@ -1,4 +1,7 @@
-"""Converters: the text of a parameter, or its own type, to its value; each names parameter, value and what is allowed."""
+"""Converters: from the text of a parameter, or a value of its type, to the validated value.
+
+A converter takes the name and the value of a parameter. Its error names both, and what is allowed.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,11 @@ _PROFILE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
 
 def boolean(name: str, value: object) -> bool:
-    """true/false, 1/0, yes/no, on/off, in any case."""
+    """Convert true/false, 1/0, yes/no or on/off, in any case.
+
+    Raises:
+        InvalidParameter: the value is none of these.
+    """
     text = str(value).strip().lower()
     if text not in _TRUE + _FALSE:
         raise InvalidParameter(name, value, "one of true, false, 1, 0, yes, no, on, off")
@@ -28,6 +35,8 @@ def boolean(name: str, value: object) -> bool:
 
 
 def number(low: float, high: float) -> Callable[[str, object], float]:
+    """Make a converter for numbers from `low` to `high`; `high` may be infinite, the number may not."""
+
     def convert(name: str, value: object) -> float:
         allowed = f"a number from {low:g} to {high:g}" if high < math.inf else f"a number from {low:g} up"
         try:
@@ -42,6 +51,8 @@ def number(low: float, high: float) -> Callable[[str, object], float]:
 
 
 def whole_number(low: int, high: int, *, none: int | None = None) -> Callable[[str, object], int | None]:
+    """Make a converter for whole numbers from `low` to `high`; the number `none` stands for None."""
+
     def convert(name: str, value: object) -> int | None:
         try:
             parsed = int(str(value))
@@ -57,6 +68,8 @@ def whole_number(low: int, high: int, *, none: int | None = None) -> Callable[[s
 
 
 def choice(kind: type[StrEnum]) -> Callable[[str, object], StrEnum]:
+    """Make a converter for the members of an enumeration, in any case."""
+
     def convert(name: str, value: object) -> StrEnum:
         try:
             return kind(str(value).strip().lower())
@@ -67,7 +80,12 @@ def choice(kind: type[StrEnum]) -> Callable[[str, object], StrEnum]:
 
 
 def kernel_size(name: str, value: object) -> float:
-    allowed = "a number above 0: up to 1 a share of the object, above 1 pixels"
+    """Convert the strength of a method: a share of the object up to 1, pixels above 1.
+
+    Raises:
+        InvalidParameter: the value is no number, or not above 0.
+    """
+    allowed = "a number above 0: a share of the object up to 1, pixels above 1"
     size = number(0, 100_000)(name, value)
     if size == 0:
         raise InvalidParameter(name, value, allowed)
@@ -75,13 +93,22 @@ def kernel_size(name: str, value: object) -> float:
 
 
 def pixels(value: object) -> int:
+    """Convert a number of JSON to whole pixels.
+
+    Raises:
+        ValueError: the value is no whole number.
+    """
     if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
         raise ValueError(value)
     return int(value)
 
 
 def profile_name(name: str, value: object) -> str:
-    """The name of a threshold profile in small letters; empty for `none`, which asks for no profile."""
+    """Convert the name of a threshold profile to lower case; `none`, for no profile, becomes an empty text.
+
+    Raises:
+        InvalidParameter: the name has other characters, or more than 63.
+    """
     text = str(value).strip().lower()
     if text and not _PROFILE_NAME.fullmatch(text):
         raise InvalidParameter(
@@ -91,9 +118,15 @@ def profile_name(name: str, value: object) -> str:
 
 
 def within(value: _T, low: _T, high: _T) -> _T:
+    """Return the value if it lies from `low` to `high`.
+
+    Raises:
+        ValueError: it does not.
+    """
     if not low <= value <= high:
         raise ValueError(value)
     return value
 
 
+#: converter for a share, 0..1
 share = number(0, 1)

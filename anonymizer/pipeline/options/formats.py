@@ -1,4 +1,4 @@
-"""How a picture is cut into views for the detectors: `whole`, `auto`, `pano:WIDTH` or tiles."""
+"""How an image is cut into views for the detectors: `whole`, `auto`, `pano:WIDTH` or tiles."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Auto", "Format", "Pano", "Tiles", "Whole", "parse_format"]
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """The picture as a whole, at the detectors' own scales."""
+    """The whole image, at the detectors' own scales."""
 
     def __str__(self) -> str:
         return "whole"
@@ -21,7 +21,7 @@ class Whole:
 
 @dataclass(frozen=True, slots=True)
 class Auto:
-    """As a whole, and in tiles where it is much larger than what the detectors take."""
+    """The whole image, and tiles too if it is much larger than the input of the detectors."""
 
     def __str__(self) -> str:
         return "auto"
@@ -29,7 +29,11 @@ class Auto:
 
 @dataclass(frozen=True, slots=True)
 class Pano:
-    """An equirectangular panorama, looked at as if it were `width` pixels wide, in tiles, across its seam too."""
+    """An equirectangular panorama: scaled to a width in pixels and cut into tiles, some of them across its seam.
+
+    Attributes:
+        width: 512 to 32768 pixels.
+    """
 
     width: int
 
@@ -39,7 +43,12 @@ class Pano:
 
 @dataclass(frozen=True, slots=True)
 class Tiles:
-    """As a whole, and in columns x rows tiles that overlap by a fraction of a tile, 0..0.9."""
+    """The whole image, and columns x rows tiles that overlap.
+
+    Attributes:
+        columns, rows: 1 to 32.
+        overlap_x, overlap_y: share of a tile that it has in common with the next tile, 0..0.9.
+    """
 
     columns: int
     rows: int
@@ -54,6 +63,15 @@ Format = Whole | Auto | Pano | Tiles
 
 
 def parse_format(name: str, value: object) -> Format:
+    """Read a format from its text; `str` of a format gives the text back.
+
+    Args:
+        name: the parameter, for the error.
+        value: a format, or `whole`, `auto`, `pano:WIDTH` or JSON such as `{"number": [3, 2], "overlap": [0.2, 0.2]}`.
+
+    Raises:
+        InvalidParameter: the value is none of these.
+    """
     if isinstance(value, Whole | Auto | Pano | Tiles):
         return value
     text = str(value).strip()

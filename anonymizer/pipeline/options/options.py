@@ -1,7 +1,7 @@
-"""Options: what one request asks for, validated once, however it was written.
+"""Options: the parameters of one request, validated in one place.
 
-A query string, a command line and keyword arguments go through the same converters: each field below names its own, so
-that this class is also the table from which the command line and the OpenAPI schema are made.
+Query strings, the command line and keyword arguments go through the same converters. Each field below names its
+converter and its help text, so the command line and the OpenAPI schema are made from this class too.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from anonymizer.pipeline.options.converters import boolean, choice, kernel_size,
 from anonymizer.pipeline.options.formats import Auto, Format, Pano, Tiles, Whole, parse_format
 from anonymizer.pipeline.options.regions import SIDES, Region, parse_ignores
 
-__all__ = ["DamagedFrames", "Method", "Options", "Parameter", "SaveMask", "VideoEncoder", "parameters"]
+__all__ = ["DamagedFrames", "Method", "Options", "Parameter", "SaveMask", "Topic", "VideoEncoder", "parameters"]
 
 
 class Method(StrEnum):
-    """What is done to what was found."""
+    """What happens to the detected objects; `detect` only reports them."""
 
     BLUR = "blur"
     PIXELATE = "pixelate"
@@ -30,7 +30,7 @@ class Method(StrEnum):
 
 
 class SaveMask(StrEnum):
-    """Which masks are made."""
+    """Which masks are saved beside the result."""
 
     ALL = "all"
     BINARY = "binary"
@@ -39,22 +39,24 @@ class SaveMask(StrEnum):
 
     @property
     def binary(self) -> bool:
+        """Whether the binary mask is saved."""
         return self in (SaveMask.ALL, SaveMask.BINARY)
 
     @property
     def instance(self) -> bool:
+        """Whether the instance mask is saved."""
         return self in (SaveMask.ALL, SaveMask.INSTANCE)
 
 
 class DamagedFrames(StrEnum):
-    """What becomes of frames of a video that the decoder could not read whole."""
+    """What happens to video frames that the decoder cannot fully read."""
 
     FAIL = "fail"
     BLACKEN = "blacken"
 
 
 class VideoEncoder(StrEnum):
-    """What writes a video; `auto` is the software encoder of the source's own codec."""
+    """The encoder of a video; `auto` is the software encoder for the codec of the source."""
 
     AUTO = "auto"
     LIBX264 = "libx264"
@@ -68,102 +70,174 @@ class VideoEncoder(StrEnum):
     AV1_NVENC = "av1_nvenc"
 
 
+class Topic(StrEnum):
+    """The group of a parameter in the help of the command."""
+
+    DETECTION = "what to detect"
+    REDACTION = "how to redact"
+    OUTPUT = "what to write"
+    VIDEOS = "videos"
+
+
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """How one field of `Options` is read and explained."""
+    """How one field of `Options` is converted and explained.
+
+    Attributes:
+        convert: takes the name and the value, returns the converted value or raises InvalidParameter.
+        help: the help text of the command line and of the API.
+    """
 
     convert: Callable[[str, Any], Any]
     help: str
+    topic: Topic
+    default: Any
+
+    @property
+    def is_flag(self) -> bool:
+        """Whether the values are true and false, so that a command line may leave out `true`."""
+        return self.convert is boolean
+
+    @property
+    def default_text(self) -> str:
+        """The default as a user writes it; empty if the help text explains what happens by default."""
+        if self.default is None or self.default in ("", ()):
+            return ""
+        return str(self.default).lower() if self.is_flag else str(self.default)
 
 
-def _option(default: Any, convert: Callable[[str, Any], Any], text: str) -> Any:
-    return field(default=default, metadata={"parameter": Parameter(convert, text)})
+def _option(topic: Topic, default: Any, convert: Callable[[str, Any], Any], text: str) -> Any:
+    return field(default=default, metadata={"parameter": Parameter(convert, text, topic, default)})
 
 
-_TYPE_HELP = "look for {}; where no object type is named, every type that is served"
-_THRESHOLD_HELP = "least score of a {}, 0..1"
-_KERNEL_HELP = "strength for a {}: up to 1 a share of the object, above 1 pixels; never under the floor"
-_START_HELP = "soft edge of a {}: how far outside the object it begins, as a share of its shorter side"
-_STOP_HELP = "accepted for compatibility: inside the object of a {} the strength is always full"
+_TYPE_HELP = "detect {}; default: all installed object types, if no type is named"
+_THRESHOLD_HELP = "lowest score at which a {} is redacted, 0..1"
+_KERNEL_HELP = (
+    "strength for a {}: a share of the object up to 1, pixels above 1; never below the minimum; default: by size"
+)
+_START_HELP = "soft edge of a {}: its distance outside the object, as a share of the object's shorter side"
+_STOP_HELP = "accepted for compatibility, has no effect: inside a {} the strength is always full"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Options:
-    """One request. Every field takes its own type or the text that a query string has for it.
+    """The parameters of one request. Each field takes a value of its type, or the text of a query string.
 
-    `profile` is recorded only: what a profile gives is filled in by whoever keeps profiles.
+    `profile` is only recorded: the caller fills in the values of a threshold profile (`ThresholdProfile.options`).
+
+    Example:
+        >>> Options(method="pixelate", face=True, license_plate=True, face_threshold=0.3)
+        Options(method='pixelate', face=True, license_plate=True, face_threshold=0.3)
 
     Raises:
-        InvalidParameter: a value is not allowed; the sentence names field, value and what is.
+        InvalidParameter: a value is not allowed; the sentence names the field, the value and what is allowed.
     """
 
-    method: Method = _option(Method.BLUR, choice(Method), "blur, pixelate, blacken or detect (report only)")
-    face: bool | None = _option(None, boolean, _TYPE_HELP.format("faces"))
-    license_plate: bool | None = _option(None, boolean, _TYPE_HELP.format("license plates"))
-    person: bool | None = _option(None, boolean, _TYPE_HELP.format("persons"))
-    vehicle: bool | None = _option(None, boolean, _TYPE_HELP.format("vehicles"))
-    bbox: bool = _option(False, boolean, "redact boxes instead of the objects' shapes")
-    debug: bool = _option(False, boolean, "draw boxes and masks of what was found on the result")
-    score: bool = _option(False, boolean, "with debug, draw the scores too")
-    ignores: tuple[Region, ...] = _option((), parse_ignores, "JSON list of rectangles in which no pixel is changed")
-    face_threshold: float = _option(0.5, share, _THRESHOLD_HELP.format("face"))
-    license_plate_threshold: float = _option(0.5, share, _THRESHOLD_HELP.format("license plate"))
-    person_threshold: float = _option(0.4, share, _THRESHOLD_HELP.format("person"))
-    vehicle_threshold: float = _option(0.4, share, _THRESHOLD_HELP.format("vehicle"))
-    format: Format = _option(Whole(), parse_format, "whole, auto, pano:WIDTH or JSON tiling")
-    no_object_tracking: bool = _option(False, boolean, "videos: no tracking between frames")
-    keep_bit_rate: bool = _option(False, boolean, "videos: keep the bit rate within 5 %")
-    re_encode: bool = _option(False, boolean, "videos: encode stretches again too in which nothing is redacted")
-    hide_gait: bool = _option(False, boolean, "videos: cover a person where it was within half a second, gait included")
+    method: Method = _option(
+        Topic.REDACTION, Method.BLUR, choice(Method), "blur, pixelate, blacken, or detect (only report)"
+    )
+    face: bool | None = _option(Topic.DETECTION, None, boolean, _TYPE_HELP.format("faces"))
+    license_plate: bool | None = _option(Topic.DETECTION, None, boolean, _TYPE_HELP.format("license plates"))
+    person: bool | None = _option(Topic.DETECTION, None, boolean, _TYPE_HELP.format("persons"))
+    vehicle: bool | None = _option(Topic.DETECTION, None, boolean, _TYPE_HELP.format("vehicles"))
+    bbox: bool = _option(Topic.REDACTION, False, boolean, "redact boxes instead of the outlines of the objects")
+    debug: bool = _option(Topic.OUTPUT, False, boolean, "draw the boxes and masks of the detections on the result")
+    score: bool = _option(Topic.OUTPUT, False, boolean, "with debug: also draw the scores")
+    ignores: tuple[Region, ...] = _option(
+        Topic.REDACTION, (), parse_ignores, "JSON list of rectangles in which no pixel is changed"
+    )
+    face_threshold: float = _option(Topic.DETECTION, 0.5, share, _THRESHOLD_HELP.format("face"))
+    license_plate_threshold: float = _option(Topic.DETECTION, 0.5, share, _THRESHOLD_HELP.format("license plate"))
+    person_threshold: float = _option(Topic.DETECTION, 0.4, share, _THRESHOLD_HELP.format("person"))
+    vehicle_threshold: float = _option(Topic.DETECTION, 0.4, share, _THRESHOLD_HELP.format("vehicle"))
+    format: Format = _option(Topic.DETECTION, Whole(), parse_format, "whole, auto, pano:WIDTH or JSON tiling")
+    no_object_tracking: bool = _option(Topic.VIDEOS, False, boolean, "videos: do not track objects between frames")
+    keep_bit_rate: bool = _option(Topic.VIDEOS, False, boolean, "videos: keep the bit rate within 5 %")
+    re_encode: bool = _option(
+        Topic.VIDEOS, False, boolean, "videos: also encode the parts again in which nothing is redacted"
+    )
+    hide_gait: bool = _option(
+        Topic.VIDEOS,
+        False,
+        boolean,
+        "videos: cover each place where a person was within half a second, which hides the gait",
+    )
     video_encoder: VideoEncoder = _option(
-        VideoEncoder.AUTO, choice(VideoEncoder), f"videos: one of {', '.join(VideoEncoder)}"
+        Topic.VIDEOS, VideoEncoder.AUTO, choice(VideoEncoder), f"videos: one of {', '.join(VideoEncoder)}"
     )
     damaged_frames: DamagedFrames = _option(
-        DamagedFrames.FAIL, choice(DamagedFrames), "videos: fail at frames that cannot be read whole, or blacken them"
+        Topic.VIDEOS,
+        DamagedFrames.FAIL,
+        choice(DamagedFrames),
+        "videos: fail if a frame cannot be fully read, or blacken such frames",
     )
-    quality: int | None = _option(None, whole_number(1, 100, none=0), "JPEG quality 1..100; as the original without")
-    compress_level: int = _option(5, whole_number(0, 9), "PNG compression 0..9")
-    save_mask: SaveMask = _option(SaveMask.ALL, choice(SaveMask), "masks to make: all, binary, instance or none")
-    mask_scale: int = _option(100, whole_number(1, 100), "size of the masks in percent, 1..100")
-    kernel_size_face: float | None = _option(None, kernel_size, _KERNEL_HELP.format("face"))
-    kernel_size_license_plate: float | None = _option(None, kernel_size, _KERNEL_HELP.format("license plate"))
-    kernel_size_person: float | None = _option(None, kernel_size, _KERNEL_HELP.format("person"))
-    kernel_size_vehicle: float | None = _option(None, kernel_size, _KERNEL_HELP.format("vehicle"))
-    face_anonymization_gradient_start: float = _option(0.3, share, _START_HELP.format("face"))
-    face_anonymization_gradient_stop: float = _option(0.0, share, _STOP_HELP.format("face"))
-    license_plate_anonymization_gradient_start: float = _option(0.3, share, _START_HELP.format("license plate"))
-    license_plate_anonymization_gradient_stop: float = _option(0.0, share, _STOP_HELP.format("license plate"))
-    margin: float = _option(0.1, share, "growth of each object at full strength, as a share of its shorter side")
-    strip_metadata: bool = _option(False, boolean, "drop EXIF, XMP and IPTC")
+    quality: int | None = _option(
+        Topic.OUTPUT, None, whole_number(1, 100, none=0), "JPEG quality 1..100; default: as the original"
+    )
+    compress_level: int = _option(Topic.OUTPUT, 5, whole_number(0, 9), "PNG compression 0..9")
+    save_mask: SaveMask = _option(
+        Topic.OUTPUT, SaveMask.ALL, choice(SaveMask), "masks to save: all, binary, instance or none"
+    )
+    mask_scale: int = _option(Topic.OUTPUT, 100, whole_number(1, 100), "size of the masks in percent, 1..100")
+    kernel_size_face: float | None = _option(Topic.REDACTION, None, kernel_size, _KERNEL_HELP.format("face"))
+    kernel_size_license_plate: float | None = _option(
+        Topic.REDACTION, None, kernel_size, _KERNEL_HELP.format("license plate")
+    )
+    kernel_size_person: float | None = _option(Topic.REDACTION, None, kernel_size, _KERNEL_HELP.format("person"))
+    kernel_size_vehicle: float | None = _option(Topic.REDACTION, None, kernel_size, _KERNEL_HELP.format("vehicle"))
+    face_anonymization_gradient_start: float = _option(Topic.REDACTION, 0.3, share, _START_HELP.format("face"))
+    face_anonymization_gradient_stop: float = _option(Topic.REDACTION, 0.0, share, _STOP_HELP.format("face"))
+    license_plate_anonymization_gradient_start: float = _option(
+        Topic.REDACTION, 0.3, share, _START_HELP.format("license plate")
+    )
+    license_plate_anonymization_gradient_stop: float = _option(
+        Topic.REDACTION, 0.0, share, _STOP_HELP.format("license plate")
+    )
+    margin: float = _option(
+        Topic.REDACTION, 0.1, share, "how far each object is enlarged at full strength, as a share of its shorter side"
+    )
+    strip_metadata: bool = _option(Topic.OUTPUT, False, boolean, "drop EXIF, XMP and IPTC")
     profile: str = _option(
-        "", profile_name, "profile that gives thresholds and format where they are not given; or none"
+        Topic.DETECTION,
+        "",
+        profile_name,
+        "threshold profile: it sets the thresholds and the format that the request does not; or none",
     )
 
-    #: Other ways to write a parameter, and what they set.
+    #: deprecated parameters, and the fields that they set
     DEPRECATED: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "segmentation_threshold": ("person_threshold", "vehicle_threshold")
     }
 
     def __post_init__(self) -> None:
-        for each in fields(self):
-            value = getattr(self, each.name)
+        for option in fields(self):
+            value = getattr(self, option.name)
             if value is not None:
-                convert = each.metadata["parameter"].convert
-                object.__setattr__(self, each.name, convert(_spelled(each.name), value))
+                convert = option.metadata["parameter"].convert
+                object.__setattr__(self, option.name, convert(option.name, value))
+
+    def __repr__(self) -> str:
+        """What differs from the defaults, as it is written in Python."""
+        values = (f"{name.replace('-', '_')}={_shortened(repr(value))}" for name, value in self.as_params().items())
+        return f"Options({', '.join(values)})"
 
     @classmethod
     def from_params(
         cls, params: Mapping[str, object], *, defaults: Mapping[str, object] | None = None
     ) -> tuple[Options, list[str]]:
-        """Options from names with `-` or `_` and values as text; an empty value counts as not given.
+        """Make options from the parameters of a query string or a command line.
+
+        Args:
+            params: values by name; names with `-` or `_`, values as text. An empty value counts as not given.
+            defaults: values by field name for what is not given, such as those of a threshold profile.
 
         Returns:
-            The options, and a warning for each name that is unknown or deprecated.
+            The options, and a warning for each name that is unknown, deprecated or has no effect.
 
         Raises:
-            InvalidParameter: a value is not allowed.
+            InvalidParameter: a value is not allowed; the sentence spells the name with `-`.
         """
-        known = {each.name for each in fields(cls)}
+        known = {option.name for option in fields(cls)}
         given = {name.replace("-", "_"): value for name, value in params.items() if str(value).strip() != ""}
         warnings = [
             f"{name!r} is not a known parameter and was ignored."
@@ -176,57 +250,63 @@ class Options:
                 share(_spelled(old), given[old])
                 values |= {name: given[old] for name in new if name not in given}
                 warnings.append(f"{_spelled(old)} is deprecated: use {' and '.join(map(_spelled, new))}.")
-        options = cls(**values)
+        try:
+            options = cls(**values)
+        except InvalidParameter as error:
+            raise InvalidParameter(_spelled(error.name), error.value, error.allowed) from None
         return options, warnings + options._notes()
 
     def _notes(self) -> list[str]:
-        """What a caller may be surprised by."""
+        """Warnings of parameters that have no effect."""
         stops = [name for name in self.as_params() if name.endswith("-stop")]
         return [f"{name} has no effect: inside the object the strength is always full." for name in stops]
 
     def object_types(self, served: Sequence[ObjectType] = OBJECT_TYPES) -> tuple[ObjectType, ...]:
-        """The types to look for: those that are true; every served one where none is named.
+        """Get the object types to detect: those that are true; all served types if no type is named.
+
+        Args:
+            served: the object types that have a working model; default: all.
 
         Raises:
-            InvalidParameter: a type is asked for that is not served, or every named type is false.
+            InvalidParameter: a type that is not served is true, or every named type is false.
         """
-        named = {each: getattr(self, each.replace("-", "_")) for each in OBJECT_TYPES}
+        named = {object_type: getattr(self, _field_name(object_type)) for object_type in OBJECT_TYPES}
         if all(value is None for value in named.values()):
             return tuple(served)
-        wanted = tuple(each for each, value in named.items() if value)
-        for each in wanted:
-            if each not in served:
-                raise InvalidParameter(each, "true", f"false here: this server serves {', '.join(served)} only")
+        wanted = tuple(object_type for object_type, value in named.items() if value)
+        for object_type in wanted:
+            if object_type not in served:
+                raise InvalidParameter(object_type, "true", f"false here: this server serves {', '.join(served)} only")
         if not wanted:
-            names = ", ".join(each for each, value in named.items() if value is not None)
+            names = ", ".join(object_type for object_type, value in named.items() if value is not None)
             raise InvalidParameter(names, "false", f"true for at least one of {', '.join(served)}")
         return wanted
 
     def threshold(self, object_type: ObjectType) -> float:
-        """Least score of a detection of this type."""
+        """Get the lowest score, 0..1, at which an object of this type is redacted."""
         return float(getattr(self, f"{_field_name(object_type)}_threshold"))
 
     def kernel_size(self, object_type: ObjectType) -> float | None:
-        """Strength that was asked for: up to 1 a share of the object, above 1 pixels; None: chosen from its size."""
+        """Get the requested strength: a share of the object up to 1, pixels above 1; None: chosen from the size."""
         size = getattr(self, f"kernel_size_{_field_name(object_type)}")
         return None if size is None else float(size)
 
     def soft_edge(self, object_type: ObjectType) -> float:
-        """How far outside the object the soft edge begins, as a share of its shorter side; 0 where there is none."""
+        """Get the distance of the soft edge outside the object, as a share of its shorter side; 0: no soft edge."""
         return float(getattr(self, f"{_field_name(object_type)}_anonymization_gradient_start", 0.0))
 
     def as_params(self) -> dict[str, Any]:
-        """What differs from the defaults, as JSON values under the contract's names; `from_params` reads it back."""
+        """Get what differs from the defaults, as JSON values by parameter name; `from_params` reads it back."""
         return {
-            _spelled(each.name): _plain(getattr(self, each.name))
-            for each in fields(self)
-            if getattr(self, each.name) != each.default
+            _spelled(option.name): _plain(getattr(self, option.name))
+            for option in fields(self)
+            if getattr(self, option.name) != option.default
         }
 
 
 def parameters() -> dict[str, Parameter]:
-    """Every parameter by the name that the contract gives it, in order."""
-    return {_spelled(each.name): each.metadata["parameter"] for each in fields(Options)}
+    """Get all parameters by their name in the API, in the order of the fields."""
+    return {_spelled(option.name): option.metadata["parameter"] for option in fields(Options)}
 
 
 def _field_name(object_type: ObjectType) -> str:
@@ -241,5 +321,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Whole | Auto | Pano | Tiles):
         return str(value)
     if isinstance(value, tuple):
-        return [dict(zip(SIDES, (r.x, r.y, r.width, r.height), strict=True)) for r in value]
+        return [dict(zip(SIDES, (region.x, region.y, region.width, region.height), strict=True)) for region in value]
     return value.value if isinstance(value, StrEnum) else value
+
+
+def _shortened(text: str, most: int = 60) -> str:
+    return text if len(text) <= most else f"{text[: most - 3]}..."

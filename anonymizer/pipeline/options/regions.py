@@ -1,4 +1,4 @@
-"""Regions: boxes that the caller gives, in pixels of the upright image."""
+"""Regions: rectangles that the caller gives, in pixels of the upright image."""
 
 from __future__ import annotations
 
@@ -18,7 +18,12 @@ SIDES = ("topLeftX", "topLeftY", "width", "height")
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A rectangle that the caller gave, in pixels of the upright image, right and bottom exclusive."""
+    """A rectangle in which no pixel is changed, in pixels of the upright image.
+
+    Attributes:
+        x, y: left and top.
+        width, height: at least 1.
+    """
 
     x: int
     y: int
@@ -27,11 +32,20 @@ class Region:
 
 
 def parse_ignores(name: str, value: object) -> tuple[Region, ...]:
+    """Read the rectangles of the parameter `ignores`.
+
+    Args:
+        name: the parameter, for the error.
+        value: regions, or a list of objects with the keys `SIDES`, or the JSON text of such a list.
+
+    Raises:
+        InvalidParameter: the value is none of these.
+    """
     allowed = (
         'a JSON list of {"topLeftX", "topLeftY", "width", "height"} in whole pixels, '
         "corners from 0 up, width and height from 1 up"
     )
-    if isinstance(value, Sequence) and all(isinstance(each, Region) for each in value):
+    if isinstance(value, Sequence) and all(isinstance(region, Region) for region in value):
         return tuple(value)
     try:
         rows: Any = json.loads(value) if isinstance(value, str) else value

@@ -1,6 +1,6 @@
-"""Threshold profiles: thresholds that were chosen together, and what they were chosen with.
+"""Threshold profiles: thresholds that were chosen together, and the models and the format that they were chosen for.
 
-A score means something for one model and one way of looking at a picture only, so a profile remembers both.
+The same score means different things for another model or another format, so a profile records both.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, TypeVar
 
+from anonymizer._html import html_table
 from anonymizer.pipeline.detections import OBJECT_TYPES, ObjectType
 from anonymizer.pipeline.errors import InvalidParameter
 from anonymizer.pipeline.options.converters import profile_name, share
@@ -27,21 +28,26 @@ Figure = float | int | str | None
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class ThresholdProfile:
-    """Thresholds under a name.
+    """Thresholds with a name, and how they were chosen.
+
+    Example:
+        >>> profile = ThresholdProfile(name="street", thresholds={"face": 0.3, "person": 0.45})
+        >>> Anonymizer().image("street.jpg", Options(**profile.options()))
 
     Attributes:
-        name: small letters, digits, `.`, `_` and `-`, at most 63; `none` is reserved.
-        thresholds: by object type, 0..1; a type that is not there keeps the server's default.
-        format: how pictures were looked at when the thresholds were chosen; None: not known, the server's default.
+        name: at most 63 lower-case letters, digits, `.`, `_` and `-`; `none` is reserved.
+        thresholds: by object type, 0..1; other types keep their default.
+        format: how the images were analysed when the thresholds were chosen; default: None, not known.
         models: by object type, the key (`ModelStore.keys`) of the models that the thresholds were chosen for.
-        target_recall: what was asked for when they were chosen, 0..1.
-        figures: by object type and name, what was measured then. Numbers that are not finite are kept as None.
-        created: when they were chosen, ISO 8601.
+        target_recall: the recall that the thresholds were chosen for, 0..1.
+        figures: by object type and name, what was measured when they were chosen. Numbers that are not finite become
+            None.
+        created: when they were chosen, as ISO 8601.
 
     Raises:
-        InvalidParameter: a value is not allowed; the sentence names field, value and what is.
+        InvalidParameter: a value is not allowed; the sentence names the field, the value and what is allowed.
     """
 
     name: str
@@ -69,53 +75,75 @@ class ThresholdProfile:
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
+    def __repr__(self) -> str:
+        """The name and the thresholds."""
+        thresholds = ", ".join(f"{object_type} {value:g}" for object_type, value in self.thresholds.items())
+        return f"ThresholdProfile({self.name!r}: {thresholds})"
+
+    def _repr_html_(self) -> str:
+        """A table of the thresholds, with the models and the figures that they were chosen with."""
+        figures = list(dict.fromkeys(name for values in self.figures.values() for name in values))
+        rows = [
+            [object_type.words, value, self.models.get(object_type, "")]
+            + [self.figures.get(object_type, {}).get(name) for name in figures]
+            for object_type, value in self.thresholds.items()
+        ]
+        form = "" if self.format is None else f", format {self.format}"
+        return html_table(["type", "threshold", "models", *figures], rows, title=f"{self.name}{form}")
+
     def options(self) -> dict[str, object]:
-        """Fields of `Options` and their values: the thresholds, the format where there is one, and the name."""
-        values: dict[str, object] = {_field_name(each): value for each, value in self.thresholds.items()}
+        """Get the fields of `Options` that the profile sets: thresholds, format if there is one, and its name."""
+        values: dict[str, object] = {_field_name(object_type): value for object_type, value in self.thresholds.items()}
         if self.format is not None:
             values["format"] = self.format
         return values | {"profile": self.name}
 
-    def doubts(self, options: Options, keys: Mapping[str, str]) -> list[str]:
-        """Why the thresholds may not do here what they did where they were chosen, a sentence each.
+    def mismatches(self, options: Options, keys: Mapping[str, str]) -> list[str]:
+        """List reasons why the thresholds may give other results here than where they were chosen.
 
         Args:
-            options: what is asked for; only thresholds of this profile that are in it are looked at.
-            keys: `ModelStore.keys` of the types that are looked for.
+            options: the options of a request; only those of its thresholds that come from this profile count.
+            keys: `ModelStore.keys` of the object types of the request.
+
+        Returns:
+            A sentence for each reason; empty if models and format are those of the profile.
         """
-        looked_for = [each for each in self.thresholds if each in keys]
-        used = [each for each in looked_for if self.thresholds[each] == options.threshold(each)]
-        found = [
-            f"The {each.words} threshold of profile {self.name} was chosen with {self.models[each]}, but this server "
-            f"looks with {keys[each]}: choose it again."
-            for each in used
-            if each in self.models and self.models[each] != keys[each]
+        requested = [object_type for object_type in self.thresholds if object_type in keys]
+        used = [
+            object_type for object_type in requested if self.thresholds[object_type] == options.threshold(object_type)
+        ]
+        reasons = [
+            f"The {object_type.words} threshold of profile {self.name} was chosen with {self.models[object_type]}, "
+            f"but this server uses {keys[object_type]}: choose it again."
+            for object_type in used
+            if object_type in self.models and self.models[object_type] != keys[object_type]
         ]
         if used and self.format is not None and self.format != options.format:
-            found.append(
+            reasons.append(
                 f"The thresholds of profile {self.name} were chosen with format {self.format}, but {options.format} is "
                 "used: choose them again."
             )
-        return found
+        return reasons
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values; `from_dict` reads them back."""
+        """Get the fields as JSON values; `from_dict` reads them back."""
         return {
             "name": self.name,
-            "thresholds": {each.value: value for each, value in self.thresholds.items()},
+            "thresholds": {object_type.value: value for object_type, value in self.thresholds.items()},
             "format": None if self.format is None else str(self.format),
-            "models": {each.value: value for each, value in self.models.items()},
+            "models": {object_type.value: value for object_type, value in self.models.items()},
             "target_recall": self.target_recall,
-            "figures": {each.value: dict(value) for each, value in self.figures.items()},
+            "figures": {object_type.value: dict(value) for object_type, value in self.figures.items()},
             "created": self.created,
         }
 
     @classmethod
     def from_dict(cls, values: object, *, name: str = "") -> ThresholdProfile:
-        """What `to_dict` gives, or a person wrote: name and thresholds are needed, the rest is not.
+        """Make a profile from the values of `to_dict`, or from values that a person wrote.
 
         Args:
-            name: takes the place of the name in it.
+            values: a mapping; `name` and `thresholds` are required.
+            name: replaces the name in `values`.
 
         Raises:
             InvalidParameter: a field is unknown, missing or has a value that is not allowed.
@@ -123,9 +151,9 @@ class ThresholdProfile:
         known = tuple(cls.__dataclass_fields__)
         if not isinstance(values, Mapping):
             raise InvalidParameter("a profile", values, f"a JSON object with {', '.join(known)}")
-        for each in values:
-            if each not in known:
-                raise InvalidParameter("a field of a profile", each, f"one of {', '.join(known)}")
+        for key in values:
+            if key not in known:
+                raise InvalidParameter("a field of a profile", key, f"one of {', '.join(known)}")
         given: dict[str, Any] = {"name": "", "thresholds": {}} | {
             key: value for key, value in values.items() if value is not None
         }
@@ -133,10 +161,10 @@ class ThresholdProfile:
 
     @classmethod
     def from_json(cls, text: str | bytes, *, name: str = "") -> ThresholdProfile:
-        """As `from_dict`, from the text of a JSON object.
+        """Make a profile from the text of a JSON object, as `from_dict` does.
 
         Raises:
-            InvalidParameter: it is no JSON, or `from_dict` says so.
+            InvalidParameter: the text is no JSON, or a field is not allowed.
         """
         try:
             values = json.loads(text)
@@ -146,11 +174,11 @@ class ThresholdProfile:
         return cls.from_dict(values, name=name)
 
     def to_json(self) -> str:
-        """`to_dict` as text."""
+        """Get the fields as the text of a JSON object; `from_json` reads it back."""
         return json.dumps(self.to_dict(), indent=2) + "\n"
 
     def save(self, path: Path | str) -> None:
-        """Write it as JSON.
+        """Write the profile to a JSON file.
 
         Raises:
             OSError: the file cannot be written.
@@ -159,11 +187,11 @@ class ThresholdProfile:
 
     @classmethod
     def load(cls, path: Path | str) -> ThresholdProfile:
-        """Read what `save` or a person wrote.
+        """Read a profile from a JSON file.
 
         Raises:
-            OSError: the file cannot be read.
-            InvalidParameter: what `from_json` raises.
+            OSError: the file cannot be read or is not there.
+            InvalidParameter: the file is no JSON, or a field is not allowed.
         """
         return cls.from_json(Path(path).read_bytes())
 
@@ -173,14 +201,18 @@ def _field_name(object_type: ObjectType) -> str:
 
 
 def _by_type(name: str, values: object, convert: Callable[[str, Any], T]) -> dict[ObjectType, T]:
-    """The entries of a mapping in the types' order; `license_plate` is read too."""
+    """The entries of a mapping, in the order of the object types; `license_plate` is allowed too."""
     if not isinstance(values, Mapping):
         raise InvalidParameter(name, values, f"an object with entries for {', '.join(OBJECT_TYPES)}")
     spelled = {str(key).replace("_", "-"): value for key, value in values.items()}
-    for each in spelled:
-        if each not in OBJECT_TYPES:
-            raise InvalidParameter(f"an object type in {name}", each, f"one of {', '.join(OBJECT_TYPES)}")
-    return {each: convert(f"{name}.{each}", spelled[each]) for each in OBJECT_TYPES if each in spelled}
+    for key in spelled:
+        if key not in OBJECT_TYPES:
+            raise InvalidParameter(f"an object type in {name}", key, f"one of {', '.join(OBJECT_TYPES)}")
+    return {
+        object_type: convert(f"{name}.{object_type}", spelled[object_type])
+        for object_type in OBJECT_TYPES
+        if object_type in spelled
+    }
 
 
 def _text(name: str, value: object) -> str:
@@ -209,7 +241,7 @@ def _figure(name: str, value: object) -> Figure:
 
 
 def _finite(value: object) -> float | int | None:
-    """A number as JSON has it, also of one of NumPy's; None where it is not finite."""
+    """A number of Python or NumPy as a number of JSON; None if it is not finite."""
     if isinstance(value, Integral):
         return int(value)
     return float(value) if isinstance(value, Real) and math.isfinite(value) else None

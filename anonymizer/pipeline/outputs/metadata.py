@@ -1,4 +1,4 @@
-"""What is said about a picture beside the picture: the metadata of the contract, and the numbers for a reviewer."""
+"""The metadata of images and frames as the API returns it, and the numbers that tell whether to review a result."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from anonymizer.pipeline.options.options import Method, Options
 from anonymizer.pipeline.outputs import masks
 from anonymizer.pipeline.redaction.regions import RedactionRegion
 
-__all__ = ["counts", "review_counts", "frame_metadata", "image_metadata", "mask_source", "over_threshold"]
+__all__ = ["counts", "frame_metadata", "image_metadata", "mask_source", "over_threshold", "review_counts"]
 
 
 def image_metadata(
@@ -25,13 +25,20 @@ def image_metadata(
     *,
     seconds: float,
 ) -> dict[str, Any]:
-    """The metadata of one picture.
+    """Make the metadata of one image.
 
     Args:
-        shapes: what is redacted; an object without one (it lies in `ignores` altogether) counts as not anonymised.
-        seconds: of detection and redaction, without reading and writing.
+        name: the name of the image.
+        size_hw: height and width in pixels.
+        detections: the objects whose scores reach the threshold of their type.
+        regions: where pixels are redacted. An object without a region lies in `ignores` and counts as not anonymised.
+        options: the options of the request.
+        seconds: duration of detection and redaction; reading and writing do not count.
+
+    Returns:
+        JSON values.
     """
-    by_row = {shape.row: shape for shape in regions}
+    by_row = {region.row: region for region in regions}
     return {
         "id": name,
         "filename": name,
@@ -54,8 +61,21 @@ def frame_metadata(
     regions: Sequence[RedactionRegion],
     options: Options,
 ) -> dict[str, Any]:
-    """The metadata of one frame of a video: that of a picture, with its number, its time and the objects' tracks."""
-    by_row = {shape.row: shape for shape in regions}
+    """Make the metadata of one frame of a video: that of an image, with the frame's number, its time and the tracks.
+
+    Args:
+        name: the name of the video.
+        number: the number of the frame.
+        time_s: the time of the frame in seconds.
+        size_hw: height and width in pixels.
+        detections: the objects that are redacted in the frame.
+        regions: where pixels are redacted.
+        options: the options of the request.
+
+    Returns:
+        JSON values.
+    """
+    by_row = {region.row: region for region in regions}
     return {
         "id": number,
         "filename": name,
@@ -76,7 +96,7 @@ def _detection(
     size_hw: tuple[int, int],
     detections: Detections,
     row: int,
-    shape: RedactionRegion | None,
+    region: RedactionRegion | None,
     options: Options,
 ) -> dict[str, Any]:
     height, width = size_hw
@@ -90,17 +110,17 @@ def _detection(
         "type": object_type.code,
         "type_label": object_type.value,
         "score": round(float(detections.scores[row]), 4),
-        "is_anonymised": shape is not None and options.method is not Method.DETECT,
+        "is_anonymised": region is not None and options.method is not Method.DETECT,
         "color": None,
-        "mask_rle": None if shape is None else masks.rle(shape, size_hw),
+        "mask_rle": None if region is None else masks.rle(region, size_hw),
         "source": str(detections.sources[row]),
         "model": str(detections.models[row]),
-        "mask_source": None if shape is None else mask_source(detections, row, options),
+        "mask_source": None if region is None else mask_source(detections, row, options),
     }
 
 
 def mask_source(detections: Detections, row: int, options: Options) -> str:
-    """Which way made an object's outline: the id of a model, `ellipse` or `box`."""
+    """Name the source of an object's outline: the id of a model, `ellipse` or `box`."""
     mask = detections.masks[row]
     if mask is not None and not options.bbox:
         return mask.source or str(detections.models[row])
@@ -109,23 +129,36 @@ def mask_source(detections: Detections, row: int, options: Options) -> str:
 
 
 def over_threshold(found: Detections, options: Options, *, share: float = 1.0) -> NDArray[np.bool_]:
-    """Which of what was found reach their type's threshold, or a share of it. (n,) bool."""
-    thresholds = np.array([options.threshold(each) for each in OBJECT_TYPES], np.float32)
+    """Select the detections that reach the threshold of their type.
+
+    Args:
+        found: n detections.
+        options: has the thresholds.
+        share: of the threshold, 0..1, that is enough; default: the whole threshold.
+
+    Returns:
+        (n,) bool.
+    """
+    thresholds = np.array([options.threshold(object_type) for object_type in OBJECT_TYPES], np.float32)
     return np.asarray(found.scores >= thresholds[found.types] * share)
 
 
 def review_counts(
     found: Detections, size_hw: tuple[int, int], options: Options, least_sizes: Mapping[str, float]
 ) -> dict[str, int]:
-    """What a reviewer would want to look at, in numbers.
+    """Count the detections that tell whether a person should check the result.
 
     Args:
-        found: all that the detectors gave, whatever the score.
-        least_sizes: by model, the stated least size in pixels that it was made for.
+        found: all detections, whatever their scores.
+        size_hw: height and width of the image in pixels.
+        options: has the thresholds.
+        least_sizes: by model, the size in pixels of the smallest objects that it was made for.
 
     Returns:
-        found: at or over the threshold. near_threshold: under it, above half of it. small: of those found, smaller than
-        the model's least size. at_border: of those found, those that touch or pass the picture's border.
+        `found`: detections that reach the threshold.
+        `near_threshold`: detections below the threshold that reach half of it.
+        `small`: those of `found` that are smaller than the least size of their model.
+        `at_border`: those of `found` that touch or cross the border of the image.
     """
     chosen = found[over_threshold(found, options)]
     near = over_threshold(found, options, share=0.5).sum() - len(chosen)
@@ -141,6 +174,13 @@ def review_counts(
 
 
 def counts(detections: Detections, object_types: Collection[str]) -> dict[str, int]:
-    """How many of each type that was looked for, zeros too."""
-    found = detections.count_by_type()
-    return {each.value: found.get(each, 0) for each in OBJECT_TYPES if each in object_types}
+    """Count the objects of each requested type; types without an object count 0.
+
+    Args:
+        detections: the objects.
+        object_types: the requested types.
+    """
+    numbers = detections.count_by_type()
+    return {
+        object_type.value: numbers.get(object_type, 0) for object_type in OBJECT_TYPES if object_type in object_types
+    }

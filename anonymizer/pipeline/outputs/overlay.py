@@ -1,4 +1,4 @@
-"""What was found, drawn on a picture: for a person who wants to see why."""
+"""Detections drawn on an image: their boxes, the outlines of what is redacted, and scores."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anonymizer.pipeline.detections import Detections, ObjectType
-from anonymizer.pipeline.redaction.effects import mix
+from anonymizer.pipeline.redaction.effects import blend
 from anonymizer.pipeline.redaction.regions import RedactionRegion
 
 __all__ = ["COLOURS", "Stroke", "draw", "strokes"]
 
-#: RGB, one for each object type, everywhere; from Okabe and Ito's palette, which colour-blind people can tell apart.
+#: RGB by object type, used everywhere; from the palette of Okabe and Ito, which colour-blind people can tell apart
 COLOURS: dict[ObjectType, tuple[int, int, int]] = {
     ObjectType.FACE: (230, 159, 0),
     ObjectType.LICENSE_PLATE: (86, 180, 233),
@@ -32,12 +32,12 @@ _Pixels = TypeVar("_Pixels", NDArray[np.uint8], NDArray[np.uint16], NDArray[Any]
 
 @dataclass(frozen=True, slots=True)
 class Stroke:
-    """One colour to be put on a part of a picture.
+    """One colour for a part of an image.
 
     Attributes:
         x, y: left and top of the part in pixels.
-        alpha: (h, w) uint8, 255 = the colour alone, 0 = not changed. It lies inside the picture.
-        rgb: the colour.
+        alpha: (h, w) uint8, 255 = only the colour, 0 = not changed. The part lies inside the image.
+        rgb: the colour, 0..255.
     """
 
     x: int
@@ -47,14 +47,16 @@ class Stroke:
 
 
 def draw(pixels: _Pixels, detections: Detections, regions: Sequence[RedactionRegion], *, scores: bool) -> _Pixels:
-    """The picture with boxes, and with the outlines of what is redacted, tinted.
+    """Draw boxes, and tint what is redacted.
 
     Args:
         pixels: (h, w), (h, w, 3) RGB or (h, w, 4) CMYK with 0 = no ink; uint8 or uint16. Not changed.
+        detections: the boxes.
+        regions: what is redacted.
         scores: write type and score at each box.
 
     Returns:
-        A copy.
+        A copy of the image.
     """
     out: _Pixels = np.array(pixels, order="C")
     for stroke in strokes(out.shape[:2], detections, regions, scores=scores):
@@ -62,17 +64,24 @@ def draw(pixels: _Pixels, detections: Detections, regions: Sequence[RedactionReg
         crop = out[stroke.y : stroke.y + height, stroke.x : stroke.x + width]
         plain = np.empty_like(crop)
         plain[...] = _ink(stroke.rgb, out)
-        mix(crop, plain, stroke.alpha)
+        blend(crop, plain, stroke.alpha)
     return out
 
 
 def strokes(
     size_hw: tuple[int, int], detections: Detections, regions: Sequence[RedactionRegion], *, scores: bool
 ) -> Iterator[Stroke]:
-    """What `draw` puts on a picture of a size, in this order."""
+    """Make the strokes of a drawing, in the order in which they are drawn.
+
+    Args:
+        size_hw: height and width of the image in pixels.
+        detections: the boxes.
+        regions: what is redacted.
+        scores: write type and score at each box.
+    """
     line = max(round(min(size_hw) / 400), 1)
-    for shape in regions:
-        yield Stroke(shape.x, shape.y, _outlined(shape.alpha, line), COLOURS[shape.object_type])
+    for region in regions:
+        yield Stroke(region.x, region.y, _outline(region.alpha, line), COLOURS[region.object_type])
     for row in range(len(detections)):
         object_type = detections.object_type(row)
         rgb = COLOURS[object_type]
@@ -86,7 +95,7 @@ def strokes(
 
 
 def _ink(rgb: tuple[int, int, int], pixels: NDArray[Any]) -> NDArray[Any]:
-    """A colour in the layout of a picture."""
+    """The values of a colour in the layout of an image."""
     red, green, blue = rgb
     if pixels.ndim == 2:
         values = [round(0.299 * red + 0.587 * green + 0.114 * blue)]
@@ -98,7 +107,7 @@ def _ink(rgb: tuple[int, int, int], pixels: NDArray[Any]) -> NDArray[Any]:
 
 
 def _whole(box: NDArray[np.float32], size_hw: tuple[int, int]) -> tuple[int, int, int, int]:
-    """A box in whole pixels inside the picture."""
+    """A box in whole pixels inside the image."""
     height, width = size_hw
     x1, y1, x2, y2 = (int(side) for side in np.clip(np.rint(box), 0, (width, height, width, height)))
     return x1, y1, x2, y2
@@ -112,8 +121,8 @@ def _frame(x1: int, y1: int, x2: int, y2: int, line: int) -> list[tuple[slice, s
     return [(top, across), (bottom, across), (down, left), (down, right)]
 
 
-def _outlined(alpha: NDArray[np.uint8], line: int) -> NDArray[np.uint8]:
-    """A tint where an alpha covers anything, and full strength along its outline."""
+def _outline(alpha: NDArray[np.uint8], line: int) -> NDArray[np.uint8]:
+    """A tint wherever alpha is not 0, and full strength along the outline."""
     covered = (alpha > 0).astype(np.uint8)
     core = cv2.erode(
         covered, np.ones((2 * line + 1, 2 * line + 1), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0
@@ -124,7 +133,7 @@ def _outlined(alpha: NDArray[np.uint8], line: int) -> NDArray[np.uint8]:
 def _label(
     text: str, x: int, y: int, rgb: tuple[int, int, int], line: int, size_hw: tuple[int, int]
 ) -> Iterator[Stroke]:
-    """Text on a plate, above a box's left corner or, where there is no room, under it; inside the picture."""
+    """Text on a coloured label above the left corner of a box, or below it if there is no room."""
     scale = max(min(size_hw) / 1000, 0.35)
     (width, height), base = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, line)
     letters = np.zeros((height + base + 2 * line, width + 2 * line), np.uint8)

@@ -1,4 +1,4 @@
-"""Smaller pictures of what is stored: thumbnails for people, masks at a client's scale."""
+"""Smaller copies of stored files: thumbnails of images, and masks at the size that a client asks for."""
 
 from __future__ import annotations
 
@@ -13,10 +13,18 @@ __all__ = ["scaled_mask_png", "thumbnail"]
 
 
 def thumbnail(content: bytes, side: int, *, limits: Limits) -> bytes:
-    """A picture file as a PNG of which neither side is longer than `side`, upright.
+    """Make a thumbnail of an image file.
+
+    Args:
+        content: the bytes of the file.
+        side: the longest side of the thumbnail in pixels; smaller images keep their size.
+        limits: the largest image that is accepted.
+
+    Returns:
+        A PNG file, upright.
 
     Raises:
-        AnonymizerError: the file is no picture.
+        AnonymizerError: the file is no image that is supported.
     """
     picture = load_picture(content, limits=limits).rgb()
     height, width = picture.shape[:2]
@@ -26,11 +34,14 @@ def thumbnail(content: bytes, side: int, *, limits: Limits) -> bytes:
 
 
 def scaled_mask_png(content: bytes, percent: int) -> bytes:
-    """A stored mask, binary or instance, at a share of its size.
+    """Make a stored mask smaller, as `masks.scaled` does.
 
     Args:
-        content: PNG.
-        percent: 1..100.
+        content: a PNG file of a binary mask or an instance mask.
+        percent: size of the result, 1..100.
+
+    Returns:
+        A PNG file.
     """
     mask = np.array(load_picture(content).pixels, np.uint8)
     return encode_png(masks.scaled(mask, percent))

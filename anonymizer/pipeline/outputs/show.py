@@ -1,4 +1,4 @@
-"""Pictures side by side, for a notebook."""
+"""Images side by side, for a notebook."""
 
 from __future__ import annotations
 
@@ -13,30 +13,37 @@ if TYPE_CHECKING:
 __all__ = ["show"]
 
 
-class Shown(Protocol):
-    """What has a picture, such as an `ImageResult`."""
+class HasImage(Protocol):
+    """A value with an image, such as an `ImageResult`."""
 
     @property
-    def image(self) -> NDArray[np.uint8]: ...
+    def image(self) -> NDArray[np.uint8]:
+        """(h, w) or (h, w, 3) uint8 RGB."""
 
 
-def show(*pictures: Shown | NDArray[np.uint8], titles: tuple[str, ...] = (), width: float = 12.0) -> Figure:
-    """Draw pictures beside each other.
+def show(*pictures: HasImage | NDArray[np.uint8], titles: tuple[str, ...] = (), width: float = 12.0) -> Figure:
+    """Show images side by side.
+
+    Example:
+        >>> show(result.picture.rgb(), result, result.binary_mask, titles=("before", "after", "mask"))
 
     Args:
-        pictures: results, or (h, w) or (h, w, 3) uint8 arrays.
-        titles: one for each, where wanted.
-        width: of the whole figure, in inches.
+        pictures: results, or arrays (h, w) grey or (h, w, 3) RGB, uint8.
+        titles: titles of the first images; default: none.
+        width: width of the whole figure in inches.
+
+    Returns:
+        A figure of matplotlib, which a notebook shows if it is the last value of a cell.
 
     Raises:
-        ValueError: there is no picture.
+        ValueError: there is no image.
     """
     if not pictures:
         raise ValueError("show needs at least one picture")
     from matplotlib.figure import Figure
 
-    arrays = [each if isinstance(each, np.ndarray) else each.image for each in pictures]
-    aspect = max(each.shape[0] / each.shape[1] for each in arrays)
+    arrays = [picture if isinstance(picture, np.ndarray) else picture.image for picture in pictures]
+    aspect = max(array.shape[0] / array.shape[1] for array in arrays)
     figure = Figure(figsize=(width, width / len(arrays) * aspect + 0.4), layout="constrained")
     for axes, array, title in zip(
         figure.subplots(1, len(arrays), squeeze=False)[0], arrays, titles + ("",) * len(arrays), strict=False

@@ -1,8 +1,9 @@
 """Where pixels change: for each object, how strongly each pixel around it is redacted.
 
-An object is its segmentation where there is one, an ellipse for a face, and else its box. All lengths are shares of the
-shorter side of its box. It grows by the margin at full strength; a soft edge fades outward from there. Growth measures
-distances between pixels, so that a box grows into one with round corners that still covers all of itself.
+The shape of an object is its segmentation mask if it has one, a superellipse for a face, and otherwise its box. It is
+enlarged by the margin at full strength, and a soft edge fades outward from there. Both lengths are shares of the
+shorter side of the object's box. Distances to the shape are measured pixel by pixel (a distance transform). An enlarged
+box therefore has round corners, and still covers the whole box.
 """
 
 from __future__ import annotations
@@ -22,23 +23,27 @@ from anonymizer.pipeline.options.regions import Region
 
 __all__ = ["RedactionRegion", "redaction_regions"]
 
-#: Of the ellipse |x|^2.5 + |y|^2.5 = 1. With the default margin, and boxes that are off by 4 % of a side, it covers
-#: 99.9 % of tilted faces, as the whole box does; the plain ellipse (2) leaves more than 2 % of every twelfth open.
+#: Exponent n of the superellipse (Lamé curve) |x|^n + |y|^n = 1 that covers a face. With the default margin, and boxes
+#: that are off by 4 % of a side, it covers 99.9 % of tilted faces, as the whole box does. A plain ellipse (n = 2)
+#: leaves more than 2 % of the area uncovered for every twelfth face.
 _EXPONENT = 2.5
 
-#: A face this near to the picture's border, in pixels, is taken to be cut off by it.
+#: A face that is this near to the image's border, in pixels, is taken to be cut off by it.
 _BORDER = 2
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class RedactionRegion:
-    """Where one object's pixels change, cropped to that.
+    """Where the pixels of one object change, and how strongly. It is computed from a detection.
+
+    It is not `options.regions.Region`, which is a rectangle given by the caller in which no pixel is changed.
 
     Attributes:
-        x, y: left and top of the crop, in pixels of the upright image.
-        alpha: (h, w) uint8, 255 = full strength, 0 = not changed.
-        short_side: shorter side in pixels of the object's box, before it grew.
-        row: its row in the `Detections`.
+        x, y: left and top of the region, in pixels of the upright image.
+        alpha: (h, w) uint8, the strength at each pixel of the region: 255 = fully redacted, 0 = not changed.
+        object_type: type of the object.
+        short_side: shorter side of the object's box in pixels, before it was enlarged.
+        row: row of the object in the `Detections`.
     """
 
     x: int
@@ -48,180 +53,206 @@ class RedactionRegion:
     short_side: float
     row: int
 
+    def __repr__(self) -> str:
+        """The type, the place and the size, without the pixels."""
+        height, width = self.alpha.shape
+        return f"RedactionRegion({self.object_type}, {width} x {height} pixels at ({self.x}, {self.y}))"
+
     @property
     def crop(self) -> tuple[slice, slice]:
-        """Rows and columns of the image that it lies in."""
+        """Rows and columns of the image that the region lies in, as an index: `image[region.crop]`."""
         height, width = self.alpha.shape
         return slice(self.y, self.y + height), slice(self.x, self.x + width)
 
 
-class _Box(NamedTuple):
-    """Whole pixels, right and bottom exclusive."""
+class _PixelBox(NamedTuple):
+    """A box in whole pixels, right and bottom exclusive."""
 
     x1: int
     y1: int
     x2: int
     y2: int
 
-    def grown(self, by: int, size_hw: tuple[int, int]) -> _Box:
-        """Larger by so many pixels on each side, inside the image."""
+    def enlarged(self, by: int, size_hw: tuple[int, int]) -> _PixelBox:
+        """Larger by so many pixels on each side, but inside the image."""
         height, width = size_hw
-        return _Box(max(self.x1 - by, 0), max(self.y1 - by, 0), min(self.x2 + by, width), min(self.y2 + by, height))
+        return _PixelBox(
+            max(self.x1 - by, 0), max(self.y1 - by, 0), min(self.x2 + by, width), min(self.y2 + by, height)
+        )
 
 
-class _Edge(NamedTuple):
-    """Strength by distance from the object in pixels: full up to `full`, then falling to nothing at `end`."""
+class _Falloff(NamedTuple):
+    """Strength by distance from the object in pixels: full up to `full`, then falling linearly to nothing at `end`."""
 
     full: int
     end: float
 
     @property
     def reach(self) -> int:
+        """Whole pixels from the object to where nothing changes any more."""
         return math.ceil(self.end)
 
-    def strength(self, distance: NDArray[np.float32]) -> NDArray[np.uint8]:
+    def alpha(self, distance: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """Alpha, 0..255, at distances in pixels."""
         if self.end <= self.full:
-            return _as_alpha(distance <= self.full)
-        return _as_alpha((self.end - distance) / (self.end - self.full))
+            return _to_alpha(distance <= self.full)
+        return _to_alpha((self.end - distance) / (self.end - self.full))
 
 
 def redaction_regions(detections: Detections, size_hw: tuple[int, int], options: Options) -> list[RedactionRegion]:
-    """Where each object's pixels change, in the order of the detections.
+    """Compute where the pixels of each object change.
 
     Args:
-        size_hw: of the upright image.
+        detections: the objects to redact; boxes and masks in pixels of the upright image.
+        size_hw: height and width of the upright image in pixels.
+        options: `margin`, the soft edge of each type, `bbox` (redact whole boxes) and `ignores` are used.
 
     Returns:
-        One for each object of which anything lies inside the image and outside `options.ignores`.
+        One region for each object, in the order of the detections. An object without any pixel inside the image and
+        outside `options.ignores` has none.
 
     Raises:
-        ValueError: a box is not a number.
+        ValueError: a box has a side that is not a number.
+
+    Example:
+        >>> regions = redaction_regions(detections, image.shape[:2], options)  # doctest: +SKIP
+        >>> redacted = redact(image, regions, options, seed=0)  # doctest: +SKIP
     """
-    found = (_shape(detections, row, size_hw, options) for row in range(len(detections)))
-    return [shape for shape in found if shape is not None]
+    regions = (_redaction_region(detections, row, size_hw, options) for row in range(len(detections)))
+    return [region for region in regions if region is not None]
 
 
-def _shape(detections: Detections, row: int, size_hw: tuple[int, int], options: Options) -> RedactionRegion | None:
+def _redaction_region(
+    detections: Detections, row: int, size_hw: tuple[int, int], options: Options
+) -> RedactionRegion | None:
     object_type = detections.object_type(row)
     height, width = size_hw
-    # Nothing is gained from a box that passes the border by more than the image's size; infinity would not be a length.
+    # Boxes may end far outside the image, even at infinity. Such lengths are limited to the size of the image.
     sides = np.clip(detections.boxes[row].astype(float), (-width, -height) * 2, (2 * width, 2 * height) * 2)
     short_side = max(float(min(sides[2] - sides[0], sides[3] - sides[1])), 1.0)
-    # Less a hair: in binary, 0.1 x 30 lies above 3.
+    # Subtract a tiny amount, as 0.1 * 30 is more than 3 in binary.
     full = math.ceil(options.margin * short_side - 1e-6)
-    edge = _Edge(full, max(full, options.soft_edge(object_type) * short_side))
-    placed = _placed(detections.masks[row], sides, object_type, edge, size_hw, bbox=options.bbox)
+    falloff = _Falloff(full, max(full, options.soft_edge(object_type) * short_side))
+    placed = _placed_alpha(detections.masks[row], sides, object_type, falloff, size_hw, bbox=options.bbox)
     if placed is None:
         return None
     x, y, alpha = placed
-    _cut(alpha, x, y, options.ignores)
+    _clear_ignored(alpha, x, y, options.ignores)
     return RedactionRegion(x, y, alpha, object_type, short_side, row) if alpha.any() else None
 
 
-def _placed(
+def _placed_alpha(
     mask: Mask | None,
     sides: NDArray[np.float64],
     object_type: ObjectType,
-    edge: _Edge,
+    falloff: _Falloff,
     size_hw: tuple[int, int],
     *,
     bbox: bool,
 ) -> tuple[int, int, NDArray[np.uint8]] | None:
-    """Left, top and alpha; None where nothing lies in the image."""
-    if mask is not None and not bbox and (core := _inside(mask, size_hw)) is not None:
-        crop = _Box(core.x, core.y, core.x + core.pixels.shape[1], core.y + core.pixels.shape[0])
-        crop = crop.grown(edge.reach, size_hw)
-        return crop.x1, crop.y1, _outline(core, crop, edge)
-    box = _clipped(sides, size_hw)
+    """Left, top and alpha of an object's region; None if no part of the object lies inside the image."""
+    if mask is not None and not bbox and (clipped := _clip_mask(mask, size_hw)) is not None:
+        height, width = clipped.pixels.shape
+        crop = _PixelBox(clipped.x, clipped.y, clipped.x + width, clipped.y + height).enlarged(falloff.reach, size_hw)
+        return crop.x1, crop.y1, _mask_alpha(clipped, crop, falloff)
+    box = _clip_box(sides, size_hw)
     if box is None:
         return None
-    crop = box.grown(edge.reach, size_hw)
+    crop = box.enlarged(falloff.reach, size_hw)
     if object_type is ObjectType.FACE and not bbox:
-        return crop.x1, crop.y1, _ellipse(box, crop, edge, size_hw)
-    return crop.x1, crop.y1, _rectangle(box, crop, edge, rounded=not bbox)
+        return crop.x1, crop.y1, _superellipse_alpha(box, crop, falloff, size_hw)
+    return crop.x1, crop.y1, _box_alpha(box, crop, falloff, rounded=not bbox)
 
 
-def _clipped(sides: NDArray[np.float64], size_hw: tuple[int, int]) -> _Box | None:
-    """The pixels that a box touches inside the image: at least one each way, unless it lies outside."""
+def _clip_box(sides: NDArray[np.float64], size_hw: tuple[int, int]) -> _PixelBox | None:
+    """The pixels inside the image that a box touches, at least one each way; None if it lies outside."""
     height, width = size_hw
     x1, y1 = math.floor(sides[0]), math.floor(sides[1])
     x2, y2 = max(math.ceil(sides[2]), x1 + 1), max(math.ceil(sides[3]), y1 + 1)
-    box = _Box(max(x1, 0), max(y1, 0), min(x2, width), min(y2, height))
+    box = _PixelBox(max(x1, 0), max(y1, 0), min(x2, width), min(y2, height))
     return box if box.x1 < box.x2 and box.y1 < box.y2 else None
 
 
-def _inside(mask: Mask, size_hw: tuple[int, int]) -> Mask | None:
-    """The part of a mask that lies inside the image; None where no pixel of it does."""
+def _clip_mask(mask: Mask, size_hw: tuple[int, int]) -> Mask | None:
+    """The part of a mask inside the image; None if none of its pixels lies there."""
     height, width = size_hw
     left, top = max(-mask.x, 0), max(-mask.y, 0)
     pixels = mask.pixels[top : max(height - mask.y, 0), left : max(width - mask.x, 0)]
     return Mask(mask.x + left, mask.y + top, pixels) if pixels.any() else None
 
 
-def _outline(core: Mask, crop: _Box, edge: _Edge) -> NDArray[np.uint8]:
-    """A segmentation and all around it."""
+def _mask_alpha(mask: Mask, crop: _PixelBox, falloff: _Falloff) -> NDArray[np.uint8]:
+    """Alpha in a crop around a segmentation mask, from the exact Euclidean distance transform."""
     outside = np.ones((crop.y2 - crop.y1, crop.x2 - crop.x1), np.uint8)
-    height, width = core.pixels.shape
-    y, x = core.y - crop.y1, core.x - crop.x1
-    outside[y : y + height, x : x + width] = ~core.pixels
-    if not edge.reach:
-        return _as_alpha(outside == 0)
+    height, width = mask.pixels.shape
+    y, x = mask.y - crop.y1, mask.x - crop.x1
+    outside[y : y + height, x : x + width] = ~mask.pixels
+    if not falloff.reach:
+        return _to_alpha(outside == 0)
     distance = cv2.distanceTransform(outside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    return edge.strength(cast("NDArray[np.float32]", distance))
+    return falloff.alpha(cast("NDArray[np.float32]", distance))
 
 
-def _rectangle(box: _Box, crop: _Box, edge: _Edge, *, rounded: bool) -> NDArray[np.uint8]:
-    """A box and all around it; where rounded, nearer than the growth to its corners."""
-    across, down = _gap(box.x1, box.x2, crop.x1, crop.x2), _gap(box.y1, box.y2, crop.y1, crop.y2)
-    alpha = np.minimum(edge.strength(across), edge.strength(down)[:, None])
+def _box_alpha(box: _PixelBox, crop: _PixelBox, falloff: _Falloff, *, rounded: bool) -> NDArray[np.uint8]:
+    """Alpha in a crop around a box. If rounded, it falls with the Euclidean distance at the corners too."""
+    across = _axis_distance(box.x1, box.x2, crop.x1, crop.x2)
+    down = _axis_distance(box.y1, box.y2, crop.y1, crop.y2)
+    alpha = np.minimum(falloff.alpha(across), falloff.alpha(down)[:, None])
     if rounded:
         columns, rows = np.flatnonzero(across), np.flatnonzero(down)
-        alpha[np.ix_(rows, columns)] = edge.strength(np.hypot(across[columns], down[rows, None]))
+        alpha[np.ix_(rows, columns)] = falloff.alpha(np.hypot(across[columns], down[rows, None]))
     return alpha
 
 
-def _gap(start: int, stop: int, low: int, high: int) -> NDArray[np.float32]:
-    """Distance of each pixel in low..high from the nearest one in start..stop, along one axis."""
+def _axis_distance(start: int, stop: int, low: int, high: int) -> NDArray[np.float32]:
+    """Distance of each pixel in low..high from the nearest pixel in start..stop, along one axis."""
     at = np.arange(low, high, dtype=np.float32)
     return np.maximum(np.maximum(start - at, at - (stop - 1)), 0)
 
 
-def _ellipse(box: _Box, crop: _Box, edge: _Edge, size_hw: tuple[int, int]) -> NDArray[np.uint8]:
-    """The ellipse in a box, grown; straight on to the border where the box is cut off there.
+def _superellipse_alpha(
+    box: _PixelBox, crop: _PixelBox, falloff: _Falloff, size_hw: tuple[int, int]
+) -> NDArray[np.uint8]:
+    """Alpha in a crop around the superellipse that fills a box. It goes straight on where the border cuts the box off.
 
-    With `inner` and `outer` the equations of the ellipse at full strength and at none, the alpha between them is
-    (1 - outer) / (inner - outer): 1 where inner = 1, 0 where outer = 1. Each is a sum of a term in x and one in y.
+    `inner` and `outer` are the equations of the superellipses at full strength and at none. The alpha between them is
+    (1 - outer) / (inner - outer): 1 where inner = 1, 0 where outer = 1. Each is the sum of a term in x and one in y.
     """
     height, width = size_hw
-    columns = _terms(box.x1, box.x2, crop.x1, crop.x2, width, edge)
-    rows = _terms(box.y1, box.y2, crop.y1, crop.y2, height, edge)
+    columns = _superellipse_terms(box.x1, box.x2, crop.x1, crop.x2, width, falloff)
+    rows = _superellipse_terms(box.y1, box.y2, crop.y1, crop.y2, height, falloff)
     inner, outer = (column + row[:, None] for column, row in zip(columns, rows, strict=True))
-    if edge.end <= edge.full:
-        return _as_alpha(inner <= 1)
+    if falloff.end <= falloff.full:
+        return _to_alpha(inner <= 1)
     np.maximum(inner - outer, 1e-6, out=inner)
     np.subtract(1, outer, out=outer)
-    return _as_alpha(np.divide(outer, inner, out=outer))
+    return _to_alpha(np.divide(outer, inner, out=outer))
 
 
-def _terms(start: int, stop: int, low: int, high: int, size: int, edge: _Edge) -> list[NDArray[np.float32]]:
-    """One axis' share in the equations of the inner and the outer ellipse, for each pixel in low..high."""
+def _superellipse_terms(
+    start: int, stop: int, low: int, high: int, size: int, falloff: _Falloff
+) -> list[NDArray[np.float32]]:
+    """The terms of one axis in the equations of the inner and the outer superellipse, for each pixel in low..high."""
     half = (stop - start) / 2
-    off = np.arange(low, high, dtype=np.float32) + 0.5 - (start + half)
+    offset = np.arange(low, high, dtype=np.float32) + 0.5 - (start + half)
     if start <= _BORDER:
-        off = np.maximum(off, 0)
+        offset = np.maximum(offset, 0)
     if stop >= size - _BORDER:
-        off = np.minimum(off, 0)
-    return [(np.abs(off) / np.float32(half + growth)) ** np.float32(_EXPONENT) for growth in (edge.full, edge.end)]
+        offset = np.minimum(offset, 0)
+    return [
+        (np.abs(offset) / np.float32(half + growth)) ** np.float32(_EXPONENT) for growth in (falloff.full, falloff.end)
+    ]
 
 
-def _as_alpha(strength: NDArray[np.float32] | NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """0..1 and what lies beyond it, as 0..255."""
+def _to_alpha(strength: NDArray[np.float32] | NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Strengths as 0..255; those below 0 or above 1 are clipped."""
     scaled = np.clip(strength, 0, 1, dtype=np.float32)
     scaled *= 255
     return np.asarray(np.rint(scaled, out=scaled), np.uint8)
 
 
-def _cut(alpha: NDArray[np.uint8], x: int, y: int, ignores: Sequence[Region]) -> None:
-    for each in ignores:
-        left, top = max(each.x - x, 0), max(each.y - y, 0)
-        alpha[top : max(each.y + each.height - y, 0), left : max(each.x + each.width - x, 0)] = 0
+def _clear_ignored(alpha: NDArray[np.uint8], x: int, y: int, ignores: Sequence[Region]) -> None:
+    """Set alpha to 0, in place, in the rectangles that the caller wants unchanged."""
+    for ignored in ignores:
+        left, top = max(ignored.x - x, 0), max(ignored.y - y, 0)
+        alpha[top : max(ignored.y + ignored.height - y, 0), left : max(ignored.x + ignored.width - x, 0)] = 0

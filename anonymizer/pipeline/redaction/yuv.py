@@ -1,7 +1,8 @@
-"""Redaction in a video frame's own planes: no way through RGB and back, so nothing outside of a shape changes.
+"""Redaction in the planes of a video frame, as the file stores them (YUV, grey or GBR).
 
-A chroma sample colours several pixels. It is touched as strongly as the most redacted of them, so that no colour stays
-at an edge. Its cells are those of the luma plane: as many across and down.
+Nothing is converted to RGB and back, so that nothing outside of the regions changes. A chroma sample gives its colour
+to several pixels. It is changed as strongly as the most redacted of them, so that no colour stays at an edge. Chroma
+planes have the cells of the luma plane: as many across and down.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, reduce
 from typing import Any, Literal
 
 import cv2
@@ -21,14 +22,14 @@ from numpy.typing import NDArray
 from anonymizer.pipeline.errors import UnsupportedMedia
 from anonymizer.pipeline.options.options import Method, Options
 from anonymizer.pipeline.orientation import TURNS
-from anonymizer.pipeline.redaction.effects import NOISE, TINT_NOISE, cell_grid, coarse, mix
+from anonymizer.pipeline.redaction.effects import NOISE, TINT_NOISE, blend, cell_grid, pixelate_cells
 from anonymizer.pipeline.redaction.regions import RedactionRegion
 
 __all__ = [
-    "PlaneLayout",
     "PlaneFormat",
+    "PlaneLayout",
     "frame_planes",
-    "planar_name",
+    "planar_format_name",
     "plane_format",
     "redact_planes",
     "upright_planes",
@@ -36,27 +37,29 @@ __all__ = [
 
 Plane = NDArray[Any]
 
-#: Formats with one value after the other in each plane, lowest bits first.
+#: FFmpeg's names of planar formats: each plane has one value after the other, lowest byte first.
 _PLANAR = re.compile(r"(?P<kind>yuvj?|yuva|gray|gbrp|gbrap)(?:4\d\dp)?(?:(?P<depth>\d+)le)?")
-#: What a video frame has besides pixels that can be computed with: floats, camera sensors, cinema's XYZ.
+#: Formats that are refused: floating-point values, raw camera sensors, and the XYZ colours of digital cinema.
 _NOT_INTEGERS = re.compile(r".*f(?:16|32)[bl]e|bayer_.*|xyz12[bl]e")
-#: FFmpeg's number of the full range of values.
+#: FFmpeg's numbers of the colour ranges (AVCOL_RANGE_JPEG and AVCOL_RANGE_MPEG).
 _FULL, _LIMITED = 2, 1
-#: Orientations in which the upright picture runs against the stored one, across and down.
+#: EXIF orientations in which the upright image runs against the stored one, across and down.
 _BACK_ACROSS = frozenset({2, 3, 6, 7})
 _BACK_DOWN = frozenset({3, 4, 7, 8})
-#: Noise is drawn for so many cells each way at least: a grid that gains a row from one frame to the next keeps it.
+#: Noise is drawn for at least so many cells each way. A grid that gains a row from one frame to the next keeps the
+#: noise of the other rows.
 _NOISE_GRID = 16
 
 
 @dataclass(frozen=True, slots=True)
 class PlaneFormat:
-    """What redaction must know of a pixel format.
+    """What redaction needs to know of a planar pixel format.
 
     Attributes:
-        depth: bits of a value, 8 to 16.
-        chroma_shift_xy: log2 of the chroma planes' subsampling, as stored: (1, 1) for 4:2:0, (1, 0) for 4:2:2.
-        full_range: black is 0 and not 16 / 256.
+        depth: bits per value, 8 to 16.
+        chroma_shift_xy: log2 of the subsampling of the chroma planes, as stored: (1, 1) for 4:2:0, (1, 0) for 4:2:2.
+        kind: what the planes hold: Y, Cb and Cr; grey; or G, B and R.
+        full_range: True if black is 0 (full range), False if it is 16 of 255 (limited range).
     """
 
     depth: int
@@ -66,12 +69,12 @@ class PlaneFormat:
 
     @property
     def planes(self) -> int:
-        """How many there are, without that of opacity."""
+        """Number of planes, not counting one of opacity."""
         return 1 if self.kind == "gray" else 3
 
     @property
-    def top(self) -> int:
-        """The highest value."""
+    def max_value(self) -> int:
+        """The highest value of a sample."""
         return (1 << self.depth) - 1
 
     @property
@@ -83,33 +86,47 @@ class PlaneFormat:
 
 
 def plane_format(frame: VideoFrame) -> PlaneFormat | None:
-    """How a frame's planes are to be read; None where it has to be converted first, to what `planar_name` says."""
+    """Tell how the planes of a frame are to be read.
+
+    Returns:
+        None if the format is not planar. The frame must then be converted to the format `planar_format_name` first.
+    """
     name = frame.format.name
     match = _PLANAR.fullmatch(name)
     depth = int(match["depth"] or 8) if match else 0
     if match is None or depth > 16:
         return None
-    # FFmpeg itself takes grey without a statement for full.
     full = frame.color_range == _FULL or name.startswith("yuvj")
     if name.startswith("gray"):
+        # As FFmpeg does, take grey without a stated range for full range.
         return PlaneFormat(depth, (0, 0), "gray", full or frame.color_range != _LIMITED)
     if name.startswith("gb"):
         return PlaneFormat(depth, (0, 0), "gbr", full_range=True)
     return PlaneFormat(depth, _chroma_shift_xy(frame.format), "yuv", full)
 
 
-def planar_name(name: str) -> str:
-    """The planar pixel format that holds the same content as a packed or semi-planar one, or one of other byte order.
+def planar_format_name(name: str) -> str:
+    """Name the planar pixel format that holds the same values as another format.
+
+    Args:
+        name: FFmpeg's name of a packed or semi-planar format, or of one with another byte order.
+
+    Returns:
+        FFmpeg's name of the planar format. The conversion to it and back keeps every value.
 
     Raises:
-        UnsupportedMedia: there is none: the values are no whole numbers, have more than 16 bits or lie on a device.
+        UnsupportedMedia: there is none. The values are not integers, have more than 16 bits, or are on a device.
+
+    Example:
+        >>> planar_format_name("nv12"), planar_format_name("rgb24")
+        ('yuv420p', 'gbrp')
     """
     form = VideoFormat(name, 64, 64)
-    depth = max((each.bits for each in form.components), default=0)
+    depth = max((component.bits for component in form.components), default=0)
     if not 0 < depth <= 16 or _NOT_INTEGERS.fullmatch(name):
         raise UnsupportedMedia(f"The video's pixels are stored as {name}, which is not supported.")
     bits = "" if depth <= 8 else f"{depth}le"
-    opacity = "a" if any(each.is_alpha for each in form.components) else ""
+    opacity = "a" if any(component.is_alpha for component in form.components) else ""
     if form.is_rgb or form.has_palette:
         return f"gbr{opacity}p{bits}"
     if len(form.components) < 3:
@@ -120,21 +137,23 @@ def planar_name(name: str) -> str:
 
 
 def _chroma_shift_xy(form: VideoFormat) -> tuple[int, int]:
-    """log2 of how many pixels a chroma sample colours across and down."""
+    """log2 of how many pixels a chroma sample stands for, across and down."""
     return 6 - (form.chroma_width(64).bit_length() - 1), 6 - (form.chroma_height(64).bit_length() - 1)
 
 
 def frame_planes(frame: VideoFrame, *, writable: bool = True) -> list[Plane]:
-    """The planes of a frame in a planar format, as they are stored, without the padding of their lines.
+    """The planes of a frame in a planar format as arrays, without the padding of their lines.
 
-    A decoder may still need a frame, to predict others from it: one that is to be written is copied first, unless it is
-    nobody else's.
+    A decoder may still need a frame to predict others from it. A frame that is to be written is therefore copied first,
+    unless nothing else refers to it.
 
     Args:
-        writable: without, nothing is copied, and the planes are read only.
+        frame: its format is one for which `plane_format` is not None.
+        writable: whether the planes are to be changed, default: True. If False, nothing is copied and the planes are
+            read-only.
 
     Returns:
-        Views (h, w), uint8 or uint16. They are valid as long as the frame is not made writable again.
+        Views (h, w), uint8 or uint16, as stored. They are valid until the frame is made writable again.
 
     Raises:
         ValueError: the format is not planar.
@@ -148,7 +167,7 @@ def frame_planes(frame: VideoFrame, *, writable: bool = True) -> list[Plane]:
     planes = []
     for plane in frame.planes:
         lines = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, abs(plane.line_size)).view(dtype)
-        # Bottom up, where the size of a line is negative.
+        # The lines are stored bottom up if their size is negative.
         lines = lines[:: -1 if plane.line_size < 0 else 1, : plane.width]
         lines.flags.writeable = writable
         planes.append(lines)
@@ -156,10 +175,14 @@ def frame_planes(frame: VideoFrame, *, writable: bool = True) -> list[Plane]:
 
 
 def upright_planes(planes: Sequence[Plane], orientation: int) -> list[Plane]:
-    """Views of stored planes, turned upright.
+    """Turn stored planes upright.
 
     Args:
-        orientation: 1 to 8, as in EXIF.
+        planes: (h, w) arrays, as stored.
+        orientation: 1 to 8, as in EXIF: how the planes are turned to stand upright.
+
+    Returns:
+        Views of the planes: writing to them changes the planes.
     """
     return [TURNS[orientation](plane) for plane in planes]
 
@@ -172,55 +195,66 @@ def redact_planes(
     options: Options,
     orientation: int = 1,
 ) -> None:
-    """Redact every shape in place, one after the other; the method `detect` changes nothing.
+    """Redact regions in the planes of a frame, in place, one after the other. The method `detect` changes nothing.
 
     Args:
-        planes: (h, w) uint8 or uint16, as stored and writable; one of opacity, behind the others, is left as it is.
-        shapes: in pixels of the upright frame.
-        seeds: one for each shape, from 0 up. With the same one and the same cells the noise is the same: noise that is
-            new in each frame could be averaged away.
-        orientation: 1 to 8, as in EXIF, how the planes are turned to stand upright.
+        planes: (h, w) uint8 or uint16, as stored and writable. A plane of opacity after the others is not changed.
+        form: how the planes are read.
+        regions: in pixels of the upright frame.
+        seeds: of the noise, one for each region, from 0 up. The same seed and the same grid of cells give the same
+            noise. Keep the seed of an object over frames: new noise in each frame could be averaged away.
+        options: the method and the sizes of cells are used.
+        orientation: 1 to 8, as in EXIF: how the planes are turned to stand upright.
+
+    Raises:
+        ValueError: there are not as many seeds as regions.
     """
     if options.method is Method.DETECT:
         return
     upright = upright_planes(planes[: form.planes], orientation)
     layout = PlaneLayout.of(upright, form, orientation)
-    for shape, seed in zip(regions, seeds, strict=True):
-        parts = layout.parts(shape.x, shape.y, shape.alpha)
-        noise = None if options.method is Method.BLACKEN else _noise(seed, cell_grid(shape, options), form)
-        for number, (plane, (where, alpha)) in enumerate(zip(upright, parts, strict=True)):
-            # OpenCV needs lines of pixels side by side, which a view of a turned frame has not.
-            crop = np.array(plane[where], order="C")
+    for region, seed in zip(regions, seeds, strict=True):
+        parts = layout.parts(region.x, region.y, region.alpha)
+        noise = None if options.method is Method.BLACKEN else _noise(seed, cell_grid(region, options), form)
+        for number, (plane, (crop_index, alpha)) in enumerate(zip(upright, parts, strict=True)):
+            # OpenCV needs a contiguous array, which a crop of a turned view is not.
+            crop = np.array(plane[crop_index], order="C")
             if noise is None:
                 crop[alpha > 0] = form.black[number]
             else:
-                mix(crop, coarse(crop, noise[number], form.top, smooth=options.method is Method.BLUR), alpha)
-            plane[where] = crop
+                smooth = options.method is Method.BLUR
+                blend(crop, pixelate_cells(crop, noise[number], form.max_value, smooth=smooth), alpha)
+            plane[crop_index] = crop
 
 
 @dataclass(frozen=True, slots=True)
 class _Axis:
-    """Which chroma sample colours pixel i along an axis of the upright picture: (i + pad) >> shift.
+    """Which chroma sample gives pixel i its colour along an axis of the upright image: sample (i + pad) >> shift.
 
-    The pad is there where the picture runs backwards and its last chroma sample colours fewer pixels than others.
+    The pad is above 0 if the upright image runs against the stored one and its last chroma sample has fewer pixels.
     """
 
     shift: int
     pad: int
 
-    def cover(self, start: int, stop: int) -> tuple[int, int]:
-        """The samples that colour pixels start..stop."""
+    def sample_range(self, start: int, stop: int) -> tuple[int, int]:
+        """The samples of pixels start..stop, stop exclusive in both."""
         return (start + self.pad) >> self.shift, ((stop - 1 + self.pad) >> self.shift) + 1
 
-    def around(self, start: int, stop: int) -> tuple[int, int]:
-        """How many pixels more these samples colour, before and after."""
-        first, last = self.cover(start, stop)
+    def extra_pixels(self, start: int, stop: int) -> tuple[int, int]:
+        """How many more pixels these samples have, before start and from stop on."""
+        first, last = self.sample_range(start, stop)
         return start + self.pad - (first << self.shift), (last << self.shift) - self.pad - stop
 
 
 @dataclass(frozen=True, slots=True)
 class PlaneLayout:
-    """Where a part of the upright picture lies in each plane."""
+    """Where a part of the upright image lies in each plane.
+
+    Attributes:
+        across, down: which chroma samples belong to which pixels, along each axis of the upright image.
+        planes: number of planes.
+    """
 
     across: _Axis
     down: _Axis
@@ -228,6 +262,13 @@ class PlaneLayout:
 
     @classmethod
     def of(cls, upright: Sequence[Plane], form: PlaneFormat, orientation: int) -> PlaneLayout:
+        """Compute the layout of planes.
+
+        Args:
+            upright: from `upright_planes`.
+            form: how the planes are read.
+            orientation: 1 to 8, as in EXIF, which `upright` were turned by.
+        """
         shift_x, shift_y = form.chroma_shift_xy[:: 1 if orientation < 5 else -1]
         (height, width), (chroma_h, chroma_w) = upright[0].shape, upright[-1].shape
         across = _Axis(shift_x, (chroma_w << shift_x) - width if orientation in _BACK_ACROSS else 0)
@@ -235,35 +276,42 @@ class PlaneLayout:
         return cls(across, down, form.planes)
 
     def parts(self, x: int, y: int, alpha: NDArray[np.uint8]) -> list[tuple[tuple[slice, slice], NDArray[np.uint8]]]:
-        """For each plane, where the part lies in it, and the part's alpha at its resolution."""
+        """Find the part of each plane that belongs to a part of the image.
+
+        Args:
+            x, y: left and top of the part, in pixels of the upright image.
+            alpha: (h, w) uint8, strength at each pixel of the part.
+
+        Returns:
+            For each plane, the index of the part in the upright plane, and the alpha at its resolution. The alpha of a
+            chroma sample is the highest of its pixels.
+        """
         height, width = alpha.shape
         luma = (slice(y, y + height), slice(x, x + width)), alpha
         if not self.across.shift and not self.down.shift:
             return [luma] * self.planes
-        left, right = self.across.around(x, x + width)
-        top, bottom = self.down.around(y, y + height)
+        left, right = self.across.extra_pixels(x, x + width)
+        top, bottom = self.down.extra_pixels(y, y + height)
         padded = cv2.copyMakeBorder(alpha, top, bottom, left, right, cv2.BORDER_CONSTANT, value=0)
         rows = _maximum([padded[first :: 1 << self.down.shift] for first in range(1 << self.down.shift)])
         reduced = _maximum([rows[:, first :: 1 << self.across.shift] for first in range(1 << self.across.shift)])
-        where = slice(*self.down.cover(y, y + height)), slice(*self.across.cover(x, x + width))
-        return [luma] + [(where, np.ascontiguousarray(reduced))] * (self.planes - 1)
+        index = slice(*self.down.sample_range(y, y + height)), slice(*self.across.sample_range(x, x + width))
+        return [luma] + [(index, np.ascontiguousarray(reduced))] * (self.planes - 1)
 
 
 def _maximum(arrays: Sequence[Plane]) -> Plane:
-    highest = arrays[0]
-    for each in arrays[1:]:
-        highest = np.maximum(highest, each)
-    return highest
+    return reduce(np.maximum, arrays)
 
 
 @lru_cache(maxsize=256)
 def _noise(seed: int, columns_rows: tuple[int, int], form: PlaneFormat) -> tuple[NDArray[np.float32], ...]:
-    """For each plane (rows, columns, 1), shares of the range of values; that of a cell hangs on its place alone.
+    """The noise of each plane, (rows, columns, 1), as shares of the range of values.
 
-    What all of R, G and B have in common is luma: chroma has only the smaller noise of each channel alone.
+    The noise of a cell depends on the seed and on its row and column only. The noise that R, G and B share is in luma:
+    chroma has only the smaller noise of each channel.
     """
     columns, rows = columns_rows
     size = (form.planes + 1, max(rows, _NOISE_GRID), max(columns, _NOISE_GRID), 1)
     drawn = np.random.default_rng(seed).standard_normal(size, np.float32)[:, :rows, :columns]
     shared = [NOISE if number == 0 or form.kind == "gbr" else 0 for number in range(form.planes)]
-    return tuple(share * drawn[0] + TINT_NOISE * each for share, each in zip(shared, drawn[1:], strict=True))
+    return tuple(share * drawn[0] + TINT_NOISE * own for share, own in zip(shared, drawn[1:], strict=True))

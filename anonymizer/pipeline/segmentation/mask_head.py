@@ -1,8 +1,8 @@
-"""Masks from the features of the project's own detector: a small decoder that is prompted with boxes.
+"""Masks from the features of the project's own detector, by a small decoder that is prompted with boxes.
 
-Each box is cut out with a little of what is around it and stretched to one size, so that a car of 4,000 pixels and one
-of 30 look alike. The detector's backbone, unchanged, makes maps at strides 2 to 32 of it, and the decoder joins them
-from coarse to fine (Ronneberger et al., U-Net, arXiv 1505.04597). It has 63,000 parameters of its own.
+Each box is cut out with its surroundings and stretched to one size, so that a car of 4,000 pixels and one of 30 look
+alike. The backbone of the detector, unchanged, makes feature maps of the crop at strides 2 to 32. The decoder joins
+them from coarse to fine (U-Net, Ronneberger et al., arXiv 1505.04597). It has 63,000 parameters of its own.
 """
 
 from __future__ import annotations
@@ -19,23 +19,31 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from anonymizer.pipeline.detection.inference_errors import check_finite, translate_errors
 from anonymizer.pipeline.detection.models.own_network import Backbone, ConvNorm, Separable
 from anonymizer.pipeline.detections import OBJECT_TYPES, Mask, ObjectType
 from anonymizer.pipeline.devices import resolve_device
-from anonymizer.pipeline.errors import AnonymizerError, DetectorFailed, OutOfMemory
 from anonymizer.pipeline.segmentation.crops import Window
-from anonymizer.pipeline.segmentation.mask_rules import can_have_mask, covering
+from anonymizer.pipeline.segmentation.mask_rules import apply_mask_rules, can_have_mask
 
-__all__ = ["CROP_SIDE", "MASK_SIDE", "MaskDecoder", "MaskHead", "backbone_sum", "backbone_weights", "features"]
+__all__ = [
+    "CROP_SIDE",
+    "MASK_SIDE",
+    "MaskDecoder",
+    "MaskHead",
+    "backbone_features",
+    "backbone_sha256",
+    "backbone_weights",
+]
 
-#: pixels of a side of what the backbone sees of one object, and of the mask that comes of it
+#: side in pixels of the crop of one object, and of the mask that the decoder makes of it
 CROP_SIDE, MASK_SIDE = 128, 64
-#: the backbone's blocks whose outputs the decoder takes: at strides 2, 4, 8, 16 and 32
+#: the blocks of the backbone whose outputs the decoder takes, at strides 2, 4, 8, 16 and 32
 _TAPS = (0, 2, 4, 10, 15)
 #: crops in one batch: on a CPU about 100 MB
 _BATCH = 32
-#: Probability from which on a pixel belongs to an object. By benchmarks/masks.py (IoU; with the default margin:
-#: share of the object covered, changed area by the box's):
+#: By type: the probability from which on a pixel belongs to the object. Measured by benchmarks/masks.py (IoU; with the
+#: default margin: share of the object covered, changed area over area of the box):
 #:     persons  .5 .690 .989 1.01    .65 .710 .973  .92    .75 .711 .957  .85
 #:     vehicles .5 .793 .999 1.19    .65 .801 .995 1.10    .75 .792 .989 1.04
 THRESHOLDS = {ObjectType.PERSON.number: 0.65, ObjectType.VEHICLE.number: 0.78}
@@ -44,11 +52,16 @@ Image = NDArray[np.uint8]
 
 
 class MaskDecoder(nn.Module):
-    """From the backbone's maps to one mask."""
+    """Makes one mask for each crop from the feature maps of the backbone.
+
+    Args:
+        channels: of the decoder.
+        inputs: channels of the feature maps, from fine to coarse.
+    """
 
     def __init__(self, channels: int = 48, inputs: tuple[int, ...] = (16, 24, 40, 112, 320)) -> None:
         super().__init__()
-        self.lateral = nn.ModuleList(ConvNorm(each, channels, active=False) for each in inputs)
+        self.lateral = nn.ModuleList(ConvNorm(map_channels, channels, active=False) for map_channels in inputs)
         self.object_type = nn.Embedding(len(OBJECT_TYPES), channels)
         self.join = nn.ModuleList(
             nn.Sequential(Separable(channels, channels), Separable(channels, channels)) for _ in inputs
@@ -56,17 +69,33 @@ class MaskDecoder(nn.Module):
         self.logit = nn.Conv2d(channels, 1, 3, padding=1)
 
     def forward(self, maps: list[Tensor], types: Tensor) -> Tensor:
-        """Logits (b, MASK_SIDE, MASK_SIDE) from maps of rising stride and types (b,) int64."""
+        """Predict masks.
+
+        Args:
+            maps: feature maps (b, c, h, w), from fine to coarse, as `backbone_features` returns them.
+            types: (b,) int64, index into `OBJECT_TYPES`.
+
+        Returns:
+            Logits (b, MASK_SIDE, MASK_SIDE).
+        """
         x = self.object_type(types)[:, :, None, None]
-        for lateral, join, features in zip(self.lateral[::-1], self.join[::-1], maps[::-1], strict=True):
-            coarse = functional.interpolate(x, size=features.shape[-2:], mode="bilinear", align_corners=False)
-            x = join(functional.relu(lateral(features) + coarse)) + coarse
+        for lateral, join, backbone_features in zip(self.lateral[::-1], self.join[::-1], maps[::-1], strict=True):
+            coarse = functional.interpolate(x, size=backbone_features.shape[-2:], mode="bilinear", align_corners=False)
+            x = join(functional.relu(lateral(backbone_features) + coarse)) + coarse
         logits: Tensor = self.logit(x)
         return logits[:, 0]
 
 
-def features(backbone: Backbone, x: Tensor) -> list[Tensor]:
-    """The maps that the decoder takes, of crops (b, 3, CROP_SIDE, CROP_SIDE) RGB, 0..1."""
+def backbone_features(backbone: Backbone, x: Tensor) -> list[Tensor]:
+    """Compute the feature maps that the decoder takes.
+
+    Args:
+        backbone: of the own detector.
+        x: crops (b, 3, CROP_SIDE, CROP_SIDE) RGB, 0..1.
+
+    Returns:
+        Feature maps (b, c, h, w) at strides 2, 4, 8, 16 and 32.
+    """
     x = backbone.stem((x - 0.498) / 0.502)
     maps = []
     for number, block in enumerate(backbone.blocks):
@@ -77,15 +106,17 @@ def features(backbone: Backbone, x: Tensor) -> list[Tensor]:
 
 
 def backbone_weights(base: Path) -> dict[str, Tensor]:
-    """The backbone of the own detector; as copies, since a file that is written over changes what was read of it."""
+    """Read the weights of the backbone from the file of the own detector, by name.
+
+    They are copies: the tensors that `load_file` returns change if the file is overwritten.
+    """
     prefix = "backbone."
-    return {
-        name.removeprefix(prefix): each.clone() for name, each in load_file(base).items() if name.startswith(prefix)
-    }
+    weights = load_file(base)
+    return {name.removeprefix(prefix): weight.clone() for name, weight in weights.items() if name.startswith(prefix)}
 
 
-def backbone_sum(weights: Mapping[str, Tensor]) -> str:
-    """What a decoder was trained on, as a sha256: on other features it would give nonsense."""
+def backbone_sha256(weights: Mapping[str, Tensor]) -> str:
+    """The sha256 of a backbone's weights. A decoder works only with the backbone that it was trained on."""
     digest = hashlib.sha256()
     for name in sorted(weights):
         if not name.endswith("num_batches_tracked"):
@@ -94,14 +125,20 @@ def backbone_sum(weights: Mapping[str, Tensor]) -> str:
 
 
 class MaskHead:
-    """Runs `MaskDecoder` on the backbone of the own detector. Persons and vehicles only: others get no mask.
+    """A segmenter that runs `MaskDecoder` on the backbone of the own detector.
+
+    It makes masks of persons and vehicles; other objects keep their boxes.
 
     Args:
-        path: the decoder's weights, a safetensors file.
-        base_path: the own detector's.
+        path: the weights of the decoder, a safetensors file.
+        base_path: the weights of the own detector, a safetensors file.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        model_id: what `Mask.source` holds.
 
     Raises:
-        OSError, ValueError, RuntimeError: the files are no such weights, or the decoder belongs to another detector.
+        DetectorFailed: the device does not exist.
+        OSError, ValueError, RuntimeError: the files do not hold such weights, or the decoder belongs to another
+            detector.
     """
 
     def __init__(self, path: Path, base_path: Path, *, device: str = "auto", model_id: str = "own-masks") -> None:
@@ -112,17 +149,18 @@ class MaskHead:
         weights = backbone_weights(base_path)
         with safe_open(path, "pt") as file:
             trained_on = (file.metadata() or {}).get("backbone")
-        if trained_on != backbone_sum(weights):
+        if trained_on != backbone_sha256(weights):
             raise ValueError(
                 f"{path.name} was trained on another detector: run python -m anonymizer.training.train_masks"
             )
         self._backbone, self._decoder = Backbone(), MaskDecoder()
         self._backbone.load_state_dict(weights)
         self._decoder.load_state_dict(load_file(path))
-        for each in (self._backbone, self._decoder):
-            each.eval().to(self._device, self._dtype).to(memory_format=torch.channels_last)
+        for network in (self._backbone, self._decoder):
+            network.eval().to(self._device, self._dtype).to(memory_format=torch.channels_last)
 
     def warm_up(self) -> None:
+        """Run once on a blank image, so that the first image does not wait."""
         self.segment(
             np.zeros((64, 64, 3), np.uint8),
             np.array([[0, 0, 64, 64]], np.float32),
@@ -130,16 +168,7 @@ class MaskHead:
         )
 
     def segment(self, image: Image, boxes: NDArray[np.float32], types: NDArray[np.uint8]) -> list[Mask | None]:
-        """Masks of objects; None for one that should keep its box.
-
-        Args:
-            image: (h, w, 3) uint8 RGB.
-            boxes: (n, 4) float32 x1, y1, x2, y2 in its pixels.
-            types: (n,) uint8, index into `OBJECT_TYPES`.
-
-        Raises:
-            DetectorFailed, OutOfMemory: there is no result.
-        """
+        """As `Segmenter.segment` says."""
         height, width = image.shape[:2]
         boxes = np.clip(boxes, 0, np.array([width, height, width, height], np.float32))
         rows = [row for row in range(len(boxes)) if can_have_mask(boxes[row], int(types[row]))]
@@ -147,25 +176,17 @@ class MaskHead:
         for start in range(0, len(rows), _BATCH):
             batch = rows[start : start + _BATCH]
             windows = [Window.around(boxes[row]) for row in batch]
-            crops = np.stack([window.cut(image, CROP_SIDE) for window in windows])
-            for row, window, found in zip(batch, windows, self._run(crops, types[batch]), strict=True):
-                pixels = window.widened(found) > THRESHOLDS[int(types[row])]
-                masks[row] = covering(pixels, window.x1, window.y1, boxes[row], (height, width), self.id)
+            crops = np.stack([window.crop(image, CROP_SIDE) for window in windows])
+            for row, window, probability in zip(batch, windows, self._run(crops, types[batch]), strict=True):
+                pixels = window.resize_back(probability) > THRESHOLDS[int(types[row])]
+                masks[row] = apply_mask_rules(pixels, window.x1, window.y1, boxes[row], (height, width), self.id)
         return masks
 
     def _run(self, crops: NDArray[np.uint8], types: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Probabilities (b, MASK_SIDE, MASK_SIDE)."""
-        try:
-            with torch.inference_mode():
-                tensor = torch.from_numpy(crops).to(self._device).permute(0, 3, 1, 2).to(self._dtype).div_(255)
-                maps = features(self._backbone, tensor.contiguous(memory_format=torch.channels_last))
-                logits = self._decoder(maps, torch.from_numpy(types.astype(np.int64)).to(self._device)).float()
-                if not bool(torch.isfinite(logits).all()):
-                    raise DetectorFailed(f"The segmenter {self.id} gave values that are no numbers.")
-                return np.asarray(logits.sigmoid().cpu().numpy())
-        except torch.cuda.OutOfMemoryError as error:
-            raise OutOfMemory(f"The segmenter {self.id} has too little memory on its device.") from error
-        except AnonymizerError:
-            raise
-        except Exception as error:
-            raise DetectorFailed(f"The segmenter {self.id} failed ({type(error).__name__}).") from error
+        """The probability 0..1 that each pixel belongs to the object, (b, MASK_SIDE, MASK_SIDE) float32."""
+        with translate_errors(f"segmenter {self.id}"), torch.inference_mode():
+            tensor = torch.from_numpy(crops).to(self._device).permute(0, 3, 1, 2).to(self._dtype).div_(255)
+            maps = backbone_features(self._backbone, tensor.contiguous(memory_format=torch.channels_last))
+            logits = self._decoder(maps, torch.from_numpy(types.astype(np.int64)).to(self._device)).float()
+            check_finite(f"segmenter {self.id}", logits)
+            return np.asarray(logits.sigmoid().cpu().numpy())

@@ -1,4 +1,4 @@
-"""What every segmenter's masks have to keep: a found object is never left bare."""
+"""The rules that the masks of all segmenters follow, so that no part of a detected object stays visible."""
 
 from __future__ import annotations
 
@@ -9,54 +9,66 @@ from numpy.typing import NDArray
 
 from anonymizer.pipeline.detections import OBJECT_TYPES, Mask, ObjectType
 
-__all__ = ["BOX", "CORE", "LEAST", "LEAST_SHARE", "box_mask", "can_have_mask", "covering"]
+__all__ = ["BOX", "CORE", "LEAST_SHARE", "LEAST_SIDE", "apply_mask_rules", "box_mask", "can_have_mask"]
 
-#: `Mask.source` of a box that stands in for an outline
+#: `Mask.source` of a box that is used as a mask
 BOX = "box"
-#: All of this share of the box around its middle, with round corners, belongs to an object whatever a network says.
+#: The core of a box always belongs to the object: this share of its width and height, with round corners.
 CORE = 0.6
-#: A mask that fills less of its box than this share is not believed: the object keeps its box.
+#: A mask that fills a smaller share of its box is not used: the object keeps its box.
 LEAST_SHARE = 0.25
-#: Shorter side in pixels below which an object keeps its box: there is nothing to be seen in fewer.
-LEAST = 8
-#: a box that ends so near to a border, as a share of its shorter side, is taken to be cut off by it
+#: An object with a shorter side below this, in pixels, keeps its box: it is too small for an outline.
+LEAST_SIDE = 8
+#: A box that ends this close to a border of the image, as a share of its shorter side, counts as cut off by it.
 NEAR = 0.1
-#: of the rounded box |x|^2.5 + |y|^2.5 = 1
+#: exponent of the rounded box |x|^2.5 + |y|^2.5 = 1
 _ROUND = 2.5
 
 
 def can_have_mask(box: NDArray[np.float32], number: int) -> bool:
-    """Whether our own ways know its type, and it is large enough inside the image. A box of no numbers is not."""
-    known = OBJECT_TYPES[number] in (ObjectType.PERSON, ObjectType.VEHICLE)
-    return known and bool(box[2] - box[0] >= LEAST) and bool(box[3] - box[1] >= LEAST)
-
-
-def covering(
-    pixels: NDArray[np.bool_], x: int, y: int, box: NDArray[np.float32], size_hw: tuple[int, ...], source: str
-) -> Mask | None:
-    """An object's mask inside the image, the core of its box included; None where it is not to be believed.
+    """Whether the project's own segmenters can make a mask of an object.
 
     Args:
-        pixels: (h, w) what a network takes for the object; may reach beyond the image.
-        x, y: where its left and top lie in the image.
-        box: (4,) x1, y1, x2, y2 inside the image.
-        source: id of the network's model.
+        box: (4,) float32 x1, y1, x2, y2 inside the image. A box with NaN gets no mask.
+        number: index of its type in `OBJECT_TYPES`.
+    """
+    known = OBJECT_TYPES[number] in (ObjectType.PERSON, ObjectType.VEHICLE)
+    return known and bool(box[2] - box[0] >= LEAST_SIDE) and bool(box[3] - box[1] >= LEAST_SIDE)
+
+
+def apply_mask_rules(
+    pixels: NDArray[np.bool_], x: int, y: int, box: NDArray[np.float32], size_hw: tuple[int, ...], source: str
+) -> Mask | None:
+    """Make the mask of an object from the pixels that a segmenter gives.
+
+    The mask includes the core of the box. If the box ends near a border of the image, the mask runs on to the border.
+
+    Args:
+        pixels: (h, w) bool, the pixels of the object; they may reach beyond the image.
+        x: left of `pixels` in the image.
+        y: top of `pixels` in the image.
+        box: (4,) float32 x1, y1, x2, y2 inside the image.
+        size_hw: height and width of the image in pixels.
+        source: id of the segmenter.
+
+    Returns:
+        A mask inside the image; None: it fills too little of the box, and the object keeps its box.
     """
     if pixels.sum() < LEAST_SHARE * (box[2] - box[0]) * (box[3] - box[1]):
         return None
     height, width = pixels.shape
-    across = _off(x, width, box[0], box[2])
-    down = _off(y, height, box[1], box[3])
-    pixels, x, y = _to_the_borders(pixels | (across + down[:, None] <= 1), x, y, box, size_hw)
+    across = _core_term(x, width, box[0], box[2])
+    down = _core_term(y, height, box[1], box[3])
+    pixels, x, y = _extend_to_borders(pixels | (across + down[:, None] <= 1), x, y, box, size_hw)
     left, top = max(-x, 0), max(-y, 0)
     pixels = pixels[top : max(size_hw[0] - y, 0), left : max(size_hw[1] - x, 0)]
     return Mask(x + left, y + top, pixels, source) if pixels.any() else None
 
 
-def _to_the_borders(
+def _extend_to_borders(
     pixels: NDArray[np.bool_], x: int, y: int, box: NDArray[np.float32], size_hw: tuple[int, ...]
 ) -> tuple[NDArray[np.bool_], int, int]:
-    """A mask that runs on to each border of the image which its box (nearly) reaches: there the object is cut off."""
+    """Extend a mask to each border of the image that its box (nearly) reaches: there the object is cut off."""
     reach = NEAR * float(min(box[2] - box[0], box[3] - box[1])) + 2
     x1, y1, x2, y2 = (float(side) for side in box)
     gaps = ((y1, size_hw[0] - y2), (x1, size_hw[1] - x2))
@@ -81,14 +93,22 @@ def _to_the_borders(
     return pixels, x, y
 
 
-def _off(start: int, length: int, low: float, high: float) -> NDArray[np.float32]:
-    """One axis' share in the equation of the core, for each pixel."""
+def _core_term(start: int, length: int, low: float, high: float) -> NDArray[np.float32]:
+    """The term of one axis in the equation of the core, for each pixel."""
     at = np.arange(start, start + length, dtype=np.float32) + 0.5
     return np.asarray((np.abs(2 * at - low - high) / ((high - low) * np.float32(CORE))) ** _ROUND, np.float32)
 
 
 def box_mask(box: NDArray[np.float32], size_hw: tuple[int, ...]) -> Mask | None:
-    """The whole box as a mask, for an object whose outline is unknown; None where it lies outside of the image."""
+    """Use the whole box as a mask, for an object whose outline is unknown.
+
+    Args:
+        box: (4,) float32 x1, y1, x2, y2 in pixels of the image.
+        size_hw: height and width of the image in pixels.
+
+    Returns:
+        A mask inside the image; None: the box lies outside the image.
+    """
     x1, y1 = max(math.floor(box[0]), 0), max(math.floor(box[1]), 0)
     x2, y2 = min(max(math.ceil(box[2]), x1 + 1), size_hw[1]), min(max(math.ceil(box[3]), y1 + 1), size_hw[0])
     return Mask(x1, y1, np.ones((y2 - y1, x2 - x1), np.bool_), BOX) if x1 < x2 and y1 < y2 else None

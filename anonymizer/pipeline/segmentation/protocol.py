@@ -13,10 +13,10 @@ __all__ = ["Segmenter"]
 
 
 class Segmenter(Protocol):
-    """Says which pixels of a box are the object.
+    """Makes a mask for each box: the pixels that belong to the object.
 
     Attributes:
-        id: of the model; what `Mask.source` holds.
+        id: id of the model; what `Mask.source` holds.
         device: `cpu`, `cuda:0`, ….
     """
 
@@ -26,12 +26,15 @@ class Segmenter(Protocol):
     def segment(
         self, image: NDArray[np.uint8], boxes: NDArray[np.float32], types: NDArray[np.uint8]
     ) -> list[Mask | None]:
-        """A mask for each object; None for one that should keep its box.
+        """Make a mask for each object.
 
         Args:
             image: (h, w, 3) uint8 RGB.
-            boxes: (n, 4) float32 x1, y1, x2, y2 in its pixels.
+            boxes: (n, 4) float32 x1, y1, x2, y2 in pixels of the image.
             types: (n,) uint8, index into `OBJECT_TYPES`.
+
+        Returns:
+            n masks; None: the object keeps its box.
 
         Raises:
             DetectorFailed, OutOfMemory: there is no result.
@@ -39,5 +42,5 @@ class Segmenter(Protocol):
         ...
 
     def warm_up(self) -> None:
-        """Run once, so that the first picture does not wait."""
+        """Run once, so that the first image does not wait."""
         ...

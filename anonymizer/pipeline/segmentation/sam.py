@@ -1,4 +1,4 @@
-"""Segment Anything (Kirillov et al., arXiv 2304.02643), prompted with boxes."""
+"""Segment Anything (SAM, Kirillov et al., arXiv 2304.02643), prompted with boxes."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncode
 from segment_anything.modeling import Sam as SamNetwork
 from torch import Tensor, nn
 
+from anonymizer.pipeline.detection.inference_errors import check_finite, translate_errors
 from anonymizer.pipeline.detections import Mask
 from anonymizer.pipeline.devices import resolve_device
-from anonymizer.pipeline.errors import AnonymizerError, DetectorFailed, OutOfMemory
-from anonymizer.pipeline.segmentation.mask_rules import covering
+from anonymizer.pipeline.segmentation.mask_rules import apply_mask_rules
 
-__all__ = ["Sam", "build"]
+__all__ = ["Sam", "build_network"]
 
-#: boxes that are decoded together: with masks of 1024 x 1024 floats, 130 MB
+#: boxes that are decoded together: their masks of 1024 x 1024 floats take 130 MB
 _CHUNK = 32
-#: Shorter side in pixels of what the network sees of an object, at least: smaller ones are looked at from nearer.
-LEAST_SEEN = 20
-#: share of a box that its mask may reach beyond each side
+#: An object whose shorter side is below this in the resized image, in pixels, is segmented in a closer view.
+LEAST_SIDE = 20
+#: how far a mask may reach beyond each side of its box, as a share of the box
 _BEYOND = 0.1
 _NAMES = {768: "sam-vit-b", 1024: "sam-vit-l", 1280: "sam-vit-h"}
 _NOT_SAM = "{} is no checkpoint of Segment Anything"
@@ -39,16 +39,19 @@ Boxes = NDArray[np.float32]
 
 
 class Sam:
-    """Runs a Segment Anything checkpoint of any size: one embedding a view, all its boxes after it.
+    """A segmenter that runs a Segment Anything checkpoint of any size.
 
-    A view is the picture as a whole; and for objects that would be tiny there (large pictures are reduced to 1024
-    pixels), windows of the picture's own pixels around groups of them.
+    The image encoder runs once for each view, and the mask decoder for each box of the view. One view is the whole
+    image, reduced to 1024 pixels. Objects that would be tiny in it are grouped into windows of the image's own pixels.
 
     Args:
-        model_id: by the width of its encoder without.
+        path: the checkpoint.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        model_id: what `Mask.source` holds; default: `sam-vit-b`, `-l` or `-h`, by the width of the encoder.
 
     Raises:
-        OSError, ValueError, RuntimeError: the file is no such checkpoint.
+        DetectorFailed: the device does not exist.
+        OSError, ValueError, RuntimeError: the file is not such a checkpoint.
     """
 
     def __init__(self, path: Path, *, device: str = "auto", model_id: str | None = None) -> None:
@@ -58,7 +61,7 @@ class Sam:
         if not isinstance(weights, Mapping):
             raise ValueError(_NOT_SAM.format(path.name))
         try:
-            network = build(weights)
+            network = build_network(weights)
             network.load_state_dict(weights)
         except (KeyError, RuntimeError) as error:
             raise ValueError(_NOT_SAM.format(path.name)) from error
@@ -68,35 +71,29 @@ class Sam:
         self._network = network.eval().to(self._device)
 
     def warm_up(self) -> None:
+        """Run once on a blank image, so that the first image does not wait."""
         side = self._side
         self.segment(
             np.zeros((side, side, 3), np.uint8), np.array([[0, 0, side, side]], np.float32), np.zeros(1, np.uint8)
         )
 
     def segment(self, image: Image, boxes: Boxes, types: NDArray[np.uint8]) -> list[Mask | None]:
-        """Masks of objects of any type; None for one that should keep its box. As `Segmenter` says."""
+        """As `Segmenter.segment` says; objects of all types get masks."""
         height, width = image.shape[:2]
         boxes = np.clip(boxes, 0, np.array([width, height, width, height], np.float32))
         masks: list[Mask | None] = [None] * len(boxes)
-        for (x, y, view), rows in _views(image, boxes, self._side):
+        for (x, y, view), rows in _plan_views(image, boxes, self._side):
             offset = np.array([x, y, x, y], np.float32)
-            for row, mask in zip(rows, self._in_view(view, boxes[rows] - offset), strict=True):
+            for row, mask in zip(rows, self._segment_view(view, boxes[rows] - offset), strict=True):
                 masks[row] = mask and Mask(mask.x + x, mask.y + y, mask.pixels, self.id)
         return masks
 
-    def _in_view(self, view: Image, boxes: Boxes) -> list[Mask | None]:
-        try:
-            half = torch.autocast("cuda", torch.float16) if self._device.type == "cuda" else nullcontext()
-            with torch.inference_mode(), half:
-                return self._predicted(view, boxes)
-        except torch.cuda.OutOfMemoryError as error:
-            raise OutOfMemory(f"The segmenter {self.id} has too little memory on its device.") from error
-        except AnonymizerError:
-            raise
-        except Exception as error:
-            raise DetectorFailed(f"The segmenter {self.id} failed ({type(error).__name__}).") from error
+    def _segment_view(self, view: Image, boxes: Boxes) -> list[Mask | None]:
+        half = torch.autocast("cuda", torch.float16) if self._device.type == "cuda" else nullcontext()
+        with translate_errors(f"segmenter {self.id}"), torch.inference_mode(), half:
+            return self._predict(view, boxes)
 
-    def _predicted(self, view: Image, boxes: Boxes) -> list[Mask | None]:
+    def _predict(self, view: Image, boxes: Boxes) -> list[Mask | None]:
         scale = min(self._side / max(view.shape[:2]), 1.0)
         small = view
         if scale < 1:
@@ -116,10 +113,11 @@ class Sam:
                 multimask_output=False,
                 return_logits=True,
             )
-            if not bool(torch.isfinite(logits).all()):
-                raise DetectorFailed(f"The segmenter {self.id} gave values that are no numbers.")
-            found = logits[:, 0].float().cpu().numpy()
-            masks += [self._mask(each, box, ratio, view.shape[:2]) for each, box in zip(found, chunk, strict=True)]
+            check_finite(f"segmenter {self.id}", logits)
+            of_boxes = logits[:, 0].float().cpu().numpy()
+            masks += [
+                self._mask(of_box, box, ratio, view.shape[:2]) for of_box, box in zip(of_boxes, chunk, strict=True)
+            ]
         return masks
 
     def _mask(
@@ -129,7 +127,7 @@ class Sam:
         ratio: NDArray[np.float32],
         size_hw: tuple[int, ...],
     ) -> Mask | None:
-        """From logits of the size that the network saw to pixels of the view, in and closely around the box."""
+        """Resize the logits of the network's input to pixels of the view, in and closely around the box."""
         beyond = _BEYOND * (box[2:] - box[:2])
         x1, y1 = (max(math.floor(side), 0) for side in box[:2] - beyond)
         x2, y2 = (min(math.ceil(side), int(most)) for side, most in zip(box[2:] + beyond, size_hw[::-1], strict=True))
@@ -141,15 +139,15 @@ class Sam:
         ])  # fmt: skip
         how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         wide = cv2.warpAffine(logits, back, (x2 - x1, y2 - y1), flags=how, borderMode=cv2.BORDER_REPLICATE)
-        return covering(wide > self._network.mask_threshold, x1, y1, box, size_hw, self.id)
+        return apply_mask_rules(wide > self._network.mask_threshold, x1, y1, box, size_hw, self.id)
 
 
-def _views(image: Image, boxes: Boxes, side: int) -> Iterator[tuple[tuple[int, int, Image], list[int]]]:
-    """Left, top and pixels of what is embedded, and the rows of the boxes that are looked at in it."""
+def _plan_views(image: Image, boxes: Boxes, side: int) -> Iterator[tuple[tuple[int, int, Image], list[int]]]:
+    """Left, top and pixels of each view, and the rows of the boxes that are segmented in it."""
     height, width = image.shape[:2]
     scale = min(side / max(height, width), 1.0)
     shorter = (boxes[:, 2:] - boxes[:, :2]).min(1) if len(boxes) else np.empty(0)
-    tiny = (shorter * scale < LEAST_SEEN) & (scale < 1) & ((boxes[:, 2:] - boxes[:, :2]).max(1, initial=0) <= side)
+    tiny = (shorter * scale < LEAST_SIDE) & (scale < 1) & ((boxes[:, 2:] - boxes[:, :2]).max(1, initial=0) <= side)
     large = np.flatnonzero(~tiny)
     if len(large):
         yield (0, 0, image), large.tolist()
@@ -167,8 +165,14 @@ def _lies_in(box: NDArray[np.float32], x: int, y: int, side: int) -> bool:
     return bool(box[0] >= x and box[1] >= y and box[2] <= x + side and box[3] <= y + side)
 
 
-def build(weights: Mapping[str, Tensor]) -> Any:
-    """The network that a checkpoint is of, still without its weights: all sizes can be read off their shapes.
+def build_network(weights: Mapping[str, Tensor]) -> Any:
+    """Build the network for a checkpoint, without loading the weights. All sizes follow from the shapes of the weights.
+
+    Args:
+        weights: of the checkpoint, by name.
+
+    Returns:
+        A `segment_anything.modeling.Sam`.
 
     Raises:
         KeyError: a weight that every such checkpoint has is missing.
@@ -177,7 +181,7 @@ def build(weights: Mapping[str, Tensor]) -> Any:
     width, patch_size = patch.shape[0], patch.shape[-1]
     grid = weights["image_encoder.pos_embed"].shape[1]
     blocks = _count(weights, "image_encoder.blocks")
-    # the relative positions of n cells in a row are 2 n - 1
+    # n cells in a row have 2 n - 1 relative positions
     spans = [(len(weights[f"image_encoder.blocks.{n}.attn.rel_pos_h"]) + 1) // 2 for n in range(blocks)]
     head = weights["image_encoder.blocks.0.attn.rel_pos_h"].shape[1]
     channels = weights["image_encoder.neck.0.weight"].shape[0]
@@ -209,7 +213,7 @@ def build(weights: Mapping[str, Tensor]) -> Any:
                 depth=_count(weights, "mask_decoder.transformer.layers"),
                 embedding_dim=channels,
                 mlp_dim=weights["mask_decoder.transformer.layers.0.mlp.lin1.weight"].shape[0],
-                # the one size that no shape tells; all published checkpoints have it
+                # the one size that does not follow from a shape; it is 8 in all published checkpoints
                 num_heads=8,
             ),
             transformer_dim=channels,
@@ -220,6 +224,6 @@ def build(weights: Mapping[str, Tensor]) -> Any:
 
 
 def _count(names: Mapping[str, object] | Sequence[str], prefix: str) -> int:
-    """How many numbered parts there are under a prefix."""
+    """Count the numbered parts below a prefix."""
     depth = prefix.count(".") + 1
     return len({name.split(".")[depth] for name in names if name.startswith(prefix + ".")})

@@ -1,0 +1,9 @@
+"""Tracking: the same object from frame to frame."""
+
+from __future__ import annotations
+
+from anonymizer._lazy import lazy_exports
+from anonymizer._moved import names_of
+
+# this package was a module once: its names go on working
+__getattr__ = lazy_exports(__name__, names_of(__name__))

@@ -1,4 +1,4 @@
-"""Camera cuts, told from flashes and pans by small grey pictures."""
+"""Camera cuts, told apart from flashes and pans by comparing small grey images."""
 
 from __future__ import annotations
 
@@ -9,75 +9,80 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Glance", "first_cut"]
+__all__ = ["SceneSignature", "count_frames_before_cut"]
 
 Grey = NDArray[np.uint8]
 
-#: width and height of what is compared; a quarter of it is how far a pan may go in a frame
+#: Width and height of the thumbnails that are compared. A pan may move by up to a quarter of them per frame.
 _SIZE_WH = (48, 32)
-#: Two pictures of one scene are alike in content, even if shifted, or in brightness. On the clips at hand, largest and
-#: smallest values for neighbours within a clip, and for frames of different clips (5 %, middle, 95 %):
+#: Two images of one scene are alike in content, even if shifted, or in brightness. On our test clips, the smallest
+#: values for neighbours within a clip, and 5 %, median and 95 % for frames of different clips:
 #:                  within    across
 #:     content      >= .82    .38 .56 .76
 #:     brightness   >= .73    -.08 .27 .69
-#: At 2.5 frames a second the fastest pan of a drone counts as a cut.
-_ALIKE_CONTENT, _ALIKE_BRIGHTNESS = 0.78, 0.85
-#: grey values that nothing is to be seen in: black, or a flash
-_PLAIN = 2.0
-#: mean difference in grey values of a plain picture from one of another scene
-_DIFFERENCE = 18.0
+#: At 2.5 frames per second the fastest pan of a drone counts as a cut.
+_MIN_CONTENT, _MIN_BRIGHTNESS = 0.78, 0.85
+#: standard deviation in grey values of an image without content: black, or a flash
+_FEATURELESS = 2.0
+#: mean difference in grey values between an image without content and one of another scene
+_MAX_DIFFERENCE = 18.0
 
 
 @dataclass(frozen=True, slots=True)
-class Glance:
-    """What of a picture is compared.
+class SceneSignature:
+    """The few values of an image that are compared to tell whether two frames show one scene.
 
     Attributes:
-        thumb: (32, 48) uint8 grey.
-        middle: its middle, to be looked for in another.
-        histogram: (32, 1) float32.
-        plain: nothing is to be seen in it.
+        thumbnail: (32, 48) uint8 grey.
+        centre: (16, 24) uint8, the middle of the thumbnail, which is searched for in other thumbnails.
+        histogram: (32, 1) float32, counts of grey values.
+        featureless: whether the image has no content, as a black or white frame.
     """
 
-    thumb: Grey
-    middle: Grey
+    thumbnail: Grey
+    centre: Grey
     histogram: NDArray[np.float32]
-    plain: bool
+    featureless: bool
 
     @classmethod
-    def of(cls, picture: Grey) -> Glance:
-        """Take it of an (h, w) uint8 grey picture."""
-        thumb = np.asarray(cv2.resize(picture, _SIZE_WH, interpolation=cv2.INTER_AREA), np.uint8)
-        height, width = thumb.shape
-        middle = np.ascontiguousarray(thumb[height // 4 : -(height // 4), width // 4 : -(width // 4)])
-        histogram = np.asarray(cv2.calcHist([picture], [0], None, [32], [0, 256]), np.float32)
-        return cls(thumb, middle, histogram, bool(thumb.std() < _PLAIN))
+    def of(cls, image: Grey) -> SceneSignature:
+        """Compute the signature of an (h, w) uint8 grey image."""
+        thumbnail = np.asarray(cv2.resize(image, _SIZE_WH, interpolation=cv2.INTER_AREA), np.uint8)
+        height, width = thumbnail.shape
+        centre = np.ascontiguousarray(thumbnail[height // 4 : -(height // 4), width // 4 : -(width // 4)])
+        histogram = np.asarray(cv2.calcHist([image], [0], None, [32], [0, 256]), np.float32)
+        return cls(thumbnail, centre, histogram, bool(thumbnail.std() < _FEATURELESS))
 
-    def shows_the_scene_of(self, other: Glance) -> bool:
-        """Whether both may be of one scene."""
-        if np.array_equal(self.thumb, other.thumb):
+    def shows_same_scene(self, other: SceneSignature) -> bool:
+        """Whether both images may show one scene.
+
+        They do if their histograms correlate, or if the centre of one is found in the other by normalised
+        cross-correlation, wherever it has moved.
+        """
+        if np.array_equal(self.thumbnail, other.thumbnail):
             return True
-        if self.plain or other.plain:
-            return bool(cv2.absdiff(self.thumb, other.thumb).mean() < _DIFFERENCE)
-        if cv2.compareHist(self.histogram, other.histogram, cv2.HISTCMP_CORREL) >= _ALIKE_BRIGHTNESS:
+        if self.featureless or other.featureless:
+            return bool(cv2.absdiff(self.thumbnail, other.thumbnail).mean() < _MAX_DIFFERENCE)
+        if cv2.compareHist(self.histogram, other.histogram, cv2.HISTCMP_CORREL) >= _MIN_BRIGHTNESS:
             return True
-        return max(_found_in(self.middle, other.thumb), _found_in(other.middle, self.thumb)) >= _ALIKE_CONTENT
+        best = max(_match_template(self.centre, other.thumbnail), _match_template(other.centre, self.thumbnail))
+        return best >= _MIN_CONTENT
 
 
-def _found_in(middle: Grey, thumb: Grey) -> float:
-    """How well the middle of one picture fits where it fits best in another, -1..1, whatever the brightness."""
-    return float(cv2.matchTemplate(thumb, middle, cv2.TM_CCOEFF_NORMED).max())
+def _match_template(centre: Grey, thumbnail: Grey) -> float:
+    """Normalised cross-correlation, -1..1, where a centre fits best in a thumbnail; brightness does not matter."""
+    return float(cv2.matchTemplate(thumbnail, centre, cv2.TM_CCOEFF_NORMED).max())
 
 
-def first_cut(before: Glance, after: Sequence[Glance]) -> int:
-    """Where the scene ends for good.
+def count_frames_before_cut(last: SceneSignature, following: Sequence[SceneSignature]) -> int:
+    """Count the frames that still belong to a scene. A flash belongs to it if the scene is seen again after it.
 
     Args:
-        before: of the last picture that is known to belong to the scene.
-        after: of the pictures that follow.
+        last: of the last frame that is known to belong to the scene.
+        following: of the frames after it, in order.
 
     Returns:
-        How many of `after` belong to the scene still. A flash does, as the scene is there again behind it.
+        How many of `following` belong to the scene: 0 if it ends at once, all of them if there is no cut.
     """
-    last = max((n for n, each in enumerate(after) if each.shows_the_scene_of(before)), default=-1)
-    return last + 1
+    same = [number for number, signature in enumerate(following) if signature.shows_same_scene(last)]
+    return max(same, default=-1) + 1

@@ -1,4 +1,4 @@
-"""What tracking knows of frames that are not final, and of objects that are under way."""
+"""What the tracker remembers: frames that are not final yet, and the tracks that are alive."""
 
 from __future__ import annotations
 
@@ -9,25 +9,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anonymizer.pipeline.detections import Detections, ObjectType
-from anonymizer.pipeline.tracking.motion import Box, Carried, Sighting, grown, ious
-from anonymizer.pipeline.tracking.scene_cuts import Glance
+from anonymizer.pipeline.tracking.boxes import Box, enlarge, ious
+from anonymizer.pipeline.tracking.motion import MotionState, Observation, estimate_velocity
+from anonymizer.pipeline.tracking.scene_cuts import SceneSignature
 
-__all__ = ["SPEED_S", "Added", "Frame", "Track"]
+__all__ = ["MATCH_IOU", "TIME_TOLERANCE_S", "VELOCITY_WINDOW_S", "AddedDetection", "Frame", "Track"]
 
-#: seconds from which the speed of an object is taken
-SPEED_S = 0.25
-#: what flow carried an object to, and what a detector found, are the same if they overlap so much
-SAME_IOU = 0.3
-_MOST_EARLY = 64
+#: seconds of observations that the velocity of an object is estimated from
+VELOCITY_WINDOW_S = 0.25
+#: IoU from which a predicted box and a detection are taken to be the same object
+MATCH_IOU = 0.3
+#: seconds by which times may be off that are sums of frame durations
+TIME_TOLERANCE_S = 1e-6
+#: observations that a track keeps at most, at its start and at its end
+_MAX_OBSERVATIONS = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Added:
-    """A row that no detector gave.
+class AddedDetection:
+    """A detection that tracking adds in a frame in which no detector saw the object.
 
     Attributes:
-        core: where the object is taken to be.
-        box: what to redact: the core, grown with the time since it was seen.
+        object_type: index into `OBJECT_TYPES`.
+        core: (4,) float32, where the object is taken to be, in pixels of the frame.
+        box: (4,) float32, what to redact: the core, enlarged with the time since the object was observed.
+        score: of the nearest observation, 0..1.
+        model: id of the detector that observed the object last.
     """
 
     object_type: int
@@ -39,93 +46,122 @@ class Added:
 
 @dataclass(slots=True)
 class Frame:
-    """A frame that is not final.
+    """A frame whose detections may still change.
 
     Attributes:
-        number, time_s: from 0 up; seconds.
-        found: n rows that may matter.
-        over: (n,) bool, which of them do in any case.
-        ids: (n,) int64, the track of each, -1 where there is none.
-        picture: (h, w) uint8 grey, small.
-        glance: of the picture.
-        scene: number of camera cuts before it.
-        added: by track.
+        number: from 0 up.
+        time_s: time of the frame in seconds.
+        detections: the n detections that tracking may use, weak ones too.
+        above_threshold: (n,) bool, which of them reach their thresholds. These are redacted in any case.
+        track_ids: (n,) int64, the track of each detection; -1 for none.
+        image: (h, w) uint8 small grey image.
+        signature: of the image, to tell camera cuts.
+        scene: number of camera cuts before the frame.
+        added: detections that tracking adds, by track id.
     """
 
     number: int
     time_s: float
-    found: Detections
-    over: NDArray[np.bool_]
-    ids: NDArray[np.int64]
-    picture: NDArray[np.uint8]
-    glance: Glance
+    detections: Detections
+    above_threshold: NDArray[np.bool_]
+    track_ids: NDArray[np.int64]
+    image: NDArray[np.uint8]
+    signature: SceneSignature
     scene: int = 0
-    added: dict[int, Added] = field(default_factory=dict)
+    added: dict[int, AddedDetection] = field(default_factory=dict)
 
-    def sighting(self, row: int) -> Sighting:
-        """One of its rows."""
-        found = self.found
-        return Sighting(self.number, self.time_s, found.boxes[row], float(found.scores[row]), str(found.models[row]))
+    def observation(self, row: int) -> Observation:
+        """One of the detections as an observation of its object."""
+        found = self.detections
+        return Observation(self.number, self.time_s, found.boxes[row], float(found.scores[row]), str(found.models[row]))
 
-    def faint_at(self, box: Box, object_type: int) -> int | None:
-        """The row under the threshold, of no track, that is where a track is taken to be."""
-        rows = np.flatnonzero((self.found.types == object_type) & (self.ids < 0) & ~self.over)
+    def find_weak_detection(self, box: Box, object_type: int) -> int | None:
+        """Find the detection below its threshold that confirms a predicted box.
+
+        Args:
+            box: (4,) float32, the predicted box in pixels of the frame.
+            object_type: index into `OBJECT_TYPES`.
+
+        Returns:
+            The row of the detection without a track that overlaps the box most; None if none has an IoU of
+            `MATCH_IOU`.
+        """
+        rows = np.flatnonzero((self.detections.types == object_type) & (self.track_ids < 0) & ~self.above_threshold)
         if not len(rows):
             return None
-        overlaps = ious(box, self.found.boxes[rows])
+        overlaps = ious(box, self.detections.boxes[rows])
         best = int(overlaps.argmax())
-        return int(rows[best]) if overlaps[best] >= SAME_IOU else None
+        return int(rows[best]) if overlaps[best] >= MATCH_IOU else None
 
-    def persons(self) -> dict[int, Box]:
-        """Where each person is, by track."""
+    def person_boxes(self) -> dict[int, Box]:
+        """Boxes of the tracked persons, detected or added, by track id."""
         person = ObjectType.PERSON.number
-        boxes = {name: each.box for name, each in self.added.items() if each.object_type == person}
-        rows = np.flatnonzero((self.ids > 0) & (self.found.types == person))
-        return boxes | {int(self.ids[row]): self.found.boxes[row] for row in rows}
+        boxes = {track_id: added.box for track_id, added in self.added.items() if added.object_type == person}
+        rows = np.flatnonzero((self.track_ids > 0) & (self.detections.types == person))
+        return boxes | {int(self.track_ids[row]): self.detections.boxes[row] for row in rows}
 
 
 @dataclass(slots=True)
 class Track:
-    """One object.
+    """One object, followed over frames.
 
     Attributes:
         id: from 1 up.
         object_type: index into `OBJECT_TYPES`.
-        early, recent: its first sightings, and its last ones, as far as its speed is taken from them.
-        carried: where flow carried it since it was last seen; None while it is seen.
-        path: by number of the frame, where flow confirmed it since.
+        early: the first observations, from which its velocity at the start is estimated.
+        recent: the last observations, from which its velocity now is estimated.
+        motion: the prediction since it was last observed; None while it is observed.
+        flow_path: boxes that optical flow confirmed since then, by frame number.
     """
 
     id: int
     object_type: int
-    early: list[Sighting]
-    recent: deque[Sighting]
-    carried: Carried | None = None
-    path: dict[int, Box] = field(default_factory=dict)
+    early: list[Observation]
+    recent: deque[Observation]
+    motion: MotionState | None = None
+    flow_path: dict[int, Box] = field(default_factory=dict)
 
     @classmethod
-    def begun(cls, name: int, object_type: int, sighting: Sighting) -> Track:
-        return cls(name, object_type, [sighting], deque([sighting]))
+    def initiate(cls, track_id: int, object_type: int, observation: Observation) -> Track:
+        """Begin a track with the first observation of its object."""
+        return cls(track_id, object_type, [observation], deque([observation]))
 
     @property
-    def first(self) -> Sighting:
+    def first(self) -> Observation:
+        """The first observation."""
         return self.early[0]
 
     @property
-    def last(self) -> Sighting:
+    def last(self) -> Observation:
+        """The last observation."""
         return self.recent[-1]
 
-    def see(self, sighting: Sighting) -> None:
-        self.recent.append(sighting)
-        # two at least, or there is no speed
+    def update(self, observation: Observation) -> None:
+        """Add an observation. It ends the prediction."""
+        self.recent.append(observation)
+        # at least two are kept, or no velocity can be estimated
         while len(self.recent) > 2 and (
-            self.recent[0].time_s < sighting.time_s - SPEED_S or len(self.recent) > _MOST_EARLY
+            self.recent[0].time_s < observation.time_s - VELOCITY_WINDOW_S or len(self.recent) > _MAX_OBSERVATIONS
         ):
             self.recent.popleft()
-        if sighting.time_s <= self.first.time_s + SPEED_S and len(self.early) < _MOST_EARLY:
-            self.early.append(sighting)
-        self.carried, self.path = None, {}
+        if observation.time_s <= self.first.time_s + VELOCITY_WINDOW_S and len(self.early) < _MAX_OBSERVATIONS:
+            self.early.append(observation)
+        self.motion, self.flow_path = None, {}
 
-    def added(self, core: Box, seconds: float, near: Sighting) -> Added:
-        """A row of it, so long before or after it was seen, with the score of the sighting that is near."""
-        return Added(self.object_type, core, grown(core, seconds), near.score, self.last.model)
+    def predict_from_last(self) -> MotionState:
+        """The state from which to predict forward in time, from the last observation on."""
+        return MotionState.from_observation(self.last, estimate_velocity(self.recent))
+
+    def predict_from_first(self) -> MotionState:
+        """The state from which to predict backward in time, from the first observation on."""
+        return MotionState.from_observation(self.first, estimate_velocity(self.early))
+
+    def added_detection(self, core: Box, unobserved_s: float, nearest: Observation) -> AddedDetection:
+        """Make the detection to add in a frame without an observation.
+
+        Args:
+            core: (4,) float32, where the object is taken to be.
+            unobserved_s: seconds between the frame and the nearest observation.
+            nearest: that observation, whose score the detection gets.
+        """
+        return AddedDetection(self.object_type, core, enlarge(core, unobserved_s), nearest.score, self.last.model)

@@ -1,8 +1,8 @@
-"""Who is who from frame to frame of a video, and what was there in frames in which no detector saw it.
+"""Tracking of the objects in a video: which detections are of one object, and where it is in frames without one.
 
-A library says which detections are of one object. What is ours: gaps between sightings are filled, every object is
-covered a while before its first and after its last sighting, and nothing goes on across a camera cut. A window of
-frames to come makes that work in both directions of time. Tracking only adds.
+Package `trackers` associates the detections (`association.py`). Around it, this module fills the gaps between the
+observations of an object. It covers the object for a while before the first and after the last of them, and it starts
+anew at a camera cut. Tracking only adds: no detection above its threshold is ever dropped.
 """
 
 from __future__ import annotations
@@ -13,55 +13,69 @@ from dataclasses import replace
 from itertools import count
 
 import numpy as np
-from numpy.typing import NDArray
 
-from anonymizer.pipeline.detections import Detections, Mask, ObjectType, Source
+from anonymizer.pipeline.detections import Detections, ObjectType
 from anonymizer.pipeline.options.options import Options
 from anonymizer.pipeline.outputs.metadata import over_threshold
-from anonymizer.pipeline.tracking.association import Association, TrackerMaker, byte_track
-from anonymizer.pipeline.tracking.motion import (
-    Box,
-    Carried,
-    Sighting,
-    apart,
-    between,
-    carry,
-    covers,
-    ious,
-    joined,
-    speed,
-)
-from anonymizer.pipeline.tracking.scene_cuts import Glance, first_cut
-from anonymizer.pipeline.tracking.state import SAME_IOU, SPEED_S, Frame, Track
+from anonymizer.pipeline.tracking.association import Association, TrackerFactory, byte_track
+from anonymizer.pipeline.tracking.boxes import Box, ious, is_displaced
+from anonymizer.pipeline.tracking.final_frames import GaitHistory, final_detections
+from anonymizer.pipeline.tracking.motion import MotionState, Observation, estimate_velocity, interpolate, predict
+from anonymizer.pipeline.tracking.optical_flow import Grey
+from anonymizer.pipeline.tracking.scene_cuts import SceneSignature, count_frames_before_cut
+from anonymizer.pipeline.tracking.state import MATCH_IOU, TIME_TOLERANCE_S, VELOCITY_WINDOW_S, Frame, Track
 
-__all__ = ["EXTENSION_S", "GAIT_S", "MAX_FRAMES", "Tracker"]
+__all__ = ["EXTENSION_S", "MAX_FRAMES", "Tracker"]
 
-Grey = NDArray[np.uint8]
-
-#: an object is covered so many seconds before its first and after its last sighting
+#: an object is covered so many seconds before its first (lead-in) and after its last observation (lead-out)
 EXTENSION_S = 0.5
-#: half of the time in which everything that a person covers is covered, to hide the gait
-GAIT_S = 0.25
-#: frames that are kept at most: a file whose times stand still never passes a window
+#: frames that are kept at most: in a file whose times stand still, no window ever passes
 MAX_FRAMES = 256
-#: a picture unlike those before it may be a flash for so many seconds, or frames
+#: an image unlike those before it may be a flash for so many seconds, or frames; after that it is a cut
 FLASH_S, FLASH_FRAMES = 0.15, 12
-#: under this share of its threshold a detection says nothing about a track
-LEAST_SHARE = 0.2
-#: seconds until the speed of a new object is known, and it can be followed back in time
-_WAIT_S = 0.15
-#: of times that were added up from frame rates
-_CLOSE_S = 1e-6
+#: a detection below this share of its threshold is not used at all
+MIN_THRESHOLD_SHARE = 0.2
+#: seconds until the velocity of a new object is known, so that it can be followed back in time
+_BACKWARD_DELAY_S = 0.15
 
 
 class Tracker:
-    """Who is who from frame to frame; fills gaps in both directions of time. Tracks only add.
+    """Tracks the objects of one video, and fills in what the detectors missed.
+
+    It takes the detections of one frame after the other, and gives them back when they are final. The method is
+    tracking by detection. These are the steps for each frame:
+
+    1. **Camera cuts.** Small grey images are compared. All tracks end at a cut; a flash is no cut.
+    2. **Association.** ByteTrack (Zhang et al., arXiv 2110.06864), from package `trackers`, matches detections with
+       tracks by the overlap of their boxes. It uses detections below the threshold (weak ones) as well.
+    3. **Prediction.** Lucas-Kanade optical flow moves the box of each track without a detection (`optical_flow.py`).
+       Where flow fails, the box moves on with its last velocity.
+    4. **Recovery.** A detection that no tracker knows continues the track that was predicted there. If there is none,
+       it initiates a new track. A weak detection counts where flow predicts a track.
+    5. **Gap filling.** A track that is observed again gets boxes in all frames since its last observation. They are
+       interpolated between flow from both ends.
+    6. **Lead-out.** A track is covered for `EXTENSION_S` after its last observation.
+    7. **Lead-in.** A new track is followed backward in time by flow, and covered for `EXTENSION_S` before its first
+       observation.
+
+    Gap filling and lead-in change frames of the past. Each frame therefore waits for `window_s` before it is final.
+    Boxes that tracking adds are slightly enlarged, more so the longer the object was not observed. Frames must come in
+    order, and the detections of all frames are needed, empty ones too.
 
     Args:
-        size_hw: of the upright frame, in pixels.
-        object_types: those that are looked for.
-        window_s: seconds of frames to come that a frame waits for before it is final.
-        tracker: makes what tells the objects of one type apart, of its threshold and the window.
+        size_hw: height and width of the upright frames in pixels.
+        options: give the thresholds, and whether objects are tracked and the gait of persons is hidden.
+        object_types: the types that are tracked; detections of others pass without a track.
+        window_s: seconds that a frame waits before it is final, default: 1. Longer gaps are not filled completely.
+        make_tracker: makes the tracker of one object type, default: ByteTrack.
+
+    Example:
+        >>> tracker = Tracker((1080, 1920), Options(), [ObjectType.FACE])
+        >>> for time_s, detections, image in frames:  # doctest: +SKIP
+        ...     for final in tracker.push(time_s, detections, image):
+        ...         redact_next_frame(final)
+        >>> for final in tracker.finish():  # doctest: +SKIP
+        ...     redact_next_frame(final)
     """
 
     def __init__(
@@ -71,271 +85,257 @@ class Tracker:
         object_types: Sequence[ObjectType],
         *,
         window_s: float = 1.0,
-        tracker: TrackerMaker = byte_track,
+        make_tracker: TrackerFactory = byte_track,
     ) -> None:
         self._size_hw, self._options, self._window_s = size_hw, options, window_s
         self._association = (
-            None if options.no_object_tracking else Association(options, object_types, window_s, tracker)
+            None if options.no_object_tracking else Association(options, object_types, window_s, make_tracker)
         )
-        self._ids, self._numbers = count(1), count()
+        self._track_ids, self._frame_numbers = count(1), count()
         self._tracks: dict[int, Track] = {}
-        self._new: list[Track] = []
+        #: tracks that were not followed backward in time yet
+        self._new_tracks: list[Track] = []
+        #: frames that are tracked but not final
         self._frames: deque[Frame] = deque()
-        self._held: deque[Frame] = deque()
-        self._before: Frame | None = None
-        self._passed: deque[tuple[float, dict[int, Box]]] = deque(maxlen=MAX_FRAMES)
+        #: frames of which it is not known yet whether a camera cut is before them
+        self._undecided: deque[Frame] = deque()
+        self._previous: Frame | None = None
+        self._gait = GaitHistory(MAX_FRAMES)
         self._now_s, self._scene = -np.inf, 0
 
-    def push(self, time_s: float, found: Detections, picture: Grey) -> list[Detections]:
-        """The next frame.
+    def push(self, time_s: float, detections: Detections, image: Grey) -> list[Detections]:
+        """Process the next frame.
 
         Args:
-            time_s: when it is shown; not before the one before it.
-            found: all that detectors gave, under the thresholds too, boxes in pixels of the frame.
-            picture: (h, w) uint8 grey, small, upright; of one size throughout.
+            time_s: time of the frame in seconds, not before the frame before it.
+            detections: all that the detectors gave, those below their thresholds too; boxes in pixels of the frame.
+            image: (h, w) uint8 small grey image of the upright frame; all frames have the same size.
 
         Returns:
-            What to redact in the frames that have become final, oldest first.
+            What to redact in the frames that have become final, one for each, oldest first. Track ids are unique over
+            all types; they are -1 for detections without a track.
         """
         if self._association is None:
-            return [found[over_threshold(found, self._options)]]
+            return [detections[over_threshold(detections, self._options)]]
         self._now_s = max(time_s, self._now_s)
-        some = found[over_threshold(found, self._options, share=LEAST_SHARE)]
-        over = over_threshold(some, self._options)
-        ids = np.full(len(some), -1, np.int64)
-        frame = Frame(next(self._numbers), self._now_s, some, over, ids, picture, Glance.of(picture))
-        self._held.append(frame)
-        self._settle(self._association, self._now_s)
-        return list(self._final(self._now_s))
+        usable = detections[over_threshold(detections, self._options, share=MIN_THRESHOLD_SHARE)]
+        above = over_threshold(usable, self._options)
+        no_ids = np.full(len(usable), -1, np.int64)
+        number = next(self._frame_numbers)
+        self._undecided.append(Frame(number, self._now_s, usable, above, no_ids, image, SceneSignature.of(image)))
+        self._process_decided(self._association, self._now_s)
+        return list(self._final_frames(self._now_s))
 
     def finish(self) -> list[Detections]:
-        """The frames that are left."""
+        """End the video.
+
+        Returns:
+            What to redact in the frames that are left, oldest first.
+        """
         if self._association is not None:
-            self._settle(self._association, np.inf)
-        return list(self._final(np.inf))
+            self._process_decided(self._association, np.inf)
+        return list(self._final_frames(np.inf))
 
-    def _settle(self, association: Association, now_s: float) -> None:
-        """Step on all frames of which it is known whether a camera cut is before them."""
-        while self._held:
-            before, held = self._before, self._held
-            stepped = 1 if before is None else first_cut(before.glance, [each.glance for each in held])
-            if before is not None and not stepped:
-                wait = min(FLASH_S, self._window_s - _CLOSE_S)
-                if now_s - before.time_s <= wait and len(held) <= FLASH_FRAMES:
-                    return
-                self._cut(association)
-                stepped = 1
-            for _ in range(stepped):
-                self._step(held.popleft(), association)
+    def _process_decided(self, association: Association, now_s: float) -> None:
+        """Process all frames of which it is known whether a camera cut is before them."""
+        while self._undecided:
+            previous, undecided = self._previous, self._undecided
+            in_scene = 1
+            if previous is not None:
+                in_scene = count_frames_before_cut(previous.signature, [frame.signature for frame in undecided])
+                if not in_scene:
+                    max_flash_s = min(FLASH_S, self._window_s - TIME_TOLERANCE_S)
+                    if now_s - previous.time_s <= max_flash_s and len(undecided) <= FLASH_FRAMES:
+                        return
+                    self._begin_scene(association)
+                    in_scene = 1
+            for _ in range(in_scene):
+                self._process(undecided.popleft(), association)
 
-    def _cut(self, association: Association) -> None:
-        """End everything: nothing goes on across a camera cut."""
+    def _begin_scene(self, association: Association) -> None:
+        """Terminate all tracks: nothing goes on across a camera cut."""
         self._tracks.clear()
         self._scene += 1
         association.reset()
 
-    def _step(self, frame: Frame, association: Association) -> None:
+    def _process(self, frame: Frame, association: Association) -> None:
+        """Steps 2 to 7 for one frame."""
         frame.scene = self._scene
         self._frames.append(frame)
-        frame.ids = association.step(frame.time_s, frame.found, frame.over)
-        away = [each for each in self._tracks.values() if each.id not in frame.ids]
-        self._carry([*away, *self._doubtful(frame)], frame)
-        self._name_new(frame, away, association)
-        self._see_faint(frame, away)
-        self._see(frame)
-        for track in away:
-            if track.id not in frame.ids:
-                self._extend(track, frame)
-        self._before = frame
-        self._follow_back(frame.time_s - _WAIT_S)
+        frame.track_ids = association.update(frame.time_s, frame.detections, frame.above_threshold)
+        unmatched = [track for track in self._tracks.values() if track.id not in frame.track_ids]
+        self._predict([*unmatched, *self._uncertain_tracks(frame)], frame)
+        self._assign_new_detections(frame, unmatched, association)
+        self._assign_weak_detections(frame, unmatched)
+        self._update_tracks(frame)
+        for track in unmatched:
+            if track.id not in frame.track_ids:
+                self._extend_or_terminate(track, frame)
+        self._previous = frame
+        self._backward_pass(frame.time_s - _BACKWARD_DELAY_S)
 
-    def _doubtful(self, frame: Frame) -> Iterator[Track]:
-        """Tracks that were lost before this frame, or leap to where the tracker sees them."""
-        for row in np.flatnonzero(frame.ids > 0):
-            track = self._tracks.get(int(frame.ids[row]))
-            if track is not None and (track.carried is not None or apart(frame.found.boxes[row], track.last.box)):
+    def _uncertain_tracks(self, frame: Frame) -> Iterator[Track]:
+        """Tracks that were lost before this frame, or whose box leaps in it. The tracker may be wrong about them."""
+        for row in np.flatnonzero(frame.track_ids > 0):
+            track = self._tracks.get(int(frame.track_ids[row]))
+            if track is None:
+                continue
+            if track.motion is not None or is_displaced(frame.detections.boxes[row], track.last.box):
                 yield track
 
-    def _carry(self, tracks: Sequence[Track], frame: Frame) -> None:
-        """Carry tracks by flow from the frame before to this one."""
-        if not tracks or self._before is None:
+    def _predict(self, tracks: Sequence[Track], frame: Frame) -> None:
+        """Predict tracks by optical flow from the previous frame to this one."""
+        if not tracks or self._previous is None:
             return
-        objects = []
+        states = []
         for track in tracks:
-            if track.carried is None:
-                last = track.last
-                track.carried = Carried(last.box, last.time_s, speed(track.recent), last.time_s)
-            objects.append(track.carried)
-        carry(objects, self._before.picture, frame.picture, frame.time_s, self._scale_xy(frame))
-        for track, each in zip(tracks, objects, strict=True):
-            if each.followed:
-                track.path[frame.number] = each.box
+            if track.motion is None:
+                track.motion = track.predict_from_last()
+            states.append(track.motion)
+        predict(states, self._previous.image, frame.image, frame.time_s, self._scale_xy(frame))
+        for track, state in zip(tracks, states, strict=True):
+            if state.confirmed:
+                track.flow_path[frame.number] = state.box
 
     def _scale_xy(self, frame: Frame) -> tuple[float, float]:
-        (height, width), (full_height, full_width) = frame.picture.shape, self._size_hw
+        """Size of the small image divided by the size of the frame."""
+        (height, width), (full_height, full_width) = frame.image.shape, self._size_hw
         return width / full_width, height / full_height
 
-    def _name_new(self, frame: Frame, away: Sequence[Track], association: Association) -> None:
-        """Give ids to what no tracker knew: the id of a track that flow carried there, or a new one."""
-        for row in np.flatnonzero(frame.over & (frame.ids < 0)):
-            box, object_type = frame.found.boxes[row], int(frame.found.types[row])
-            if association.tracks(object_type):
-                of_type = [each for each in away if each.object_type == object_type]
-                track = self._carried_to(box, of_type, frame)
-                frame.ids[row] = track.id if track else next(self._ids)
-                association.name(object_type, box, int(frame.ids[row]))
+    def _assign_new_detections(self, frame: Frame, unmatched: Sequence[Track], association: Association) -> None:
+        """Give ids to detections that no tracker knew: of the track that flow predicted there, or a new one."""
+        for row in np.flatnonzero(frame.above_threshold & (frame.track_ids < 0)):
+            box, object_type = frame.detections.boxes[row], int(frame.detections.types[row])
+            if association.is_tracked(object_type):
+                candidates = [track for track in unmatched if track.object_type == object_type]
+                track = self._predicted_track_at(box, candidates, frame)
+                frame.track_ids[row] = track.id if track else next(self._track_ids)
+                association.assign_id(object_type, box, int(frame.track_ids[row]))
 
-    def _carried_to(self, box: Box, tracks: Sequence[Track], frame: Frame) -> Track | None:
-        there = [each for each in tracks if each.carried and each.id not in frame.ids]
-        if not there:
+    def _predicted_track_at(self, box: Box, tracks: Sequence[Track], frame: Frame) -> Track | None:
+        """The track without a detection in this frame whose predicted box overlaps a box most, if it does enough."""
+        predicted = [track for track in tracks if track.motion and track.id not in frame.track_ids]
+        if not predicted:
             return None
-        overlaps = ious(box, np.stack([each.carried.box for each in there if each.carried]))
+        overlaps = ious(box, np.stack([track.motion.box for track in predicted if track.motion]))
         best = int(overlaps.argmax())
-        return there[best] if overlaps[best] >= SAME_IOU else None
+        return predicted[best] if overlaps[best] >= MATCH_IOU else None
 
-    def _see_faint(self, frame: Frame, away: Sequence[Track]) -> None:
-        """Take what is under the threshold for a track that flow carried there."""
-        for track in away:
-            if track.carried is not None and track.id not in frame.ids:
-                row = frame.faint_at(track.carried.box, track.object_type)
+    def _assign_weak_detections(self, frame: Frame, unmatched: Sequence[Track]) -> None:
+        """Take a detection below the threshold for a track that flow predicted there."""
+        for track in unmatched:
+            if track.motion is not None and track.id not in frame.track_ids:
+                row = frame.find_weak_detection(track.motion.box, track.object_type)
                 if row is not None:
-                    frame.ids[row] = track.id
+                    frame.track_ids[row] = track.id
 
-    def _see(self, frame: Frame) -> None:
-        """Note every sighting, and fill the gap before it."""
+    def _update_tracks(self, frame: Frame) -> None:
+        """Add the frame's observations to their tracks, initiate new ones, and fill the gaps before observations."""
         gaps = []
-        for row in np.flatnonzero(frame.ids > 0):
-            sighting = frame.sighting(int(row))
-            track = self._tracks.get(int(frame.ids[row]))
+        for row in np.flatnonzero(frame.track_ids > 0):
+            observation, track_id = frame.observation(int(row)), int(frame.track_ids[row])
+            track = self._tracks.get(track_id)
             if track is None:
-                track = Track.begun(int(frame.ids[row]), int(frame.found.types[row]), sighting)
+                track = Track.initiate(track_id, int(frame.detections.types[row]), observation)
                 self._tracks[track.id] = track
-                self._new.append(track)
-            elif track.last.number < frame.number:
-                self._leave(track, sighting, frame)
-                if frame.number > track.last.number + 1:
-                    gaps.append((track, sighting))
+                self._new_tracks.append(track)
+            elif track.last.frame_number < frame.number:
+                self._split_if_displaced(track, observation, frame)
+                if frame.number > track.last.frame_number + 1:
+                    gaps.append((track, observation))
                 else:
-                    track.see(sighting)
-        self._fill(gaps, frame)
+                    track.update(observation)
+        self._fill_gaps(gaps, frame)
 
-    def _leave(self, track: Track, sighting: Sighting, frame: Frame) -> None:
-        """Go on covering what flow still sees elsewhere: what took the track may be another object that is alike."""
-        carried = track.carried
-        if carried is not None and carried.followed and apart(sighting.box, carried.box):
-            left = replace(track, id=next(self._ids), recent=track.recent.copy(), path={})
-            self._tracks[left.id] = left
-            self._extend(left, frame)
+    def _split_if_displaced(self, track: Track, observation: Observation, frame: Frame) -> None:
+        """Go on covering the predicted place if the observation is elsewhere: it may be of another, similar object."""
+        motion = track.motion
+        if motion is not None and motion.confirmed and is_displaced(observation.box, motion.box):
+            split = replace(track, id=next(self._track_ids), recent=track.recent.copy(), flow_path={})
+            self._tracks[split.id] = split
+            self._extend_or_terminate(split, frame)
 
-    def _fill(self, gaps: Sequence[tuple[Track, Sighting]], frame: Frame) -> None:
-        """Cover tracks between their last sighting and a new one, as far as frames are not final."""
-        back: dict[int, dict[int, Box]] = {track.id: {} for track, _ in gaps}
-        going = [(track, Carried(new.box, new.time_s, speed([track.last, new]), new.time_s)) for track, new in gaps]
+    def _fill_gaps(self, gaps: Sequence[tuple[Track, Observation]], frame: Frame) -> None:
+        """Cover tracks between their last observation and a new one, in the frames that are not final."""
+        backward: dict[int, dict[int, Box]] = {track.id: {} for track, _ in gaps}
+        active = [
+            (track, MotionState.from_observation(new, estimate_velocity([track.last, new]))) for track, new in gaps
+        ]
         for number in range(frame.number - 1, self._frames[0].number - 1, -1):
-            going = [(track, each) for track, each in going if each.followed and track.last.number <= number]
-            self._carry_back([each for _, each in going], number)
-            for track, each in going:
-                if each.followed:
-                    back[track.id][number] = each.box
+            active = [
+                (track, state) for track, state in active if state.confirmed and track.last.frame_number <= number
+            ]
+            self._predict_backward([state for _, state in active], number)
+            for track, state in active:
+                if state.confirmed:
+                    backward[track.id][number] = state.box
         for track, new in gaps:
+            last = track.last
             for missed in self._frames:
-                if track.last.number < missed.number < new.number:
-                    since, until = missed.time_s - track.last.time_s, new.time_s - missed.time_s
-                    core = between(track.last, new, missed.number, missed.time_s, track.path, back[track.id])
-                    missed.added[track.id] = track.added(core, min(since, until), track.last if since <= until else new)
-            track.see(new)
+                if last.frame_number < missed.number < new.frame_number:
+                    since_s, until_s = missed.time_s - last.time_s, new.time_s - missed.time_s
+                    core = interpolate(last, new, missed.number, missed.time_s, track.flow_path, backward[track.id])
+                    nearest = last if since_s <= until_s else new
+                    missed.added[track.id] = track.added_detection(core, min(since_s, until_s), nearest)
+            track.update(new)
 
-    def _carry_back(self, objects: Sequence[Carried], number: int) -> None:
-        """Carry objects from the frame after this one to it."""
+    def _predict_backward(self, states: Sequence[MotionState], number: int) -> None:
+        """Predict states from the frame after the one with this number to that one."""
         oldest = self._frames[0].number
         after, frame = self._frames[number + 1 - oldest], self._frames[number - oldest]
-        carry(objects, after.picture, frame.picture, frame.time_s, self._scale_xy(frame))
+        predict(states, after.image, frame.image, frame.time_s, self._scale_xy(frame))
 
-    def _extend(self, track: Track, frame: Frame) -> None:
-        """Cover a track that was not seen in this frame, or forget it."""
-        away_s = frame.time_s - track.last.time_s
-        if away_s > self._window_s + SPEED_S:
+    def _extend_or_terminate(self, track: Track, frame: Frame) -> None:
+        """Cover a track that was not observed in this frame (lead-out), or terminate it after the window."""
+        unobserved_s = frame.time_s - track.last.time_s
+        if unobserved_s > self._window_s + VELOCITY_WINDOW_S:
             del self._tracks[track.id]
-        elif away_s <= EXTENSION_S + _CLOSE_S and track.carried and track.carried.visible(self._size_hw):
-            frame.added[track.id] = track.added(track.carried.box, away_s, track.last)
+        elif unobserved_s <= EXTENSION_S + TIME_TOLERANCE_S and track.motion and track.motion.is_visible(self._size_hw):
+            frame.added[track.id] = track.added_detection(track.motion.box, unobserved_s, track.last)
 
-    def _follow_back(self, born_s: float) -> None:
-        """Follow objects that were first seen by a time back before it, by flow and by what is under the threshold."""
-        tracks = [each for each in self._new if each.first.time_s <= born_s]
+    def _backward_pass(self, initiated_until_s: float) -> None:
+        """Follow tracks that began up to a time backward from their first observation (lead-in)."""
+        tracks = [track for track in self._new_tracks if track.first.time_s <= initiated_until_s]
         if not tracks:
             return
-        self._new = [each for each in self._new if each.first.time_s > born_s]
-        going = [
-            (track, Carried(track.first.box, track.first.time_s, speed(track.early), track.first.time_s))
-            for track in tracks
-        ]
+        self._new_tracks = [track for track in self._new_tracks if track.first.time_s > initiated_until_s]
+        active = [(track, track.predict_from_first()) for track in tracks]
         oldest = self._frames[0].number
-        for number in range(max(track.first.number for track in tracks) - 1, oldest - 1, -1):
+        for number in range(max(track.first.frame_number for track in tracks) - 1, oldest - 1, -1):
             frame, after = self._frames[number - oldest], self._frames[number + 1 - oldest]
-            begun = [each for each in going if each[0].first.number > number]
-            later = [each for each in going if each[0].first.number <= number]
+            begun = [(track, state) for track, state in active if track.first.frame_number > number]
+            active = [(track, state) for track, state in active if track.first.frame_number <= number]
             if frame.scene == after.scene:
-                self._carry_back([carried for _, carried in begun], number)
-                later += [(track, carried) for track, carried in begun if self._cover_back(track, carried, frame)]
-            going = later
+                self._predict_backward([state for _, state in begun], number)
+                active += [(track, state) for track, state in begun if self._extend_backward(track, state, frame)]
 
-    def _cover_back(self, track: Track, carried: Carried, frame: Frame) -> bool:
-        """Cover an object in a frame before its first sighting; whether it may be in the one before that, too."""
-        if carried.seen_s - frame.time_s > EXTENSION_S + _CLOSE_S or not carried.visible(self._size_hw):
+    def _extend_backward(self, track: Track, state: MotionState, frame: Frame) -> bool:
+        """Cover a track in a frame before its first observation. A weak detection there prolongs the lead-in.
+
+        Returns:
+            Whether to go on to the frame before.
+        """
+        if state.unobserved_s > EXTENSION_S + TIME_TOLERANCE_S or not state.is_visible(self._size_hw):
             return False
-        row = frame.faint_at(carried.box, track.object_type)
+        row = frame.find_weak_detection(state.box, track.object_type)
         if row is None:
-            frame.added.setdefault(track.id, track.added(carried.box, carried.unseen_s, track.first))
+            frame.added.setdefault(track.id, track.added_detection(state.box, state.unobserved_s, track.first))
         else:
-            frame.ids[row] = track.id
-            carried.box, carried.seen_s = frame.found.boxes[row], frame.time_s
+            frame.track_ids[row] = track.id
+            state.box, state.observed_s = frame.detections.boxes[row], frame.time_s
         return True
 
-    def _final(self, now_s: float) -> Iterator[Detections]:
+    def _final_frames(self, now_s: float) -> Iterator[Detections]:
+        """The detections of the frames whose window has passed. These frames are forgotten."""
         while self._frames:
             frame = self._frames[0]
-            due = frame.time_s + self._window_s <= now_s + _CLOSE_S
-            if not due and len(self._frames) + len(self._held) <= MAX_FRAMES:
+            is_due = frame.time_s + self._window_s <= now_s + TIME_TOLERANCE_S
+            if not is_due and len(self._frames) + len(self._undecided) <= MAX_FRAMES:
                 return
-            self._follow_back(min(frame.time_s + EXTENSION_S + _CLOSE_S, now_s))
-            yield self._result(frame)
+            self._backward_pass(min(frame.time_s + EXTENSION_S + TIME_TOLERANCE_S, now_s))
+            hide_gait = self._options.hide_gait
+            gait_boxes = self._gait.gait_boxes(frame, self._frames) if hide_gait else {}
+            yield final_detections(frame, self._size_hw, gait_boxes)
             self._frames.popleft()
-            if self._options.hide_gait:
-                self._passed.append((frame.time_s, frame.persons()))
-                while self._passed[0][0] < frame.time_s - GAIT_S - _CLOSE_S:
-                    self._passed.popleft()
-
-    def _result(self, frame: Frame) -> Detections:
-        seen = np.flatnonzero(frame.over | (frame.ids > 0))
-        found = frame.found
-        height, width = self._size_hw
-        added = []
-        for name, each in frame.added.items():
-            box = np.clip(each.box, 0, np.array([width, height, width, height], np.float32))
-            of_type = found.boxes[seen[found.types[seen] == each.object_type]]
-            if name not in frame.ids and (box[:2] < box[2:]).all() and not covers(of_type, each.core):
-                added.append((name, replace(each, box=box)))
-        boxes = [*found.boxes[seen], *(each.box for _, each in added)]
-        ids = [*frame.ids[seen], *(name for name, _ in added)]
-        masks: list[Mask | None] = [*(found.masks[row] for row in seen), *(None for _ in added)]
-        types = [*found.types[seen], *(each.object_type for _, each in added)]
-        if self._options.hide_gait:
-            around = self._around(frame)
-            for row, name in enumerate(ids):
-                if name in around:
-                    boxes[row], masks[row] = around[name], None
-        return Detections(
-            np.reshape(boxes, (-1, 4)),
-            np.array([*found.scores[seen], *(each.score for _, each in added)]),
-            np.array(types, np.uint8),
-            np.array([*found.models[seen], *(each.model for _, each in added)], np.str_),
-            np.array([*found.sources[seen], *(Source.TRACKER.value for _ in added)], "U16"),
-            np.array(ids, np.int64),
-            tuple(masks),
-        )
-
-    def _around(self, frame: Frame) -> dict[int, Box]:
-        """By track, all that each person of this frame covers a little before and after it."""
-        near = [boxes for time_s, boxes in self._passed if time_s >= frame.time_s - GAIT_S - _CLOSE_S]
-        near += [each.persons() for each in self._frames if each.time_s <= frame.time_s + GAIT_S + _CLOSE_S]
-        return {name: joined(*(each[name] for each in near if name in each)) for name in frame.persons()}
+            if hide_gait:
+                self._gait.add(frame)

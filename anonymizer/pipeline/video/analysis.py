@@ -1,4 +1,4 @@
-"""The first reading of a video: what is in each frame, and who is who from frame to frame."""
+"""The first reading of a video: detect objects in every frame and track them from frame to frame."""
 
 from __future__ import annotations
 
@@ -28,245 +28,274 @@ from anonymizer.pipeline.tracking.tracker import Tracker
 from anonymizer.pipeline.video.detection_queue import DetectionQueue, FrameDetections
 from anonymizer.pipeline.video.io.reader import VideoReader
 from anonymizer.pipeline.video.io.tracks import Frame, VideoTrack
-from anonymizer.pipeline.video.thread_stages import Pipe, Run
+from anonymizer.pipeline.video.thread_stages import StageQueue, StageThreads
 
-__all__ = ["look", "looks_smaller"]
+__all__ = ["downscale_warnings", "start_analysis"]
 
-#: frames that detectors take at once
+#: frames that the detectors take at once
 BATCH = {"cpu": 4, "cuda": 32}
-#: one of the other scales has its turn after so long, and so many frames at least
+#: Every frame is analysed at one scale. The other scales run in rotation: one of them for a frame after so many
+#: seconds, but not sooner than after so many frames.
 OTHER_SCALES_S, OTHER_SCALES_FRAMES = 0.25, 5
-#: frames are looked at much smaller than they are from this ratio on
+#: how much larger a frame may be than the copy that is analysed, before there is a warning
 MUCH_SMALLER = 2.0
-#: long side of the pictures that tell motion and cuts
-_SMALL = 320
+#: long side in pixels of the grey frames in which the tracker measures motion and scene cuts
+_TRACKING_SIDE = 320
 
-
-#: a frame and its small picture, (h, w, 3) uint8 RGB, upright
-_Look: TypeAlias = "tuple[Frame, NDArray[np.uint8]]"
-_Batch: TypeAlias = "list[_Look]"
-_Seen: TypeAlias = "tuple[_Batch, list[Detections]]"
+#: a frame, and what the detectors get of it: (h, w, 3) uint8 RGB, upright, `analysis_size_wh` large
+_FrameImage: TypeAlias = "tuple[Frame, NDArray[np.uint8]]"
+_Batch: TypeAlias = "list[_FrameImage]"
+#: a batch, and the detections of each of its frames
+_AnalysedBatch: TypeAlias = "tuple[_Batch, list[Detections]]"
 
 
 @dataclass(slots=True)
-class _Track:
-    """One track, as it is looked at."""
+class _TrackAnalysis:
+    """The state of the analysis of one track.
+
+    Attributes:
+        pending: pts and `damaged` of the frames whose detections are not final yet.
+        reformatter: one for all frames, because each new one sets up its scaling again.
+    """
 
     track: VideoTrack
-    tracking: Tracker
-    findings: DetectionQueue
-    size_wh: tuple[int, int]
-    waiting: deque[tuple[int, bool]] = field(default_factory=deque)
+    tracker: Tracker
+    queue: DetectionQueue
+    analysis_size_wh: tuple[int, int]
+    pending: deque[tuple[int, bool]] = field(default_factory=deque)
     reformatter: VideoReformatter = field(default_factory=VideoReformatter)
 
 
-def _looked_at_wh(track: VideoTrack, options: Options, detectors: Sequence[Detector]) -> tuple[int, int]:
-    """Width and height that a track's stored frames are scaled to for the detectors, with square pixels.
+def start_analysis(
+    engine: Engine,
+    path: Path,
+    info: MediaInfo,
+    stages: StageThreads,
+    video_tracks: Sequence[VideoTrack],
+    queues: dict[int, DetectionQueue],
+    object_types: Sequence[ObjectType],
+    options: Options,
+    *,
+    threads: int,
+) -> None:
+    """Start the threads of the first reading: one decodes, some detect, and one tracks.
 
-    No larger than the largest scale that a detector looks at; with a `format` that looks closer, the frame's own.
+    Args:
+        engine: runs the detectors.
+        path: of the video.
+        info: its format.
+        stages: the threads are started in it.
+        video_tracks: the tracks to analyse.
+        queues: by stream index, where the final detections of each frame are put.
+        object_types: what is detected.
+        options: of the work.
+        threads: of the decoder. On a CPU as many threads detect, each with batches of its own. Two threads that share
+            one batch wait for each other after every layer, and longer where another stage has a core. With YuNet on
+            two cores that gives 30 frames a second instead of 38.
+    """
+    detectors = engine.store.detectors(object_types)
+    device = engine.store.device.split(":")[0]
+    detect_threads = threads if device == "cpu" else 1
+    # In tiles, one frame is many images. A small batch lets the work stop soon: nothing interrupts a batch.
+    size = BATCH[device] if isinstance(options.format, Whole) else 1
+    # batches are given to the threads in rotation, and are collected in the same order
+    decoded: list[StageQueue[_Batch]] = [StageQueue(stages, 2) for _ in range(detect_threads)]
+    analysed: list[StageQueue[_AnalysedBatch]] = [StageQueue(stages, 2) for _ in range(detect_threads)]
+    tracks = {
+        track.index: _TrackAnalysis(
+            track,
+            Tracker(track.size_hw, options, object_types),
+            queues[track.index],
+            _analysis_size_wh(track, options, detectors),
+        )
+        for track in video_tracks
+    }
+
+    def decode() -> None:
+        tolerate_damage = options.damaged_frames is DamagedFrames.BLACKEN
+        with VideoReader(path, info, threads=threads) as reader:
+            frames = reader.frames(tolerate_damage=tolerate_damage)
+            batches = _batches(_with_images(frames, tracks, tolerate_damage=tolerate_damage), size)
+            for batch, queue in zip(batches, cycle(decoded), strict=False):
+                queue.put(batch)
+        for queue in decoded:
+            queue.close()
+
+    def detect(number: int) -> None:
+        for batch in decoded[number]:
+            items = [(tracks[frame.track.index], frame, image) for frame, image in batch]
+            analysed[number].put((batch, _detect(engine, items, detectors, object_types, options)))
+        analysed[number].close()
+
+    def track_objects() -> None:
+        for batch, of_frames in _round_robin(analysed):
+            for (frame, image), detections in zip(batch, of_frames, strict=True):
+                _track_frame(tracks[frame.track.index], frame, image, detections, detectors, options)
+        for track in tracks.values():
+            for detections in track.tracker.finish():
+                _queue_detections(track, detections)
+            track.queue.end()
+
+    stages.start("decode-to-detect", decode)
+    for number in range(detect_threads):
+        # a batch may take seconds with large models
+        stages.start("detect", partial(detect, number), may_be_left=True)
+    stages.start("track", track_objects)
+
+
+def downscale_warnings(track: VideoTrack, options: Options, detectors: Sequence[Detector]) -> Iterator[str]:
+    """Say for which detectors the frames are made so much smaller that small objects may be missed.
+
+    Args:
+        track: whose frames are analysed.
+        options: of the work; only the format `whole` makes frames smaller.
+        detectors: those that run.
+
+    Returns:
+        A sentence for each such detector.
+    """
+    if not isinstance(options.format, Whole):
+        return
+    long_side = max(track.size_wh)
+    for detector in detectors:
+        main = max(detector.scales(long_side)) if options.no_object_tracking else detector.video_scale(long_side)
+        if long_side > MUCH_SMALLER * main:
+            least = detector.least_size * long_side / main
+            yield (
+                f"The frames have {long_side} pixels on their long side and {detector.id} analyses each in {main}: "
+                f"objects under {least:.0f} pixels may be missed. format=auto analyses more closely and takes longer."
+            )
+
+
+def _analysis_size_wh(track: VideoTrack, options: Options, detectors: Sequence[Detector]) -> tuple[int, int]:
+    """Width and height in pixels that a track's stored frames are scaled to for the detectors, with square pixels.
+
+    With the format `whole`, frames are not larger than the largest scale of the detectors. Other formats need the
+    frames at full size.
     """
     width, height = track.size_wh
     aspect = float(track.pixel_aspect)
     wide, high = (width * aspect, height) if aspect <= 1 else (width, height / aspect)
     if isinstance(options.format, Whole):
         long_side = round(max(wide, high))
-        largest = max((side for each in detectors for side in _sides(each, long_side)), default=long_side)
-        shrink = min(1.0, largest / long_side)
+        scales = (scale for detector in detectors for scale in _scales(detector, long_side))
+        shrink = min(1.0, max(scales, default=long_side) / long_side)
         wide, high = wide * shrink, high * shrink
     return max(1, round(wide)), max(1, round(high))
 
 
-def looks_smaller(track: VideoTrack, options: Options, detectors: Sequence[Detector]) -> Iterator[str]:
-    """A warning for each detector that sees every frame only made much smaller."""
-    if not isinstance(options.format, Whole):
-        return
-    long_side = max(track.size_wh)
-    for each in detectors:
-        main = max(each.sides(long_side)) if options.no_object_tracking else each.video_side(long_side)
-        least = each.least_size
-        if long_side > MUCH_SMALLER * main:
-            yield (
-                f"The frames have {long_side} pixels on their long side and {each.id} looks at each in {main}: objects "
-                f"under {least * long_side / main:.0f} pixels may be missed. format=auto looks closer and takes longer."
-            )
+def _scales(detector: Detector, long_side: int) -> list[int]:
+    """The scale at which every frame is analysed, then those that run in rotation."""
+    main = detector.video_scale(long_side)
+    return [main, *(scale for scale in detector.scales(long_side) if scale != main)]
 
 
-def _sides(detector: Detector, long_side: int) -> list[int]:
-    """The scale of every frame first, then those that have their turns."""
-    main = detector.video_side(long_side)
-    return [main, *(each for each in detector.sides(long_side) if each != main)]
-
-
-def look(
-    engine: Engine,
-    path: Path,
-    info: MediaInfo,
-    run: Run,
-    video_tracks: Sequence[VideoTrack],
-    findings: dict[int, DetectionQueue],
-    object_types: Sequence[ObjectType],
-    options: Options,
-    *,
-    threads: int,
-) -> None:
-    """Start the first reading: a thread that decodes, some that find, and one that follows what was found.
-
-    Args:
-        threads: of the decoder; on a CPU as many find, each in batches of its own. Two that work on one batch wait for
-            each other after every layer, and for longer where another stage has a core: 30 frames a second instead of
-            38 with YuNet on two cores.
-    """
-    detectors = engine.store.detectors(object_types)
-    device = engine.store.device.split(":")[0]
-    finders = threads if device == "cpu" else 1
-    # frames that are looked at in tiles are many pictures each; who stops the work waits for a batch at most
-    size = BATCH[device] if isinstance(options.format, Whole) else 1
-    # batches go round, and come back in the same order
-    frames: list[Pipe[_Batch]] = [Pipe(run, 2) for _ in range(finders)]
-    seen: list[Pipe[_Seen]] = [Pipe(run, 2) for _ in range(finders)]
-    tracks = {
-        each.index: _Track(
-            each,
-            Tracker(each.size_hw, options, object_types),
-            findings[each.index],
-            _looked_at_wh(each, options, detectors),
-        )
-        for each in video_tracks
-    }
-
-    def read() -> None:
-        tolerant = options.damaged_frames is DamagedFrames.BLACKEN
-        with VideoReader(path, info, threads=threads) as reader:
-            batches = _batches(_whole(reader.frames(tolerant=tolerant), tracks, tolerant=tolerant), size)
-            for batch, pipe in zip(batches, cycle(frames), strict=False):
-                pipe.put(batch)
-        for each in frames:
-            each.close()
-
-    def find(number: int) -> None:
-        for batch in frames[number]:
-            looked = [(tracks[frame.track.index], frame, image) for frame, image in batch]
-            seen[number].put((batch, _detect(engine, looked, detectors, object_types, options)))
-        seen[number].close()
-
-    def follow() -> None:
-        for batch, found in _in_turns(seen):
-            for (frame, image), each in zip(batch, found, strict=True):
-                _follow(tracks[frame.track.index], frame, image, each, detectors, options)
-        for track in tracks.values():
-            for detections in track.tracking.finish():
-                _settle(track, detections)
-            track.findings.end()
-
-    run.start("read-to-look", read)
-    for number in range(finders):
-        # a batch with large models may take seconds
-        run.start("look", partial(find, number), may_be_left=True)
-    run.start("follow", follow)
-
-
-def _whole(frames: Iterable[Frame], tracks: Mapping[int, _Track], *, tolerant: bool) -> Iterator[_Look]:
-    """Frames with the pictures that are looked at.
+def _with_images(
+    frames: Iterable[Frame], tracks: Mapping[int, _TrackAnalysis], *, tolerate_damage: bool
+) -> Iterator[_FrameImage]:
+    """Frames together with the images that are analysed.
 
     Raises:
-        BrokenMedia: one is damaged, and that is not tolerated.
+        BrokenMedia: a frame is damaged, and that is not tolerated.
     """
     for frame in frames:
-        if frame.damaged and not tolerant:
+        if frame.damaged and not tolerate_damage:
             raise BrokenMedia(
                 f"Frame {frame.number} of the video (at {frame.time_s:.2f} s) cannot be read whole; "
                 "damaged-frames=blacken blackens such frames."
             )
-        yield frame, _picture(frame, tracks[frame.track.index])
+        yield frame, _analysis_image(frame, tracks[frame.track.index])
 
 
-def _in_turns(pipes: Sequence[Pipe[_Seen]]) -> Iterator[_Seen]:
-    """One of each pipe in turn, until one has no more: then none has."""
-    for pipe in cycle([iter(each) for each in pipes]):
-        item = next(pipe, None)
+def _analysis_image(frame: Frame, track: _TrackAnalysis) -> NDArray[np.uint8]:
+    """The frame as the detectors get it: (h, w, 3) uint8 RGB, small, upright."""
+    width, height = track.analysis_size_wh
+    small = track.reformatter.reformat(frame.picture, width, height, "rgb24", interpolation="AREA")
+    return upright(small.to_ndarray(), track.track.orientation)
+
+
+def _batches(frames: Iterable[_FrameImage], size: int) -> Iterator[_Batch]:
+    remaining = iter(frames)
+    while batch := list(islice(remaining, size)):
+        yield batch
+
+
+def _round_robin(queues: Sequence[StageQueue[_AnalysedBatch]]) -> Iterator[_AnalysedBatch]:
+    """One item of each queue in rotation. When one queue is at its end, all are."""
+    for queue in cycle([iter(queue) for queue in queues]):
+        item = next(queue, None)
         if item is None:
             return
         yield item
 
 
-def _picture(frame: Frame, each: _Track) -> NDArray[np.uint8]:
-    """(h, w, 3) uint8 RGB, small, upright."""
-    width, height = each.size_wh
-    small = each.reformatter.reformat(frame.picture, width, height, "rgb24", interpolation="AREA")
-    return upright(small.to_ndarray(), each.track.orientation)
-
-
-def _batches(frames: Iterable[_Look], size: int) -> Iterator[_Batch]:
-    waiting = iter(frames)
-    while batch := list(islice(waiting, size)):
-        yield batch
-
-
 def _detect(
     engine: Engine,
-    batch: Sequence[tuple[_Track, Frame, NDArray[np.uint8]]],
+    batch: Sequence[tuple[_TrackAnalysis, Frame, NDArray[np.uint8]]],
     detectors: Sequence[Detector],
     object_types: Sequence[ObjectType],
     options: Options,
 ) -> list[Detections]:
-    """What each frame holds, boxes in pixels of the upright frame at full size."""
+    """The detections of each frame, with boxes in pixels of the upright frame at full size."""
     if not isinstance(options.format, Whole) or options.no_object_tracking:
-        # without tracks, nothing carries what a scale sees in its turn to the frames between
+        # Without tracking, all scales run for every frame: nothing would carry detections to the frames between.
         found = engine.detect([image for _, _, image in batch], object_types, options.format)
     else:
-        by_turn: dict[tuple[int, ...], list[int]] = {}
-        for row, (each, frame, image) in enumerate(batch):
-            by_turn.setdefault((_turn(each.track, frame.number), max(image.shape[:2])), []).append(row)
+        by_rotation: dict[tuple[int, ...], list[int]] = {}
+        for row, (track, frame, image) in enumerate(batch):
+            key = (_rotation_step(track.track, frame.number), max(image.shape[:2]))
+            by_rotation.setdefault(key, []).append(row)
         found = [Detections.empty()] * len(batch)
-        for (turn, long_side), rows in by_turn.items():
-            sides = partial(_chosen, long_side=long_side, turn=turn)
-            of_rows = engine.detect([batch[row][2] for row in rows], object_types, options.format, sides=sides)
+        for (step, long_side), rows in by_rotation.items():
+            scales = partial(_scales_in_rotation, long_side=long_side, step=step)
+            of_rows = engine.detect([batch[row][2] for row in rows], object_types, options.format, scales=scales)
             for row, detections in zip(rows, of_rows, strict=True):
                 found[row] = detections
     return [
-        _at_full_size(detections, image.shape[:2], each.track.size_hw)
-        for detections, (each, _, image) in zip(found, batch, strict=True)
+        _at_full_size(detections, image.shape[:2], track.track.size_hw)
+        for detections, (track, _, image) in zip(found, batch, strict=True)
     ]
 
 
-def _turn(track: VideoTrack, number: int) -> int:
-    """Which of the other scales a frame is looked at in too, counted on; -1: none."""
+def _rotation_step(track: VideoTrack, number: int) -> int:
+    """Which of the other scales a frame is also analysed at, counted on without end; -1: none."""
     every = max(OTHER_SCALES_FRAMES, round(OTHER_SCALES_S * float(track.frame_rate)))
     return -1 if number % every else number // every
 
 
-def _chosen(detector: Detector, long_side: int, turn: int) -> tuple[int, ...]:
-    main, *others = _sides(detector, long_side)
-    return (main,) if turn < 0 or not others else (main, others[turn % len(others)])
+def _scales_in_rotation(detector: Detector, long_side: int, step: int) -> tuple[int, ...]:
+    main, *others = _scales(detector, long_side)
+    return (main,) if step < 0 or not others else (main, others[step % len(others)])
 
 
-def _at_full_size(found: Detections, looked_hw: tuple[int, ...], size_hw: tuple[int, int]) -> Detections:
-    scale = np.array([size_hw[1] / looked_hw[1], size_hw[0] / looked_hw[0]] * 2, np.float32)
-    # masks are made on the frame itself, of what is redacted
+def _at_full_size(found: Detections, analysed_hw: tuple[int, ...], size_hw: tuple[int, int]) -> Detections:
+    scale = np.array([size_hw[1] / analysed_hw[1], size_hw[0] / analysed_hw[0]] * 2, np.float32)
+    # the second reading makes masks on the full frame, and only for what is redacted
     return replace(found, boxes=found.boxes * scale, masks=())
 
 
-def _follow(
-    track: _Track,
+def _track_frame(
+    track: _TrackAnalysis,
     frame: Frame,
     image: NDArray[np.uint8],
     found: Detections,
     detectors: Sequence[Detector],
     options: Options,
 ) -> None:
+    """Give a frame's detections to the tracker, and queue those of earlier frames that are final now."""
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    scale = _SMALL / max(grey.shape)
+    scale = _TRACKING_SIDE / max(grey.shape)
     if scale < 1:
         size = (max(1, round(grey.shape[1] * scale)), max(1, round(grey.shape[0] * scale)))
         grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
     shrink = max(image.shape[:2]) / max(track.track.size_hw)
-    least = {each.id: each.least_size / shrink for each in detectors}
-    track.findings.review_counts.update(metadata.review_counts(found, track.track.size_hw, options, least))
-    track.waiting.append((frame.picture.pts or 0, frame.damaged))
-    for detections in track.tracking.push(frame.time_s, found, np.asarray(grey, np.uint8)):
-        _settle(track, detections)
+    least = {detector.id: detector.least_size / shrink for detector in detectors}
+    track.queue.review_counts.update(metadata.review_counts(found, track.track.size_hw, options, least))
+    track.pending.append((frame.picture.pts or 0, frame.damaged))
+    for detections in track.tracker.push(frame.time_s, found, np.asarray(grey, np.uint8)):
+        _queue_detections(track, detections)
 
 
-def _settle(track: _Track, detections: Detections) -> None:
-    pts, damaged = track.waiting.popleft()
-    track.findings.put(FrameDetections(pts, detections, damaged))
+def _queue_detections(track: _TrackAnalysis, detections: Detections) -> None:
+    pts, damaged = track.pending.popleft()
+    track.queue.put(FrameDetections(pts, detections, damaged))

@@ -7,17 +7,25 @@ from collections import Counter
 from dataclasses import dataclass
 
 from anonymizer.pipeline.detections import Detections
-from anonymizer.pipeline.video.thread_stages import Run
+from anonymizer.pipeline.video.thread_stages import StageThreads
 
 __all__ = ["DetectionQueue", "FrameDetections"]
 
-#: the second reading may be so far behind
-LEAD = 4000
+#: how many frames the first reading may be ahead of the second
+MAX_LEAD = 4000
+#: seconds that a stage waits before it checks again whether all stages shall end
+_POLL_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class FrameDetections:
-    """What is to be redacted in one frame."""
+    """What has to be redacted in one frame.
+
+    Attributes:
+        pts: when the frame is shown, in the time base of its track.
+        detections: boxes in pixels of the upright frame at full size.
+        damaged: whether the frame could not be read whole; then all of it is blackened.
+    """
 
     pts: int
     detections: Detections
@@ -25,65 +33,84 @@ class FrameDetections:
 
 
 class DetectionQueue:
-    """What the first reading found, frame by frame, for the second to wait for. One for each track.
+    """The detections of one track, frame by frame: the first reading puts them, the second waits for them.
 
     Args:
-        keep: for further renderings.
+        stages: the threads of both readings.
+        keep: keep the detections of all frames, for further renderings. Default: drop those that are released.
 
     Attributes:
-        coverage: sums over the frames, of what a reviewer would want to look at.
+        review_counts: sums over all frames of what a person should review, see `metadata.review_counts`.
     """
 
-    def __init__(self, run: Run, *, keep: bool = False) -> None:
-        self._run, self._keep = run, keep
+    def __init__(self, stages: StageThreads, *, keep: bool = False) -> None:
+        self._stages, self._keep = stages, keep
         self._changed = threading.Condition()
-        self._found: dict[int, FrameDetections] = {}
+        self._frames: dict[int, FrameDetections] = {}
         self._first = self._count = 0
         self._ended = False
         self.review_counts: Counter[str] = Counter()
 
-    def put(self, found: FrameDetections) -> None:
-        """The next frame's; waits where the second reading is far behind. Raises Stopped."""
+    def put(self, frame: FrameDetections) -> None:
+        """Add the next frame; wait while the second reading is too far behind.
+
+        Raises:
+            Stopped: all stages shall end.
+        """
         with self._changed:
-            while self._count - self._first > LEAD and not self._keep:
+            while self._count - self._first > MAX_LEAD and not self._keep:
                 self._wait()
-            self._found[self._count] = found
+            self._frames[self._count] = frame
             self._count += 1
             self._changed.notify_all()
 
     def end(self) -> None:
-        """There are no more frames."""
+        """Tell that there are no more frames."""
         with self._changed:
             self._ended = True
             self._changed.notify_all()
 
-    def at(self, number: int) -> FrameDetections | None:
-        """A frame's; waits until it is final. None: the first reading ended before it. Raises Stopped."""
+    def wait_for(self, number: int) -> FrameDetections | None:
+        """Wait until the detections of a frame are final.
+
+        Args:
+            number: of the frame, from 0.
+
+        Returns:
+            The detections, or None if the first reading ended before this frame or the frame was released.
+
+        Raises:
+            Stopped: all stages shall end.
+        """
         with self._changed:
-            while number not in self._found:
+            while number not in self._frames:
                 if self._ended or number < self._first:
                     return None
                 self._wait()
-            return self._found[number]
+            return self._frames[number]
 
     def release(self, number: int) -> None:
-        """Frames before this one are not asked for any more, but where all are kept."""
+        """Drop the frames before this one, unless all are kept."""
         if self._keep:
             return
         with self._changed:
             while self._first < number:
-                self._found.pop(self._first, None)
+                self._frames.pop(self._first, None)
                 self._first += 1
             self._changed.notify_all()
 
     def count(self) -> int:
-        """How many frames there are, once all are known. Raises Stopped."""
+        """Wait for the end and return the number of frames.
+
+        Raises:
+            Stopped: all stages shall end.
+        """
         with self._changed:
             while not self._ended:
                 self._wait()
             return self._count
 
     def _wait(self) -> None:
-        with self._run.waiting():
-            self._changed.wait(0.1)
-        self._run.check()
+        with self._stages.waiting():
+            self._changed.wait(_POLL_S)
+        self._stages.check()

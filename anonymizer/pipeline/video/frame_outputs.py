@@ -18,11 +18,14 @@ __all__ = ["FrameOutputs"]
 
 
 class FrameOutputs:
-    """Metadata and masks of a video, written frame by frame.
+    """Writes the metadata and the masks of a video, one frame at a time.
 
     Args:
-        metadata_path: a JSON array, an object for each frame.
-        masks: writers of mask videos.
+        metadata_path: the new file: a JSON array with an object for each frame.
+        masks: writers of the mask videos.
+        tracks: all tracks; with several, the metadata names the stream of each frame.
+        options: of the work; they choose what the metadata shows.
+        name: of the video, shown in the metadata.
     """
 
     def __init__(
@@ -45,15 +48,23 @@ class FrameOutputs:
         number: int,
         pts: int,
         detections: Detections,
-        where: Sequence[RedactionRegion],
+        regions: Sequence[RedactionRegion],
         *,
         blackened: bool,
     ) -> None:
-        """The next frame's; blackened: all of it, as it could not be read whole."""
-        for each in self._masks:
-            each.write(track, pts, where, whole=blackened)
+        """Write the next frame.
+
+        Args:
+            number: of the frame in its track, from 0.
+            pts: when it is shown, in the track's time base.
+            detections: what was redacted.
+            regions: where pixels were changed.
+            blackened: whether the whole frame was blackened, because it could not be read whole.
+        """
+        for mask in self._masks:
+            mask.write(track, pts, regions, whole=blackened)
         frame = metadata.frame_metadata(
-            self._name, number, float(pts * track.time_base), track.size_hw, detections, where, self._options
+            self._name, number, float(pts * track.time_base), track.size_hw, detections, regions, self._options
         )
         if blackened:
             frame["blackened"] = True
@@ -67,5 +78,5 @@ class FrameOutputs:
         """Finish the files."""
         self._file.write("\n]\n")
         self._file.close()
-        for each in self._masks:
-            each.close()
+        for mask in self._masks:
+            mask.close()

@@ -1,4 +1,9 @@
-"""Groups of pictures: those in which nothing is redacted are copied packet by packet, the others are decoded."""
+"""Groups of pictures: those in which nothing is redacted are copied packet by packet, the others are decoded.
+
+A group of pictures begins with a frame that can be decoded alone (a key frame) and ends before the next one. In H.264
+a group that begins with an IDR picture is closed: no frame in it refers to a frame outside. Only a closed group
+can be copied between encoded ones.
+"""
 
 from __future__ import annotations
 
@@ -10,19 +15,26 @@ from av.packet import Packet
 
 from anonymizer.pipeline.video.detection_queue import DetectionQueue
 from anonymizer.pipeline.video.io.frame_decoder import FrameDecoder
-from anonymizer.pipeline.video.io.splice import is_closed_start
+from anonymizer.pipeline.video.io.splice import is_idr_packet
+from anonymizer.pipeline.video.io.track_writer import CannotSplice
 from anonymizer.pipeline.video.io.tracks import Frame, VideoTrack
-from anonymizer.pipeline.video.io.writer import CannotSplice
 
 __all__ = ["BeginEncoding", "CopiedGroup", "EndEncoding", "GroupItem", "GroupSorter"]
 
-#: a longer group of pictures is encoded without waiting for its end
+#: a group of more packets is encoded without waiting for its end
 LONGEST_GROUP = 2000
 
 
 @dataclass(frozen=True, slots=True)
 class CopiedGroup:
-    """A group of pictures that is written as it is."""
+    """A group of pictures that is written as it is.
+
+    Attributes:
+        track: of the packets.
+        packets: in the order of decoding, one for each frame.
+        first: number of the group's first frame.
+        times: pts of the frames, ascending.
+    """
 
     track: VideoTrack
     packets: list[Packet[Any]]
@@ -32,7 +44,12 @@ class CopiedGroup:
 
 @dataclass(frozen=True, slots=True)
 class BeginEncoding:
-    """Encoded frames follow, at the source's times of decoding, which are still being added to."""
+    """Encoded frames of a track follow.
+
+    Attributes:
+        track: of the frames.
+        decode_times: dts of the source's packets, which the encoded packets get. The list still grows.
+    """
 
     track: VideoTrack
     decode_times: list[int]
@@ -40,6 +57,8 @@ class BeginEncoding:
 
 @dataclass(frozen=True, slots=True)
 class EndEncoding:
+    """No more encoded frames of a track follow before the next copied group."""
+
     track: VideoTrack
 
 
@@ -47,52 +66,70 @@ GroupItem: TypeAlias = "Frame | Packet[Any] | CopiedGroup | BeginEncoding | EndE
 
 
 class GroupSorter:
-    """Sorts a track's packets into groups that are copied and groups that are decoded."""
+    """Sorts the packets of a track into groups that are copied and groups that are decoded.
 
-    def __init__(self, track: VideoTrack, decoder: FrameDecoder, findings: DetectionQueue) -> None:
-        self._track, self._decoder, self._findings = track, decoder, findings
+    Args:
+        track: of the packets.
+        decoder: of the track.
+        queue: the detections of each frame.
+    """
+
+    def __init__(self, track: VideoTrack, decoder: FrameDecoder, queue: DetectionQueue) -> None:
+        self._track, self._decoder, self._queue = track, decoder, queue
         self._group: list[Packet[Any]] = []
         self._first = 0
         self._decode_times: list[int] | None = None
 
     def add(self, packet: Packet[Any]) -> Iterator[GroupItem]:
-        starts = packet.is_keyframe and is_closed_start(bytes(packet))
-        if self._group and (starts or len(self._group) >= LONGEST_GROUP):
-            yield from self._settle(ends_closed=starts)
+        """Take the next packet, and give what is known to be copied or encoded now.
+
+        Raises:
+            CannotSplice: copied and encoded groups do not fit together in this video.
+        """
+        begins_group = packet.is_keyframe and is_idr_packet(bytes(packet))
+        if self._group and (begins_group or len(self._group) >= LONGEST_GROUP):
+            yield from self._finish_group(ends_closed=begins_group)
         self._group.append(packet)
 
     def end(self) -> Iterator[GroupItem]:
+        """Give what is left; there are no more packets.
+
+        Raises:
+            CannotSplice: copied and encoded groups do not fit together in this video.
+        """
         if self._group:
-            yield from self._settle(ends_closed=True)
+            yield from self._finish_group(ends_closed=True)
         yield from self._stop_decoding()
 
-    def _settle(self, *, ends_closed: bool) -> Iterator[GroupItem]:
+    def _finish_group(self, *, ends_closed: bool) -> Iterator[GroupItem]:
+        """Copy or decode the packets so far; ends_closed: a group of its own follows, or nothing."""
         packets, self._group = self._group, []
-        if any(each.pts is None or each.dts is None for each in packets):
+        if any(packet.pts is None or packet.dts is None for packet in packets):
             raise CannotSplice("packets without times")
-        times = sorted(int(each.pts or 0) for each in packets)
+        times = sorted(int(packet.pts or 0) for packet in packets)
         numbers = range(self._first, self._first + len(packets))
         self._first = numbers.stop
-        # only a group that is one in itself, to the next: one that was cut short would leave the rest without a start
-        clean = ends_closed and is_closed_start(bytes(packets[0])) and not any(each.is_corrupt for each in packets)
-        found = [self._findings.at(number) for number in numbers]
-        clean = clean and all(
-            each is not None and each.pts == pts and not len(each.detections) and not each.damaged
-            for each, pts in zip(found, times, strict=True)
+        # A group that was cut short must not be copied: the rest of it would have no start.
+        closed = ends_closed and is_idr_packet(bytes(packets[0])) and not any(packet.is_corrupt for packet in packets)
+        # all are waited for, whatever the group is like: none may be released before it is final
+        frames = [self._queue.wait_for(number) for number in numbers]
+        unchanged = all(
+            frame is not None and frame.pts == pts and not len(frame.detections) and not frame.damaged
+            for frame, pts in zip(frames, times, strict=True)
         )
-        if clean:
+        if closed and unchanged:
             yield from self._stop_decoding()
             if self._decoder.number != numbers.start:
                 raise CannotSplice("packets that are not one frame each")
-            self._decoder.pass_over(packets)
+            self._decoder.skip_packets(packets)
             yield CopiedGroup(self._track, packets, numbers.start, times)
             return
         if self._decode_times is None:
-            if not is_closed_start(bytes(packets[0])):
+            if not is_idr_packet(bytes(packets[0])):
                 raise CannotSplice("a stretch that does not begin with a key frame")
             self._decode_times = []
             yield BeginEncoding(self._track, self._decode_times)
-        self._decode_times += [int(each.dts or 0) for each in packets]
+        self._decode_times += [int(packet.dts or 0) for packet in packets]
         for packet in packets:
             yield from self._decoder.decode(packet)
 

@@ -1,11 +1,20 @@
-"""A video from end to end: two readings of one file at the same time, in threads with bounded queues.
+"""The whole work on one video: two readings of the same file at the same time, then a check of what was written.
 
-The first reading decodes, looks for objects in batches and follows them from frame to frame; a frame's objects are
-final when the window of future frames has been seen. The second reading follows: it decodes again, waits for a frame's
-objects, redacts in the frame's own planes and encodes. So no picture is kept for the window, however long it is or
-large the pictures are, and it is known before a group of pictures is written whether anything in it is redacted: a
-group in which nothing is, is copied packet by packet where the codec allows it. Each frame has to be the same one, at
-the same time, in both readings, and again in the file that was written.
+The first reading (`analysis`) decodes every frame, runs the detectors in batches and tracks objects from frame to
+frame. The detections of a frame are final only when the frames of a window after it have been analysed. The reason: a
+track that begins later also covers some frames before its first detection.
+
+The second reading (`rendering`) follows behind. It decodes again, waits for the final detections of a frame, redacts
+the frame in its own pixel format, and encodes it. Two readings cost a second decode, but no frame has to be kept in
+memory for the length of the window. The second reading also knows of a whole group of pictures whether anything in it
+is redacted, before it writes the group (`groups`). A group without any redaction is copied packet by packet where the
+codec allows it: that is faster and loses no quality.
+
+At the end the result is opened and decoded (`verify_file`). It must have the same frames at the same times as the
+source, and a sample of the redacted frames must look as intended (`verify_frame`). Otherwise there is no result.
+
+All stages run in threads with bounded queues between them (`thread_stages`). The files of a result are complete or they
+are deleted.
 """
 
 from __future__ import annotations
@@ -26,24 +35,24 @@ from anonymizer.pipeline.errors import Cancelled, EncoderFailed, InvalidParamete
 from anonymizer.pipeline.memory import keep_freed_memory
 from anonymizer.pipeline.options.options import Method, Options
 from anonymizer.pipeline.results import VideoProgress, VideoResult
-from anonymizer.pipeline.video.analysis import look, looks_smaller
+from anonymizer.pipeline.video.analysis import downscale_warnings, start_analysis
 from anonymizer.pipeline.video.detection_queue import DetectionQueue
 from anonymizer.pipeline.video.frame_outputs import FrameOutputs
-from anonymizer.pipeline.video.io.encoders import Output, plan, with_bit_rate
+from anonymizer.pipeline.video.io.encoders import OutputPlan, plan_output, with_bit_rate
 from anonymizer.pipeline.video.io.mask_writer import MaskWriter
 from anonymizer.pipeline.video.io.reader import VideoReader, check_video
+from anonymizer.pipeline.video.io.track_writer import CannotSplice
 from anonymizer.pipeline.video.io.tracks import VideoTrack
-from anonymizer.pipeline.video.io.writer import CannotSplice
-from anonymizer.pipeline.video.rendering import Rendered, Rendering
-from anonymizer.pipeline.video.thread_stages import Run
-from anonymizer.pipeline.video.verify_file import Samples, prove, video_sizes
+from anonymizer.pipeline.video.rendering import Renderer, RenderStats
+from anonymizer.pipeline.video.thread_stages import StageThreads
+from anonymizer.pipeline.video.verify_file import FrameSamples, verify_file, video_sizes
 
 __all__ = ["anonymise_video"]
 
-#: how often progress is told, and `stop` asked
-_TELL_S = 0.4
-#: With `keep-bit-rate`: how far from the source's rate is near enough, and how often to try to come nearer.
-_NEAR, _TRIES = 0.03, 3
+#: seconds between two reports of the progress; `stop` is asked as often
+_PROGRESS_S = 0.4
+#: With `keep-bit-rate`: the relative difference to the source's size that is accepted, and how often to try again.
+_SIZE_TOLERANCE, _RETRIES = 0.03, 3
 
 
 def anonymise_video(
@@ -56,24 +65,46 @@ def anonymise_video(
     progress: Callable[[VideoProgress], None] | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> VideoResult:
-    """What `Anonymizer.video` does."""
+    """Anonymise one video; this is what `Anonymizer.video` does.
+
+    Args:
+        engine: the models and limits.
+        source: path of the video.
+        folder: an existing folder, where the files of the result are written.
+        options: what is redacted, and how.
+        name: of the video in its metadata. Default: the name of the file.
+        progress: called about twice a second, in the calling thread.
+        stop: called as often; if it returns True, the work ends.
+
+    Returns:
+        The result. Its files are in `folder`.
+
+    Raises:
+        Cancelled: `stop` returned True.
+        InvalidParameter: the result would replace the source, or the encoder does not work on this machine.
+        AnonymizerError: one of its kinds, if the file is bad, a model is missing, or a detector or an encoder failed.
+    """
     threads = torch.get_num_threads()
-    work = _Work(engine, source, folder, options, name or source.name, threads, progress, stop)
+    job = _VideoJob(engine, source, folder, options, name or source.name, threads, progress, stop)
     try:
-        # each of the stages' threads works on its own
+        # the threads of the stages run side by side: each uses one core
         torch.set_num_threads(1)
-        return work.run()
+        return job.run()
     except BaseException:
-        # none of it is a result
-        for each in work.files:
-            each.unlink(missing_ok=True)
+        # a file that may be incomplete must not be taken for a result
+        for path in job.files:
+            path.unlink(missing_ok=True)
         raise
     finally:
         torch.set_num_threads(threads)
 
 
-class _Work:
-    """The work on one video."""
+class _VideoJob:
+    """The work on one video.
+
+    Args:
+        threads: how many cores this process may use, for decoders, encoders and detectors.
+    """
 
     def __init__(
         self,
@@ -87,130 +118,147 @@ class _Work:
         stop: Callable[[], bool] | None,
     ) -> None:
         self._engine, self._source, self._options, self._name = engine, source, options, name
-        # of decoders and encoders, and for finding: this process's share of the cores
         self._threads = threads
         self._progress, self._stop = progress, stop
         self._started = time.perf_counter()
         self._busy_s: dict[str, float] = {}
-        self._done = 0
+        # frames of the renderings that are finished
+        self._frames_before = 0
+        self._queues: dict[int, DetectionQueue] = {}
         self._types = options.object_types(tuple(engine.store.serves()))
         self._info = check_video(source, limits=engine.limits)
         keep_freed_memory()
-        # everything is loaded before there are threads
+        # all models are loaded before there are threads
         self._detectors = engine.store.detectors(self._types)
         if not options.bbox:
             engine.store.segmenter()
         with VideoReader(source, self._info, threads=1) as reader:
             self._tracks: list[VideoTrack] = reader.tracks
-            self._output = plan(reader, options)
-        totals = [each.frames for each in self._tracks]
+            self._output = plan_output(reader, options)
+        totals = [track.frames for track in self._tracks]
         self._total = sum(n for n in totals if n is not None) if all(totals) else None
-        wants = options.save_mask
+        wanted_masks = options.save_mask
         self._target = None if options.method is Method.DETECT else folder / f"anonymised{self._output.info.extension}"
         if self._target is not None and self._target.resolve() == source.resolve():
             raise InvalidParameter("folder", folder, "another one than the video's: the result would replace it")
         self._metadata = folder / "metadata.json"
-        self._binary = folder / "binary-mask.mkv" if wants.binary else None
-        self._instance = folder / "instance-mask.mkv" if wants.instance else None
+        self._binary = folder / "binary-mask.mkv" if wanted_masks.binary else None
+        self._instance = folder / "instance-mask.mkv" if wanted_masks.instance else None
 
     @property
     def files(self) -> list[Path]:
-        """All that may have been written."""
-        return [each for each in (self._target, self._metadata, self._binary, self._instance) if each is not None]
+        """All files that may have been written."""
+        return [path for path in (self._target, self._metadata, self._binary, self._instance) if path is not None]
 
     def run(self) -> VideoResult:
         if self._options.keep_bit_rate and self._target is not None:
-            return self._result(self._at_bit_rate(self._target))
-        return self._result(self._first(splice=not (self._options.re_encode or self._options.debug)))
+            return self._result(self._render_at_bit_rate(self._target))
+        return self._result(self._render_once(splice=not (self._options.re_encode or self._options.debug)))
 
     # --- renderings ---
 
-    def _first(self, *, splice: bool) -> Rendered:
-        """Look and render at the same time."""
+    def _render_once(self, *, splice: bool) -> RenderStats:
+        """Analyse and render at the same time; start again without copied groups where these do not fit."""
         try:
-            return self._render(self._output, splice=splice, look_too=True)
+            return self._render(self._output, splice=splice, analyse=True)
         except CannotSplice:
-            return self._render(self._output, splice=False, look_too=True)
+            return self._render(self._output, splice=False, analyse=True)
 
-    def _render(self, output: Output, *, splice: bool, look_too: bool) -> Rendered:
-        run = Run()
-        if look_too:
-            # renderings that follow need them all once more
-            keep = self._options.keep_bit_rate
-            self._findings = {each.index: DetectionQueue(run, keep=keep) for each in self._tracks}
-            look(
-                self._engine, self._source, self._info, run, self._tracks, self._findings, self._types,
-                self._options, threads=self._threads,
+    def _render(self, output: OutputPlan, *, splice: bool, analyse: bool) -> RenderStats:
+        """Render the video and verify it.
+
+        Args:
+            analyse: False: use the detections of an earlier rendering again.
+        """
+        stages, samples = StageThreads(), FrameSamples()
+        renderer: Renderer | None = None
+        try:
+            # no thread is started outside of this block: an error has to stop all of them
+            seed = self._seed()
+            if analyse:
+                self._start_analysis(stages)
+            renderer = Renderer(
+                self._engine, self._source, self._info, stages, self._queues, self._options, output,
+                target=self._target, frame_outputs=self._frame_outputs() if analyse else None, samples=samples,
+                seed=seed, splice=splice, threads=self._threads,
             )  # fmt: skip
-        samples = Samples()
-        rendering = Rendering(
-            self._engine, self._source, self._info, run, self._findings, self._options, output,
-            target=self._target, extras=self._extras() if look_too else None, samples=samples, seed=self._seed(),
-            name=self._name, splice=splice, threads=self._threads,
-        )  # fmt: skip
-        try:
-            rendering.start()
-            self._attend(run, rendering.rendered)
+            renderer.start()
+            self._report_progress(stages, renderer.stats)
         except BaseException as error:
-            run.stop(error)
+            stages.stop(error)
         try:
-            run.join()
+            stages.join()
         finally:
-            rendering.close()
-        self._done += rendering.rendered.frames
-        self._add_busy(run.busy_s)
-        rendered = rendering.rendered
-        for track in self._tracks:
-            seen, written = self._findings[track.index].count(), len(rendered.times[track.index])
-            if seen != written:
-                raise EncoderFailed(f"{seen} frames were looked at and {written} were written.")
+            if renderer is not None:
+                renderer.close()
+        assert renderer is not None
+        stats = renderer.stats
+        self._frames_before += stats.frames
+        self._add_busy(stages.busy_s)
+        self._check_counts(stats)
         if self._target is not None:
             started = time.perf_counter()
-            prove(self._target, output.info, self._tracks, rendered.times, samples)
-            self._add_busy({"prove": time.perf_counter() - started})
-        return rendered
+            verify_file(self._target, output.info, self._tracks, stats.times, samples)
+            self._add_busy({"verify": time.perf_counter() - started})
+        return stats
+
+    def _start_analysis(self, stages: StageThreads) -> None:
+        # with `keep_bit_rate`, later renderings need all detections again
+        keep = self._options.keep_bit_rate
+        self._queues = {track.index: DetectionQueue(stages, keep=keep) for track in self._tracks}
+        start_analysis(
+            self._engine, self._source, self._info, stages, self._tracks, self._queues, self._types, self._options,
+            threads=self._threads,
+        )  # fmt: skip
+
+    def _check_counts(self, stats: RenderStats) -> None:
+        for track in self._tracks:
+            analysed, written = self._queues[track.index].count(), len(stats.times[track.index])
+            if analysed != written:
+                raise EncoderFailed(f"{analysed} frames were analysed and {written} were written.")
 
     def _add_busy(self, seconds: Mapping[str, float]) -> None:
         for stage, busy in seconds.items():
             self._busy_s[stage] = self._busy_s.get(stage, 0.0) + busy
 
-    def _at_bit_rate(self, target: Path) -> Rendered:
-        """Render until the video's size is near enough to the source's."""
+    def _render_at_bit_rate(self, target: Path) -> RenderStats:
+        """Render until the size of each video track is close enough to the source's."""
         sizes = video_sizes(self._source, self._info)
         wanted = {index: size for index, (size, _) in sizes.items()}
-        asked = {index: float(size) for index, size in wanted.items()}
-        with tempfile.TemporaryDirectory() as stats:
-            for number in range(1 + _TRIES):
+        requested = {index: float(size) for index, size in wanted.items()}
+        with tempfile.TemporaryDirectory() as stats_folder:
+            for attempt in range(1 + _RETRIES):
                 tracks = {
-                    each.index: with_bit_rate(
-                        self._output.tracks[each.index],
-                        bits=8 * asked[each.index],
-                        frames=sizes[each.index][1],
-                        stats=Path(stats) / f"{each.index}.log",
-                        again=number > 0,
+                    track.index: with_bit_rate(
+                        self._output.tracks[track.index],
+                        bits=8 * requested[track.index],
+                        frames=sizes[track.index][1],
+                        stats=Path(stats_folder) / f"{track.index}.log",
+                        again=attempt > 0,
                     )
-                    for each in self._tracks
+                    for track in self._tracks
                 }
-                rendered = self._render(replace(self._output, tracks=tracks), splice=False, look_too=number == 0)
+                rendered = self._render(replace(self._output, tracks=tracks), splice=False, analyse=attempt == 0)
                 got = [size for size, _ in video_sizes(target, self._output.info).values()]
                 pairs = list(zip(wanted.items(), got, strict=True))
-                if all(abs(size - was) <= _NEAR * was for (_, was), size in pairs):
+                if all(abs(size - was) <= _SIZE_TOLERANCE * was for (_, was), size in pairs):
                     return rendered
-                if number > 0:
-                    # what was learnt of the frames the first time says more than how far off that was
-                    asked = {index: asked[index] * was / max(size, 1) for (index, was), size in pairs}
+                if attempt > 0:
+                    # After the first attempt the encoder's statistics of the frames help more than this correction.
+                    requested = {index: requested[index] * was / max(size, 1) for (index, was), size in pairs}
         rendered.warnings.append("The bit rate could not be kept: this encoder does not go so high or so low.")
         return rendered
 
-    # --- what goes with them ---
+    # --- inputs and outputs of a rendering ---
 
     def _seed(self) -> int:
+        """A secret number of this video, from which the noise of `blur` and `pixelate` is made."""
         with self._source.open("rb") as file:
             content = file.read(2**20)
         digest = hashlib.blake2b(content, key=self._engine.noise_key, digest_size=8)
         return int.from_bytes(digest.digest(), "big")
 
-    def _extras(self) -> FrameOutputs:
+    def _frame_outputs(self) -> FrameOutputs:
         legacy, percent = self._engine.legacy_masks, self._options.mask_scale
         masks = [
             MaskWriter(path, self._tracks, instances=instances, percent=percent, legacy=legacy, threads=self._threads)
@@ -219,38 +267,42 @@ class _Work:
         ]
         return FrameOutputs(self._metadata, masks, self._tracks, self._options, self._name)
 
-    def _attend(self, run: Run, rendered: Rendered) -> None:
-        """Until all threads have ended: tell how far they are, and whether to go on."""
+    def _report_progress(self, stages: StageThreads, stats: RenderStats) -> None:
+        """Report the progress until all threads have ended.
+
+        Raises:
+            Cancelled: the caller does not want the result any more.
+        """
         started = time.perf_counter()
-        while run.alive():
-            run.wait(_TELL_S)
+        while stages.alive():
+            stages.wait(_PROGRESS_S)
             if self._stop is not None and self._stop():
                 raise Cancelled(f"The work on {self._name} was stopped.")
             if self._progress is not None:
-                # how often a bit rate is tried is not known before: twice will mostly do
+                # how many attempts a bit rate takes is not known yet: two are usual
                 total = self._total and self._total * (2 if self._options.keep_bit_rate else 1)
-                rate = rendered.frames / (time.perf_counter() - started)
-                done = self._done + rendered.frames
+                rate = stats.frames / (time.perf_counter() - started)
+                done = self._frames_before + stats.frames
                 done = done if total is None else min(done, total)
                 left = (total - done) / rate if total and rate else None
                 self._progress(VideoProgress(done, total, rate, left))
 
-    def _result(self, rendered: Rendered) -> VideoResult:
+    def _result(self, stats: RenderStats) -> VideoResult:
         counts = {
-            each.value: len(rendered.tracks.get(each, ())) + rendered.loose[each]
-            for each in OBJECT_TYPES
-            if each in self._types
+            object_type.value: len(stats.track_ids.get(object_type, ())) + stats.untracked[object_type]
+            for object_type in OBJECT_TYPES
+            if object_type in self._types
         }
         review_counts: Counter[str] = Counter()
-        for each in self._findings.values():
-            review_counts.update(each.review_counts)
-        numbers = {
-            "frames_redacted": rendered.redacted,
-            "filled_by_tracker": rendered.filled,
-            "frames_blackened": rendered.blackened,
-            "packets_lost": rendered.lost,
+        for queue in self._queues.values():
+            review_counts.update(queue.review_counts)
+        frame_counts = {
+            "frames_redacted": stats.redacted,
+            "filled_by_tracker": stats.filled,
+            "frames_blackened": stats.blackened,
+            "packets_lost": stats.lost,
         }
-        models = dict.fromkeys([*(each.id for each in self._detectors), *rendered.mask_models])
+        models = dict.fromkeys([*(detector.id for detector in self._detectors), *stats.mask_models])
         return VideoResult(
             name=self._name,
             info=self._output.info,
@@ -259,23 +311,27 @@ class _Work:
             binary_mask=self._binary,
             instance_mask=self._instance,
             counts=counts,
-            frames=rendered.frames,
-            frames_copied=rendered.copied,
+            frames=stats.frames,
+            frames_copied=stats.copied,
             object_types=self._types,
             models=tuple(models),
-            warnings=tuple(self._warnings(rendered)),
-            review_counts={"found": 0, **review_counts, **numbers},
+            warnings=tuple(self._warnings(stats)),
+            not_fully_analysed=tuple(self._downscale_warnings()),
+            review_counts={"found": 0, **review_counts, **frame_counts},
             seconds=time.perf_counter() - self._started,
             stage_seconds=dict(self._busy_s),
             options=self._options,
         )
 
-    def _warnings(self, rendered: Rendered) -> Iterator[str]:
+    def _warnings(self, stats: RenderStats) -> Iterator[str]:
         yield from self._output.warnings
-        yield from dict.fromkeys(rendered.warnings)
+        yield from dict.fromkeys(stats.warnings)
+        yield from self._downscale_warnings()
+        if stats.blackened:
+            yield f"{stats.blackened} frame(s) could not be read whole and were blackened."
+        if stats.lost:
+            yield f"{stats.lost} part(s) of the video could not be read at all: their frames are missing."
+
+    def _downscale_warnings(self) -> Iterator[str]:
         for track in self._tracks:
-            yield from looks_smaller(track, self._options, self._detectors)
-        if rendered.blackened:
-            yield f"{rendered.blackened} frame(s) could not be read whole and were blackened."
-        if rendered.lost:
-            yield f"{rendered.lost} part(s) of the video could not be read at all: their frames are missing."
+            yield from downscale_warnings(track, self._options, self._detectors)

@@ -1,13 +1,18 @@
-"""The second reading of a video: redact, encode, and write masks and metadata frame by frame."""
+"""The second reading of a video: redact each frame, encode it, and write its masks and metadata.
+
+Three threads work on it: one reads packets and decodes, one redacts, one encodes and writes. Groups of pictures without
+any redaction pass through as packets (`groups`).
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from av.packet import Packet
@@ -22,32 +27,39 @@ from anonymizer.pipeline.options.options import DamagedFrames, Options
 from anonymizer.pipeline.orientation import upright
 from anonymizer.pipeline.outputs.overlay_yuv import draw_planes
 from anonymizer.pipeline.redaction.regions import RedactionRegion, redaction_regions
-from anonymizer.pipeline.redaction.yuv import PlaneFormat, frame_planes, planar_name, plane_format, redact_planes
+from anonymizer.pipeline.redaction.yuv import PlaneFormat, frame_planes, planar_format_name, plane_format, redact_planes
 from anonymizer.pipeline.video.detection_queue import DetectionQueue, FrameDetections
 from anonymizer.pipeline.video.frame_outputs import FrameOutputs
 from anonymizer.pipeline.video.groups import BeginEncoding, CopiedGroup, EndEncoding, GroupItem, GroupSorter
-from anonymizer.pipeline.video.io.encoders import Output
+from anonymizer.pipeline.video.io.encoders import OutputPlan
 from anonymizer.pipeline.video.io.frame_decoder import FrameDecoder
 from anonymizer.pipeline.video.io.reader import VideoReader
 from anonymizer.pipeline.video.io.tracks import Frame, VideoTrack
-from anonymizer.pipeline.video.io.writer import VideoSink
-from anonymizer.pipeline.video.thread_stages import Pipe, Run
-from anonymizer.pipeline.video.verify_file import Sample, Samples
+from anonymizer.pipeline.video.io.writer import VideoWriter
+from anonymizer.pipeline.video.thread_stages import StageQueue, StageThreads
+from anonymizer.pipeline.video.verify_file import FrameSample, FrameSamples
 
-__all__ = ["Rendered", "Rendering"]
+__all__ = ["RenderStats", "Renderer"]
 
-#: frames between two stages
-_QUEUE = 4
+#: how many items wait between two stages
+_QUEUE_SIZE = 4
 
 
 @dataclass(slots=True)
-class Rendered:
-    """What came of a rendering, in numbers; by stream index where there may be several tracks.
+class RenderStats:
+    """What a rendering did, in numbers and by stream index.
 
     Attributes:
-        times: of the frames that were written, copied ones too, in the tracks' time bases, in order of presentation.
-        tracks: the ids of tracks that were redacted, by object type.
-        loose: redacted objects that belong to no track, by object type.
+        times: by stream index, the pts of all written frames, copied ones too, in order of presentation.
+        copied: frames that were copied without a change.
+        redacted: frames in which something was redacted.
+        filled: boxes that the tracker added where no detector found the object.
+        blackened: frames that were blackened because they could not be read whole.
+        lost: packets that gave no frame.
+        track_ids: by object type, the ids of the tracks that were redacted.
+        untracked: by object type, how many redacted objects belong to no track.
+        mask_models: the models that made masks, as keys in order.
+        warnings: what could not be kept, a sentence each.
     """
 
     times: dict[int, list[int]] = field(default_factory=dict)
@@ -56,19 +68,26 @@ class Rendered:
     filled: int = 0
     blackened: int = 0
     lost: int = 0
-    tracks: dict[ObjectType, set[int]] = field(default_factory=dict)
-    loose: Counter[ObjectType] = field(default_factory=Counter)
+    track_ids: dict[ObjectType, set[int]] = field(default_factory=dict)
+    untracked: Counter[ObjectType] = field(default_factory=Counter)
     mask_models: dict[str, None] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
     @property
     def frames(self) -> int:
-        return sum(len(each) for each in self.times.values())
+        """How many frames were written."""
+        return sum(len(times) for times in self.times.values())
 
 
 @dataclass(frozen=True, slots=True)
-class _Pictured:
-    """A frame on its way to the encoder."""
+class _RedactedFrame:
+    """A frame on its way to the encoder.
+
+    Attributes:
+        frame: as it was decoded.
+        picture: what is encoded.
+        regions: where pixels were changed.
+    """
 
     frame: Frame
     picture: VideoFrame
@@ -77,13 +96,29 @@ class _Pictured:
     blackened: bool
 
 
-class Rendering:
-    """One rendering of a video; with `keep_bit_rate` there are several.
+_OutputItem: TypeAlias = "_RedactedFrame | Packet[Any] | CopiedGroup | BeginEncoding | EndEncoding"
+
+
+class Renderer:
+    """One rendering of a video. With `keep_bit_rate` there are several.
 
     Args:
-        target: the result; None: none is written (the method `detect`).
-        extras: where metadata and masks go; None: they are there already.
-        samples: collects what the result is compared with.
+        engine: makes the masks of objects.
+        path: of the source.
+        info: its format.
+        stages: the threads are started in it.
+        queues: by stream index, the detections of each frame.
+        options: what is redacted, and how.
+        plan: container and encoders of the result.
+        target: path of the result; None: there is none (the method `detect`).
+        frame_outputs: where metadata and masks are written; None: an earlier rendering wrote them.
+        samples: keeps some redacted frames, which are compared with the result later.
+        seed: of the noise that redaction adds.
+        splice: whether groups of pictures without any redaction may be copied.
+        threads: of the decoder and of each encoder.
+
+    Attributes:
+        stats: what was done so far.
     """
 
     def __init__(
@@ -91,133 +126,135 @@ class Rendering:
         engine: Engine,
         path: Path,
         info: MediaInfo,
-        run: Run,
-        findings: dict[int, DetectionQueue],
+        stages: StageThreads,
+        queues: dict[int, DetectionQueue],
         options: Options,
-        output: Output,
+        plan: OutputPlan,
         *,
         target: Path | None,
-        extras: FrameOutputs | None,
-        samples: Samples,
+        frame_outputs: FrameOutputs | None,
+        samples: FrameSamples,
         seed: int,
-        name: str,
         splice: bool,
         threads: int,
     ) -> None:
-        self._engine, self._path, self._info, self._run = engine, path, info, run
-        self._findings, self._options, self._output = findings, options, output
-        self._target, self._extras, self._samples = target, extras, samples
-        self._seed, self._name, self._splice, self._threads = seed, name, splice, threads
-        self.rendered = Rendered()
+        self._engine, self._path, self._info, self._stages = engine, path, info, stages
+        self._queues, self._options, self._plan = queues, options, plan
+        self._target, self._frame_outputs, self._samples = target, frame_outputs, samples
+        self._seed, self._splice, self._threads = seed, splice, threads
+        self.stats = RenderStats()
         self._reader: VideoReader | None = None
 
     def start(self) -> None:
-        """Begin: a thread that reads, one that redacts, one that encodes."""
-        read: Pipe[GroupItem] = Pipe(self._run, _QUEUE)
-        redacted: Pipe[_Pictured | Packet[Any] | CopiedGroup | BeginEncoding | EndEncoding] = Pipe(self._run, _QUEUE)
+        """Start the threads: one reads and decodes, one redacts, one encodes.
+
+        Raises:
+            AnonymizerError: the source cannot be opened, or the result cannot be begun.
+        """
+        decoded: StageQueue[GroupItem] = StageQueue(self._stages, _QUEUE_SIZE)
+        redacted: StageQueue[_OutputItem] = StageQueue(self._stages, _QUEUE_SIZE)
         self._reader = reader = VideoReader(self._path, self._info, threads=self._threads)
-        self.rendered.times = {each.index: [] for each in reader.tracks}
-        self.rendered.warnings += reader.dropped
-        sink = None
-        if self._target is not None:
-            sink = VideoSink(
-                self._target, reader, self._output, strip_metadata=self._options.strip_metadata,
-                splice=self._splice, threads=self._threads,
-            )  # fmt: skip
-            self.rendered.warnings += sink.warnings
+        self.stats.times = {track.index: [] for track in reader.tracks}
+        self.stats.warnings += reader.dropped
+        writer = self._open_writer(reader)
 
-        def reading() -> None:
-            for item in self._items(reader, sink):
-                read.put(item)
-            read.close()
+        def decode() -> None:
+            for item in self._read(reader, writer):
+                decoded.put(item)
+            decoded.close()
 
-        def redacting() -> None:
-            for item in read:
+        def redact() -> None:
+            for item in decoded:
                 if isinstance(item, CopiedGroup):
-                    # not sooner: frames before these may still have been on their way here
-                    self._findings[item.track.index].release(item.first + len(item.times))
-                redacted.put(self._redacted(item) if isinstance(item, Frame) else item)
+                    # not sooner: earlier frames may still have been on their way to this stage
+                    self._queues[item.track.index].release(item.first + len(item.times))
+                redacted.put(self._redact(item) if isinstance(item, Frame) else item)
             redacted.close()
 
-        def encoding() -> None:
+        def encode() -> None:
             try:
-                if sink is None:
+                with writer or nullcontext():
                     for item in redacted:
-                        self._write(item, None)
-                else:
-                    with sink:
-                        for item in redacted:
-                            self._write(item, sink)
+                        self._write(item, writer)
             finally:
-                if self._extras is not None:
-                    self._extras.close()
+                if self._frame_outputs is not None:
+                    self._frame_outputs.close()
 
-        self._run.start("read-to-redact", reading)
-        self._run.start("redact", redacting, may_be_left=True)
-        self._run.start("encode", encoding)
+        self._stages.start("decode-to-redact", decode)
+        # making masks may take seconds with large models
+        self._stages.start("redact", redact, may_be_left=True)
+        self._stages.start("encode", encode)
 
     def close(self) -> None:
-        """Close the source; once all threads have ended: some may be in the middle of a packet."""
+        """Close the source. Call it when the threads have ended: they may be in the middle of a packet."""
         if self._reader is not None:
             self._reader.container.close()
 
+    def _open_writer(self, reader: VideoReader) -> VideoWriter | None:
+        if self._target is None:
+            return None
+        writer = VideoWriter(
+            self._target, reader, self._plan, strip_metadata=self._options.strip_metadata,
+            splice=self._splice, threads=self._threads,
+        )  # fmt: skip
+        self.stats.warnings += writer.warnings
+        return writer
+
     # --- reading ---
 
-    def _items(self, reader: VideoReader, sink: VideoSink | None) -> Iterator[GroupItem]:
-        tolerant = self._options.damaged_frames is DamagedFrames.BLACKEN
+    def _read(self, reader: VideoReader, writer: VideoWriter | None) -> Iterator[GroupItem]:
+        """Frames of groups that are redacted, and everything else as packets."""
+        tolerate_damage = self._options.damaged_frames is DamagedFrames.BLACKEN
         decoders: dict[int, FrameDecoder] = {}
         groups: dict[int, GroupSorter] = {}
-        for each in reader.tracks:
-            decoders[each.index] = decoder = FrameDecoder(reader.stream(each), each, tolerant=tolerant)
-            if sink is not None and sink.can_splice(each):
-                groups[each.index] = GroupSorter(each, decoder, self._findings[each.index])
-        for track, packet in reader.packets():
-            if track is None:
+        for track in reader.tracks:
+            decoder = FrameDecoder(reader.stream(track), track, tolerate_damage=tolerate_damage)
+            decoders[track.index] = decoder
+            if writer is not None and writer.can_splice(track):
+                groups[track.index] = GroupSorter(track, decoder, self._queues[track.index])
+        for video_track, packet in reader.packets():
+            if video_track is None:
                 yield packet
-            elif track.index in groups:
-                yield from groups[track.index].add(packet)
+            elif video_track.index in groups:
+                yield from groups[video_track.index].add(packet)
             else:
-                yield from decoders[track.index].decode(packet)
+                yield from decoders[video_track.index].decode(packet)
         for index, decoder in decoders.items():
             yield from groups[index].end() if index in groups else decoder.decode(None)
-            self.rendered.lost += decoder.lost
+            self.stats.lost += decoder.lost
 
     # --- redacting ---
 
-    def _redacted(self, frame: Frame) -> _Pictured:
-        found = self._found(frame.track, frame.number, frame.picture.pts)
-        findings = self._findings[frame.track.index]
-        findings.release(frame.number)
-        options, picture = self._options, frame.picture
-        detections = self._with_masks(frame, found.detections)
-        where = redaction_regions(detections, frame.track.size_hw, options)
-        changes = self._target is not None and (where or found.damaged)
-        if changes:
-            picture, form = _planar(picture, frame)
-            wanted = not found.damaged and not options.debug and self._samples.wants()
-            before = [each.copy() for each in frame_planes(picture, writable=False)] if wanted else []
+    def _redact(self, frame: Frame) -> _RedactedFrame:
+        track, options, picture = frame.track, self._options, frame.picture
+        queued = self._frame_detections(frame)
+        self._queues[track.index].release(frame.number)
+        detections = self._with_masks(frame, queued.detections)
+        regions = redaction_regions(detections, track.size_hw, options)
+        if self._target is not None and (regions or queued.damaged):
+            picture, form = _to_planar(picture, frame)
+            wanted = not queued.damaged and not options.debug and self._samples.wants_next()
+            before = [plane.copy() for plane in frame_planes(picture, writable=False)] if wanted else []
             planes = frame_planes(picture)
-            if found.damaged:
+            if queued.damaged:
                 _blacken(planes, form)
-                self.rendered.blackened += 1
+                self.stats.blackened += 1
             else:
-                seeds = [self._shape_seed(frame, detections, shape) for shape in where]
-                redact_planes(planes, form, where, seeds, options, frame.track.orientation)
+                seeds = [self._noise_seed(frame, detections, region) for region in regions]
+                redact_planes(planes, form, regions, seeds, options, track.orientation)
             if before:
-                after = [each.copy() for each in planes]
-                sample = Sample(before, after, picture.format.name, form, where, frame.track.orientation)
-                self._samples.keep((frame.track.index, frame.number), sample)
+                after = [plane.copy() for plane in planes]
+                sample = FrameSample(before, after, picture.format.name, form, regions, track.orientation)
+                self._samples.keep((track.index, frame.number), sample)
             if options.debug:
-                draw_planes(
-                    planes, form, detections, where, frame.track.orientation, scores=options.score
-                )  # fmt: skip
-        return _Pictured(frame, picture, detections, where, found.damaged)
+                draw_planes(planes, form, detections, regions, track.orientation, scores=options.score)
+        return _RedactedFrame(frame, picture, detections, regions, queued.damaged)
 
-    def _found(self, track: VideoTrack, number: int, pts: int | None) -> FrameDetections:
-        found = self._findings[track.index].at(number)
-        if found is None or found.pts != pts:
-            raise EncoderFailed(f"Frame {number} was another one when the video was read for the second time.")
-        return found
+    def _frame_detections(self, frame: Frame) -> FrameDetections:
+        queued = self._queues[frame.track.index].wait_for(frame.number)
+        if queued is None or queued.pts != frame.picture.pts:
+            raise EncoderFailed(f"Frame {frame.number} was another one when the video was read for the second time.")
+        return queued
 
     def _with_masks(self, frame: Frame, detections: Detections) -> Detections:
         if not len(detections) or self._options.bbox:
@@ -229,81 +266,79 @@ class Rendering:
 
         wanted = np.ones(len(detections), bool)
         if self._options.hide_gait:
-            # the union of where a person was has no outline
+            # persons are covered by the union of where they were, and that has no outline
             wanted &= detections.types != ObjectType.PERSON.number
         segmented = self._engine.add_masks(track.size_hw, rgb, detections, wanted)
         for mask in segmented.masks:
             if mask is not None and mask.source:
-                self.rendered.mask_models[mask.source] = None
+                self.stats.mask_models[mask.source] = None
         return segmented
 
-    def _shape_seed(self, frame: Frame, detections: Detections, shape: RedactionRegion) -> int:
-        """The same for a track in all its frames: noise that changes could be averaged away."""
-        track_id = int(detections.track_ids[shape.row])
-        which = ("track", track_id) if track_id >= 0 else ("frame", frame.number, shape.row)
+    def _noise_seed(self, frame: Frame, detections: Detections, region: RedactionRegion) -> int:
+        """The same seed for a track in all its frames: noise that changes could be averaged away."""
+        track_id = int(detections.track_ids[region.row])
+        which = ("track", track_id) if track_id >= 0 else ("frame", frame.number, region.row)
         digest = hashlib.blake2b(repr((self._seed, frame.track.index, *which)).encode(), digest_size=8).digest()
         return int.from_bytes(digest, "big")
 
     # --- writing ---
 
-    def _write(
-        self, item: _Pictured | Packet[Any] | CopiedGroup | BeginEncoding | EndEncoding, sink: VideoSink | None
-    ) -> None:
-        if isinstance(item, _Pictured):
+    def _write(self, item: _OutputItem, writer: VideoWriter | None) -> None:
+        if isinstance(item, _RedactedFrame):
             frame = item.frame
             pts = frame.picture.pts or 0
-            self._note(frame, item)
-            if sink is not None:
-                sink.encode(frame.track, item.picture, pts, frame.picture.duration)
-            self._report(frame.track, frame.number, pts, item.detections, item.regions, blackened=item.blackened)
+            self._count(item)
+            if writer is not None:
+                writer.encode(frame.track, item.picture, pts, frame.picture.duration)
+            self._record(frame.track, frame.number, pts, item.detections, item.regions, blackened=item.blackened)
         elif isinstance(item, CopiedGroup):
-            assert sink is not None
+            assert writer is not None
             for packet in item.packets:
-                sink.copy(item.track, packet)
+                writer.copy(item.track, packet)
             for number, pts in enumerate(item.times, item.first):
-                self._report(item.track, number, pts, Detections.empty(), ())
-            self.rendered.copied += len(item.times)
-        elif sink is None:
+                self._record(item.track, number, pts, Detections.empty(), ())
+            self.stats.copied += len(item.times)
+        elif writer is None:
             return
         elif isinstance(item, BeginEncoding):
-            sink.begin_run(item.track, item.decode_times)
+            writer.begin_encoding(item.track, item.decode_times)
         elif isinstance(item, EndEncoding):
-            sink.end_run(item.track)
+            writer.end_encoding(item.track)
         else:
-            sink.copy(None, item)
+            writer.copy(None, item)
 
-    def _note(self, frame: Frame, item: _Pictured) -> None:
-        rendered, found = self.rendered, item.detections
-        rendered.redacted += len(item.regions) > 0
-        rendered.filled += int((found.sources == "tracker").sum())
-        for row in range(len(found)):
-            kind, track_id = found.object_type(row), int(found.track_ids[row])
+    def _count(self, item: _RedactedFrame) -> None:
+        stats, detections = self.stats, item.detections
+        stats.redacted += len(item.regions) > 0
+        stats.filled += int((detections.sources == "tracker").sum())
+        for row in range(len(detections)):
+            object_type, track_id = detections.object_type(row), int(detections.track_ids[row])
             if track_id >= 0:
-                rendered.tracks.setdefault(kind, set()).add(track_id)
+                stats.track_ids.setdefault(object_type, set()).add(track_id)
             else:
-                rendered.loose[kind] += 1
+                stats.untracked[object_type] += 1
 
-    def _report(
+    def _record(
         self,
         track: VideoTrack,
         number: int,
         pts: int,
         detections: Detections,
-        where: Sequence[RedactionRegion],
+        regions: Sequence[RedactionRegion],
         *,
         blackened: bool = False,
     ) -> None:
-        self.rendered.times[track.index].append(pts)
-        if self._extras is not None:
-            self._extras.write(track, number, pts, detections, where, blackened=blackened)
+        self.stats.times[track.index].append(pts)
+        if self._frame_outputs is not None:
+            self._frame_outputs.write(track, number, pts, detections, regions, blackened=blackened)
 
 
-def _planar(picture: VideoFrame, frame: Frame) -> tuple[VideoFrame, PlaneFormat]:
-    """A frame in planes, and how they are to be read; packed formats are laid out anew, the values stay."""
+def _to_planar(picture: VideoFrame, frame: Frame) -> tuple[VideoFrame, PlaneFormat]:
+    """A frame in planes, and their format. Packed formats are laid out anew; the values stay the same."""
     form = plane_format(picture)
     if form is None:
         pts, duration = picture.pts, picture.duration
-        picture = picture.reformat(format=planar_name(picture.format.name))
+        picture = picture.reformat(format=planar_format_name(picture.format.name))
         picture.pts, picture.duration = pts, duration
         form = plane_format(picture)
     if form is None:
@@ -312,6 +347,6 @@ def _planar(picture: VideoFrame, frame: Frame) -> tuple[VideoFrame, PlaneFormat]
 
 
 def _blacken(planes: Sequence[NDArray[Any]], form: PlaneFormat) -> None:
-    # there may be one more, of opacity
+    # there may be one plane more, for opacity
     for plane, black in zip(planes, form.black, strict=False):
         plane[...] = black

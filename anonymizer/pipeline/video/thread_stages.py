@@ -1,31 +1,60 @@
-"""Stages of work in threads, with bounded queues between them: the slowest sets the pace, the first error ends all."""
+"""Stages of work in threads, with bounded queues between them.
+
+The slowest stage sets the pace, because a full queue makes the stage before it wait. The first error ends all stages.
+
+A stage that runs a detector or a segmenter may need seconds until it sees that it shall end. `StageThreads.join` does
+not wait for such stages after an error, so that a caller can cancel quickly. They are waited for when the process ends.
+Otherwise the process could abort with exit code 134. Python ends a daemon thread that comes back from C++ code, such as
+torch's, while the interpreter shuts down, and C++ does not allow that.
+"""
 
 from __future__ import annotations
 
+import atexit
+import os
 import queue
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Generic, TypeVar
 
-__all__ = ["Pipe", "Run", "Stopped"]
+__all__ = ["StageQueue", "StageThreads", "Stopped"]
 
 T = TypeVar("T")
 
-#: how long a stage waits before it looks whether all is to end
-_LOOK_S = 0.1
+#: seconds that a stage waits before it checks again whether all stages shall end
+_POLL_S = 0.1
+#: Seconds that a process waits at its end for stages that still run. A batch takes a few seconds at most.
+_EXIT_WAIT_S = 60.0
+#: the exit code of a process that was interrupted, as shells have it
+_INTERRUPTED = 130
+
+#: all that may have threads that still run
+_all_stages: weakref.WeakSet[StageThreads] = weakref.WeakSet()
 
 
 class Stopped(Exception):
-    """Another stage failed, or the caller wants no more: unwind."""
+    """Raised in a stage when another stage failed or the caller stopped the work: the stage has to return."""
 
 
-class Run:
-    """Threads that belong together.
+class StageThreads:
+    """The threads of one piece of work.
+
+    Example:
+        >>> stages, numbers = StageThreads(), []
+        >>> queue = StageQueue[int](stages, 2)
+        >>> stages.start("give", lambda: (queue.put(1), queue.close())[-1])
+        >>> stages.start("take", lambda: numbers.extend(queue))
+        >>> stages.join()
+        >>> numbers
+        [1]
 
     Attributes:
-        busy_s: by stage, the seconds in which its threads, together, did not wait for another stage; once they ended.
+        busy_s: by stage name, the seconds in which the stage's threads did not wait for another stage, summed over its
+            threads. A thread is counted when it has ended without an error.
     """
 
     def __init__(self) -> None:
@@ -33,15 +62,18 @@ class Run:
         self._waited = threading.local()
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
-        self._left: set[threading.Thread] = set()
+        self._may_be_left: set[threading.Thread] = set()
         self._lock = threading.Lock()
         self._error: BaseException | None = None
+        _all_stages.add(self)
 
     def start(self, name: str, work: Callable[[], None], *, may_be_left: bool = False) -> None:
-        """Have a thread do the work; an error of it stops all others.
+        """Run `work` in a new thread; an error in it stops all stages.
 
         Args:
-            may_be_left: when all is to end, nobody waits for what it is in the middle of: it touches no file.
+            name: of the stage; several threads may share it.
+            work: what the thread does.
+            may_be_left: after an error, `join` does not wait for this thread. It must touch no file.
         """
 
         def guarded() -> None:
@@ -57,14 +89,19 @@ class Run:
             except BaseException as error:
                 self.stop(error)
 
+        # daemon threads: a stage that hangs must not keep the process alive for ever
         thread = threading.Thread(target=guarded, name=name, daemon=True)
         self._threads.append(thread)
         if may_be_left:
-            self._left.add(thread)
+            self._may_be_left.add(thread)
         thread.start()
 
     def stop(self, error: BaseException | None = None) -> None:
-        """Have every stage unwind; the first error is the one that `join` raises."""
+        """Make every stage end.
+
+        Args:
+            error: what `join` raises; the first error counts. Default: it raises nothing.
+        """
         with self._lock:
             if self._error is None:
                 self._error = error
@@ -72,7 +109,7 @@ class Run:
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """What a thread does in here is waiting for another one."""
+        """Count the time in this context as waiting for another stage, not as being busy."""
         started = time.perf_counter()
         try:
             yield
@@ -80,64 +117,123 @@ class Run:
             self._waited.seconds = getattr(self._waited, "seconds", 0.0) + time.perf_counter() - started
 
     def check(self) -> None:
-        """Raises Stopped where all is to end."""
+        """Return if the work goes on.
+
+        Raises:
+            Stopped: all stages shall end.
+        """
         if self._stop.is_set():
             raise Stopped
 
     def alive(self) -> bool:
-        """Whether any thread still works."""
-        return any(each.is_alive() for each in self._threads)
+        """Whether any thread still runs."""
+        return any(thread.is_alive() for thread in self._threads)
 
     def wait(self, seconds: float) -> None:
-        """Until all is to end, or all have ended, but no longer than this."""
-        for each in self._threads:
-            if each.is_alive():
-                each.join(seconds)
+        """Wait until a thread that runs has ended, but no longer than `seconds`."""
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(seconds)
                 return
 
     def join(self) -> None:
-        """Wait for every thread, or where there was an error for those that may not be left; raise the first error."""
-        for each in self._threads:
-            while each.is_alive() and not (self._stop.is_set() and each in self._left):
-                each.join(_LOOK_S)
+        """Wait for every thread. After an error, do not wait for those that may be left.
+
+        A KeyboardInterrupt stops the stages and is raised when they have ended: their files are closed then.
+
+        Raises:
+            BaseException: the first error of a stage, or the one that `stop` was given.
+        """
+        for thread in self._threads:
+            while thread.is_alive() and not (self._stop.is_set() and thread in self._may_be_left):
+                try:
+                    thread.join(_POLL_S)
+                except KeyboardInterrupt as error:
+                    self.stop(error)
         if self._error is not None:
             raise self._error
 
+    def join_until(self, end_s: float) -> None:
+        """Wait for every thread, those that may be left too, until a time of `time.monotonic`."""
+        for thread in self._threads:
+            # a thread cannot wait for itself
+            if thread is not threading.current_thread():
+                thread.join(max(0.0, end_s - time.monotonic()))
 
-class Pipe(Generic[T]):
-    """A queue of a run between two of its stages."""
 
-    def __init__(self, run: Run, size: int) -> None:
-        self._run = run
+class StageQueue(Generic[T]):
+    """A bounded queue from one stage to the next.
+
+    Args:
+        stages: what both stages belong to.
+        size: how many items it holds, 1 or more.
+    """
+
+    def __init__(self, stages: StageThreads, size: int) -> None:
+        self._stages = stages
         self._queue: queue.Queue[T | None] = queue.Queue(size)
 
     def put(self, item: T) -> None:
-        """Hand on; waits while the next stage is behind. Raises Stopped."""
+        """Add an item; wait while the queue is full.
+
+        Raises:
+            Stopped: all stages shall end.
+        """
         self._put(item)
 
     def close(self) -> None:
-        """There is no more. Raises Stopped."""
+        """Tell the next stage that there are no more items.
+
+        Raises:
+            Stopped: all stages shall end.
+        """
         self._put(None)
 
     def _put(self, item: T | None) -> None:
         while True:
-            self._run.check()
+            self._stages.check()
             try:
-                with self._run.waiting():
-                    self._queue.put(item, timeout=_LOOK_S)
+                with self._stages.waiting():
+                    self._queue.put(item, timeout=_POLL_S)
             except queue.Full:
                 continue
             return
 
     def __iter__(self) -> Iterator[T]:
-        """What the stage before hands on, until it closes. Raises Stopped."""
+        """Give the items in their order until the queue is closed.
+
+        Raises:
+            Stopped: all stages shall end.
+        """
         while True:
-            self._run.check()
+            self._stages.check()
             try:
-                with self._run.waiting():
-                    item = self._queue.get(timeout=_LOOK_S)
+                with self._stages.waiting():
+                    item = self._queue.get(timeout=_POLL_S)
             except queue.Empty:
                 continue
             if item is None:
                 return
             yield item
+
+
+@atexit.register
+def _end_stages() -> None:
+    """End all stages before the interpreter shuts down, so that the process keeps its own exit code."""
+    running = [stages for stages in _all_stages if stages.alive()]
+    try:
+        _stop_and_wait(running)
+    except KeyboardInterrupt:
+        # the user does not want to wait; shutting down as usual could abort
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(Exception):
+                stream.flush()
+        os._exit(_INTERRUPTED)
+
+
+def _stop_and_wait(running: Iterable[StageThreads]) -> None:
+    end_s = time.monotonic() + _EXIT_WAIT_S
+    for stages in running:
+        stages.stop(Stopped("The process ends."))
+    for stages in running:
+        stages.join_until(end_s)

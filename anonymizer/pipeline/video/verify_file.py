@@ -1,4 +1,7 @@
-"""Proof of a video that was written: opened again, every frame decoded, counted, and some compared pixel by pixel."""
+"""Verify a video that was written: decode it again, count its frames, check their times, and compare some frames.
+
+The comparison of one frame is in `verify_frame`.
+"""
 
 from __future__ import annotations
 
@@ -19,17 +22,26 @@ from anonymizer.pipeline.video.io.reader import VideoReader
 from anonymizer.pipeline.video.io.tracks import VideoTrack
 from anonymizer.pipeline.video.verify_frame import check_frame
 
-__all__ = ["Samples", "prove", "video_sizes"]
+__all__ = ["FrameSample", "FrameSamples", "verify_file", "video_sizes"]
 
-#: frames that are compared, and the memory that they may take
-_FRAMES, _BYTES = 12, 96 * 2**20
+#: the most frames that are compared, and the most bytes that they may take in memory
+_MAX_SAMPLES, _MAX_BYTES = 12, 96 * 2**20
 
 Planes = list[NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """A frame as it was and as it was given to the encoder."""
+class FrameSample:
+    """A frame before and after redaction, kept to be compared with the result.
+
+    Attributes:
+        before: the planes as they were decoded, (h, w) uint8 or uint16, as stored.
+        after: the planes as they were given to the encoder.
+        pixel_format: of both, FFmpeg's name.
+        form: how the planes are to be read.
+        regions: where pixels were changed, in pixels of the upright frame.
+        orientation: 1 to 8 as in EXIF: how the planes are turned to stand upright.
+    """
 
     before: Planes
     after: Planes
@@ -39,43 +51,51 @@ class Sample:
     orientation: int
 
 
-class Samples:
+class FrameSamples:
     """Some of the redacted frames, spread over a video whose length is not known before its end."""
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[int, int], Sample] = {}
-        self._seen = 0
+        self._kept: dict[tuple[int, int], FrameSample] = {}
+        self._asked = 0
         self._every = 1
 
-    def wants(self) -> bool:
-        """Whether the next redacted frame is to be kept."""
-        self._seen += 1
-        return (self._seen - 1) % self._every == 0
+    def wants_next(self) -> bool:
+        """Whether the next redacted frame is to be kept; call it once for each."""
+        self._asked += 1
+        return (self._asked - 1) % self._every == 0
 
-    def keep(self, key: tuple[int, int], sample: Sample) -> None:
-        """Keep a frame; where there are too many, every second one goes, and fewer are wanted from here on."""
+    def keep(self, key: tuple[int, int], sample: FrameSample) -> None:
+        """Keep a frame. If there are too many, drop every second one and keep fewer of those to come.
+
+        Args:
+            key: the stream's index and the frame's number in its track.
+            sample: the frame.
+        """
         self._kept[key] = sample
         size = sum(plane.nbytes for plane in sample.before) * 2
-        if len(self._kept) > max(2, min(_FRAMES, _BYTES // size)):
+        if len(self._kept) > max(2, min(_MAX_SAMPLES, _MAX_BYTES // size)):
             self._every *= 2
             self._kept = dict(list(self._kept.items())[::2])
 
-    def get(self, index: int, number: int) -> Sample | None:
-        """The sample of a frame, by stream and number."""
+    def get(self, index: int, number: int) -> FrameSample | None:
+        """The sample of a frame, by its stream's index and its number; None: it was not kept."""
         return self._kept.get((index, number))
 
 
-def prove(
-    path: Path, info: MediaInfo, tracks: Sequence[VideoTrack], times: dict[int, list[int]], samples: Samples
+def verify_file(
+    path: Path, info: MediaInfo, tracks: Sequence[VideoTrack], times: dict[int, list[int]], samples: FrameSamples
 ) -> None:
-    """Make sure that a written video has every frame, at its time, and the sampled ones as they were meant to be.
+    """Make sure that a written video has every frame at its time, and that the sampled frames look as intended.
 
     Args:
+        path: of the written video.
+        info: its format.
         tracks: of the source.
-        times: by stream index, the times of all frames in the source's time base, in any order.
+        times: by stream index, the pts of all frames in the source's time base, in any order.
+        samples: frames to compare.
 
     Raises:
-        EncoderFailed: it has not; there is no result.
+        EncoderFailed: the video is not as it should be. Then there is no result.
     """
     try:
         with VideoReader(path, info) as reader:
@@ -86,18 +106,20 @@ def prove(
         raise EncoderFailed(f"The result cannot be read again: {error}") from error
 
 
-def _compare(reader: VideoReader, tracks: Sequence[VideoTrack], times: dict[int, list[int]], samples: Samples) -> None:
+def _compare(
+    reader: VideoReader, tracks: Sequence[VideoTrack], times: dict[int, list[int]], samples: FrameSamples
+) -> None:
     if len(reader.tracks) != len(tracks):
         raise EncoderFailed(f"The result has {len(reader.tracks)} video tracks instead of {len(tracks)}.")
-    sources = dict(zip((each.index for each in reader.tracks), tracks, strict=True))
-    found: dict[int, list[float]] = {each.index: [] for each in reader.tracks}
+    sources = dict(zip((track.index for track in reader.tracks), tracks, strict=True))
+    times_s: dict[int, list[float]] = {track.index: [] for track in reader.tracks}
     for frame in reader.frames():
         source = sources[frame.track.index]
         if frame.damaged:
             raise EncoderFailed(f"Frame {frame.number} of the result cannot be read whole.")
         if frame.track.size_wh != source.size_wh or frame.track.orientation != source.orientation:
-            raise EncoderFailed("The result's frames have another size or lie otherwise than the source's.")
-        found[frame.track.index].append(frame.time_s)
+            raise EncoderFailed("The result's frames differ from the source's in size or orientation.")
+        times_s[frame.track.index].append(frame.time_s)
         sample = samples.get(source.index, frame.number)
         if sample is not None:
             planes = _planes_as(frame.picture, sample.pixel_format)
@@ -106,33 +128,45 @@ def _compare(reader: VideoReader, tracks: Sequence[VideoTrack], times: dict[int,
                 number=frame.number,
             )  # fmt: skip
     for index, source in sources.items():
-        _compare_times(found[index], sorted(times[source.index]), source, reader)
+        _compare_times(times_s[index], sorted(times[source.index]), source, reader)
 
 
 def _planes_as(picture: VideoFrame, wanted: str) -> Planes:
-    """A frame's planes in a format; an encoder may have been given another one."""
+    """A frame's planes in the wanted pixel format. The encoder may have been given another format."""
     if picture.format.name.replace("yuvj", "yuv") != wanted.replace("yuvj", "yuv"):
         picture = picture.reformat(format=wanted)
     return frame_planes(picture, writable=False)
 
 
-def _compare_times(found: list[float], times: list[int], source: VideoTrack, reader: VideoReader) -> None:
-    if len(found) != len(times):
-        raise EncoderFailed(f"{len(times)} frames were written, and the result has {len(found)}.")
-    if not times:
+def _compare_times(times_s: list[float], expected: list[int], source: VideoTrack, reader: VideoReader) -> None:
+    """Compare the times of a track in the result with those of the source, both counted from the first frame."""
+    if len(times_s) != len(expected):
+        raise EncoderFailed(f"{len(expected)} frames were written, and the result has {len(times_s)}.")
+    if not expected:
         return
-    wanted = np.array(times, np.float64) * float(source.time_base)
-    tick = max(float(source.time_base), *(float(each.time_base) for each in reader.tracks))
-    off = np.abs((np.array(found) - found[0]) - (wanted - wanted[0]))
+    expected_s = np.array(expected, np.float64) * float(source.time_base)
+    tick = max(float(source.time_base), *(float(track.time_base) for track in reader.tracks))
+    off = np.abs((np.array(times_s) - times_s[0]) - (expected_s - expected_s[0]))
     if off.max() > 1.01 * tick:
         number = int(off.argmax())
         raise EncoderFailed(f"Frame {number} of the result is shown {off[number]:.4f} s away from where it belongs.")
 
 
 def video_sizes(path: Path, info: MediaInfo) -> dict[int, tuple[int, int]]:
-    """By stream index, the bytes of each video track's packets, and how many there are."""
+    """Measure the video tracks of a file.
+
+    Args:
+        path: of the file.
+        info: its format.
+
+    Returns:
+        By stream index, the bytes of the track's packets and the number of packets.
+
+    Raises:
+        BrokenMedia: the file cannot be read.
+    """
     with VideoReader(path, info) as reader:
-        sizes = {each.index: (0, 0) for each in reader.tracks}
+        sizes = {track.index: (0, 0) for track in reader.tracks}
         for track, packet in reader.packets():
             if track is not None:
                 size, count = sizes[track.index]

@@ -1,8 +1,9 @@
-"""Proof of a written frame: what was redacted is so in the file, and the rest looks like the source.
+"""Verify one written frame: what was redacted is redacted in the file, and the rest looks like the source.
 
-A codec changes every pixel a little, so nothing is compared bit by bit. Inside of a shape it is asked how far the file
-has gone on the way from the source to what was rendered: errors that have nothing to do with that way hardly count,
-whatever the quality. Outside, means of blocks are compared, which a codec keeps even where it loses all detail.
+A codec changes every pixel a little, so pixels cannot be compared one by one. Inside a region, all pixels together form
+a vector, and the way from the source to what was rendered is another one. It is measured how far the result has gone on
+that way: 0 is the source, 1 is fully redacted. Coding errors have another direction, so they hardly count, at any
+quality. Outside the regions, means of blocks are compared: a codec keeps these even where it loses all detail.
 """
 
 from __future__ import annotations
@@ -19,15 +20,15 @@ from anonymizer.pipeline.errors import EncoderFailed
 from anonymizer.pipeline.redaction.regions import RedactionRegion
 from anonymizer.pipeline.redaction.yuv import PlaneFormat, upright_planes
 
-__all__ = ["Difference", "RegionCheck", "check_frame", "compare_frames"]
+__all__ = ["FrameDifference", "RegionCheck", "check_frame", "compare_frames"]
 
 Plane = NDArray[Any]
 
-#: Pixels around a shape in which codecs let its edge ring.
+#: pixels around a region in which codecs let its edge ring
 _RING = 16
-#: Side of the blocks outside whose means are compared.
+#: side in pixels of the blocks outside whose means are compared
 _BLOCK = 8
-#: A shape of fewer pixels is judged together with all such shapes: a low bit rate may smear any single one.
+#: Regions of fewer pixels are judged all together: a low bit rate may smear any single one.
 _SMALL = 4096
 
 # Measured on the five clips of shared/data/videos, 4 to 10 frames of each, boxes of 11 to 220 px that move or come and
@@ -44,32 +45,33 @@ _SMALL = 4096
 #   MPEG-4 q 5           0.96   0.05       0 / 0      0.90  0.05       0 / 4 %  0.7
 #   MPEG-4 q 16          0.86   0.15       0 / 0      0.60  0.11       0 / 20 % 1.4
 #   MJPEG q 20           0.88   0.13       0 / 0      0.66  0.09       0 / 21 % 0.3
-#: Least share of the way from source to rendered; and where both are at least so far apart, which right ones pass by
-#: 0.79 and more in all of these encodes.
+#: The least share of the way from source to rendered. Where both are `_BOLD` or more apart, more is asked: there, right
+#: regions have 0.79 and more in all of these encodes.
 _MIN_COVERED = 0.2
 _BOLD, _MIN_BOLD_COVERED = 20.0, 0.5
-#: Small shapes fail where they are covered by less and keep more of their detail. Where a codec smears them beyond
-#: that, forgotten and redacted are alike.
+#: Small regions fail if they are covered by less and also keep more of their detail. Where a codec smears them beyond
+#: that, forgotten and redacted regions look alike.
 _MIN_SMALL_COVERED, _MAX_SMALL_KEPT = 0.06, 0.75
-#: Where source and rendered are less apart, in steps of 8 bits, there is nothing to see, nor for a codec to keep.
+#: If source and rendered differ by less, in steps of 8 bits, there is nothing to see, and codecs do not keep it.
 _MIN_APART = 4.0
-#: Mean deviation of a small shape's source from its own mean, in steps of 8 bits, under which it has nothing to hide: a
-#: low bit rate makes it flat again, whatever was rendered.
+#: The least mean deviation of a small region's source from its own mean, in steps of 8 bits. Under it there is nothing
+#: to hide, and a low bit rate makes the region flat again, whatever was rendered.
 _MIN_DETAIL = 2.0
-#: Highest difference outside of the shapes, in steps of 8 bits. A mirrored frame has 7.5 and more, one that is turned
-#: by 180 degrees 14.3 and more.
+#: The highest difference outside of the regions, in steps of 8 bits. A mirrored frame has 7.5 and more, a frame that is
+#: turned by 180 degrees 14.3 and more.
 _MAX_OUTSIDE = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class RegionCheck:
-    """The difference in luma inside of a large shape, or of all small ones together.
+    """The difference in luma inside one large region, or inside all small ones together.
 
     Attributes:
+        regions: the one large region, or the small ones.
         apart: mean absolute difference of source and rendered, in steps of 8 bits.
         covered: how far the result is on the way from the source (0) to what was rendered (1).
-        kept: how much of the source's detail (0 to 1), its deviation from the mean of each shape, is in the result.
-        is_small: there is too little of it to ask for much.
+        kept: how much of the source's detail (0 to 1) is in the result. Detail is the deviation from a region's mean.
+        is_small: whether the regions are small; then less is asked.
     """
 
     regions: tuple[RedactionRegion, ...]
@@ -79,8 +81,8 @@ class RegionCheck:
     is_small: bool
 
     @property
-    def is_proven(self) -> bool:
-        """Whether it is changed as it should be, or there was nothing to see."""
+    def is_redacted(self) -> bool:
+        """Whether the result is changed as it should be, or there was nothing to see."""
         if self.apart < _MIN_APART:
             return True
         if self.is_small:
@@ -89,13 +91,13 @@ class RegionCheck:
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class FrameDifference:
     """How a written frame differs from its source and from what was rendered.
 
     Attributes:
-        outside: mean absolute difference to the source of means of blocks in luma, in steps of 8 bits, away from all
-            shapes; None where nothing is away from them.
-        regions: each shape is in one of them, but for small ones whose source is flat.
+        outside: mean absolute difference to the source, of means of blocks in luma, away from all regions. It is in
+            steps of 8 bits; None: no block is away from them.
+        checks: each region is in one of them, except small ones whose source is flat.
     """
 
     outside: float | None
@@ -103,6 +105,7 @@ class Difference:
 
     @property
     def is_close_outside(self) -> bool:
+        """Whether the result looks like the source outside of the regions."""
         return self.outside is None or self.outside <= _MAX_OUTSIDE
 
 
@@ -113,16 +116,19 @@ def compare_frames(
     form: PlaneFormat,
     regions: Sequence[RedactionRegion],
     orientation: int = 1,
-) -> Difference:
-    """Measure a written frame.
+) -> FrameDifference:
+    """Measure how a written frame differs from its source and from what was rendered.
 
     Args:
-        source: planes as they were decoded, (h, w) uint8 or uint16, as stored.
-        rendered: as they were given to the encoder.
-        result: as they were decoded again.
-        form: of all three.
-        shapes: that were redacted, in pixels of the upright frame.
-        orientation: 1 to 8, as in EXIF, how the planes are turned to stand upright.
+        source: the planes as they were decoded, (h, w) uint8 or uint16, as stored.
+        rendered: the planes as they were given to the encoder.
+        result: the planes as they were decoded again.
+        form: how the planes of all three are to be read.
+        regions: what was redacted, in pixels of the upright frame.
+        orientation: 1 to 8 as in EXIF: how the planes are turned to stand upright.
+
+    Returns:
+        The differences inside and outside of the regions.
 
     Raises:
         ValueError: the frames differ in size.
@@ -133,14 +139,14 @@ def compare_frames(
     was, meant, now = (
         upright_planes(planes[:1], orientation)[0].astype(np.float32) / step for planes in (source, rendered, result)
     )
-    large = [shape for shape in regions if np.count_nonzero(shape.alpha) >= _SMALL]
+    large = [region for region in regions if np.count_nonzero(region.alpha) >= _SMALL]
     small = tuple(
-        shape for shape in regions if np.count_nonzero(shape.alpha) < _SMALL and _detail(was, shape) >= _MIN_DETAIL
+        region for region in regions if np.count_nonzero(region.alpha) < _SMALL and _detail(was, region) >= _MIN_DETAIL
     )
-    checks = [_region(was, meant, now, (shape,), is_small=False) for shape in large]
+    checks = [_check_regions(was, meant, now, (region,), is_small=False) for region in large]
     if small:
-        checks.append(_region(was, meant, now, small, is_small=True))
-    return Difference(_outside(was, now, regions), tuple(checks))
+        checks.append(_check_regions(was, meant, now, small, is_small=True))
+    return FrameDifference(_outside_difference(was, now, regions), tuple(checks))
 
 
 def check_frame(
@@ -152,75 +158,89 @@ def check_frame(
     orientation: int = 1,
     *,
     number: int,
-) -> Difference:
-    """Make sure of a written frame; arguments as of `compare_frames`, and the frame's number for the error.
+) -> FrameDifference:
+    """Make sure that a written frame looks as intended.
+
+    Args:
+        source: the planes as they were decoded, (h, w) uint8 or uint16, as stored.
+        rendered: the planes as they were given to the encoder.
+        result: the planes as they were decoded again.
+        form: how the planes of all three are to be read.
+        regions: what was redacted, in pixels of the upright frame.
+        orientation: 1 to 8 as in EXIF: how the planes are turned to stand upright.
+        number: of the frame, for the error.
+
+    Returns:
+        The differences inside and outside of the regions.
 
     Raises:
-        EncoderFailed: a region does not look as it was rendered, or the rest not as the source.
+        EncoderFailed: a region is not redacted, or the rest does not look like the source.
     """
     if source[0].shape != result[0].shape:
         raise EncoderFailed(f"Frame {number} of the result has another size than the source's.")
-    found = compare_frames(source, rendered, result, form, regions, orientation)
-    for region in found.checks:
-        if not region.is_proven:
+    difference = compare_frames(source, rendered, result, form, regions, orientation)
+    for check in difference.checks:
+        if not check.is_redacted:
             raise EncoderFailed(
-                f"Frame {number} of the result is not redacted as it should be at {_named(region)}: "
-                f"it is {region.covered:.0%} of the way from the source to what was rendered."
+                f"Frame {number} of the result is not redacted as it should be at {_describe(check)}: "
+                f"it is {check.covered:.0%} of the way from the source to what was rendered."
             )
-    if not found.is_close_outside:
+    if not difference.is_close_outside:
         raise EncoderFailed(
             f"Frame {number} of the result does not look like the source where nothing was redacted: "
-            f"blocks differ by {found.outside:.1f} of 255."
+            f"blocks differ by {difference.outside:.1f} of 255."
         )
-    return found
+    return difference
 
 
-def _region(
+def _check_regions(
     was: Plane, meant: Plane, now: Plane, regions: tuple[RedactionRegion, ...], *, is_small: bool
 ) -> RegionCheck:
-    """The way is a vector of all pixels, from source to rendered; the result's share of it is its projection there."""
-    before, wanted, after = ([each[shape.crop][shape.alpha > 0] for shape in regions] for each in (was, meant, now))
-    detail = np.concatenate([each - each.mean() for each in before])
-    way = np.concatenate(wanted) - np.concatenate(before)
-    gone = np.concatenate(after) - np.concatenate(before)
+    """Project the change of all pixels in the result onto the change from source to rendered."""
+    before, wanted, after = (
+        [plane[region.crop][region.alpha > 0] for region in regions] for plane in (was, meant, now)
+    )
+    detail = np.concatenate([pixels - pixels.mean() for pixels in before])
+    intended_change = np.concatenate(wanted) - np.concatenate(before)
+    real_change = np.concatenate(after) - np.concatenate(before)
     return RegionCheck(
         regions=regions,
-        apart=float(np.abs(way).mean()),
-        covered=_share(gone, way),
-        kept=_share(np.concatenate(after), detail),
+        apart=float(np.abs(intended_change).mean()),
+        covered=_projection(real_change, intended_change),
+        kept=_projection(np.concatenate(after), detail),
         is_small=is_small,
     )
 
 
-def _share(vector: Plane, whole: Plane) -> float:
-    """How much of the second the first one has; nothing is all of nothing."""
-    length = float(whole @ whole)
-    return float(vector @ whole) / length if length else 1.0
+def _projection(vector: Plane, onto: Plane) -> float:
+    """The length of a vector's projection, with the other vector's length as the unit; 1 if that one is zero."""
+    length = float(onto @ onto)
+    return float(vector @ onto) / length if length else 1.0
 
 
-def _detail(was: Plane, shape: RedactionRegion) -> float:
-    inside = was[shape.crop][shape.alpha > 0]
+def _detail(was: Plane, region: RedactionRegion) -> float:
+    inside = was[region.crop][region.alpha > 0]
     return float(np.abs(inside - inside.mean()).mean())
 
 
-def _outside(was: Plane, now: Plane, regions: Sequence[RedactionRegion]) -> float | None:
-    """Of blocks that lie away from all shapes as a whole."""
+def _outside_difference(was: Plane, now: Plane, regions: Sequence[RedactionRegion]) -> float | None:
+    """The mean difference of the blocks that lie wholly away from all regions."""
     height, width = was.shape
     covered = np.zeros((height, width), np.uint8)
-    for shape in regions:
-        covered[shape.crop] |= shape.alpha
+    for region in regions:
+        covered[region.crop] |= region.alpha
     near = cv2.dilate(covered, np.ones((2 * _RING + 1,) * 2, np.uint8))
     size = max(width // _BLOCK, 1), max(height // _BLOCK, 1)
-    # Lowest alphas would be lost in a mean of 8 bits.
+    # as floats: in a mean of 8 bits the lowest alphas would be lost
     away = cv2.resize((near > 0).astype(np.float32), size, interpolation=cv2.INTER_AREA) == 0
     if not away.any():
         return None
     return float(np.abs(cv2.resize(now - was, size, interpolation=cv2.INTER_AREA))[away].mean())
 
 
-def _named(region: RegionCheck) -> str:
-    if region.is_small:
-        return f"its small objects ({len(region.regions)})"
-    shape = region.regions[0]
-    height, width = shape.alpha.shape
-    return f"the {shape.object_type.words} at x {shape.x}, y {shape.y}, {width} x {height} pixels"
+def _describe(check: RegionCheck) -> str:
+    if check.is_small:
+        return f"its small objects ({len(check.regions)})"
+    region = check.regions[0]
+    height, width = region.alpha.shape
+    return f"the {region.object_type.words} at x {region.x}, y {region.y}, {width} x {height} pixels"

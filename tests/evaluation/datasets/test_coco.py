@@ -171,9 +171,9 @@ def test_a_folder_of_several_files_names_them(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "detail"),
     [
-        ("", "it is no JSON file: Expecting value: line 1 column 1"),
-        ('{"images": [],\n "annotations": [}', "it is no JSON file: Expecting value: line 2 column 18"),
-        ("[" * 100_000, "it is no JSON file: maximum recursion depth"),
+        ("", "it is not a JSON file: Expecting value: line 1 column 1"),
+        ('{"images": [],\n "annotations": [}', "it is not a JSON file: Expecting value: line 2 column 18"),
+        ("[" * 100_000, "it is not a JSON file: maximum recursion depth"),
         ("[1, 2]", "it has no list of images"),
         ('{"images": [], "categories": []}', "it has no list of annotations"),
     ],
@@ -249,7 +249,7 @@ def test_unknown_types_are_counted_once_each(tmp_path: Path) -> None:
     read = LabelledSet.read(coco(tmp_path, [GOOD | {"category_id": n} for n in kinds], names=["face", "dog", "head"]))
     details = [each.detail for each in read.problems]
     assert found(read) == [("type-unknown", "set.json")] * 3
-    assert [each.split(" is no known type of object, ") for each in details] == [
+    assert [each.split(" is not a known object type; ") for each in details] == [
         ["'dog'", "labels left out: 3"],
         ["'head'", "labels left out: 1"],
         ["'category_id 77'", "labels left out: 1"],

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from anonymizer.evaluation.datasets.class_names import known_type
+from anonymizer.evaluation.datasets.class_names import parse_class_name
 from anonymizer.evaluation.datasets.dataset import LabelledSet
-from anonymizer.evaluation.datasets.issues import BadSet, ProblemKind
+from anonymizer.evaluation.datasets.issues import InvalidDataset, ProblemKind
 from anonymizer.pipeline.detections import OBJECT_TYPES, ObjectType
 from anonymizer.pipeline.images.io import load_picture
 from tests.evaluation.sets import HEIGHT, WIDTH, boxes, coco, found, save_picture, save_turned, voc, write
@@ -58,7 +58,7 @@ def empty_folder(folder: Path) -> Path:
         (other_size, "size-differs", "2.png", "the labels are for 41 x 20 pixels, but it has 40 x 20", [1]),
         (
             lambda f: coco(f, [GOOD, GOOD | {"category_id": 2}], names=["face", "dog"]),
-            "type-unknown", "set.json", "'dog' is no known type of object, labels left out: 1", [1],
+            "type-unknown", "set.json", "'dog' is not a known object type; labels left out: 1", [1],
         ),
         (lambda f: coco(f, [GOOD, {"bbox": [40, 0, 5, 5]}]), "box-outside", "1.png, annotation 2", "lies outside", [1]),
         (lambda f: coco(f, [GOOD, {"bbox": [3, 3, 0, 5]}]), "box-empty", "1.png, annotation 2", "has no area", [1]),
@@ -82,7 +82,7 @@ def test_each_problem_is_said_by_name_and_stops_nothing_unless_strict(
     assert read.problems.counts() == {ProblemKind(kind): 1}
     assert [each.id for each in read.images] == left
     assert all(boxes(each) for each in read.images if each.id == 1)
-    with pytest.raises(BadSet, match=kind) as raised:
+    with pytest.raises(InvalidDataset, match=kind) as raised:
         LabelledSet.read(path, strict=True)
     assert raised.value.problem.kind == kind
 
@@ -178,7 +178,7 @@ def test_labels_for_the_picture_as_it_is_stored_are_refused(tmp_path: Path) -> N
     save_turned(tmp_path / "set" / "1.jpg")
     read = LabelledSet.read(coco(tmp_path, [GOOD], pictures=[{"file_name": "1.jpg"}], save=False))
     assert found(read)[0] == ("size-differs", "1.jpg")
-    assert "for 40 x 20 pixels, but it has 20 x 40: EXIF turns it upright" in read.problems.summary()
+    assert "for 40 x 20 pixels, but it has 20 x 40: EXIF rotates it" in read.problems.summary()
 
 
 def test_a_heic_picture_is_read(tmp_path: Path) -> None:
@@ -237,12 +237,12 @@ def test_a_picture_with_more_pixels_than_the_service_takes_is_named(tmp_path: Pa
     ],
 )
 def test_common_names_are_understood(name: str, expected: tuple[str, bool] | None) -> None:
-    assert known_type(name) == expected
+    assert parse_class_name(name) == expected
 
 
 @pytest.mark.parametrize("name", list(ObjectType))
 def test_the_names_of_this_project_mean_themselves(name: ObjectType) -> None:
-    assert known_type(name) == (name, False)
+    assert parse_class_name(name) == (name, False)
 
 
 @pytest.mark.parametrize("name", ["val", "train"])

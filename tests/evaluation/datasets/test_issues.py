@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from anonymizer.evaluation.datasets.issues import BadSet, ProblemKind, Problems
+from anonymizer.evaluation.datasets.issues import InvalidDataset, ProblemKind, Problems
 
 
 def test_nothing_wrong_is_said_too() -> None:
@@ -28,7 +28,7 @@ def test_problems_are_counted_by_kind_and_the_first_ones_named() -> None:
 
 def test_strict_raises_the_first_problem() -> None:
     problems = Problems(strict=True)
-    with pytest.raises(BadSet, match=r"^picture-missing: a\.jpg: it is gone\.$") as raised:
+    with pytest.raises(InvalidDataset, match=r"^picture-missing: a\.jpg: it is gone\.$") as raised:
         problems.add(ProblemKind.PICTURE_MISSING, "a.jpg", "it is gone")
     assert raised.value.problem.where == "a.jpg"
     assert [each.where for each in problems] == ["a.jpg"]
@@ -38,6 +38,6 @@ def test_a_copy_is_added_to_apart() -> None:
     problems = Problems()
     problems.add(ProblemKind.EMPTY_SET, "set", "there is no picture")
     copy = problems.copy(strict=True)
-    with pytest.raises(BadSet):
+    with pytest.raises(InvalidDataset):
         copy.add(ProblemKind.PICTURE_BROKEN, "a.jpg", "it is broken")
     assert (len(problems), len(copy)) == (1, 2)

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from anonymizer import Anonymizer, ObjectType
-from anonymizer.evaluation.datasets.issues import BadSet, ProblemKind
+from anonymizer.evaluation.datasets.issues import InvalidDataset, ProblemKind
 from anonymizer.evaluation.datasets.tracks import LabelledTracks, consecutive, frame_seconds
 from tests.clip_maker import box_at, make
 from tests.clip_zoo import CLIPS
 from tests.evaluation.tracked import FACE, PERSON, track, tracks
-from tests.fakes import BoxFinder, FakeStore
+from tests.fakes import FakeStore, MagentaDetector
 
 GOOD = "1,7,11,21,10,10,1,1,0.9"
 INFO = "[Sequence]\nname=MOT17-02\nframeRate=20\nseqLength=40\nimWidth=64\nimHeight=48\n"
@@ -81,7 +81,7 @@ class TestMotChallenge:
         assert read.labelled == (PERSON, ObjectType.VEHICLE)
         (problem,) = read.problems
         assert problem.kind is ProblemKind.TYPE_UNKNOWN
-        assert "'class 9' is no known type of object, labels left out: 2" in str(problem)
+        assert "'class 9' is not a known object type; labels left out: 2" in str(problem)
 
     def test_a_number_that_two_types_have_is_two_tracks(self, tmp_path: Path) -> None:
         types = {1: PERSON, 2: FACE}
@@ -133,7 +133,7 @@ class TestMotChallenge:
         (problem,) = read.problems
         assert problem.kind is kind and says in problem.detail
         assert problem.where == f"{file}, line 3"
-        with pytest.raises(BadSet, match=kind):
+        with pytest.raises(InvalidDataset, match=kind):
             LabelledTracks.read_mot(file, strict=True)
 
     def test_a_file_without_objects_is_said(self, tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ class TestMotChallenge:
 
 class TestMetadata:
     def test_what_a_result_says(self, tmp_path: Path) -> None:
-        anonymizer = Anonymizer(store=FakeStore(BoxFinder()))
+        anonymizer = Anonymizer(store=FakeStore(MagentaDetector()))
         source = make(CLIPS["variable-rate-mkv"], tmp_path / "clip")
         (tmp_path / "result").mkdir()
         result = anonymizer.video(source, tmp_path / "result")
@@ -194,18 +194,18 @@ class TestMetadata:
     @pytest.mark.parametrize(
         ("bad", "where", "says"),
         [
-            ("text", "entry 1", "no frame"),
-            ({"id": 1, "time": 0.1}, "entry 1", "no frame"),
+            ("text", "entry 1", "not a frame"),
+            ({"id": 1, "time": 0.1}, "entry 1", "not a frame"),
             (frame(0), "entry 1", "number and time are 0 and 0 s, not above 0 and 0 s"),
             (frame(1, time=-1), "entry 1", "1 and -1 s"),
             (frame(-1), "entry 1", "the id is -1"),
             (frame(1, time="soon"), "entry 1", "not numbers"),
-            (frame(1, 5), "frame 1, detection 0", "it is no detection"),  # type: ignore[arg-type]
+            (frame(1, 5), "frame 1, detection 0", "it is not a detection"),  # type: ignore[arg-type]
             (frame(1, detection(bbox=[1, 2, 3])), "frame 1, detection 0", "bbox has 3 numbers, not 4"),
             (frame(1, detection(bbox=None)), "frame 1, detection 0", "not numbers"),
             (frame(1, detection(bbox=[5, 5, 5, 9])), "frame 1, detection 0", "has no area"),
             (frame(1, detection(track_id=-4)), "frame 1, detection 0", "track_id is -4"),
-            (frame(1, detection(type_label="cat")), "", "'cat' is no known type of object, labels left out: 1"),
+            (frame(1, detection(type_label="cat")), "", "'cat' is not a known object type; labels left out: 1"),
         ],
     )
     def test_a_bad_entry_is_named_and_left_out(self, tmp_path: Path, bad: object, where: str, says: str) -> None:
@@ -214,7 +214,7 @@ class TestMetadata:
         assert [each.frames.tolist() for each in read.tracks] == [[0, 2]]
         (problem,) = read.problems
         assert says in problem.detail and problem.where == (f"{path}, {where}" if where else str(path))
-        with pytest.raises(BadSet):
+        with pytest.raises(InvalidDataset):
             LabelledTracks.read_metadata(path, strict=True)
 
     @pytest.mark.parametrize("size", [[1, 2, 3], "large", [-1, 5]])

@@ -85,7 +85,7 @@ def test_another_size_leaves_the_picture_out(tmp_path: Path) -> None:
 def test_unknown_types_are_counted(tmp_path: Path) -> None:
     read = LabelledSet.read(voc(tmp_path, [FACE, ("head", FACE[1]), ("head", FACE[1])]))
     assert found(read) == [("type-unknown", str(tmp_path))]
-    assert "'head' is no known type of object, labels left out: 2" in read.problems.summary()
+    assert "'head' is not a known object type; labels left out: 2" in read.problems.summary()
 
 
 BOMB = '<!DOCTYPE a [<!ENTITY b "bbbb"><!ENTITY c "&b;&b;&b;">]><annotation>&c;</annotation>'
@@ -95,14 +95,14 @@ OUTSIDE = '<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]><annotation><fi
 @pytest.mark.parametrize(
     ("text", "detail"),
     [
-        ("", "it is no XML file that is read: no element found: line 1, column 0"),
+        ("", "it cannot be parsed as XML: no element found: line 1, column 0"),
         ("<annotation>\n<object></annotation>", "mismatched tag: line 2"),
-        (BOMB, "it is no XML file that is read: DTDForbidden"),
-        (OUTSIDE, "it is no XML file that is read: DTDForbidden"),
+        (BOMB, "it cannot be parsed as XML: DTDForbidden"),
+        (OUTSIDE, "it cannot be parsed as XML: DTDForbidden"),
         ("<html></html>", "it begins with 'html', not 'annotation'"),
         ("<annotation><object><name>face</name></object></annotation>", "object 1: bndbox is [None, None, None, None]"),
         ("<annotation><size><width>x</width><height>4</height></size></annotation>", "the size (height, width)"),
-        ('<?xml version="1.0" encoding="no-such"?><annotation/>', "it is no XML file that is read: unknown encoding"),
+        ('<?xml version="1.0" encoding="no-such"?><annotation/>', "it cannot be parsed as XML: unknown encoding"),
     ],
 )
 def test_a_broken_file_is_named_and_its_picture_left_out(text: str, detail: str, tmp_path: Path) -> None:

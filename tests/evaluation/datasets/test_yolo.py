@@ -40,7 +40,7 @@ def test_names_are_lines_of_a_text_file(file: str, tmp_path: Path) -> None:
 
 def test_a_name_that_yaml_takes_for_no_stays_a_name(tmp_path: Path) -> None:
     read = LabelledSet.read(dataset(tmp_path, f"{LINE}\n1 0.5 0.5 1 1\n", names="names: [face, no]"))
-    assert "'no' is no known type of object, labels left out: 1" in read.problems.summary()
+    assert "'no' is not a known object type; labels left out: 1" in read.problems.summary()
 
 
 def test_labels_may_lie_beside_the_pictures(tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_types_without_a_name_are_counted(tmp_path: Path) -> None:
     (dataset(tmp_path, f"{LINE}\n{LINE}") / "data.yaml").unlink()
     read = LabelledSet.read(tmp_path)
     assert [kind for kind, _ in found(read)] == ["type-unknown", "empty-set"]
-    assert "'number 0, which has no name' is no known type of object, labels left out: 2" in read.problems.summary()
+    assert "'number 0, which has no name' is not a known object type; labels left out: 2" in read.problems.summary()
 
 
 def test_pictures_behind_links_are_read_once(tmp_path: Path) -> None:

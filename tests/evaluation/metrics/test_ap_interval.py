@@ -14,7 +14,7 @@ from anonymizer.evaluation.metrics.average_precision import CocoRows, average_pr
 from anonymizer.evaluation.metrics.results import EvaluationResult
 from anonymizer.evaluation.metrics.statistics import resample
 from anonymizer.pipeline.detections import ObjectType
-from tests.evaluation.found import findings, objects
+from tests.evaluation.found import evaluate_pictures, objects
 
 FACE = ObjectType.FACE
 
@@ -27,7 +27,7 @@ def judged(folder: Path, count: int, *, seed: int = 1) -> EvaluationResult:
         shifts = rng.normal(0, 4, len(known))
         found = [(x1 + by, y1, x2 + by, y2, rng.random()) for (x1, y1, x2, y2), by in zip(known, shifts, strict=True)]
         pictures.append({FACE: (known, [*found, (150, 60, 180, 90, rng.random())])})
-    return findings(folder, pictures)
+    return evaluate_pictures(folder, pictures)
 
 
 @pytest.mark.parametrize("iou", [0.5, 0.75, None])
@@ -36,8 +36,9 @@ def test_every_draw_is_what_coco_says_of_a_set_with_these_pictures(tmp_path: Pat
     found = made[FACE]
     weights = resample(found.pictures, draws=4)
     counts = found.by_picture(np.ones(found.objects))
-    ranked = module._ranked(made, FACE, iou)
-    drawn = np.mean([module._drawn(found.picture, scores, hit, counts, weights) for scores, hit in ranked], axis=0)
+    hits_by_iou = module._hits_by_iou(made, FACE, iou)
+    samples = [module._sampled_ap(found.picture, found.scores, hits, counts, weights) for hits in hits_by_iou]
+    drawn = np.mean(samples, axis=0)
     for value, times in zip(drawn, weights.astype(int), strict=True):
         rows = CocoRows()
         for number in np.repeat(np.arange(found.pictures), times):
@@ -61,9 +62,9 @@ def test_the_figure_lies_in_its_interval_which_narrows_with_more_pictures(tmp_pa
 
 def test_without_objects_or_detections_it_is_no_range(tmp_path: Path) -> None:
     box = (10, 10, 30, 40)
-    nothing = ap_interval(findings(tmp_path, [{FACE: ([], [(*box, 0.9)])}]), FACE)
+    nothing = ap_interval(evaluate_pictures(tmp_path, [{FACE: ([], [(*box, 0.9)])}]), FACE)
     assert math.isnan(nothing.value)
     assert math.isnan(nothing.low)
     (tmp_path / "other").mkdir()
-    blind = ap_interval(findings(tmp_path / "other", [{FACE: ([box], [])}]), FACE)
+    blind = ap_interval(evaluate_pictures(tmp_path / "other", [{FACE: ([box], [])}]), FACE)
     assert (blind.value, blind.low, blind.high) == (0, 0, 0)

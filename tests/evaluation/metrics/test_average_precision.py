@@ -12,7 +12,7 @@ from faster_coco_eval import COCO, COCOeval_faster
 from anonymizer.evaluation.datasets.dataset import Objects
 from anonymizer.evaluation.metrics.average_precision import CocoRows, average_precision
 from anonymizer.pipeline.detections import ObjectType
-from tests.evaluation.found import findings, objects
+from tests.evaluation.found import evaluate_pictures, objects
 
 FACE = ObjectType.FACE
 Drawn = list[tuple[np.ndarray, np.ndarray, Objects]]
@@ -73,7 +73,7 @@ def test_a_crowd_is_counted_to_the_end() -> None:
 
 def test_it_can_be_counted_by_hand(tmp_path: Path) -> None:
     a, b, elsewhere = (10, 10, 30, 40), (60, 10, 90, 40), (150, 50, 170, 80)
-    judged = findings(tmp_path, [{FACE: ([a, b], [(*a, 0.9), (*elsewhere, 0.8), (*b, 0.7)])}])
+    judged = evaluate_pictures(tmp_path, [{FACE: ([a, b], [(*a, 0.9), (*elsewhere, 0.8), (*b, 0.7)])}])
     # up to a recall of one half every detection is right, beyond two of three are; COCO reads 51 and 50 points
     assert average_precision(judged, FACE) == pytest.approx((51 + 50 * 2 / 3) / 101)
 
@@ -91,4 +91,4 @@ def test_without_objects_there_is_none_and_without_detections_it_is_nothing(tmp_
     assert math.isnan(empty.average_precision())
     empty.add(np.array([box], np.float32), np.array([0.9], np.float32), objects([]))
     assert math.isnan(empty.average_precision())
-    assert average_precision(findings(tmp_path, [{FACE: ([box], [])}]), FACE) == 0
+    assert average_precision(evaluate_pictures(tmp_path, [{FACE: ([box], [])}]), FACE) == 0

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from anonymizer.evaluation.metrics.comparison import compare, threshold_for
+from anonymizer.evaluation.metrics.comparison import compare, threshold_at_false_blurs
 from anonymizer.evaluation.metrics.results import EvaluationResult
 from anonymizer.pipeline.detections import ObjectType
-from tests.evaluation.found import Row, findings
+from tests.evaluation.found import Row, evaluate_pictures
 
 FACE, PLATE = ObjectType.FACE, ObjectType.LICENSE_PLATE
 BOX, ELSEWHERE = (10, 10, 30, 40), (100, 50, 120, 80)
@@ -25,7 +25,7 @@ def found_in(
         false = [(*ELSEWHERE, wrong[number])] if wrong and number in wrong else []
         return [(*BOX, 0.9)] * (number in hits) + false
 
-    return findings(folder, [{FACE: ([BOX], rows(number))} for number in range(count)], name=name)
+    return evaluate_pictures(folder, [{FACE: ([BOX], rows(number))} for number in range(count)], name=name)
 
 
 def test_what_one_found_and_the_other_did_not_is_counted(tmp_path: Path) -> None:
@@ -37,8 +37,8 @@ def test_what_one_found_and_the_other_did_not_is_counted(tmp_path: Path) -> None
     assert result.difference.value == pytest.approx(-0.1)
     assert result.difference.low < -0.1 < result.difference.high
     # of five coins three or more show one side: always
-    assert result.chance == 1
-    assert "face: no difference that these pictures could show" in str(result)
+    assert result.p_value == 1
+    assert "face: these images show no difference" in str(result)
 
 
 def test_a_pair_shows_what_two_samples_would_not(tmp_path: Path) -> None:
@@ -47,12 +47,12 @@ def test_a_pair_shows_what_two_samples_would_not(tmp_path: Path) -> None:
     result = compare(first, second, FACE)
     assert first[FACE].recall(0.5).high > second[FACE].recall(0.5).low
     assert result.difference.low > 0
-    assert result.chance == pytest.approx(2 / 2**6)
-    assert "b finds more" in str(result)
-    assert "a finds more" not in str(result)
+    assert result.p_value == pytest.approx(2 / 2**6)
+    assert "b detects more" in str(result)
+    assert "a detects more" not in str(result)
     back = compare(second, first, FACE)
     assert (back.only_first, back.only_second, back.difference.value) == (6, 0, -result.difference.value)
-    assert "b finds more" in str(back)
+    assert "b detects more" in str(back)
 
 
 def test_the_second_runs_at_the_threshold_that_costs_as_many_false_blurs(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_the_second_runs_at_the_threshold_that_costs_as_many_false_blurs(tmp_pat
 @pytest.mark.parametrize(("allowed", "left"), [(0.0, 0), (0.24, 0), (0.25, 1), (0.5, 2), (0.75, 3), (1.0, 3), (9.0, 3)])
 def test_as_low_as_so_many_false_blurs_allow(tmp_path: Path, allowed: float, left: int) -> None:
     found = found_in(tmp_path, "a", range(4), 4, wrong={0: 0.9, 1: 0.8, 2: 0.3})[FACE]
-    threshold, wrong = threshold_for(found, allowed), found.scores[~found.hit]
+    threshold, wrong = threshold_at_false_blurs(found, allowed), found.scores[~found.hit]
     assert (wrong >= threshold).sum() == left
     # a hair lower it would be one more, unless these are all
     assert (wrong >= np.nextafter(np.float32(threshold), np.float32(-1))).sum() == min(left + 1, 3)
@@ -78,8 +78,8 @@ def test_as_low_as_so_many_false_blurs_allow(tmp_path: Path, allowed: float, lef
 
 def test_only_pictures_that_both_looked_at_count(tmp_path: Path) -> None:
     faces = [{FACE: ([BOX], [(*BOX, 0.9)])}, {FACE: ([BOX], []), PLATE: ([BOX], [])}, {PLATE: ([BOX], [])}]
-    first = findings(tmp_path, faces, name="a")
-    second = findings(tmp_path, faces, name="b", object_types=[FACE])
+    first = evaluate_pictures(tmp_path, faces, name="a")
+    second = evaluate_pictures(tmp_path, faces, name="b", object_types=[FACE])
     assert len(first.images) > len(second.images)
     assert (compare(first, second, FACE).pictures, compare(first, second, FACE).objects) == (2, 2)
 
@@ -88,16 +88,16 @@ def test_other_pictures_and_other_labels_are_refused(tmp_path: Path) -> None:
     for name in ("one", "other"):
         (tmp_path / name).mkdir()
     first = found_in(tmp_path / "one", "a", range(2), 2)
-    with pytest.raises(ValueError, match="a and b did not look at the same labelled pictures"):
+    with pytest.raises(ValueError, match="a and b were not evaluated on the same labelled images"):
         compare(first, found_in(tmp_path / "other", "b", range(2), 2), FACE)
-    moved = findings(tmp_path / "one", [{FACE: ([ELSEWHERE], [])}] * 2, name="b")
-    with pytest.raises(ValueError, match="did not look at the same labelled pictures"):
+    moved = evaluate_pictures(tmp_path / "one", [{FACE: ([ELSEWHERE], [])}] * 2, name="b")
+    with pytest.raises(ValueError, match="were not evaluated on the same labelled images"):
         compare(first, moved, FACE)
 
 
 def test_without_objects_nothing_is_said(tmp_path: Path) -> None:
     none = [{FACE: ([], [(*BOX, 0.9)])}] * 3
-    result = compare(findings(tmp_path, none, name="a"), findings(tmp_path, none, name="b"), FACE)
+    result = compare(evaluate_pictures(tmp_path, none, name="a"), evaluate_pictures(tmp_path, none, name="b"), FACE)
     assert np.isnan([*result.recall, result.difference.value]).all()
     assert result.false_blurs == (1, 1)
-    assert "nothing can be said without objects" in str(result)
+    assert "no objects, so recall cannot be compared" in str(result)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from anonymizer.evaluation.metrics.confidence_bands import bands
+from anonymizer.evaluation.metrics.confidence_bands import confidence_bands
 from tests.evaluation.made import FACE, PERSON, made
 
 THRESHOLDS = [0.0, 0.3, 0.5, 0.9, 0.95]
@@ -17,7 +17,7 @@ THRESHOLDS = [0.0, 0.3, 0.5, 0.9, 0.95]
 def test_they_are_those_of_single_thresholds(tmp_path: Path, name: str) -> None:
     found = made(tmp_path)[FACE]
 
-    low, high = getattr(bands(found, THRESHOLDS), name)
+    low, high = getattr(confidence_bands(found, THRESHOLDS), name)
 
     single = [getattr(found, name)(at) for at in THRESHOLDS]
     np.testing.assert_allclose(low, [each.low for each in single])
@@ -25,7 +25,7 @@ def test_they_are_those_of_single_thresholds(tmp_path: Path, name: str) -> None:
 
 
 def test_without_objects_nothing_is_known_but_of_false_blurs(tmp_path: Path) -> None:
-    found = bands(made(tmp_path)[PERSON], THRESHOLDS)
+    found = confidence_bands(made(tmp_path)[PERSON], THRESHOLDS)
 
     assert np.isnan(found.recall).all() and np.isnan(found.leak_rate).all()
     assert (found.false_blurs[0] == 0).all()

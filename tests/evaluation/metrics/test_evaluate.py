@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from anonymizer.evaluation.datasets.dataset import LabelledImage, LabelledSet, Objects
-from anonymizer.evaluation.datasets.issues import BadSet, ProblemKind
+from anonymizer.evaluation.datasets.issues import InvalidDataset, ProblemKind
 from anonymizer.evaluation.metrics.detection_cache import DetectionCache
 from anonymizer.evaluation.metrics.evaluate import evaluate
 from anonymizer.evaluation.metrics.results import EvaluationResult
@@ -88,8 +88,8 @@ def test_figures_are_those_counted_by_hand(tmp_path: Path, cache: DetectionCache
         picture(tmp_path, 2, face=objects(FACES[:1]), license_plate=objects([(0, 200, 50, 230)])),
         picture(tmp_path, 3, labelled=[FACE], face=objects([])),
     ]
-    findings = judged(images, cache)
-    face, plate = findings[FACE], findings[PLATE]
+    result = judged(images, cache)
+    face, plate = result[FACE], result[PLATE]
     assert (face.pictures, face.objects, plate.pictures, plate.objects) == (3, 3, 2, 2)
     curve = face.curve([0.2, 0.5, 0.95])
     np.testing.assert_allclose(curve.recall, [1, 2 / 3, 0])
@@ -177,9 +177,9 @@ def test_masks_of_another_segmenter_are_judged_anew(tmp_path: Path, cache: Detec
 
 
 def test_only_types_that_are_labelled_count(tmp_path: Path, cache: DetectionCache) -> None:
-    findings = judged([picture(tmp_path, 1, labelled=[PLATE], face=objects(FACES))], cache)
-    assert set(findings.types) == {PLATE}
-    assert findings[PLATE].false_blurs(0.5).value == 1
+    result = judged([picture(tmp_path, 1, labelled=[PLATE], face=objects(FACES))], cache)
+    assert set(result.types) == {PLATE}
+    assert result[PLATE].false_blurs(0.5).value == 1
 
 
 def test_what_is_ignored_is_neither_found_nor_missed(tmp_path: Path, cache: DetectionCache) -> None:
@@ -202,25 +202,25 @@ def test_a_bar_shows_how_far_it_is_and_the_time_left(
 ) -> None:
     judged([picture(tmp_path, n) for n in range(3)], cache, progress=True)
     shown = capsys.readouterr().err
-    assert "looking: 100%" in shown
+    assert "detecting: 100%" in shown
     assert "3/3 [" in shown
     assert "<" in shown, "the time left stands behind it"
     judged([picture(tmp_path, n) for n in range(3)], cache, progress=True)
-    assert "looking" not in capsys.readouterr().err, "nothing is looked at the second time"
+    assert "detecting" not in capsys.readouterr().err, "nothing is looked at the second time"
 
 
 def test_corrupt_pictures_in_the_middle_are_named_and_counted(tmp_path: Path, cache: DetectionCache) -> None:
     images = [picture(tmp_path, n, face=objects(FACES)) for n in range(40)]
     images[20].path.write_bytes(images[20].path.read_bytes()[:5000])
     images[30].path.unlink()
-    findings = judged(images, cache)
-    assert findings[FACE].pictures == 38
-    assert findings[FACE].recall(0.5).value == 0.5
-    assert findings.problems.counts() == {ProblemKind.PICTURE_BROKEN: 2}
-    assert {Path(each.where).name for each in findings.problems} == {"20.png", "30.png"}
+    result = judged(images, cache)
+    assert result[FACE].pictures == 38
+    assert result[FACE].recall(0.5).value == 0.5
+    assert result.problems.counts() == {ProblemKind.PICTURE_BROKEN: 2}
+    assert {Path(each.where).name for each in result.problems} == {"20.png", "30.png"}
     # the second time as well, though the others come from the cache
     assert judged(images, cache).problems.counts() == {ProblemKind.PICTURE_BROKEN: 2}
-    with pytest.raises(BadSet, match=r"30\.png|20\.png"):
+    with pytest.raises(InvalidDataset, match=r"30\.png|20\.png"):
         judged(images, cache, strict=True)
 
 
@@ -229,7 +229,7 @@ def test_without_a_picture_to_judge_there_is_no_result(
     tmp_path: Path, cache: DetectionCache, labelled: list[ObjectType] | None
 ) -> None:
     images = [] if labelled is None else [picture(tmp_path, 1, labelled=labelled)]
-    with pytest.raises(BadSet, match="drawn: no picture is labelled for what is to be judged"):
+    with pytest.raises(InvalidDataset, match="drawn: no image is labelled for an object type to evaluate"):
         judged(images, cache)
 
 
@@ -258,6 +258,15 @@ def test_half_of_the_pictures_is_what_the_half_would_have_been(tmp_path: Path, c
     whole, half = judged(images, cache), judged(images[::2], cache)
     for each in (FACE, PLATE):
         part = whole[each].of_pictures(np.arange(9) % 2 == 0)
-        for name in ("pixels", "object_picture", "object_boxes", "match_score", "cover_score", "picture", "scores", "hit"):
+        for name in (
+            "pixels",
+            "object_picture",
+            "object_boxes",
+            "match_score",
+            "cover_score",
+            "picture",
+            "scores",
+            "hit",
+        ):
             np.testing.assert_array_equal(getattr(part, name), getattr(half[each], name), err_msg=name)
         np.testing.assert_array_equal(part.excess, half[each].excess)

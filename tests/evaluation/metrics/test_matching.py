@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from anonymizer.evaluation.datasets.dataset import Objects
-from anonymizer.evaluation.metrics.matching import DetectionCounts, joined, matches
+from anonymizer.evaluation.metrics.matching import DetectionCounts, match_detections, merge_counts
 
 
 def objects(*boxes: tuple[float, ...], ignored: tuple[int, ...] = ()) -> Objects:
@@ -20,7 +20,7 @@ def boxes(*rows: tuple[float, ...]) -> np.ndarray:
 
 def test_each_object_is_found_once() -> None:
     known = objects((0, 0, 10, 10))
-    assert matches(boxes((0, 0, 10, 10), (0, 0, 10, 9)), known) == [0, None]
+    assert match_detections(boxes((0, 0, 10, 10), (0, 0, 10, 9)), known) == [0, None]
 
 
 def test_an_ignored_object_is_found_as_often_as_you_like_and_never_counts() -> None:
@@ -32,7 +32,7 @@ def test_an_ignored_object_is_found_as_often_as_you_like_and_never_counts() -> N
 
 def test_an_object_goes_before_an_ignored_one() -> None:
     known = objects((0, 0, 10, 10), (0, 0, 10, 11), ignored=(0,))
-    assert matches(boxes((0, 0, 10, 10)), known) == [1]
+    assert match_detections(boxes((0, 0, 10, 10)), known) == [1]
 
 
 def test_recall_and_false_positives_follow_the_threshold() -> None:
@@ -85,6 +85,6 @@ def test_tallies_join() -> None:
     one, two = DetectionCounts(0.5), DetectionCounts(0.5)
     one.add(boxes((0, 0, 10, 10)), np.array([0.9]), objects((0, 0, 10, 10)))
     two.add(boxes((50, 0, 60, 10)), np.array([0.8]), objects((0, 0, 40, 40)))
-    whole = joined([one, two])
+    whole = merge_counts([one, two])
     assert (whole.images, whole.objects, whole.recall, whole.false_positives) == (2, 2, 0.5, 0.5)
     assert dict(whole.of_size) == {0: 1, 32: 1}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from anonymizer.evaluation.metrics.redaction_strength import Cutout, linked, pattern, similarity
+from anonymizer.evaluation.metrics.redaction_strength import Cutout, linkage_rate, random_pattern, similarity
 from anonymizer.pipeline.detections import ObjectType
 from anonymizer.pipeline.options.options import Method, Options
 
@@ -25,7 +25,8 @@ def test_a_picture_is_similar_to_itself_to_its_negative_and_not_to_noise() -> No
 @pytest.mark.parametrize("object_type", ObjectType)
 def test_what_is_left_does_not_depend_on_resolution(method: Options, object_type: ObjectType) -> None:
     small, large = (
-        np.mean([pattern(size, object_type, seed).left(method, seed=seed) for seed in range(6)]) for size in (64, 512)
+        np.mean([random_pattern(size, object_type, seed).remaining_similarity(method, seed=seed) for seed in range(6)])
+        for size in (64, 512)
     )
     assert abs(small - large) < 0.05
     assert large < 0.2
@@ -36,7 +37,7 @@ def test_a_blur_of_one_radius_would_leave_more_of_a_large_object() -> None:
     import cv2
 
     def left(size: int) -> float:
-        cutout = pattern(size, FACE, 0)
+        cutout = random_pattern(size, FACE, 0)
         return similarity(cutout.inside(cutout.pixels), cutout.inside(cv2.GaussianBlur(cutout.pixels, (0, 0), 6)))
 
     assert left(512) > 0.8 > 0.5 > left(48)
@@ -56,7 +57,7 @@ def test_a_cutout_keeps_the_object_where_it_is() -> None:
 
 
 def test_only_what_lies_around_a_cutout_stays_as_it_was() -> None:
-    cutout = pattern(64, FACE, 1)
+    cutout = random_pattern(64, FACE, 1)
     after = cutout.redacted(BLACKEN)
     assert (cutout.inside(after)[16:48, 16:48] == 0).all()
     assert np.array_equal(after[0], cutout.pixels[0])
@@ -70,5 +71,5 @@ def test_whoever_has_the_originals_finds_them_again_unless_they_are_black() -> N
         picture = np.full((96, 96, 3), 128, np.uint8)
         picture[16:80, 16:48], picture[16:80, 48:80] = rng.integers(0, 256, (2, 3), np.uint8)
         cutouts.append(Cutout.of(picture, np.array([16, 16, 80, 80], np.float32), FACE))
-    assert linked(cutouts, BLUR) > 0.8
-    assert linked(cutouts, BLACKEN) == 0
+    assert linkage_rate(cutouts, BLUR) > 0.8
+    assert linkage_rate(cutouts, BLACKEN) == 0

@@ -12,10 +12,10 @@ from anonymizer.evaluation.metrics.statistics import (
     design_effect,
     interval,
     lower_bound,
-    needed,
+    mcnemar_test,
+    objects_needed,
     ratios,
     resample,
-    sign_test,
 )
 
 
@@ -68,7 +68,7 @@ def test_objects_that_always_go_together_count_once() -> None:
 @pytest.mark.parametrize(("target", "objects"), [(0.90, 29), (0.95, 59), (0.98, 149), (0.99, 299)])
 def test_it_takes_so_many_objects_without_a_miss(target: float, objects: int) -> None:
     # known as the rule of three: ln(.05) / ln(target)
-    assert needed(1.0, target, 1.0) == objects
+    assert objects_needed(1.0, target, 1.0) == objects
     assert (
         lower_bound(np.ones(objects), np.ones(objects))
         >= target
@@ -77,8 +77,8 @@ def test_it_takes_so_many_objects_without_a_miss(target: float, objects: int) ->
 
 
 def test_more_objects_are_needed_nearer_to_the_target_and_none_are_enough_at_it() -> None:
-    assert needed(0.99, 0.95, 1.0) < needed(0.97, 0.95, 1.0) < needed(0.97, 0.95, 2.0)  # type: ignore[operator]
-    assert needed(0.95, 0.95, 1.0) is None
+    assert objects_needed(0.99, 0.95, 1.0) < objects_needed(0.97, 0.95, 1.0) < objects_needed(0.97, 0.95, 2.0)  # type: ignore[operator]
+    assert objects_needed(0.95, 0.95, 1.0) is None
 
 
 def test_draws_keep_the_mean() -> None:
@@ -90,5 +90,5 @@ def test_draws_keep_the_mean() -> None:
 
 
 def test_the_sign_test_is_symmetric_and_exact() -> None:
-    assert sign_test(0, 0) == 1
-    assert sign_test(0, 6) == sign_test(6, 0) == pytest.approx(2 / 64)
+    assert mcnemar_test(0, 0) == 1
+    assert mcnemar_test(0, 6) == mcnemar_test(6, 0) == pytest.approx(2 / 64)

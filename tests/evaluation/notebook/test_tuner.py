@@ -14,45 +14,45 @@ import numpy as np
 import pytest
 
 from anonymizer.evaluation.metrics.results import EvaluationResult
-from anonymizer.evaluation.notebook.tuner import Tuner
+from anonymizer.evaluation.notebook.tuner import ThresholdTuner
 from anonymizer.pipeline.options.threshold_profile import ThresholdProfile
-from tests.evaluation.made import FACE, PERSON, PLATE_TYPE, looking, made
+from tests.evaluation.made import FACE, PERSON, PLATE_TYPE, made, models_and_cache
 
 
 @pytest.fixture
-def findings(tmp_path: Path) -> EvaluationResult:
+def result(tmp_path: Path) -> EvaluationResult:
     return made(tmp_path)
 
 
-def caption(tuner: Tuner) -> str:
+def caption(tuner: ThresholdTuner) -> str:
     return re.sub("<[^>]*>", "", tuner.caption.value.replace("</div>", "\n"))
 
 
 @pytest.fixture
-def tuner(findings: EvaluationResult, tmp_path: Path) -> Tuner:
-    anonymizer, cache = looking(tmp_path)
-    return Tuner(findings, anonymizer, cache=cache, folder=tmp_path / "profiles")
+def tuner(result: EvaluationResult, tmp_path: Path) -> ThresholdTuner:
+    anonymizer, cache = models_and_cache(tmp_path)
+    return ThresholdTuner(result, anonymizer, cache=cache, folder=tmp_path / "profiles")
 
 
-def shown(tuner: Tuner) -> np.ndarray:
+def shown(tuner: ThresholdTuner) -> np.ndarray:
     return cv2.imdecode(np.frombuffer(tuner.view.value, np.uint8), cv2.IMREAD_COLOR)
 
 
-def figures(tuner: Tuner, words: str) -> list[str]:
+def figures(tuner: ThresholdTuner, words: str) -> list[str]:
     """The cells of one type: threshold, recall, leak rate, false blurs a picture, objects; without ranges."""
     (row,) = [row for row in re.findall("<tr>.*?</tr>", tuner.figures.value) if f" {words}</td>" in row]
     return [re.sub("<br>.*", "", cell) for cell in re.findall("<td[^>]*>(.*?)</td>", row)][1:]
 
 
-def test_it_begins_at_the_thresholds_of_the_options_with_the_worst_picture(tuner: Tuner) -> None:
+def test_it_begins_at_the_thresholds_of_the_options_with_the_worst_picture(tuner: ThresholdTuner) -> None:
     assert tuner.message.value == ""
     assert tuner.thresholds() == {FACE: 0.5, PLATE_TYPE: 0.5, PERSON: 0.4}
     assert tuner.picture.label == "1. 0.png"
     assert shown(tuner).shape == (100, 200, 3)
 
 
-def test_it_begins_at_the_thresholds_of_a_profile_where_it_has_them(findings: EvaluationResult) -> None:
-    tuner = Tuner(findings, profile=ThresholdProfile(name="mine", thresholds={FACE: 0.25}))
+def test_it_begins_at_the_thresholds_of_a_profile_where_it_has_them(result: EvaluationResult) -> None:
+    tuner = ThresholdTuner(result, profile=ThresholdProfile(name="mine", thresholds={FACE: 0.25}))
 
     assert tuner.thresholds() == {FACE: 0.25, PLATE_TYPE: 0.5, PERSON: 0.4}
     assert figures(tuner, "face")[0] == "0.250"
@@ -61,13 +61,13 @@ def test_it_begins_at_the_thresholds_of_a_profile_where_it_has_them(findings: Ev
 @pytest.mark.parametrize(
     ("threshold", "cells", "words"),
     [
-        (0.25, ["0.250", "0.750", "0.250", "1.000"], "face: 2 of 2 found, 0 visible, 0 false blurs"),
-        (0.6, ["0.600", "0.500", "0.500", "0.333"], "face: 1 of 2 found, 1 visible, 0 false blurs"),
-        (0.95, ["0.950", "0.000", "1.000", "0.000"], "face: 0 of 2 found, 2 visible, 0 false blurs"),
+        (0.25, ["0.250", "0.750", "0.250", "1.000"], "face: 2 of 2 detected, 0 visible, 0 false blurs"),
+        (0.6, ["0.600", "0.500", "0.500", "0.333"], "face: 1 of 2 detected, 1 visible, 0 false blurs"),
+        (0.95, ["0.950", "0.000", "1.000", "0.000"], "face: 0 of 2 detected, 2 visible, 0 false blurs"),
     ],
 )
 def test_a_moved_slider_changes_picture_and_figures(
-    tuner: Tuner, threshold: float, cells: list[str], words: str
+    tuner: ThresholdTuner, threshold: float, cells: list[str], words: str
 ) -> None:
     before = tuner.view.value
 
@@ -79,19 +79,19 @@ def test_a_moved_slider_changes_picture_and_figures(
     assert (tuner.view.value != before) == (threshold != 0.6)
 
 
-def test_the_ranges_are_those_of_the_findings(tuner: Tuner, findings: EvaluationResult) -> None:
-    recall = findings[FACE].recall(0.25)
+def test_the_ranges_are_those_of_the_findings(tuner: ThresholdTuner, result: EvaluationResult) -> None:
+    recall = result[FACE].recall(0.25)
 
     tuner.sliders[FACE].value = 0.25
 
     assert f"{recall.low:.3f}&ndash;{recall.high:.3f}" in tuner.figures.value
 
 
-def test_a_type_without_objects_has_false_blurs_only(tuner: Tuner) -> None:
+def test_a_type_without_objects_has_false_blurs_only(tuner: ThresholdTuner) -> None:
     assert figures(tuner, "person") == ["0.400", "-", "-", "0.000", "0 in 3"]
 
 
-def test_pictures_come_in_the_order_asked_for(tuner: Tuner) -> None:
+def test_pictures_come_in_the_order_asked_for(tuner: ThresholdTuner) -> None:
     before = tuner.view.value
 
     tuner.order.value = "most false blurs first"
@@ -101,8 +101,8 @@ def test_pictures_come_in_the_order_asked_for(tuner: Tuner) -> None:
     assert caption(tuner).startswith("face: none labelled, 1 false blur\nlicense plate: 1 of 1")
 
 
-def test_only_the_pictures_that_are_offered_can_be_chosen(findings: EvaluationResult) -> None:
-    tuner = Tuner(findings, pictures=findings.images[1:2])
+def test_only_the_pictures_that_are_offered_can_be_chosen(result: EvaluationResult) -> None:
+    tuner = ThresholdTuner(result, pictures=result.images[1:2])
 
     assert [name for name, _ in tuner.picture.options] == ["1. 1.png"]
     assert caption(tuner).startswith("face: 1 of 2")
@@ -117,7 +117,7 @@ def test_only_the_pictures_that_are_offered_can_be_chosen(findings: EvaluationRe
     ],
     ids=["picture", "method", "boxes"],
 )
-def test_what_is_shown_can_be_changed(tuner: Tuner, change: Callable[[Tuner], None]) -> None:
+def test_what_is_shown_can_be_changed(tuner: ThresholdTuner, change: Callable[[ThresholdTuner], None]) -> None:
     before = tuner.view.value
 
     change(tuner)
@@ -126,22 +126,22 @@ def test_what_is_shown_can_be_changed(tuner: Tuner, change: Callable[[Tuner], No
     assert tuner.message.value == ""
 
 
-def test_choosing_sets_the_sliders_and_says_why(tuner: Tuner, findings: EvaluationResult) -> None:
+def test_choosing_sets_the_sliders_and_says_why(tuner: ThresholdTuner, result: EvaluationResult) -> None:
     tuner.target.value = 0.8
 
     tuner.choose.click()
 
     at = tuner.sliders[FACE].value
-    assert findings[FACE].recall(at).value == 3 / 4, "all that can be found"
+    assert result[FACE].recall(at).value == 3 / 4, "all that can be found"
     assert 0.29 < at <= 0.3
     assert tuner.sliders[PERSON].value == 0.4, "nothing is known of persons"
     assert "face: 80% was not reached, and these are too few objects to rule it out" in tuner.sentences.value
-    assert "person: no objects in these pictures" in tuner.sentences.value
+    assert "person: these images have no objects" in tuner.sentences.value
     assert figures(tuner, "face")[1] == "0.750"
-    assert caption(tuner).startswith("face: 2 of 2 found")
+    assert caption(tuner).startswith("face: 2 of 2 detected")
 
 
-def test_saved_thresholds_are_a_profile_for_the_service(tuner: Tuner, tmp_path: Path) -> None:
+def test_saved_thresholds_are_a_profile_for_the_service(tuner: ThresholdTuner, tmp_path: Path) -> None:
     tuner.sliders[FACE].value = 0.25
     tuner.name.value = "street"
 
@@ -154,12 +154,12 @@ def test_saved_thresholds_are_a_profile_for_the_service(tuner: Tuner, tmp_path: 
     assert profile.target_recall is None
     assert profile.figures[FACE]["recall"] == 0.75
     assert profile.figures[FACE]["false_blurs_per_picture"] == 1
-    assert "Without person" in tuner.saved.value
+    assert "No threshold for person" in tuner.saved.value
     command = re.findall("<pre>(.*)</pre>", tuner.saved.value)[0]
-    assert shlex.split(command)[2:] == ["profile", "create", "street", "--from", str(file), "--activate"]
+    assert shlex.split(command)[1:] == ["profile", "create", "street", "--from", str(file), "--activate"]
 
 
-def test_the_target_is_kept_until_a_slider_is_moved(tuner: Tuner) -> None:
+def test_the_target_is_kept_until_a_slider_is_moved(tuner: ThresholdTuner) -> None:
     tuner.target.value = 0.9
     tuner.choose.click()
     assert tuner.profile("street").target_recall == 0.9
@@ -169,7 +169,7 @@ def test_the_target_is_kept_until_a_slider_is_moved(tuner: Tuner) -> None:
     assert tuner.profile("street").target_recall is None
 
 
-def test_a_name_that_is_not_allowed_is_said_and_nothing_written(tuner: Tuner, tmp_path: Path) -> None:
+def test_a_name_that_is_not_allowed_is_said_and_nothing_written(tuner: ThresholdTuner, tmp_path: Path) -> None:
     tuner.name.value = "Main street"
 
     tuner.save.click()
@@ -178,8 +178,8 @@ def test_a_name_that_is_not_allowed_is_said_and_nothing_written(tuner: Tuner, tm
     assert not list(tmp_path.glob("profiles/*"))
 
 
-def test_a_picture_that_is_gone_is_said_and_no_other_one_shown(tuner: Tuner, findings: EvaluationResult) -> None:
-    findings.images[1].path.unlink()
+def test_a_picture_that_is_gone_is_said_and_no_other_one_shown(tuner: ThresholdTuner, result: EvaluationResult) -> None:
+    result.images[1].path.unlink()
 
     tuner.picture.value = 1
 
@@ -189,16 +189,16 @@ def test_a_picture_that_is_gone_is_said_and_no_other_one_shown(tuner: Tuner, fin
     assert tuner.message.value == "" and shown(tuner).shape == (100, 200, 3)
 
 
-def test_other_models_than_those_of_the_findings_are_refused(findings: EvaluationResult, tmp_path: Path) -> None:
-    anonymizer, cache = looking(tmp_path, "other")
+def test_other_models_than_those_of_the_findings_are_refused(result: EvaluationResult, tmp_path: Path) -> None:
+    anonymizer, cache = models_and_cache(tmp_path, "other")
 
-    tuner = Tuner(findings, anonymizer, cache=cache)
+    tuner = ThresholdTuner(result, anonymizer, cache=cache)
 
-    assert "are of fake@1, but the anonymizer has other@1" in tuner.message.value
+    assert "is of fake@1, but the anonymizer has other@1" in tuner.message.value
     assert tuner.view.value == b""
 
 
-def test_what_nobody_foresaw_is_shown_whole(tuner: Tuner) -> None:
+def test_what_nobody_foresaw_is_shown_whole(tuner: ThresholdTuner) -> None:
     del tuner.sliders[PERSON]
 
     tuner.sliders[FACE].value = 0.25
@@ -206,8 +206,8 @@ def test_what_nobody_foresaw_is_shown_whole(tuner: Tuner) -> None:
     assert "Traceback" in tuner.message.value and "KeyError" in tuner.message.value
 
 
-def test_nothing_judged_is_nothing_to_tune(findings: EvaluationResult) -> None:
-    tuner = Tuner(replace(findings, types={}))
+def test_nothing_judged_is_nothing_to_tune(result: EvaluationResult) -> None:
+    tuner = ThresholdTuner(replace(result, types={}))
 
     tuner.save.click()
 
@@ -215,9 +215,9 @@ def test_nothing_judged_is_nothing_to_tune(findings: EvaluationResult) -> None:
     assert "thresholds is" in tuner.message.value
 
 
-def test_a_slider_does_not_round_a_threshold_up(tuner: Tuner, findings: EvaluationResult) -> None:
+def test_a_slider_does_not_round_a_threshold_up(tuner: ThresholdTuner, result: EvaluationResult) -> None:
     tuner.choose.click()
 
     at = tuner.sliders[PLATE_TYPE].value
-    assert at <= float(findings[PLATE_TYPE].scores[0])
+    assert at <= float(result[PLATE_TYPE].scores[0])
     assert math.isclose(at * 1000, round(at * 1000))

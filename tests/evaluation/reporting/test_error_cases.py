@@ -1,4 +1,4 @@
-"""What the worst mishaps are, and what is shown of them."""
+"""Error cases: their order, and what is shown of them."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import pytest
 from anonymizer.evaluation.metrics.results import EvaluationResult
 from anonymizer.evaluation.reporting.error_cases import (
     ErrorCase,
-    by_picture,
+    detected_but_visible,
     false_blurs,
-    found_but_visible,
+    grey_out_covered,
+    group_by_picture,
     thumbnail,
     thumbnails,
-    what_is_left,
     worst_misses,
 )
 from anonymizer.pipeline.detections import ObjectType
 from anonymizer.pipeline.outputs.overlay import COLOURS
-from tests.evaluation.found import findings
+from tests.evaluation.found import evaluate_pictures
 
 FACE, PLATE = ObjectType.FACE, ObjectType.LICENSE_PLATE
 SMALL, LARGE, OTHER = (10, 10, 20, 20), (40, 10, 100, 70), (110, 10, 150, 50)
@@ -28,9 +28,9 @@ SMALL, LARGE, OTHER = (10, 10, 20, 20), (40, 10, 100, 70), (110, 10, 150, 50)
 
 @pytest.fixture
 def judged(tmp_path: Path) -> EvaluationResult:
-    """A small face that is found at .3, a large one that only a loose box covers, and one that nothing covers."""
+    """A small face that is detected at .3, a large one that only a loose box covers, and one that nothing covers."""
     loose = (40, 10, 190, 95)
-    return findings(
+    return evaluate_pictures(
         tmp_path,
         [
             {FACE: ([SMALL, LARGE], [(*SMALL, 0.3), (*loose, 0.8)])},
@@ -46,21 +46,21 @@ def test_what_stays_visible_comes_first_and_then_the_largest(judged: EvaluationR
     assert [each.path.name for each in misses] == ["1.png", "0.png", "0.png"]
     assert [each.score for each in misses] == pytest.approx([-1, 0.3, -1])
     assert [each.words for each in misses] == [
-        "40 x 40 px, found at no threshold",
-        "10 x 10 px, found from 0.30 down",
-        "60 x 60 px, found at no threshold, covered all the same",
+        "40 x 40 px, detected at no threshold",
+        "10 x 10 px, detected at 0.30 or lower",
+        "60 x 60 px, detected at no threshold, but covered by something else",
     ]
     assert len(worst_misses(judged, FACE, 0.5, count=1)) == 1
 
 
-def test_what_was_found_and_leaks_all_the_same_is_shown_apart(tmp_path: Path) -> None:
+def test_objects_that_were_detected_but_leak_are_listed_separately(tmp_path: Path) -> None:
     half = (40, 10, 100, 45)
     # a circle of 30 px below 5 px under its middle: (acos(1/6) - sqrt(35)/36) / pi
     pictures = [{FACE: ([SMALL, LARGE, OTHER], [(*SMALL, 0.9), (*half, 0.8)])}, {FACE: ([OTHER], [])}]
-    judged = findings(tmp_path, pictures)
-    (leak,) = found_but_visible(judged, FACE, 0.5)
-    assert (tuple(leak.box), leak.words) == (LARGE, "60 x 60 px, found with 0.80, 39% visible")
-    assert found_but_visible(judged, FACE, 0.85) == []
+    judged = evaluate_pictures(tmp_path, pictures)
+    (leak,) = detected_but_visible(judged, FACE, 0.5)
+    assert (tuple(leak.box), leak.words) == (LARGE, "60 x 60 px, detected with 0.80, 39% visible")
+    assert detected_but_visible(judged, FACE, 0.85) == []
     assert len(worst_misses(judged, FACE, 0.85)) == 3
 
 
@@ -70,15 +70,17 @@ def test_what_is_covered_is_grey_and_what_is_left_is_not(tmp_path: Path) -> None
         {FACE: ([LARGE], [(*half, 0.8), (*SMALL, 0.3)]), PLATE: ([], [(*other_type, 0.9)])},
         {FACE: ([OTHER], [(*OTHER, 0.9)])},
     ]
-    judged = findings(tmp_path, pictures)
-    (leak,) = found_but_visible(judged, FACE, 0.5)
+    judged = evaluate_pictures(tmp_path, pictures)
+    (leak,) = detected_but_visible(judged, FACE, 0.5)
     pixels = np.full((100, 200, 3), 200, np.uint8)
-    left = what_is_left(judged, leak, 0.5, pixels)
+    left = grey_out_covered(judged, leak, 0.5, pixels)
     expected = pixels.copy()
     expected[10:45, 40:100] = 128
     np.testing.assert_array_equal(left, expected)
     assert (pixels == 200).all()
-    (view,) = thumbnails([leak], changed=lambda each, real: what_is_left(judged, each, 0.5, np.full_like(real, 200)))
+    (view,) = thumbnails(
+        [leak], changed=lambda each, real: grey_out_covered(judged, each, 0.5, np.full_like(real, 200))
+    )
     assert view is not None
     assert {128, 200} <= set(view[:, 80, 0].tolist())
 
@@ -130,7 +132,11 @@ def test_pictures_that_cannot_be_read_have_no_thumbnail(judged: EvaluationResult
 def test_each_picture_comes_once() -> None:
     a, b = Path("a.png"), Path("b.png")
     rows = [error_case((0, 0, n, n), path) for n, path in enumerate((a, b, a), start=1)]
-    assert [(path, [id(each) for each in of]) for path, of in by_picture(rows)] == [
+    assert [(path, [id(each) for each in of]) for path, of in group_by_picture(rows)] == [
         (a, [id(rows[0]), id(rows[2])]),
         (b, [id(rows[1])]),
     ]
+
+
+def test_a_case_is_short_in_a_notebook() -> None:
+    assert repr(error_case((0, 0, 9, 8))) == "ErrorCase(miss, face, a.png: 9 x 8 px, detected at no threshold)"

@@ -18,7 +18,7 @@ from anonymizer.evaluation.metrics.results import EvaluationResult
 from anonymizer.evaluation.reporting import plots
 from anonymizer.evaluation.reporting.error_cases import false_blurs, worst_misses
 from anonymizer.evaluation.thresholds.choose import choose_thresholds
-from tests.evaluation.found import findings as found
+from tests.evaluation.found import evaluate_pictures as found
 from tests.evaluation.made import FACE, NEVER, PERSON, PLATE_TYPE, made
 
 #: at which 2 of the 4 faces are found, and 1 of 3 detections in 3 pictures is false
@@ -27,7 +27,7 @@ EMPTY = "person (no objects)"
 
 
 @pytest.fixture
-def findings(tmp_path: Path) -> EvaluationResult:
+def result(tmp_path: Path) -> EvaluationResult:
     return made(tmp_path)
 
 
@@ -63,8 +63,8 @@ FIGURES = {
 
 @pytest.mark.parametrize("name", FIGURES)
 @pytest.mark.parametrize("only", [None, FACE, PERSON])
-def test_every_axis_has_a_name(findings: EvaluationResult, name: str, only: object) -> None:
-    figure = FIGURES[name](findings, object_type=only)  # type: ignore[operator]
+def test_every_axis_has_a_name(result: EvaluationResult, name: str, only: object) -> None:
+    figure = FIGURES[name](result, object_type=only)  # type: ignore[operator]
 
     drawn(figure)
     assert all(axes.get_ylabel() for axes in figure.axes)
@@ -72,8 +72,8 @@ def test_every_axis_has_a_name(findings: EvaluationResult, name: str, only: obje
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_text_is_legible_where_a_figure_is_printed_100_mm_wide(findings: EvaluationResult, name: str) -> None:
-    figure = FIGURES[name](findings)  # type: ignore[operator]
+def test_text_is_legible_where_a_figure_is_printed_100_mm_wide(result: EvaluationResult, name: str) -> None:
+    figure = FIGURES[name](result)  # type: ignore[operator]
     axes = figure.axes[-1]
 
     points = [axes.xaxis.label.get_size(), *(text.get_size() for text in axes.get_xticklabels())]
@@ -83,27 +83,27 @@ def test_text_is_legible_where_a_figure_is_printed_100_mm_wide(findings: Evaluat
 
 @pytest.mark.parametrize(("name", "where"), [("precision_recall", (2 / 4, 2 / 3)), ("cost", (1 / 3, 2 / 4))])
 def test_the_operating_point_is_where_it_was_counted_by_hand(
-    findings: EvaluationResult, name: str, where: tuple[float, float]
+    result: EvaluationResult, name: str, where: tuple[float, float]
 ) -> None:
-    (axes,) = FIGURES[name](findings, thresholds=AT).axes  # type: ignore[operator]
+    (axes,) = FIGURES[name](result, thresholds=AT).axes  # type: ignore[operator]
 
     assert point(axes) == pytest.approx(where)
     assert legend(axes) == ["face", "license plate", EMPTY]
 
 
-def test_without_thresholds_it_is_at_those_of_the_options(findings: EvaluationResult) -> None:
-    findings = replace(findings, options=replace(findings.options, face_threshold=0.2))
+def test_without_thresholds_it_is_at_those_of_the_options(result: EvaluationResult) -> None:
+    result = replace(result, options=replace(result.options, face_threshold=0.2))
 
-    (axes,) = plots.precision_recall(findings).axes
+    (axes,) = plots.precision_recall(result).axes
 
     assert point(axes) == pytest.approx((3 / 4, 3 / 6))
 
 
-def test_chosen_thresholds_are_operating_points_with_their_intervals(findings: EvaluationResult) -> None:
-    choices = choose_thresholds(findings, 0.9)
+def test_chosen_thresholds_are_operating_points_with_their_intervals(result: EvaluationResult) -> None:
+    choices = choose_thresholds(result, 0.9)
     chosen = choices[FACE]
 
-    (axes,) = plots.cost(findings, choices, FACE).axes
+    (axes,) = plots.cost(result, choices, FACE).axes
 
     drawn(axes.figure)
     assert point(axes) == pytest.approx((chosen.false_blurs.value, chosen.recall.value))
@@ -112,8 +112,8 @@ def test_chosen_thresholds_are_operating_points_with_their_intervals(findings: E
     assert up[:, 1] == pytest.approx([chosen.recall.low, chosen.recall.high])
 
 
-def test_by_threshold_has_a_panel_for_each_measure(findings: EvaluationResult) -> None:
-    recall, leaks, wrong = plots.by_threshold(findings, FACE, thresholds=AT).axes
+def test_by_threshold_has_a_panel_for_each_measure(result: EvaluationResult) -> None:
+    recall, leaks, wrong = plots.by_threshold(result, FACE, thresholds=AT).axes
 
     assert point(recall) == pytest.approx((0.5, 2 / 4))
     assert point(leaks) == pytest.approx((0.5, 2 / 4))
@@ -121,18 +121,18 @@ def test_by_threshold_has_a_panel_for_each_measure(findings: EvaluationResult) -
     assert [len(axes.collections) for axes in (recall, leaks, wrong)] == [1, 1, 1], "a band each"
 
 
-def test_a_curve_goes_from_nothing_found_to_all_that_can_be_found(findings: EvaluationResult) -> None:
-    (axes,) = plots.cost(findings, object_type=FACE).axes
+def test_a_curve_goes_from_nothing_found_to_all_that_can_be_found(result: EvaluationResult) -> None:
+    (axes,) = plots.cost(result, object_type=FACE).axes
     line = axes.lines[0]
 
     assert line.get_xydata()[-1].tolist() == [0, 0]
     assert line.get_xydata()[0].tolist() == [3 / 3, 3 / 4]
 
 
-def test_each_type_has_its_colour_and_a_line_style_of_its_own(findings: EvaluationResult) -> None:
+def test_each_type_has_its_colour_and_a_line_style_of_its_own(result: EvaluationResult) -> None:
     for make in (plots.precision_recall, plots.cost, plots.by_threshold):
         curves = [
-            line for line in make(findings).axes[0].lines if line.get_linestyle() != "None" and len(line.get_xdata())
+            line for line in make(result).axes[0].lines if line.get_linestyle() != "None" and len(line.get_xdata())
         ]
 
         assert [line.get_color() for line in curves] == [plots.colour(each) for each in (FACE, PLATE_TYPE, PERSON)]
@@ -140,8 +140,8 @@ def test_each_type_has_its_colour_and_a_line_style_of_its_own(findings: Evaluati
 
 
 @pytest.mark.parametrize("make", [plots.precision_recall, plots.cost])
-def test_several_models_get_a_panel_for_each_type_and_a_style_each(findings: EvaluationResult, make: object) -> None:
-    figure = make([("one", findings), ("two", findings)])  # type: ignore[operator]
+def test_several_models_get_a_panel_for_each_type_and_a_style_each(result: EvaluationResult, make: object) -> None:
+    figure = make([("one", result), ("two", result)])  # type: ignore[operator]
 
     drawn(figure)
     assert [axes.get_title() for axes in figure.axes] == ["face", "license plate", "person"]
@@ -151,16 +151,16 @@ def test_several_models_get_a_panel_for_each_type_and_a_style_each(findings: Eva
     assert one.get_linestyle() != two.get_linestyle()
 
 
-def test_several_models_by_threshold_get_a_column_for_each_type(findings: EvaluationResult) -> None:
-    figure = plots.by_threshold([("one", findings), ("two", findings)])
+def test_several_models_by_threshold_get_a_column_for_each_type(result: EvaluationResult) -> None:
+    figure = plots.by_threshold([("one", result), ("two", result)])
 
     drawn(figure)
     assert [axes.get_title() for axes in figure.axes[:3]] == ["face", "license plate", "person"]
     assert len(figure.axes) == 9
 
 
-def test_sizes_are_counted(findings: EvaluationResult) -> None:
-    recall, leaks, counts = plots.by_size(findings, thresholds=AT).axes
+def test_sizes_are_counted(result: EvaluationResult) -> None:
+    recall, leaks, counts = plots.by_size(result, thresholds=AT).axes
 
     assert [bar.get_height() for bar in counts.patches] == [4, 1]
     assert [text.get_text() for text in counts.get_xticklabels()][2] == "32 to 96 px"
@@ -169,26 +169,26 @@ def test_sizes_are_counted(findings: EvaluationResult) -> None:
     assert len(leaks.containers) == 3
 
 
-def test_the_histogram_counts_objects_and_false_detections(findings: EvaluationResult) -> None:
-    figure = plots.score_histogram(findings, FACE, threshold=0.25)
+def test_the_histogram_counts_objects_and_false_detections(result: EvaluationResult) -> None:
+    figure = plots.score_histogram(result, FACE, threshold=0.25)
     (axes,) = figure.axes
 
     drawn(figure)
     words = {text.get_text() for text in figure.legends[0].get_texts()}
     assert words == {"3 objects", "3 false detections", "threshold 0.25"}
-    assert axes.get_title() == "Face: 1 of 4 objects were found at no score"
+    assert axes.get_title() == "Face: 1 of 4 objects are detected at no threshold"
     assert sum(bar.get_height() for bar in axes.containers[0]) == 3
 
 
-def test_the_histogram_of_nothing_can_be_drawn(findings: EvaluationResult) -> None:
-    figure = plots.score_histogram(findings, PERSON)
+def test_the_histogram_of_nothing_can_be_drawn(result: EvaluationResult) -> None:
+    figure = plots.score_histogram(result, PERSON)
 
     drawn(figure)
-    assert figure.axes[0].get_title() == "Person: 0 of 0 objects were found at no score"
+    assert figure.axes[0].get_title() == "Person: 0 of 0 objects are detected at no threshold"
 
 
-def test_the_gallery_shows_each_mishap_with_its_words(findings: EvaluationResult) -> None:
-    missed = worst_misses(findings, FACE, 0.5)
+def test_the_gallery_shows_each_error_case_with_its_words(result: EvaluationResult) -> None:
+    missed = worst_misses(result, FACE, 0.5)
 
     figure = plots.gallery(missed, "missed")
 
@@ -199,11 +199,11 @@ def test_the_gallery_shows_each_mishap_with_its_words(findings: EvaluationResult
     assert NEVER in {tuple(each.box.astype(int)) for each in missed}
 
 
-def test_the_gallery_leaves_out_and_counts_pictures_that_cannot_be_read(findings: EvaluationResult) -> None:
-    findings.images[0].path.write_bytes(b"no picture")
-    findings.images[1].path.unlink()
+def test_the_gallery_leaves_out_and_counts_pictures_that_cannot_be_read(result: EvaluationResult) -> None:
+    result.images[0].path.write_bytes(b"no picture")
+    result.images[1].path.unlink()
 
-    figure = plots.gallery(false_blurs(findings, FACE, 0.1) + worst_misses(findings, FACE, 0.5), "all")
+    figure = plots.gallery(false_blurs(result, FACE, 0.1) + worst_misses(result, FACE, 0.5), "all")
 
     drawn(figure)
     assert figure.get_suptitle() == "all; 2 pictures could not be read"
@@ -228,11 +228,11 @@ def test_a_comparison_is_a_dot_and_a_bar(tmp_path: Path) -> None:
     drawn(axes.figure)
     assert axes.get_xlabel() == "Difference of recall in percentage points"
     assert axes.containers[0].lines[0].get_xdata().tolist() == [50]
-    assert [text.get_text() for text in axes.get_yticklabels()] == ["face\ntwo\nless one"]
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["face\ntwo\nminus one"]
 
 
-def test_a_comparison_without_objects_has_no_dot(findings: EvaluationResult) -> None:
-    (axes,) = plots.comparison([compare(findings, findings, PERSON)]).axes
+def test_a_comparison_without_objects_has_no_dot(result: EvaluationResult) -> None:
+    (axes,) = plots.comparison([compare(result, result, PERSON)]).axes
 
     drawn(axes.figure)
     assert axes.get_yticklabels()[0].get_text().startswith(EMPTY)
@@ -240,8 +240,8 @@ def test_a_comparison_without_objects_has_no_dot(findings: EvaluationResult) -> 
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_a_set_in_which_nothing_was_judged_can_be_drawn(findings: EvaluationResult, name: str) -> None:
-    figure = FIGURES[name](replace(findings, types={}))  # type: ignore[operator]
+def test_a_set_in_which_nothing_was_judged_can_be_drawn(result: EvaluationResult, name: str) -> None:
+    figure = FIGURES[name](replace(result, types={}))  # type: ignore[operator]
 
     drawn(figure)
     assert not figure.axes[0].get_lines()

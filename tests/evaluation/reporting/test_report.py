@@ -18,7 +18,7 @@ from anonymizer.evaluation.reporting.report import write_report
 from anonymizer.evaluation.reporting.summary import summarise
 from anonymizer.evaluation.thresholds.choose import choose_thresholds
 from anonymizer.pipeline.detections import ObjectType
-from tests.evaluation.found import Picture, findings
+from tests.evaluation.found import Picture, evaluate_pictures
 
 FACE, PLATE, PERSON, VEHICLE = ObjectType
 BOX, OTHER, ELSEWHERE = (10, 10, 30, 40), (40, 0, 140, 98), (150, 50, 170, 80)
@@ -79,7 +79,9 @@ def page(folder: Path, *made: EvaluationResult, **given: object) -> Page:
 
 
 def test_it_needs_nothing_from_outside(tmp_path: Path) -> None:
-    made = page(tmp_path, findings(tmp_path, pictures(), name="a"), findings(tmp_path, pictures(8), name="b"))
+    made = page(
+        tmp_path, evaluate_pictures(tmp_path, pictures(), name="a"), evaluate_pictures(tmp_path, pictures(8), name="b")
+    )
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert not re.search(r"https?:|//[a-z]|@import|url\(", text)
     assert {each.split(":")[0] for each in made.values("src")} == {"data"}
@@ -98,7 +100,9 @@ def test_it_needs_nothing_from_outside(tmp_path: Path) -> None:
 
 
 def test_every_section_is_there_and_linked(tmp_path: Path) -> None:
-    made = page(tmp_path, findings(tmp_path, pictures(), name="a"), findings(tmp_path, pictures(8), name="b"))
+    made = page(
+        tmp_path, evaluate_pictures(tmp_path, pictures(), name="a"), evaluate_pictures(tmp_path, pictures(8), name="b")
+    )
     links = [each[1:] for each in made.values("href")]
     assert links == made.values("id")
     assert {"short", "set", "figures", "sizes", "curves", "thresholds", "comparison", "misses", "blurs", "how"} <= set(
@@ -107,14 +111,14 @@ def test_every_section_is_there_and_linked(tmp_path: Path) -> None:
 
 
 def test_what_was_not_asked_for_has_no_section(tmp_path: Path) -> None:
-    models = [findings(tmp_path, pictures(hits), name=f"model-{hits}") for hits in (4, 6)]
+    models = [evaluate_pictures(tmp_path, pictures(hits), name=f"model-{hits}") for hits in (4, 6)]
     made = page(tmp_path, *models, targets=(), comparisons=False, thumbnails=0)
     assert made.values("id") == ["short", "set", "figures", "sizes", "curves", "how", "not"]
     assert [each[1:] for each in made.values("href")] == made.values("id")
 
 
 def test_figures_are_those_that_were_computed(tmp_path: Path) -> None:
-    judged = findings(tmp_path, pictures(), name="a")
+    judged = evaluate_pictures(tmp_path, pictures(), name="a")
     made = page(tmp_path, judged, targets=(0.5,))
     (face,) = summarise(judged)
     for sentence in face.sentences:
@@ -125,17 +129,17 @@ def test_figures_are_those_that_were_computed(tmp_path: Path) -> None:
     assert f"{face.ap.value:.2f}{face.ap.low:.2f} to {face.ap.high:.2f}" in made.text
     assert str(choose_thresholds(judged, 0.5)[FACE]) in made.text
     assert "a@1" in made.text
-    assert "format whole; persons and vehicles judged by their boxes" in made.text
+    assert "format whole. Persons and vehicles were evaluated with their boxes" in made.text
 
 
 def test_several_models_are_shown_side_by_side_and_the_first_compared(tmp_path: Path) -> None:
-    models = [findings(tmp_path, pictures(hits), name=f"model-{hits}") for hits in (4, 6, 10)]
+    models = [evaluate_pictures(tmp_path, pictures(hits), name=f"model-{hits}") for hits in (4, 6, 10)]
     made = page(tmp_path, *models, seconds={"model-6": 12.34})
     for each in models:
         assert f"{each.name}@1" in made.text
     assert "difference +0.100" in made.text
     assert "difference +0.300" in made.text
-    assert "Looking and judging took 12.3 s" in made.text
+    assert "The evaluation took 12.3 s" in made.text
     # of the thumbnails only those of the first model are unfolded
     assert made.tags.count("details") > len(made.values("open")) > 0
     alone = page(tmp_path, models[0])
@@ -144,7 +148,7 @@ def test_several_models_are_shown_side_by_side_and_the_first_compared(tmp_path: 
 
 
 def test_names_are_text_whatever_is_in_them(tmp_path: Path) -> None:
-    judged = findings(tmp_path, pictures(), name="<b>bold</b> & <script>alert(1)</script>")
+    judged = evaluate_pictures(tmp_path, pictures(), name="<b>bold</b> & <script>alert(1)</script>")
     nasty = "<script>x</script>\"'.png"
     path = tmp_path / nasty.replace("/", "_")
     judged.images[9].path.rename(path)
@@ -159,34 +163,34 @@ def test_names_are_text_whatever_is_in_them(tmp_path: Path) -> None:
     assert "<img src=x onerror=alert(1)>" in made.text
 
 
-def test_it_says_that_it_holds_pictures_and_shows_each_mishap(tmp_path: Path) -> None:
-    judged = findings(tmp_path, pictures())
+def test_it_says_that_it_holds_pictures_and_shows_each_error_case(tmp_path: Path) -> None:
+    judged = evaluate_pictures(tmp_path, pictures())
     made = page(tmp_path, judged)
-    assert "This page holds pictures that are not anonymised." in made.text
+    assert "This page contains pictures that are not anonymised." in made.text
     assert len(made.photos) == 4 + 4
-    assert "9.png: 100 x 98 px, found at no threshold" in made.text
+    assert "9.png: 100 x 98 px, detected at no threshold" in made.text
     assert "9.png: 20 x 30 px, score 0.70" in made.text
     assert len(page(tmp_path, judged, thumbnails=3).photos) == 3 + 3
 
 
 def test_without_thumbnails_it_shows_nobody(tmp_path: Path) -> None:
-    made = page(tmp_path, findings(tmp_path, pictures()), thumbnails=0)
+    made = page(tmp_path, evaluate_pictures(tmp_path, pictures()), thumbnails=0)
     assert {each.split(";")[0] for each in made.values("src")} == {"data:image/svg+xml"}
     assert not any(b"<image" in base64.b64decode(each.split(",")[1]) for each in made.values("src"))
-    assert "holds pictures that are not anonymised" not in made.text
-    assert "This page holds no pictures of people or vehicles" in made.text
+    assert "contains pictures that are not anonymised" not in made.text
+    assert "This page contains no pictures of people or vehicles" in made.text
 
 
 def test_pictures_that_are_gone_are_left_out(tmp_path: Path) -> None:
-    judged = findings(tmp_path, pictures())
+    judged = evaluate_pictures(tmp_path, pictures())
     (tmp_path / "9.png").unlink()
     (tmp_path / "8.png").write_bytes(b"no picture")
     assert len(page(tmp_path, judged).photos) == 2 + 2
 
 
 def test_problems_are_counted_and_the_first_ones_named(tmp_path: Path) -> None:
-    judged = findings(tmp_path, pictures())
-    assert "Nothing was wrong with the set or its pictures." in page(tmp_path, judged).text
+    judged = evaluate_pictures(tmp_path, pictures())
+    assert "No problems were found in the set or its pictures." in page(tmp_path, judged).text
     for number in range(7):
         judged.problems.add(ProblemKind.PICTURE_BROKEN, f"broken-{number}.png", "it cannot be read")
     made = page(tmp_path, judged)
@@ -208,15 +212,15 @@ def test_problems_are_counted_and_the_first_ones_named(tmp_path: Path) -> None:
 )
 def test_types_without_objects_or_detections_have_a_report_too(tmp_path: Path, of_type: Picture) -> None:
     names = "ab" if len(of_type) == 1 else "a"
-    made = page(tmp_path, *(findings(tmp_path, [of_type] * 3, name=name) for name in names))
+    made = page(tmp_path, *(evaluate_pictures(tmp_path, [of_type] * 3, name=name) for name in names))
     assert "nan" not in made.text.lower()
     for each, (known, _) in of_type.items():
-        said = f"No {each.words}s are labelled there, so nothing can be said of misses." in made.text
+        said = f"No {each.words}s are labelled in these pictures, so misses cannot be counted." in made.text
         assert said == (not known)
 
 
-def test_the_same_findings_make_the_same_page(tmp_path: Path) -> None:
-    judged = findings(tmp_path, pictures())
+def test_the_same_results_make_the_same_page(tmp_path: Path) -> None:
+    judged = evaluate_pictures(tmp_path, pictures())
     texts = []
     for _ in range(2):
         page(tmp_path, judged)

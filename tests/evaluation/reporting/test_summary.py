@@ -10,7 +10,7 @@ import pytest
 from anonymizer.evaluation.metrics.statistics import Interval
 from anonymizer.evaluation.reporting.summary import percent, summarise
 from anonymizer.pipeline.detections import ObjectType
-from tests.evaluation.found import Picture, findings
+from tests.evaluation.found import Picture, evaluate_pictures
 
 FACE, PLATE, PERSON = ObjectType.FACE, ObjectType.LICENSE_PLATE, ObjectType.PERSON
 SMALL, LARGE, ELSEWHERE = (10, 10, 30, 40), (40, 0, 140, 98), (150, 50, 170, 80)
@@ -29,7 +29,7 @@ def test_figures_are_those_counted_by_hand(tmp_path: Path) -> None:
         faces((*SMALL, 0.4), (*ELSEWHERE, 0.6)),
         {FACE: ([], [])},
     ]
-    (face,) = summarise(findings(tmp_path, pictures, name="fakes"))
+    (face,) = summarise(evaluate_pictures(tmp_path, pictures, name="fakes"))
     assert (face.model, face.key, face.object_type, face.threshold) == ("fakes", "fakes@1", FACE, 0.5)
     assert (face.pictures, face.objects, face.missed, face.leaks, face.wrong) == (4, 6, 2, 3, 2)
     assert (face.recall.value, face.leak_rate.value, face.false_blurs.value) == (pytest.approx(4 / 6), 0.5, 0.5)
@@ -48,25 +48,25 @@ def test_figures_are_those_counted_by_hand(tmp_path: Path) -> None:
 
 def test_the_worst_size_is_the_one_that_leaks_most_where_there_are_enough(tmp_path: Path) -> None:
     pictures = [faces((*LARGE, 0.9), *([(*SMALL, 0.9)] if number < 9 else [])) for number in range(10)]
-    (face,) = summarise(findings(tmp_path, pictures))
+    (face,) = summarise(evaluate_pictures(tmp_path, pictures))
     assert face.worst is not None
     assert face.worst.words == "16 to 32 px"
     assert face.sentences[0].startswith("1 of 20 faces is missed: 5.0% (")
     assert face.sentences[1].startswith("1 leaks: 5.0% (")
     assert face.sentences[-1] == (
-        "Worst are the 10 faces of 16 to 32 px on the shorter side: 1 is missed, 1 is leaking."
+        "The worst group: of 10 faces of 16 to 32 px on the shorter side, 1 is missed and 1 leaks."
     )
 
 
 def test_nothing_is_said_of_misses_where_nothing_is_labelled(tmp_path: Path) -> None:
-    (plate,) = summarise(findings(tmp_path, [{PLATE: ([], [(*SMALL, 0.9)])}]))
+    (plate,) = summarise(evaluate_pictures(tmp_path, [{PLATE: ([], [(*SMALL, 0.9)])}]))
     assert (plate.objects, plate.missed, plate.wrong, plate.sizes) == (0, 0, 1, ())
     assert np.isnan([plate.recall.value, plate.ap50.value, plate.leak_rate.low]).all()
     first, second = plate.sentences
-    assert first == "No license plates are labelled there, so nothing can be said of misses."
+    assert first == "No license plates are labelled in these pictures, so misses cannot be counted."
     assert second.startswith("1 false blur in 1 picture: 1.00 a picture (")
 
 
 def test_there_is_one_for_each_type(tmp_path: Path) -> None:
-    made = findings(tmp_path, [{FACE: ([SMALL], []), PERSON: ([LARGE], [(*LARGE, 0.9)])}])
+    made = evaluate_pictures(tmp_path, [{FACE: ([SMALL], []), PERSON: ([LARGE], [(*LARGE, 0.9)])}])
     assert [(each.object_type, each.missed) for each in summarise(made)] == [(FACE, 1), (PERSON, 0)]

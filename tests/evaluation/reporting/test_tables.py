@@ -9,9 +9,9 @@ import pytest
 
 from anonymizer.evaluation.datasets.issues import ProblemKind
 from anonymizer.evaluation.metrics.results import EvaluationResult
-from anonymizer.evaluation.reporting.tables import Results, summary_table
+from anonymizer.evaluation.reporting.tables import EvaluationReport, summary_table
 from anonymizer.pipeline.detections import ObjectType
-from tests.evaluation.found import findings
+from tests.evaluation.found import evaluate_pictures
 
 FACE, PLATE = ObjectType.FACE, ObjectType.LICENSE_PLATE
 BOX, ELSEWHERE = (10, 10, 30, 40), (100, 50, 120, 80)
@@ -23,7 +23,7 @@ def judged(folder: Path, name: str, hits: int, **given: object) -> EvaluationRes
         {FACE: ([BOX], [(*BOX, 0.9)] * (number < hits)), **({PLATE: ([], [])} if number < 2 else {})}
         for number in range(10)
     ]
-    return findings(folder, pictures, name=name, **given)
+    return evaluate_pictures(folder, pictures, name=name, **given)
 
 
 def test_the_table_has_a_row_for_each_model_and_type(tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ def test_the_table_has_a_row_for_each_model_and_type(tmp_path: Path) -> None:
 
 
 def test_json_has_every_figure_and_none_where_there_is_none(tmp_path: Path) -> None:
-    results = Results.of([judged(tmp_path, "a", 8), judged(tmp_path, "b", 5)], targets=[0.5])
+    results = EvaluationReport.of([judged(tmp_path, "a", 8), judged(tmp_path, "b", 5)], targets=[0.5])
     read = json.loads(json.dumps(results.to_dict(), allow_nan=False))
     assert read["set"] == {"name": "drawn", "pictures": 10, "problems": []}
     face, plate = (read["models"][0]["types"][each] for each in ("face", "license-plate"))
@@ -63,12 +63,12 @@ def test_json_has_every_figure_and_none_where_there_is_none(tmp_path: Path) -> N
 
 def test_the_first_is_compared_with_the_others_where_they_are_not_the_same(tmp_path: Path) -> None:
     first, second, third = (judged(tmp_path, name, 5) for name in "abc")
-    results = Results.of([first, second, third])
+    results = EvaluationReport.of([first, second, third])
     assert {each.names for each in results.comparisons} == {("a", "b"), ("a", "c")}
-    assert Results.of([first, second], comparisons=False).comparisons == ()
+    assert EvaluationReport.of([first, second], comparisons=False).comparisons == ()
     same = judged(tmp_path, "a", 5)
     object.__setattr__(same, "name", "the same again")
-    assert Results.of([first, same]).comparisons == ()
+    assert EvaluationReport.of([first, same]).comparisons == ()
 
 
 def test_problems_of_several_models_are_told_once(tmp_path: Path) -> None:
@@ -76,11 +76,20 @@ def test_problems_of_several_models_are_told_once(tmp_path: Path) -> None:
     for each in made:
         each.problems.add(ProblemKind.PICTURE_BROKEN, "9.png", "it cannot be read")
     made[1].problems.add(ProblemKind.BOX_EMPTY, "8.png", "the box has no area")
-    assert Results.of(made).problems.counts() == {ProblemKind.PICTURE_BROKEN: 1, ProblemKind.BOX_EMPTY: 1}
+    assert EvaluationReport.of(made).problems.counts() == {ProblemKind.PICTURE_BROKEN: 1, ProblemKind.BOX_EMPTY: 1}
 
 
 def test_models_need_names_of_their_own(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="must be of one model or more"):
-        Results.of([])
-    with pytest.raises(ValueError, match=r"\['a', 'a'\].*each name once"):
-        Results.of([judged(tmp_path, "a", 5), judged(tmp_path, "a", 5)])
+    with pytest.raises(ValueError, match="must hold one or more"):
+        EvaluationReport.of([])
+    with pytest.raises(ValueError, match=r"\['a', 'a'\].*each with its own name"):
+        EvaluationReport.of([judged(tmp_path, "a", 5), judged(tmp_path, "a", 5)])
+
+
+def test_a_notebook_shows_a_table_with_intervals(tmp_path: Path) -> None:
+    report = EvaluationReport.of([judged(tmp_path, "a", 8), judged(tmp_path, "b", 5)], targets=[0.5])
+    assert repr(report) == "EvaluationReport(10 images, models: a, b, types: face, license-plate)"
+    html = report._repr_html_()
+    assert html.count("<tr>") == 1 + 4 and "0.800 (" in html
+    assert all(len(repr(summary)) < 500 for summary in report.summaries)
+    assert repr(report.summaries[0]).startswith("Summary('a', face, threshold 0.500: 2 of 10 objects missed, ")

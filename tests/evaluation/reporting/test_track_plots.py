@@ -12,7 +12,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from anonymizer.evaluation.datasets.tracks import LabelledTracks
-from anonymizer.evaluation.reporting.plot_parts import colour
+from anonymizer.evaluation.reporting.plot_panels import colour
 from anonymizer.evaluation.reporting.track_plots import dropout_plot, objects_over_time, timeline
 from anonymizer.evaluation.video.dropout_test import DropoutCounts
 from anonymizer.evaluation.video.mask_leaks import video_leaks
@@ -113,14 +113,14 @@ class TestOverTime:
         assert figure.axes[1].get_xlabel() == "Time (s)" and figure.get_supylabel() == "Objects in the frame"
 
 
-class TestFlicker:
+class TestDropoutPlot:
     def test_both_lines(self) -> None:
-        tallies = {
-            0.0: DropoutCounts(truth=200),
-            0.1: DropoutCounts(truth=200, bare=20, left=1),
-            0.3: DropoutCounts(truth=200, bare=66, left=6),
+        counts = {
+            0.0: DropoutCounts(objects=200),
+            0.1: DropoutCounts(objects=200, uncovered_without=20, uncovered_with=1),
+            0.3: DropoutCounts(objects=200, uncovered_without=66, uncovered_with=6),
         }
-        axes = drawn(dropout_plot(tallies))
+        axes = drawn(dropout_plot(counts))
         without, tracked = axes.lines
         assert without.get_xydata().tolist() == [[0, 0], [10, pytest.approx(10)], [30, pytest.approx(33)]]
         assert tracked.get_xydata().tolist() == [[0, 0], [10, 0.5], [30, 3]]

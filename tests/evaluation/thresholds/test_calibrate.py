@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from anonymizer.evaluation.thresholds.calibrate import fit, reliability_error, write
+from anonymizer.evaluation.thresholds.calibrate import fit_calibration, reliability_error, write_calibration
 from anonymizer.pipeline.detection.calibration import Calibration
 from anonymizer.pipeline.detections import ObjectType
 
@@ -21,13 +21,13 @@ def found(count: int, seed: int) -> list[tuple[float, bool]]:
 
 
 def test_chances_come_true_on_other_detections() -> None:
-    calibration, others = fit(found(2000, 1)), found(2000, 2)
+    calibration, others = fit_calibration(found(2000, 1)), found(2000, 2)
     assert reliability_error(others) > 0.15
     assert reliability_error(others, calibration) < 0.05
 
 
 def test_the_order_of_the_scores_is_kept() -> None:
-    calibration = fit(found(500, 3))
+    calibration = fit_calibration(found(500, 3))
     chances = calibration(np.linspace(0, 1, 200, dtype=np.float32))
     assert (np.diff(chances) > 0).all()
     assert chances[0] == 0
@@ -37,7 +37,7 @@ def test_the_order_of_the_scores_is_kept() -> None:
 @pytest.mark.parametrize("rows", [[], [(0.5, True)] * 49, [(0.5, False)] * 200])
 def test_too_little_is_said(rows: list[tuple[float, bool]]) -> None:
     with pytest.raises(ValueError, match="too few"):
-        fit(rows)
+        fit_calibration(rows)
 
 
 @pytest.mark.parametrize("knots", [[[0.1, 0.2]], [[0.1, 0.2], [0.1, 0.3]], [[0.1, 0.2], [0.5, 0.1]], [[0, 0], [1, 2]]])
@@ -50,10 +50,10 @@ def test_it_is_written_into_its_model_and_no_other(tmp_path: Path) -> None:
     registry = tmp_path / "registry.toml"
     registry.write_text('# head\n[[model]]\nid = "a"\nfile = "x"\n\n# between\n[[model]]\nid = "b"\nfile = "y"\n')
     for knots in ([[0, 0], [1, 0.5]], [[0, 0], [0.25, 0.125], [1, 1]]):
-        write(registry, "a", {ObjectType.LICENSE_PLATE: Calibration.read(knots)})
+        write_calibration(registry, "a", {ObjectType.LICENSE_PLATE: Calibration.read(knots)})
         first, second = tomllib.loads(registry.read_text())["model"]
         assert first == {"id": "a", "file": "x", "calibration": {"license-plate": knots}}
         assert second == {"id": "b", "file": "y"}
     assert "# between" in registry.read_text()
     with pytest.raises(ValueError, match="'c'"):
-        write(registry, "c", {})
+        write_calibration(registry, "c", {})

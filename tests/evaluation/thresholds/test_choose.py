@@ -19,7 +19,7 @@ from anonymizer.pipeline.options.options import Options
 FACE, PLATE = ObjectType.FACE, ObjectType.LICENSE_PLATE
 
 
-def type_findings(
+def type_result(
     match_score: np.ndarray, picture: np.ndarray, *, pictures: int | None = None, sides: np.ndarray | None = None,
     wrong: int = 0, object_type: ObjectType = FACE,
 ) -> TypeResult:  # fmt: skip
@@ -44,7 +44,7 @@ def type_findings(
     )
 
 
-def findings(*parts: TypeResult) -> EvaluationResult:
+def result_of(*parts: TypeResult) -> EvaluationResult:
     count = max(each.pictures for each in parts)
     images = tuple(LabelledImage(n, Path(f"{n}.png"), "drawn", tuple(ObjectType), {}) for n in range(count))
     types = {each.object_type: each for each in parts}
@@ -52,13 +52,13 @@ def findings(*parts: TypeResult) -> EvaluationResult:
 
 
 def one_each(match_score: np.ndarray, **kwargs: object) -> TypeResult:
-    return type_findings(match_score, np.arange(len(match_score)), **kwargs)  # type: ignore[arg-type]
+    return type_result(match_score, np.arange(len(match_score)), **kwargs)  # type: ignore[arg-type]
 
 
 def test_the_highest_threshold_is_taken_whose_bound_reaches_the_target() -> None:
     rng = np.random.default_rng(1)
     found = one_each(rng.random(500), wrong=100)
-    choice = choose_thresholds(findings(found), 0.9)[FACE]
+    choice = choose_thresholds(result_of(found), 0.9)[FACE]
     assert choice.verdict is Verdict.REACHED
     scores = np.sort(found.match_score)
     at = int(np.searchsorted(scores, np.float32(choice.threshold)))
@@ -81,7 +81,7 @@ def test_what_is_promised_for_other_pictures_is_kept_as_often_as_it_says(target:
         ease = rng.beta(4, 1, 300)
         picture = np.repeat(np.arange(300), rng.integers(1, 6, 300))
         scores = rng.random(len(picture)) ** (1 / (0.2 + 6 * ease[picture]))
-        choice = choose_thresholds(findings(type_findings(scores, picture)), target)[FACE]
+        choice = choose_thresholds(result_of(type_result(scores, picture)), target)[FACE]
         assert choice.verdict is Verdict.REACHED
         # the true recall at a threshold t is the mean of 1 - t^(.2 + 6 ease)
         truth = 1 - choice.threshold ** (0.2 + 6 * np.random.default_rng(9).beta(4, 1, 40_000))
@@ -90,13 +90,13 @@ def test_what_is_promised_for_other_pictures_is_kept_as_often_as_it_says(target:
 
 
 def test_too_few_objects_are_said_with_how_many_pictures_it_would_take() -> None:
-    found = type_findings(np.full(40, 0.8), np.arange(40) // 2, pictures=40)
-    choice = choose_thresholds(findings(found), 0.98)[FACE]
+    found = type_result(np.full(40, 0.8), np.arange(40) // 2, pictures=40)
+    choice = choose_thresholds(result_of(found), 0.98)[FACE]
     assert choice.verdict is Verdict.TOO_FEW
     # 149 objects without a miss, one a picture
     assert choice.pictures_needed == 149
     assert choice.threshold == pytest.approx(0.8)
-    assert "too few objects to promise 98%; about 149 pictures like these would be enough" in str(choice)
+    assert "too few objects to promise 98%; about 149 images like these would be enough" in str(choice)
 
 
 def test_so_many_pictures_are_enough_indeed() -> None:
@@ -104,7 +104,7 @@ def test_so_many_pictures_are_enough_indeed() -> None:
 
     def drawn(count: int) -> EvaluationResult:
         scores = np.where(np.arange(count) % 50, rng.random(count) * 0.5 + 0.5, -1.0)
-        return findings(one_each(scores))
+        return result_of(one_each(scores))
 
     few = choose_thresholds(drawn(100), 0.96)[FACE]
     assert few.verdict is Verdict.TOO_FEW
@@ -115,31 +115,31 @@ def test_so_many_pictures_are_enough_indeed() -> None:
 
 
 def test_a_target_that_cannot_be_reached_is_called_so_only_where_that_is_sure() -> None:
-    sure = choose_thresholds(findings(one_each(np.where(np.arange(300) % 2, 0.6, -1.0))), 0.9)[FACE]
+    sure = choose_thresholds(result_of(one_each(np.where(np.arange(300) % 2, 0.6, -1.0))), 0.9)[FACE]
     assert (sure.verdict, sure.pictures_needed) == (Verdict.OUT_OF_REACH, None)
     # nothing more is found further down, so nothing is paid for it
     assert sure.threshold == pytest.approx(0.6)
     assert "90% is out of reach with these models" in str(sure)
-    open_ = choose_thresholds(findings(one_each(np.where(np.arange(10) < 8, 0.6, -1.0))), 0.9)[FACE]
+    open_ = choose_thresholds(result_of(one_each(np.where(np.arange(10) < 8, 0.6, -1.0))), 0.9)[FACE]
     assert (open_.verdict, open_.pictures_needed) == (Verdict.TOO_FEW, None)
     assert "too few objects to rule it out" in str(open_)
 
 
 def test_a_type_without_objects_is_left_to_the_servers_default() -> None:
     chosen = choose_thresholds(
-        findings(one_each(np.full(200, 0.7)), one_each(np.empty(0), pictures=200, object_type=PLATE)), 0.9
+        result_of(one_each(np.full(200, 0.7)), one_each(np.empty(0), pictures=200, object_type=PLATE)), 0.9
     )
     assert chosen[PLATE].verdict is Verdict.NO_OBJECTS
     assert set(chosen.profile("street").thresholds) == {FACE}
     with pytest.raises(InvalidParameter):
-        choose_thresholds(findings(one_each(np.empty(0), pictures=3)), 0.9).profile("street")
+        choose_thresholds(result_of(one_each(np.empty(0), pictures=3)), 0.9).profile("street")
 
 
 def test_each_size_has_the_target_for_itself_and_the_profile_takes_the_lowest() -> None:
     small = np.random.default_rng(5).uniform(0.1, 0.5, 300)
     large = np.random.default_rng(6).uniform(0.7, 0.9, 300)
     found = one_each(np.concatenate([small, large]), sides=np.repeat([20.0, 200.0], 300))
-    chosen = choose_thresholds(findings(found), {FACE: 0.9}, by_size=True)
+    chosen = choose_thresholds(result_of(found), {FACE: 0.9}, by_size=True)
     whole, *sizes = chosen.rows[FACE]
     assert [size_words(each.size) for each in sizes if each.size is not None] == ["16 to 32 px", "96 px and more"]
     assert sizes[0].threshold < whole.threshold < sizes[1].threshold
@@ -149,7 +149,7 @@ def test_each_size_has_the_target_for_itself_and_the_profile_takes_the_lowest() 
 
 
 def test_a_profile_remembers_what_it_was_chosen_with() -> None:
-    profile = choose_thresholds(findings(one_each(np.full(200, 0.69999))), 0.9).profile("street")
+    profile = choose_thresholds(result_of(one_each(np.full(200, 0.69999))), 0.9).profile("street")
     # rounded down: what scored .69999 is still found
     assert profile.thresholds == {FACE: 0.6999}
     assert (profile.models, profile.target_recall) == ({FACE: "fake@1"}, 0.9)
@@ -163,4 +163,4 @@ def test_a_profile_remembers_what_it_was_chosen_with() -> None:
 )
 def test_a_share_that_is_none_is_refused(bad: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="must be a number between 0 and 1"):
-        choose_thresholds(findings(one_each(np.full(9, 0.7))), **bad)
+        choose_thresholds(result_of(one_each(np.full(9, 0.7))), **bad)

@@ -1,4 +1,4 @@
-"""The flicker test: what is dropped, what is covered all the same, and what that costs."""
+"""The dropout test: what is dropped, what is covered all the same, and what that costs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from anonymizer.evaluation.video.dropout_test import (
 )
 from tests.clip_maker import box_at, make
 from tests.clip_zoo import CLIPS
-from tests.fakes import BoxFinder, FakeStore
+from tests.fakes import FakeStore, MagentaDetector
 
 PERSON = ObjectType.PERSON
 BOX = [100.0, 60.0, 140.0, 140.0]
@@ -46,19 +46,19 @@ def recording() -> Recording:
     return Recording((240, 320), [(number / 10, found, picture) for number in range(20)])
 
 
-@pytest.mark.parametrize(("dropped", "bare"), [((), 0), ((8,), 1), ((5, 6, 12), 3)])
-def test_tracking_covers_what_was_dropped(recording: Recording, dropped: tuple[int, ...], bare: int) -> None:
-    tally = dropout_test(recording, only(*dropped), draws=2)
-    assert (tally.truth, tally.bare, tally.left) == (40, 2 * bare, 0)
-    assert (tally.without, tally.tracked) == (pytest.approx(bare / 20), 0)
-    assert (tally.frames, tally.draws, tally.tracks) == (40, 2, 2)
+@pytest.mark.parametrize(("dropped", "uncovered"), [((), 0), ((8,), 1), ((5, 6, 12), 3)])
+def test_tracking_covers_what_was_dropped(recording: Recording, dropped: tuple[int, ...], uncovered: int) -> None:
+    counts = dropout_test(recording, only(*dropped), draws=2)
+    assert (counts.objects, counts.uncovered_without, counts.uncovered_with) == (40, 2 * uncovered, 0)
+    assert (counts.without, counts.tracked) == (pytest.approx(uncovered / 20), 0)
+    assert (counts.frames, counts.draws, counts.tracks) == (40, 2, 2)
     # boxes that are filled in are larger
-    assert (tally.price > 0) == bool(dropped)
+    assert (counts.price > 0) == bool(dropped)
 
 
 def test_without_tracking_what_was_dropped_stays_uncovered(recording: Recording) -> None:
-    tally = dropout_test(recording, only(5, 6, 12), options=Options(no_object_tracking=True), draws=1)
-    assert (tally.bare, tally.left, tally.price) == (3, 3, 0)
+    counts = dropout_test(recording, only(5, 6, 12), options=Options(no_object_tracking=True), draws=1)
+    assert (counts.uncovered_without, counts.uncovered_with, counts.price) == (3, 3, 0)
 
 
 def test_another_type_covers_nothing(recording: Recording) -> None:
@@ -68,19 +68,19 @@ def test_another_type_covers_nothing(recording: Recording) -> None:
         for number, (at, found, grey) in enumerate(recording.frames)
     ]
     # tracked persons are covered throughout; the face of the first frame is dropped and seen again too late
-    tally = dropout_test(Recording(recording.size_hw, frames), only(0), draws=1)
-    assert (tally.truth, tally.bare, tally.left) == (22, 2, 1)
+    counts = dropout_test(Recording(recording.size_hw, frames), only(0), draws=1)
+    assert (counts.objects, counts.uncovered_without, counts.uncovered_with) == (22, 2, 1)
 
 
 def test_no_objects_and_no_frames_are_no_error(recording: Recording) -> None:
     empty = Recording((240, 320), [(at, Detections.empty(), grey) for at, _, grey in recording.frames])
     for each in (empty, Recording((240, 320), [])):
-        tally = dropout_test(each, bursts(0.5))
-        assert (tally.truth, tally.without, tally.tracked, tally.price) == (0, 0, 0, 0)
+        counts = dropout_test(each, bursts(0.5))
+        assert (counts.objects, counts.without, counts.tracked, counts.price) == (0, 0, 0, 0)
 
 
 def test_the_same_draws_each_time(recording: Recording) -> None:
-    one, two = (dropout_test(recording, share_of_frames(0.5), draws=2).bare for _ in range(2))
+    one, two = (dropout_test(recording, share_of_frames(0.5), draws=2).uncovered_without for _ in range(2))
     assert 0 < one == two < 40
 
 
@@ -117,7 +117,7 @@ def test_small_grey_pictures(shape: tuple[int, ...], grey: tuple[int, int]) -> N
 
 @pytest.mark.parametrize(("name", "size_wh"), [("variable-rate", (192, 144)), ("turned-90", (144, 192))])
 def test_every_frame_of_a_clip_is_looked_at_once_upright(tmp_path: Path, name: str, size_wh: tuple[int, int]) -> None:
-    finder = BoxFinder()
+    finder = MagentaDetector()
     recording = record_detections(Anonymizer(store=FakeStore(finder)), make(CLIPS[name], tmp_path / name))
     assert recording.size_hw == size_wh[::-1] and len(recording.frames) == 30
     assert all(grey.shape == recording.size_hw for _, _, grey in recording.frames)
@@ -130,5 +130,14 @@ def test_every_frame_of_a_clip_is_looked_at_once_upright(tmp_path: Path, name: s
 
 def test_only_what_is_asked_for_is_looked_for(tmp_path: Path) -> None:
     clip = make(CLIPS["plain"], tmp_path / "clip")
-    recording = record_detections(Anonymizer(store=FakeStore(BoxFinder())), clip, object_types=[ObjectType.FACE])
+    recording = record_detections(Anonymizer(store=FakeStore(MagentaDetector())), clip, object_types=[ObjectType.FACE])
     assert sum(len(found) for _, found, _ in recording.frames) == 0
+
+
+def test_results_are_short_in_a_notebook(recording: Recording) -> None:
+    assert repr(recording) == "Recording(20 frames of 320 x 240 pixels, 40 detections)"
+    counts = dropout_test(recording, only(5, 6), options=Options(no_object_tracking=True), draws=1)
+    assert repr(counts) == (
+        "DropoutCounts(20 objects, uncovered: 10.0% without tracking, 10.0% with tracking, price: 0.0%)"
+    )
+    assert "<table>" in counts._repr_html_() and "10.0%" in counts._repr_html_()

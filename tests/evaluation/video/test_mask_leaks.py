@@ -20,10 +20,10 @@ from anonymizer.evaluation.video.mask_leaks import mask_frames, video_leaks
 from anonymizer.pipeline.errors import BrokenMedia, UnsupportedMedia
 from anonymizer.pipeline.redaction.regions import RedactionRegion
 from anonymizer.pipeline.video.io.mask_writer import MaskWriter
-from anonymizer.pipeline.video.io.tracks import Light, VideoTrack
+from anonymizer.pipeline.video.io.tracks import HdrMetadata, VideoTrack
 from tests.clip_maker import Clip, Video, damaged, make
 from tests.evaluation.tracked import BOX, FACE, PERSON, track, tracks
-from tests.fakes import BoxFinder, FakeStore
+from tests.fakes import FakeStore, MagentaDetector
 from tests.pictures import encoded
 
 SIZE_HW = (40, 60)
@@ -161,7 +161,7 @@ class TestUncovered:
         leaks = video_leaks(tracks(track(range(10), ignored=[9]), times_s=TENTHS), covered([], count=4))
         assert (leaks.without_mask, leaks.figures().object_frames) == (5, 4)
         assert leaks.seconds == pytest.approx(0.4)
-        assert "no mask for their frames: 5 object-frames" in leaks.table()
+        assert "frames have no mask: 5 object-frames" in leaks.table()
 
     def test_masks_may_be_smaller_than_the_frames(self) -> None:
         truth = tracks(track([0]), times_s=[0], size_hw=SIZE_HW)
@@ -204,7 +204,7 @@ def written(
     """A mask video in which the box of `tracked` is covered in some frames."""
     video = VideoTrack(
         0, "h264", SIZE_HW[::-1], 1, Fraction(1, 1000), Fraction(25), None, None, Fraction(1), None,
-        interlaced=False, layered=False, light=Light(None, None),
+        interlaced=False, dolby_vision=False, hdr=HdrMetadata(None, None),
     )  # fmt: skip
     writer = MaskWriter(path, [video, replace(video, index=1)], instances=instances, percent=percent)
     shape = RedactionRegion(10, 20, np.full((10, 10), 255, np.uint8), PERSON, 10.0, 0)
@@ -305,7 +305,7 @@ class TestBadInput:
 
 
 @dataclass
-class Blinking(BoxFinder):
+class Blinking(MagentaDetector):
     """Loses the box of `clip_maker.scene` in frames 2, 5, 8, ...: by where the box is, 2 pixels further in each."""
 
     def detect(self, images: list[NDArray[np.uint8]], side: int) -> list[Detections]:
@@ -319,7 +319,7 @@ class Blinking(BoxFinder):
 def test_a_detector_that_blinks_leaks_only_without_tracking(tmp_path: Path, tracking: bool, leaks: int) -> None:
     source = make(Clip(".mkv", (Video("ffv1", "yuv444p", frames=30),)), tmp_path / "clip")
     results = []
-    for name, finder, tracked in (("truth", BoxFinder(), True), ("judged", Blinking(), tracking)):
+    for name, finder, tracked in (("truth", MagentaDetector(), True), ("judged", Blinking(), tracking)):
         (tmp_path / name).mkdir()
         options = Options(bbox=True, no_object_tracking=not tracked)
         results.append(Anonymizer(store=FakeStore(finder)).video(source, tmp_path / name, options))
@@ -332,3 +332,11 @@ def test_a_detector_that_blinks_leaks_only_without_tracking(tmp_path: Path, trac
     if not tracking:
         assert [leak.first for leak in judged.tracks[0].leaks] == list(range(2, 30, 3))
         assert judged.over_redaction is not None and judged.over_redaction.max() == 0
+
+
+def test_leaks_are_short_in_a_notebook() -> None:
+    truth = tracks(track(range(10)), times_s=np.arange(10) / 10)
+    leaks = video_leaks(truth, [(number, np.full((40, 60), number not in (3, 4))) for number in range(10)])
+    assert repr(leaks) == "VideoLeaks(person: 1 of 1 tracks leak, 1 leaks, 60.0 a minute, the longest 0.20 s)"
+    assert "2 frames, 0.20 s" in leaks._repr_html_() and leaks._repr_html_().count("<tr>") == 3
+    assert len(repr(leaks.figures())) < 500

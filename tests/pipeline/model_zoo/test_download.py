@@ -17,9 +17,9 @@ import pytest
 
 from anonymizer.pipeline.detections import ObjectType
 from anonymizer.pipeline.model_zoo import download
-from anonymizer.pipeline.model_zoo.download import Fetched, FetchFailed, NoConnection, fetch
+from anonymizer.pipeline.model_zoo.download import FetchFailed, FetchResult, NoConnection, fetch
 from anonymizer.pipeline.model_zoo.registry import ModelEntry, Registry, read_recorded
-from anonymizer.pipeline.model_zoo.store import FOLDER
+from anonymizer.pipeline.model_zoo.store import MODELS_FOLDER
 from tests.conftest import free_port
 from tests.model_server import ModelServer, model_server
 
@@ -46,7 +46,7 @@ def server(weights: Path) -> Iterator[ModelServer]:
 @pytest.fixture
 def entry(server: ModelServer) -> ModelEntry:
     """YOLOX-nano, from that server."""
-    registry = Registry.read(FOLDER / "registry.toml")
+    registry = Registry.read(MODELS_FOLDER / "registry.toml")
     return replace(registry.models["yolox-nano"], url=f"{server.url}/{YOLOX}")
 
 
@@ -82,12 +82,12 @@ def test_a_file_comes_whole_with_its_progress(
 
     fetched = fetch(entry, folder, progress=lambda done, total: seen.append((done, total)))
 
-    assert fetched == Fetched(folder / YOLOX, downloaded=True)
+    assert fetched == FetchResult(folder / YOLOX, downloaded=True)
     assert fetched.path.read_bytes() == (weights / YOLOX).read_bytes()
     assert left_in(folder) == {YOLOX}
     assert seen[0] == (0, entry.size)
     assert seen[-1] == (entry.size, entry.size)
-    assert fetch(entry, folder) == Fetched(folder / YOLOX, downloaded=False)
+    assert fetch(entry, folder) == FetchResult(folder / YOLOX, downloaded=False)
     assert server.asked == [(YOLOX, None)]
 
 
@@ -217,7 +217,7 @@ def test_a_server_that_is_not_there_is_no_connection(entry: ModelEntry, folder: 
 
 
 def test_a_bad_address_is_said(entry: ModelEntry, folder: Path) -> None:
-    with pytest.raises(FetchFailed, match="cannot be asked for"):
+    with pytest.raises(FetchFailed, match="cannot be requested"):
         fetch(replace(entry, url="nonsense"), folder)
 
 
@@ -230,7 +230,7 @@ def test_when_the_time_is_up_the_rest_is_left_for_the_next_time(
     def late(done: int, total: int | None) -> None:
         now[0] = 9.0 if done else 0.0
 
-    with pytest.raises(FetchFailed, match="the time is up with 65536 bytes"):
+    with pytest.raises(FetchFailed, match="the time is up after 65536 bytes"):
         fetch(entry, folder, seconds=5, progress=late)
     now[0] = 0.0
     assert fetch(entry, folder).downloaded
@@ -258,7 +258,7 @@ def test_a_wrong_file_in_a_mirror_does_not_replace_a_right_one(entry: ModelEntry
     folder.mkdir()
     (folder / YOLOX).write_bytes(b"damaged")
 
-    with pytest.raises(FetchFailed, match="thrown away"):
+    with pytest.raises(FetchFailed, match="was deleted"):
         fetch(entry, folder, mirror=str(mirror))
     assert (folder / YOLOX).read_bytes() == b"damaged"
     fetch(entry, folder, mirror=str(weights))
@@ -266,7 +266,7 @@ def test_a_wrong_file_in_a_mirror_does_not_replace_a_right_one(entry: ModelEntry
 
 
 def test_two_at_once_ask_once(server: ModelServer, entry: ModelEntry, folder: Path, weights: Path) -> None:
-    results: list[Fetched] = []
+    results: list[FetchResult] = []
     threads = [threading.Thread(target=lambda: results.append(fetch(entry, folder))) for _ in range(3)]
     for each in threads:
         each.start()
@@ -281,17 +281,17 @@ def test_two_at_once_ask_once(server: ModelServer, entry: ModelEntry, folder: Pa
 def test_a_full_disk_is_said(entry: ModelEntry, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder.mkdir()
     (folder / f"{YOLOX}.part").symlink_to("/dev/full")
-    with pytest.raises(FetchFailed, match=f"{YOLOX}: there is no room for it on the disk"):
+    with pytest.raises(FetchFailed, match=f"{YOLOX}: there is not enough space for it on the disk"):
         fetch(entry, folder)
     (folder / f"{YOLOX}.part").unlink()
     monkeypatch.setattr(download.shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(1, 1, 0))  # type: ignore[attr-defined]
-    with pytest.raises(FetchFailed, match="no room"):
+    with pytest.raises(FetchFailed, match="not enough space"):
         fetch(entry, folder)
 
 
 def test_a_folder_that_cannot_be_written_is_said(entry: ModelEntry, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(FetchFailed, match="it cannot be kept in"):
+    with pytest.raises(FetchFailed, match="it cannot be stored in"):
         fetch(entry, tmp_path / "file" / "models")
     with pytest.raises(FetchFailed, match="/sys/models"):
         fetch(entry, Path("/sys/models"))
@@ -313,7 +313,7 @@ def test_the_sum_of_a_first_fetch_is_recorded_and_checked_ever_after(server: Mod
 
     first.path.unlink()
     server.files["blur.zip"] = zipped(content[:-1] + b"!")
-    with pytest.raises(FetchFailed, match=f"at the first fetch it was {first.recorded}"):
+    with pytest.raises(FetchFailed, match=f"at the first download it was {first.recorded}"):
         fetch(entry, folder)
     assert left_in(folder) == {"recorded.toml"}
 

@@ -11,7 +11,7 @@ import pytest
 from anonymizer.pipeline.detections import ObjectType
 from anonymizer.pipeline.errors import DetectorFailed, ModelMissing
 from anonymizer.pipeline.model_zoo.registry import Registry
-from anonymizer.pipeline.model_zoo.store import FOLDER, ModelStore
+from anonymizer.pipeline.model_zoo.store import MODELS_FOLDER, ModelStore
 
 FACE = ObjectType.FACE
 MODEL = """
@@ -31,7 +31,7 @@ input = "RGB"
 @pytest.fixture
 def local(tmp_path: Path) -> Path:
     """The user's file beside the project's; not there yet."""
-    shutil.copyfile(FOLDER / "registry.toml", tmp_path / "registry.toml")
+    shutil.copyfile(MODELS_FOLDER / "registry.toml", tmp_path / "registry.toml")
     return tmp_path / "registry.local.toml"
 
 
@@ -50,7 +50,7 @@ def test_its_models_come_on_top_of_the_projects(local: Path) -> None:
 def test_its_profiles_may_name_models_of_both(local: Path) -> None:
     local.write_text('[profiles.mine]\nface = ["mine", "own-2"]\n' + MODEL)
     store = ModelStore(local.parent, models="mine")
-    assert [entry.id for entry in store.described([FACE])] == ["mine", "own-2"]
+    assert [entry.id for entry in store.entries_for([FACE])] == ["mine", "own-2"]
 
 
 def test_a_missing_file_of_a_users_own_is_for_the_user_to_bring(local: Path) -> None:
@@ -86,7 +86,7 @@ def test_an_empty_file_changes_nothing(local: Path) -> None:
 def test_git_ignores_what_is_the_users(tmp_path: Path) -> None:
     ours = ["registry.toml", "own-detector.safetensors", "own-masks.safetensors"]
     users = ["registry.local.toml", "my-detector-0123456789ab.safetensors"]
-    shutil.copyfile(FOLDER / ".gitignore", tmp_path / ".gitignore")
+    shutil.copyfile(MODELS_FOLDER / ".gitignore", tmp_path / ".gitignore")
     subprocess.run(["git", "init", "-q", tmp_path], check=True, timeout=60)
 
     done = subprocess.run(

@@ -17,7 +17,7 @@ from anonymizer import Anonymizer
 from anonymizer.pipeline.detections import OBJECT_TYPES, ObjectType
 from anonymizer.pipeline.errors import DetectorFailed, ModelMissing
 from anonymizer.pipeline.model_zoo.registry import Registry
-from anonymizer.pipeline.model_zoo.store import FOLDER, ModelStore
+from anonymizer.pipeline.model_zoo.store import MODELS_FOLDER, ModelStore
 from anonymizer.pipeline.options.formats import Whole
 from tests.pictures import drawn
 
@@ -38,7 +38,7 @@ def folder(tmp_path: Path) -> Path:
     folder = tmp_path / "models"
     folder.mkdir()
     for each in ("registry.toml", FILE, "own-masks.safetensors"):
-        shutil.copyfile(FOLDER / each, folder / each)
+        shutil.copyfile(MODELS_FOLDER / each, folder / each)
     return folder
 
 
@@ -50,7 +50,7 @@ def recommended(folder: Path, data: Path) -> Path:
     return folder
 
 
-def exchanged(old: str, new: str, text: str = (FOLDER / "registry.toml").read_text()) -> str:
+def exchanged(old: str, new: str, text: str = (MODELS_FOLDER / "registry.toml").read_text()) -> str:
     """The registry with something else in the place of what is surely there."""
     assert old in text
     return text.replace(old, new)
@@ -125,7 +125,7 @@ def test_a_file_that_was_mended_serves(folder: Path) -> None:
     truncated(folder)
     store = ModelStore(folder, device="cpu")
     assert PLATE not in store.serves()
-    shutil.copyfile(FOLDER / FILE, folder / FILE)
+    shutil.copyfile(MODELS_FOLDER / FILE, folder / FILE)
     assert PLATE in store.serves()
 
 
@@ -212,7 +212,7 @@ def test_the_recommended_models_serve_once_they_are_there(recommended: Path) -> 
 
     assert store.serves() == RECOMMENDED
     assert ModelStore(recommended, device="cpu", models="embedded").serves() == EMBEDDED
-    assert store.lacking("recommended") == []
+    assert store.unusable_models("recommended") == []
 
 
 def test_auto_takes_a_profile_only_where_all_of_it_is_whole(recommended: Path) -> None:
@@ -305,8 +305,8 @@ def test_a_device_that_is_not_there_gives_no_result(folder: Path) -> None:
         '[[model]]\nid = "a"\nobject_types = ["cat"]',
         exchanged('loader = "own"', 'loader = "another"'),
         exchanged('face = ["centerface"', 'face = ["nonesuch"'),
-        (FOLDER / "registry.toml").read_text() + 'calibration.face = [[0.1, 0.5]]',
-        (FOLDER / "registry.toml").read_text() + 'base = "nonesuch"',
+        (MODELS_FOLDER / "registry.toml").read_text() + 'calibration.face = [[0.1, 0.5]]',
+        (MODELS_FOLDER / "registry.toml").read_text() + 'base = "nonesuch"',
     ],
 )  # fmt: skip
 def test_a_registry_that_cannot_be_read_is_an_error(tmp_path: Path, text: str) -> None:
@@ -318,19 +318,19 @@ def test_a_registry_that_cannot_be_read_is_an_error(tmp_path: Path, text: str) -
 
 @pytest.mark.parametrize("profile", ["embedded", "recommended"])
 def test_every_score_of_a_profile_that_was_measured_is_calibrated(profile: str) -> None:
-    registry = Registry.read(FOLDER / "registry.toml")
+    registry = Registry.read(MODELS_FOLDER / "registry.toml")
     for each in OBJECT_TYPES:
         assert registry.entries(profile, each)
         assert all(each in entry.calibration for entry in registry.entries(profile, each))
 
 
 def test_every_model_of_the_registry_is_described() -> None:
-    for each in Registry.read(FOLDER / "registry.toml").models.values():
+    for each in Registry.read(MODELS_FOLDER / "registry.toml").models.values():
         assert each.description
         assert each.licence
         assert each.source
         assert each.input
-        assert each.package or each.url or (FOLDER / each.file).is_file()
+        assert each.package or each.url or (MODELS_FOLDER / each.file).is_file()
 
 
 def test_kept_detections_depend_on_the_models_sum_and_calibration(folder: Path) -> None:
@@ -375,14 +375,14 @@ def test_a_file_of_which_no_sum_is_known_is_not_loaded(folder: Path) -> None:
     (folder / "ego_blur_face_gen2.jit").write_bytes(b"network")
     store = ModelStore(folder, device="cpu", models="face=egoblur-face-gen2")
     assert FACE not in store.serves()
-    assert "was not fetched by `models fetch`" in store.problems()[0]
+    assert "was not downloaded by `models fetch`" in store.problems()[0]
     digest = hashlib.sha256(b"network").hexdigest()
     (folder / "recorded.toml").write_text(f'[egoblur-face-gen2]\nfile = "{digest}"\n')
     store = ModelStore(folder, device="cpu", models="face=egoblur-face-gen2")
     assert store.serves()[FACE] == ("egoblur-face-gen2",)
     (folder / "ego_blur_face_gen2.jit").write_bytes(b"another")
     store = ModelStore(folder, device="cpu", models="face=egoblur-face-gen2")
-    assert "its sha256 is not the one recorded at the first fetch" in store.problems()[0]
+    assert "its sha256 is not the one recorded at the first download" in store.problems()[0]
     (folder / "recorded.toml").write_text("nonsense")
     with pytest.raises(DetectorFailed, match=r"recorded\.toml cannot be read"):
         ModelStore(folder, device="cpu", models="face=egoblur-face-gen2").serves()
@@ -394,4 +394,4 @@ def test_asking_what_is_served_loads_no_torch() -> None:
         "assert len(ModelStore().serves()) == 4; assert 'torch' not in sys.modules; assert 'onnx' not in sys.modules"
     )
 
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60, cwd=FOLDER.parent)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60, cwd=MODELS_FOLDER.parent)

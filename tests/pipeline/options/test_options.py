@@ -114,7 +114,7 @@ def test_a_bad_value_is_named_with_what_is_allowed(name: str, value: str, allowe
 
 
 def test_keyword_arguments_are_validated_as_well() -> None:
-    with pytest.raises(InvalidParameter, match="person-threshold is '7'"):
+    with pytest.raises(InvalidParameter, match="person_threshold is '7'"):
         Options(person_threshold=7)
 
 
@@ -155,3 +155,17 @@ def test_every_parameter_of_the_contract_is_there() -> None:
         "license-plate-anonymization-gradient-start license-plate-anonymization-gradient-stop strip-metadata"
     ).split()
     assert set(contract) <= set(parameters())
+
+
+def test_errors_name_a_parameter_as_it_was_given() -> None:
+    with pytest.raises(InvalidParameter, match=r"^face_threshold is '2', but must be a number from 0 to 1"):
+        Options(face_threshold=2)
+    with pytest.raises(InvalidParameter, match=r"^face-threshold is '2', but must be a number from 0 to 1"):
+        Options.from_params({"face_threshold": "2"})
+    with pytest.raises(TypeError, match="unknown"):
+        Options(unknown=1)  # type: ignore[call-arg]
+
+
+def test_a_long_value_is_shown_shortened() -> None:
+    regions = [{"topLeftX": 0, "topLeftY": 0, "width": 10, "height": 10}] * 50
+    assert len(repr(Options(ignores=regions))) < 100

@@ -112,11 +112,11 @@ def test_numbers_of_numpy_are_kept_as_json_has_them() -> None:
 def test_other_models_and_other_formats_are_doubted(
     changes: dict[str, object], keys: dict[str, str], doubted: list[str]
 ) -> None:
-    found = MEASURED.doubts(Options(**MEASURED.options() | changes), keys)
+    found = MEASURED.mismatches(Options(**MEASURED.options() | changes), keys)
     assert len(found) == len(doubted)
     assert all(part in sentence for part, sentence in zip(doubted, found, strict=True))
 
 
 def test_without_models_and_format_there_is_nothing_to_doubt() -> None:
     profile = ThresholdProfile(name="a", thresholds={FACE: 0.2})
-    assert profile.doubts(Options(**profile.options(), format=Auto()), {"face": "a@1"}) == []
+    assert profile.mismatches(Options(**profile.options(), format=Auto()), {"face": "a@1"}) == []

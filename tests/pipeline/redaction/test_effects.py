@@ -1,4 +1,4 @@
-"""What happens to the pixels of a shape."""
+"""What happens to the pixels of a region."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def correlation(size: int, object_type: ObjectType, seed: int = 0, **options: An
     before = pattern(size, seed)
     start, stop = size // 2, size // 2 + size
     asked = Options(**options)
-    where = redaction_regions(found([start, start, stop, stop], object_type), before.shape, asked)
-    after = redact(before, where, asked, seed=seed)
+    regions = redaction_regions(found([start, start, stop, stop], object_type), before.shape, asked)
+    after = redact(before, regions, asked, seed=seed)
     pair = [each[start:stop, start:stop].astype(float).ravel() for each in (before, after)]
     return 0.0 if pair[1].std() == 0 else abs(float(np.corrcoef(*pair)[0, 1]))
 
@@ -84,14 +84,14 @@ class TestOutsideOfTheMask:
         before = picture(*size_hw, channels=channels, dtype=dtype, seed=seed)
         kept = before.copy()
         options = Options(method=method, bbox=bbox, margin=margin, ignores=(Region(5, 5, 9, 7),))
-        where = redaction_regions(found(boxes, types[: len(boxes)]), size_hw, options)
-        after = redact(before, where, options, seed=seed)
-        mask = binary_mask(where, size_hw) > 0
+        regions = redaction_regions(found(boxes, types[: len(boxes)]), size_hw, options)
+        after = redact(before, regions, options, seed=seed)
+        mask = binary_mask(regions, size_hw) > 0
         assert (after.shape, after.dtype) == (before.shape, before.dtype)
         np.testing.assert_array_equal(before, kept)
         np.testing.assert_array_equal(after[~mask], before[~mask])
         np.testing.assert_array_equal(after[5:12, 5:14], before[5:12, 5:14])
-        np.testing.assert_array_equal(after, redact(before, where, options, seed=seed))
+        np.testing.assert_array_equal(after, redact(before, regions, options, seed=seed))
         if method is Method.DETECT:
             np.testing.assert_array_equal(after, before)
         if method is Method.BLACKEN:
@@ -99,7 +99,7 @@ class TestOutsideOfTheMask:
             assert (after[mask] == black).all()
 
     @pytest.mark.parametrize("method", Method)
-    def test_no_shape_gives_an_equal_copy(self, method: Method) -> None:
+    def test_no_region_gives_an_equal_copy(self, method: Method) -> None:
         before = picture(20, 30)
         after = redact(before, [], Options(method=method), seed=0)
         np.testing.assert_array_equal(after, before)
@@ -140,8 +140,8 @@ class TestStrength:
         ],
     )
     def test_the_side_of_a_cell(self, kernel_size: float | None, short_side: float, expected: float) -> None:
-        shape = RedactionRegion(0, 0, np.full((9, 9), 255, np.uint8), PERSON, short_side, 0)
-        assert cell_px(shape, Options(kernel_size_person=kernel_size)) == pytest.approx(expected)
+        region = RedactionRegion(0, 0, np.full((9, 9), 255, np.uint8), PERSON, short_side, 0)
+        assert cell_px(region, Options(kernel_size_person=kernel_size)) == pytest.approx(expected)
 
     def test_pixelate_leaves_no_more_than_its_cells(self) -> None:
         options = Options(method=Method.PIXELATE, margin=0)
@@ -185,14 +185,14 @@ class TestNoise:
     def test_another_seed_gives_another_result(self, method: Method, dtype: Any) -> None:
         options = Options(method=method)
         before = picture(60, 60, dtype=dtype)
-        where = redaction_regions(found([10, 10, 50, 50]), (60, 60), options)
-        assert (redact(before, where, options, seed=1) != redact(before, where, options, seed=2)).any()
+        regions = redaction_regions(found([10, 10, 50, 50]), (60, 60), options)
+        assert (redact(before, regions, options, seed=1) != redact(before, regions, options, seed=2)).any()
 
     def test_black_stays_dark_and_white_bright(self) -> None:
         options = Options(method=Method.PIXELATE, margin=0)
-        where = redaction_regions(found([0, 0, 60, 60]), (60, 60), options)
-        assert redact(np.zeros((60, 60), np.uint8), where, options, seed=0).max() < 100
-        assert redact(np.full((60, 60), 255, np.uint8), where, options, seed=0).min() > 155
+        regions = redaction_regions(found([0, 0, 60, 60]), (60, 60), options)
+        assert redact(np.zeros((60, 60), np.uint8), regions, options, seed=0).max() < 100
+        assert redact(np.full((60, 60), 255, np.uint8), regions, options, seed=0).min() > 155
 
 
 class TestSoftEdge:
@@ -202,8 +202,8 @@ class TestSoftEdge:
         before = np.full((100, 100, *channels), np.iinfo(dtype).max, dtype)
         before[45:55, 45:55] = 0
         options = Options(method=Method.PIXELATE, kernel_size_license_plate=1)
-        where = redaction_regions(found([40, 40, 60, 60], PLATE), (100, 100), options)
-        row = redact(before, where, options, seed=3)[50].reshape(100, -1)[:, 0].astype(int)
+        regions = redaction_regions(found([40, 40, 60, 60], PLATE), (100, 100), options)
+        row = redact(before, regions, options, seed=3)[50].reshape(100, -1)[:, 0].astype(int)
         assert row[61] == row[50]
         assert (np.diff(row[61:66]) > 0).all()
         assert row[67] == np.iinfo(dtype).max

@@ -34,16 +34,16 @@ def found(*boxes: Sequence[float], object_type: ObjectType = PERSON, masks: tupl
     )
 
 
-def whole(shape: RedactionRegion, size_hw: tuple[int, int] = SIZE_HW) -> NDArray[np.uint8]:
+def whole(region: RedactionRegion, size_hw: tuple[int, int] = SIZE_HW) -> NDArray[np.uint8]:
     """The alpha in its place in the image."""
     out = np.zeros(size_hw, np.uint8)
-    out[shape.crop] = shape.alpha
+    out[region.crop] = region.alpha
     return out
 
 
 def one(detections: Detections, **options: Any) -> NDArray[np.uint8]:
-    (shape,) = redaction_regions(detections, SIZE_HW, Options(**options))
-    return whole(shape)
+    (region,) = redaction_regions(detections, SIZE_HW, Options(**options))
+    return whole(region)
 
 
 def filled(x1: int, y1: int, x2: int, y2: int) -> NDArray[np.uint8]:
@@ -53,7 +53,7 @@ def filled(x1: int, y1: int, x2: int, y2: int) -> NDArray[np.uint8]:
 
 
 class TestBoxes:
-    def test_no_object_has_no_shape(self) -> None:
+    def test_no_object_has_no_region(self) -> None:
         assert redaction_regions(Detections.empty(), SIZE_HW, Options()) == []
 
     @pytest.mark.parametrize(
@@ -73,9 +73,9 @@ class TestBoxes:
         np.testing.assert_array_equal(one(found(box), margin=0), filled(*covered))
 
     @pytest.mark.parametrize("box", [(-20, 10, 0, 30), (120, 10, 150, 30), (10, -9, 20, -1), (10, 80, 20, 99)])
-    def test_an_object_outside_of_the_image_has_no_shape_and_the_others_keep_their_row(self, box: Any) -> None:
-        (shape,) = redaction_regions(found(box, (10, 10, 20, 30)), SIZE_HW, Options())
-        assert shape.row == 1
+    def test_an_object_outside_of_the_image_has_no_region_and_the_others_keep_their_row(self, box: Any) -> None:
+        (region,) = redaction_regions(found(box, (10, 10, 20, 30)), SIZE_HW, Options())
+        assert region.row == 1
 
     def test_the_margin_is_a_share_of_the_shorter_side_all_around(self) -> None:
         alpha = one(found((40, 20, 80, 50)), margin=0.1, bbox=True)
@@ -223,14 +223,14 @@ class TestIgnores:
         expected[55:, 75:] = 0
         np.testing.assert_array_equal(alpha, expected)
 
-    def test_an_object_inside_of_one_has_no_shape(self) -> None:
+    def test_an_object_inside_of_one_has_no_region(self) -> None:
         assert redaction_regions(found((40, 20, 50, 30)), SIZE_HW, Options(ignores=(Region(30, 10, 40, 40),))) == []
 
 
 def test_the_shorter_side_is_that_of_the_box_before_it_grew() -> None:
-    (shape,) = redaction_regions(found((-10, 20, 30.5, 50.25)), SIZE_HW, Options(margin=0.5))
-    assert shape.short_side == 30.25
-    assert shape.object_type is PERSON
+    (region,) = redaction_regions(found((-10, 20, 30.5, 50.25)), SIZE_HW, Options(margin=0.5))
+    assert region.short_side == 30.25
+    assert region.object_type is PERSON
 
 
 def test_the_default_shape_covers_persons_and_vehicles_to_their_outline(data: Path) -> None:
@@ -248,11 +248,11 @@ def test_the_default_shape_covers_persons_and_vehicles_to_their_outline(data: Pa
         x, y, width, height = each["bbox"]
         box = np.array([[x, y, x + width, y + height]], np.float32)
         found = Detections(box, [1.0], [types[each["category_id"]].number], ["truth"])
-        (shape,) = redaction_regions(found, size_hw, Options())
+        (region,) = redaction_regions(found, size_hw, Options())
         outline = np.zeros(size_hw, np.uint8)
         polygons = [np.rint(np.reshape(part, (-1, 2))).astype(np.int32) for part in each["segmentation"]]
         cv2.fillPoly(outline, polygons, 1)
         total += int(outline.sum())
-        covered += int(outline[shape.crop][shape.alpha == 255].sum())
+        covered += int(outline[region.crop][region.alpha == 255].sum())
     assert total > 100_000
     assert covered / total > 0.9999

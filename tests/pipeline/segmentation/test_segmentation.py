@@ -19,19 +19,19 @@ from anonymizer import Anonymizer, ObjectType, Options
 from anonymizer.pipeline.detections import Detections, Mask
 from anonymizer.pipeline.errors import DetectorFailed
 from anonymizer.pipeline.images.io import Picture, load_picture
-from anonymizer.pipeline.model_zoo.store import FOLDER
+from anonymizer.pipeline.model_zoo.store import MODELS_FOLDER
 from anonymizer.pipeline.segmentation import sam as sam_module
 from anonymizer.pipeline.segmentation.crops import Window
 from anonymizer.pipeline.segmentation.heuristic import HeuristicSegmenter
-from anonymizer.pipeline.segmentation.mask_head import MaskDecoder, MaskHead, backbone_sum, backbone_weights
-from anonymizer.pipeline.segmentation.mask_rules import BOX, CORE, box_mask, covering
+from anonymizer.pipeline.segmentation.mask_head import MaskDecoder, MaskHead, backbone_sha256, backbone_weights
+from anonymizer.pipeline.segmentation.mask_rules import BOX, CORE, apply_mask_rules, box_mask
 from anonymizer.pipeline.segmentation.protocol import Segmenter
 from anonymizer.pipeline.segmentation.sam import Sam
 from benchmarks.masks import Figures, measure, streets
 from tests.fakes import FakeDetector, FakeStore
 from tests.pictures import drawn, encoded
 
-BASE, HEAD = FOLDER / "own-detector.safetensors", FOLDER / "own-masks.safetensors"
+BASE, HEAD = MODELS_FOLDER / "own-detector.safetensors", MODELS_FOLDER / "own-masks.safetensors"
 FACE, PLATE, PERSON, VEHICLE = (each.number for each in ObjectType)
 
 
@@ -64,7 +64,7 @@ class TestCover:
     def test_the_core_of_the_box_belongs_to_it_whatever_the_network_says(self) -> None:
         pixels = np.zeros((40, 40), bool)
         pixels[:, 28:] = True
-        mask = covering(pixels, 10, 10, rows((10, 10, 50, 50))[0], (100, 100), "m")
+        mask = apply_mask_rules(pixels, 10, 10, rows((10, 10, 50, 50))[0], (100, 100), "m")
         assert mask is not None
         assert mask.pixels[20, 20]
         assert mask.pixels[20, 20 - int(19 * CORE) : 20 + int(19 * CORE)].all()
@@ -75,10 +75,10 @@ class TestCover:
     def test_a_mask_that_is_nearly_empty_is_not_believed(self, share: float) -> None:
         pixels = np.zeros((40, 40), bool)
         pixels[: int(40 * share)] = True
-        assert covering(pixels, 0, 0, rows((0, 0, 40, 40))[0], (100, 100), "m") is None
+        assert apply_mask_rules(pixels, 0, 0, rows((0, 0, 40, 40))[0], (100, 100), "m") is None
 
     def test_what_passes_the_border_is_cut_off(self) -> None:
-        mask = covering(np.ones((50, 50), bool), -5, -5, rows((0, 0, 40, 40))[0], (30, 20), "m")
+        mask = apply_mask_rules(np.ones((50, 50), bool), -5, -5, rows((0, 0, 40, 40))[0], (30, 20), "m")
         assert mask is not None
         assert (mask.x, mask.y, mask.pixels.shape) == (0, 0, (30, 20))
 
@@ -94,7 +94,7 @@ def head_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A decoder that learnt nothing: which pixels it takes does not matter here."""
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("head") / "own-masks.safetensors"
-    save_file(MaskDecoder().state_dict(), path, {"backbone": backbone_sum(backbone_weights(BASE))})
+    save_file(MaskDecoder().state_dict(), path, {"backbone": backbone_sha256(backbone_weights(BASE))})
     return path
 
 
@@ -176,7 +176,7 @@ class TestOurOwnWays:
 
 
 def test_a_window_is_grey_beyond_the_image() -> None:
-    crop = Window.around(rows((0, 0, 100, 100))[0]).cut(np.zeros((100, 100, 3), np.uint8), 128)
+    crop = Window.around(rows((0, 0, 100, 100))[0]).crop(np.zeros((100, 100, 3), np.uint8), 128)
     assert crop.shape == (128, 128, 3)
     assert (crop[0, 0] == 127).all()
     assert (crop[64, 64] == 0).all()
@@ -213,10 +213,10 @@ class TestMaskHead:
     def test_values_that_are_no_numbers_give_no_result(self, head_file: Path, tmp_path: Path) -> None:
         weights = load_file(head_file)
         weights["logit.bias"] = torch.full_like(weights["logit.bias"], torch.nan)
-        save_file(weights, tmp_path / "nan.safetensors", {"backbone": backbone_sum(backbone_weights(BASE))})
+        save_file(weights, tmp_path / "nan.safetensors", {"backbone": backbone_sha256(backbone_weights(BASE))})
         head = MaskHead(tmp_path / "nan.safetensors", BASE, device="cpu")
         box = rows((40, 30, 100, 90))
-        with pytest.raises(DetectorFailed, match="no numbers"):
+        with pytest.raises(DetectorFailed, match="not finite numbers"):
             head.segment(noise(), box, persons(box))
 
 
@@ -285,7 +285,7 @@ def embedded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
 
 class TestSam:
     def test_a_checkpoint_tells_its_own_sizes(self, checkpoint: Path) -> None:
-        network = sam_module.build(torch.load(checkpoint, weights_only=True))
+        network = sam_module.build_network(torch.load(checkpoint, weights_only=True))
         blocks = network.image_encoder.blocks
         assert network.image_encoder.img_size == 128
         assert [each.window_size for each in blocks] == [4, 0, 4]

@@ -15,53 +15,25 @@ import pytest
 from anonymizer.pipeline.detections import OBJECT_TYPES, Detections, Mask, ObjectType
 from anonymizer.pipeline.model_zoo.store import ModelStore
 from anonymizer.pipeline.options.options import Options
-from anonymizer.pipeline.tracking.motion import step
-from anonymizer.pipeline.tracking.scene_cuts import Glance, first_cut
-from anonymizer.pipeline.tracking.tracker import EXTENSION_S, MAX_FRAMES, Tracker
-
-FACE, PLATE, PERSON, VEHICLE = OBJECT_TYPES
-SIZE_HW = (360, 640)
-PICTURE_HW = (180, 320)
-RATE = 20
-HALF = round(EXTENSION_S * RATE)
-SIDE = 40
-
-Box = Sequence[float]
-
-
-def texture(seed: int, height: int, width: int) -> np.ndarray:
-    """What a camera may see: spots of all sizes."""
-    chance = np.random.default_rng(seed)
-    noise = sum(
-        cv2.resize(chance.uniform(0, 60, (max(height // n, 2), max(width // n, 2))), (width, height))
-        for n in (3, 9, 40)
-    )
-    return np.asarray(noise, np.uint8)
-
-
-STREET, INDOORS = texture(1, *PICTURE_HW), 255 - texture(2, *PICTURE_HW)[::-1] // 2
-THING = 255 - texture(3, SIDE // 2, SIDE // 2)
-NOTHING = Detections.empty()
-
-
-def seen(*boxes: Box, score: float = 0.9, kind: ObjectType = FACE) -> Detections:
-    n = len(boxes)
-    return Detections(np.reshape(boxes, (n, 4)), np.full(n, score), np.full(n, kind.number), np.full(n, "fake"))
-
-
-def at(x: float, y: float = 160, side: float = SIDE) -> tuple[float, float, float, float]:
-    return (x, y, x + side, y + side)
-
-
-def picture(*boxes: Box, scene: np.ndarray = STREET) -> np.ndarray:
-    """A scene with the same thing at each place of the frame."""
-    image = scene.copy()
-    for x, y, *_ in boxes:
-        left, top = round(x / 2), round(y / 2)
-        part = image[max(top, 0) : top + len(THING), max(left, 0) : left + len(THING)]
-        if part.size:
-            part[:] = THING[max(-top, 0) :, max(-left, 0) :][: part.shape[0], : part.shape[1]]
-    return image
+from anonymizer.pipeline.tracking.tracker import MAX_FRAMES, Tracker
+from tests.pipeline.tracking.scenes import (
+    FACE,
+    HALF,
+    INDOORS,
+    NOTHING,
+    PERSON,
+    PICTURE_HW,
+    PLATE,
+    RATE,
+    SIDE,
+    SIZE_HW,
+    STREET,
+    Box,
+    at,
+    picture,
+    seen,
+    texture,
+)
 
 
 def track(
@@ -74,11 +46,11 @@ def track(
 ) -> list[Detections]:
     found = list(found)
     pictures = list(pictures) if pictures is not None else [STREET] * len(found)
-    tracking = Tracker(SIZE_HW, options or Options(), OBJECT_TYPES, window_s=window_s)
+    tracker = Tracker(SIZE_HW, options or Options(), OBJECT_TYPES, window_s=window_s)
     results: list[Detections] = []
     for number, (each, image) in enumerate(zip(found, pictures, strict=True)):
-        results += tracking.push(times[number] if times else number / RATE, each, image)
-    results += tracking.finish()
+        results += tracker.push(times[number] if times else number / RATE, each, image)
+    results += tracker.finish()
     assert len(results) == len(found)
     return results
 
@@ -117,7 +89,7 @@ def test_the_only_frame_is_redacted() -> None:
 
 
 @pytest.mark.parametrize("kind", OBJECT_TYPES)
-def test_a_find_of_a_single_frame_is_covered_half_a_second_to_either_side(kind: ObjectType) -> None:
+def test_a_detection_in_a_single_frame_is_covered_half_a_second_before_and_after(kind: ObjectType) -> None:
     results = track(one_in(60, 30, seen(at(100), score=0.8, kind=kind)))
 
     assert redacted(results) == list(range(30 - HALF, 30 + HALF + 1))
@@ -199,14 +171,6 @@ def test_a_flash_is_no_cut(flash: np.ndarray) -> None:
     assert min(covered(at(100), each) for each in results) == 1
 
 
-def test_a_scene_goes_on_where_it_is_seen_again_after_flashes() -> None:
-    street, flash, indoors = (Glance.of(each) for each in (STREET, np.full(PICTURE_HW, 255, np.uint8), INDOORS))
-
-    assert first_cut(street, [flash, street, flash, street, indoors]) == 4
-    assert first_cut(street, [flash, indoors]) == 0
-    assert first_cut(street, []) == 0
-
-
 def test_a_gap_is_filled_in_every_frame() -> None:
     places = [at(100 + 3 * number) for number in range(30)]
     found = [NOTHING if 8 <= number < 22 else seen(each) for number, each in enumerate(places)]
@@ -256,7 +220,7 @@ def test_what_turns_round_in_a_gap_is_the_same_object() -> None:
     assert min(covered(place, each) for place, each in zip(places, results, strict=True)) > 0.9
 
 
-def test_a_low_score_joins_a_track_where_only_flow_expects_it() -> None:
+def test_a_weak_detection_joins_a_track_where_only_flow_predicts_it() -> None:
     places = turning()
     found = [NOTHING] * 30
     found[:9] = [seen(each) for each in places[:9]]
@@ -288,7 +252,7 @@ def test_a_gap_longer_than_the_window_is_covered_half_a_second_from_both_ends() 
     assert redacted(results) == [*range(5 + HALF), *range(45 - HALF, 60)]
 
 
-def test_a_low_score_joins_a_track() -> None:
+def test_a_weak_detection_joins_a_track() -> None:
     found = [seen(at(100 + number), score=0.9 if number % 5 == 0 else 0.2) for number in range(30)]
 
     results = track(found)
@@ -298,21 +262,21 @@ def test_a_low_score_joins_a_track() -> None:
     assert [round(float(each.scores[0]), 1) for each in results[:3]] == [0.9, 0.2, 0.2]
 
 
-def test_low_scores_before_the_first_sure_sighting_join_its_track() -> None:
+def test_weak_detections_before_the_first_strong_one_join_its_track() -> None:
     found = [seen(at(100), score=0.3)] * 25 + [seen(at(100), score=0.9)] * 5
 
     results = track(found)
 
-    # what was final by the time of the sure sighting is gone
+    # frames that were final when the strong detection came are gone
     assert all(each.track_ids.tolist() == [1] for each in results[9:])
     assert all(each.sources.tolist() == ["detector"] for each in results[9:])
 
 
-def test_low_scores_alone_are_never_redacted() -> None:
+def test_weak_detections_alone_are_never_redacted() -> None:
     assert redacted(track([seen(at(100), score=0.49)] * 60)) == []
 
 
-def test_a_low_score_elsewhere_is_not_redacted() -> None:
+def test_a_weak_detection_elsewhere_is_not_redacted() -> None:
     found = [Detections.merge([seen(at(100)), seen(at(400), score=0.4)])] * 30
 
     assert all(each.boxes.tolist() == [list(at(100))] for each in track(found))
@@ -348,11 +312,11 @@ def test_nothing_over_its_threshold_is_ever_left_out() -> None:
         assert wanted <= {(*map(float, box), float(s), int(t)) for box, s, t, source in kept if source == "detector"}
 
 
-def test_types_that_are_not_looked_for_pass_without_a_track() -> None:
-    tracking = Tracker(SIZE_HW, Options(), [PLATE])
-    tracking.push(0, seen(at(100)), STREET)
+def test_types_that_are_not_tracked_pass_without_a_track() -> None:
+    tracker = Tracker(SIZE_HW, Options(), [PLATE])
+    tracker.push(0, seen(at(100)), STREET)
 
-    (result,) = tracking.finish()
+    (result,) = tracker.finish()
 
     assert (result.boxes.tolist(), result.track_ids.tolist()) == ([list(at(100))], [-1])
 
@@ -380,7 +344,7 @@ def test_ids_are_unique_over_types_and_never_come_back() -> None:
 
 
 def test_what_a_detection_covers_is_not_added_again() -> None:
-    # a second find in nearly the same place, in one frame only
+    # a second detection in nearly the same place, in one frame only
     twice = [
         Detections.merge([seen(at(100)), seen(at(104))]) if number == 20 else seen(at(100)) for number in range(40)
     ]
@@ -414,54 +378,54 @@ def test_the_extension_is_half_a_second_whatever_the_rate() -> None:
 
 @pytest.mark.parametrize("times", [[3.0] * 400, [5.0, 1.0] * 200], ids=["equal", "falling"])
 def test_times_that_do_not_rise_lose_no_frame(times: list[float]) -> None:
-    tracking = Tracker(SIZE_HW, Options(), OBJECT_TYPES)
+    tracker = Tracker(SIZE_HW, Options(), OBJECT_TYPES)
 
     results = []
     for number, each in enumerate(times):
-        results += tracking.push(each, seen(at(100)), STREET)
+        results += tracker.push(each, seen(at(100)), STREET)
         assert number + 1 - len(results) <= MAX_FRAMES
 
-    results += tracking.finish()
+    results += tracker.finish()
     assert redacted(results) == list(range(400))
 
 
 def test_a_frame_is_final_when_one_a_window_later_comes() -> None:
-    tracking = Tracker(SIZE_HW, Options(), OBJECT_TYPES, window_s=1.0)
+    tracker = Tracker(SIZE_HW, Options(), OBJECT_TYPES, window_s=1.0)
 
-    given = [len(tracking.push(number / RATE, NOTHING, STREET)) for number in range(50)]
+    given = [len(tracker.push(number / RATE, NOTHING, STREET)) for number in range(50)]
 
     assert given == [0] * RATE + [1] * 30
-    assert len(tracking.finish()) == RATE
+    assert len(tracker.finish()) == RATE
 
 
 def test_without_a_window_every_frame_is_final_at_once() -> None:
-    tracking = Tracker(SIZE_HW, Options(), OBJECT_TYPES, window_s=0)
+    tracker = Tracker(SIZE_HW, Options(), OBJECT_TYPES, window_s=0)
 
     pictures = [STREET, INDOORS] * 10
-    assert [len(tracking.push(n / RATE, seen(at(100)), image)) for n, image in enumerate(pictures)] == [1] * 20
+    assert [len(tracker.push(n / RATE, seen(at(100)), image)) for n, image in enumerate(pictures)] == [1] * 20
 
 
 def test_a_long_video_is_not_kept() -> None:
-    tracking = Tracker(SIZE_HW, Options(hide_gait=True), OBJECT_TYPES)
+    tracker = Tracker(SIZE_HW, Options(hide_gait=True), OBJECT_TYPES)
     chance = np.random.default_rng(6)
     kept = []
     for number in range(600):
         found = seen(at(float(chance.uniform(0, 600))), kind=PERSON) if number % 3 else NOTHING
-        tracking.push(number / RATE, found, STREET if number // 40 % 2 else INDOORS)
-        kept.append(sum(len(each) for each in vars(tracking).values() if hasattr(each, "__len__")))
+        tracker.push(number / RATE, found, STREET if number // 40 % 2 else INDOORS)
+        kept.append(sum(len(each) for each in vars(tracker).values() if hasattr(each, "__len__")))
 
     assert max(kept[200:]) <= max(kept[:200]) + 5
 
 
 def test_tracking_can_be_turned_off() -> None:
-    tracking = Tracker(SIZE_HW, Options(no_object_tracking=True), OBJECT_TYPES)
+    tracker = Tracker(SIZE_HW, Options(no_object_tracking=True), OBJECT_TYPES)
     found = Detections.merge([seen(at(100)), seen(at(300), score=0.4)])
 
-    (result,) = tracking.push(0, found, STREET)
+    (result,) = tracker.push(0, found, STREET)
 
     assert (result.boxes.tolist(), result.track_ids.tolist()) == ([list(at(100))], [-1])
-    assert len(tracking.push(0.1, NOTHING, STREET)[0]) == 0
-    assert tracking.finish() == []
+    assert len(tracker.push(0.1, NOTHING, STREET)[0]) == 0
+    assert tracker.finish() == []
 
 
 def test_the_gait_of_a_person_is_covered() -> None:
@@ -496,46 +460,6 @@ def test_masks_of_persons_do_not_hide_the_gait() -> None:
     assert [each.masks for each in results] == [(None,)] * 3
 
 
-def test_boxes_are_followed_by_what_is_in_them() -> None:
-    before, after = picture(at(100), at(300, 60)), picture(at(112, 164), at(300, 60))
-
-    boxes, followed = step(before, after, np.array([at(50, 80, 20), at(150, 30, 20)], np.float32))
-
-    assert followed.all()
-    assert np.abs(boxes - [at(56, 82, 20), at(150, 30, 20)]).max() < 0.5
-
-
-def test_a_box_without_any_structure_is_not_followed() -> None:
-    plain = np.full(PICTURE_HW, 90, np.uint8)
-    noise = np.random.default_rng(7).integers(0, 256, (2, *PICTURE_HW), np.uint8)
-    boxes = np.array([at(50, 80, 20), at(50, 80, 2), at(400, 80, 20)], np.float32)
-
-    for before, after in ((plain, plain), noise):
-        same, followed = step(before, after, boxes)
-        assert not followed.any()
-        assert (same == boxes).all()
-
-
-def glances(data: Path, name: str, count: int = 120) -> list[Glance]:
-    with av.open(data / "videos" / f"{name}.mp4") as container:
-        small = (each.reformat(320, 180, "gray").to_ndarray() for each in container.decode(video=0))
-        return [Glance.of(each) for each in islice(small, count)]
-
-
-CLIPS = ["portrait-people", "person-walking", "cars-from-above", "kitchen-faces", "parking-plates"]
-
-
-def test_clips_of_one_shot_have_no_cut_and_joined_ones_have(data: Path) -> None:
-    clips = {name: glances(data, name) for name in CLIPS}
-
-    for name, clip in clips.items():
-        cuts = [n for n, pair in enumerate(pairwise(clip)) if not pair[1].shows_the_scene_of(pair[0])]
-        assert cuts == [], name
-    joins = [(a, b) for a in CLIPS for b in CLIPS if a != b]
-    told = [first_cut(clips[a][-1], clips[b][:4]) == 0 for a, b in joins]
-    assert sum(told) >= 0.9 * len(joins), [join for join, cut in zip(joins, told, strict=True) if not cut]
-
-
 def test_importing_tracking_is_cheap() -> None:
     script = (
         "import sys, anonymizer.pipeline.tracking.tracker; assert not {'trackers', 'supervision'} & set(sys.modules)"
@@ -563,11 +487,11 @@ def test_faces_of_a_real_clip_do_not_flicker(
     while dropped.mean() < 0.2:
         start = int(chance.integers(1, len(found) - in_a_row))
         dropped[start : start + int(chance.integers(1, in_a_row + 1))] = True
-    tracking = Tracker((320, 180), Options(), [FACE])
+    tracker = Tracker((320, 180), Options(), [FACE])
     results: list[Detections] = []
     for number, (each, image) in enumerate(zip(found, pictures, strict=True)):
-        results += tracking.push(number / 30, NOTHING if dropped[number] else each, image)
-    results += tracking.finish()
+        results += tracker.push(number / 30, NOTHING if dropped[number] else each, image)
+    results += tracker.finish()
 
     truth = [(n, box) for n, each in enumerate(found) for box in each.boxes[each.scores >= 0.5]]
     left = [n for n, box in truth if covered(box, results[n]) < 0.9]

@@ -25,7 +25,7 @@ from tests.clip_compare import compare, pictures, seconds, unredacted
 from tests.clip_maker import Clip, Sound, Video, box_at, damaged, make, remuxed
 from tests.clip_zoo import CLIPS, h264
 from tests.conftest import ROOT
-from tests.fakes import BoxFinder, FakeStore
+from tests.fakes import FakeStore, MagentaDetector
 
 #: what is written in another codec and container
 OTHERWISE = ("msmpeg4", "utvideo", "raw")
@@ -37,12 +37,12 @@ _RATED = {
 
 
 @pytest.fixture
-def finder() -> BoxFinder:
-    return BoxFinder()
+def finder() -> MagentaDetector:
+    return MagentaDetector()
 
 
 @pytest.fixture
-def anonymizer(finder: BoxFinder) -> Anonymizer:
+def anonymizer(finder: MagentaDetector) -> Anonymizer:
     return Anonymizer(store=FakeStore(finder), noise_key=b"key")
 
 
@@ -60,16 +60,16 @@ def folder(tmp_path: Path) -> Path:
 
 def frames_of(result: VideoResult, index: int = 0) -> list[dict[str, Any]]:
     """The metadata of one track's frames."""
-    return [each for each in json.loads(result.metadata.read_text()) if each.get("stream", index) == index]
+    return [frame for frame in json.loads(result.metadata.read_text()) if frame.get("stream", index) == index]
 
 
 def packets_of(path: Path, index: int = 0) -> list[tuple[int | None, int | None, bytes]]:
     with av.open(str(path)) as file:
-        return [(each.pts, each.dts, bytes(each)) for each in file.demux(file.streams[index]) if each.size]
+        return [(packet.pts, packet.dts, bytes(packet)) for packet in file.demux(file.streams[index]) if packet.size]
 
 
 class TestWhatIsKept:
-    @pytest.mark.parametrize("name", [each for each in CLIPS if each not in OTHERWISE])
+    @pytest.mark.parametrize("name", [name for name in CLIPS if name not in OTHERWISE])
     def test_all_but_the_box(
         self, anonymizer: Anonymizer, clip: Callable[[str], Path], folder: Path, name: str
     ) -> None:
@@ -92,7 +92,11 @@ class TestWhatIsKept:
         assert "was written as H.264 in mp4: there is no encoder for it" in warning
         assert (result.info.format, result.anonymised.suffix) == ("mp4", ".mp4")
         changed = ("tag of", "words of", "disposition of", "header of", "color_range of")
-        assert [each for each in compare(source, result.anonymised, codec=False) if not each.startswith(changed)] == []
+        assert [
+            difference
+            for difference in compare(source, result.anonymised, codec=False)
+            if not difference.startswith(changed)
+        ] == []
         assert unredacted(source, result.anonymised, CLIPS[name].video, frames_of(result)) == []
 
     def test_metadata_is_dropped_where_that_is_asked_for(
@@ -103,7 +107,7 @@ class TestWhatIsKept:
         assert result.anonymised is not None
         with av.open(str(result.anonymised)) as file:
             assert file.metadata.keys() <= {"major_brand", "minor_version", "compatible_brands", "encoder"}
-            assert [each.type for each in file.streams] == ["video", "audio"]
+            assert [stream.type for stream in file.streams] == ["video", "audio"]
         assert result.warnings == ("A data track was left out with the metadata.",)
         content = result.anonymised.read_bytes()
         assert b"48.30" not in content
@@ -116,7 +120,7 @@ class TestWhatIsKept:
                 assert len(file.streams.video) == 2
             result = anonymizer.video(source, folder)
             with av.open(str(result.anonymised)) as file:
-                assert [each.type for each in file.streams] == ["video", "audio"]
+                assert [stream.type for stream in file.streams] == ["video", "audio"]
             assert result.warnings == ("A cover or preview picture was left out: it may show the original.",)
 
     def test_the_position_stays_where_other_programs_look_for_it(
@@ -195,9 +199,9 @@ class TestDamage:
         source = damaged(clip(name), tmp_path / f"damaged{CLIPS[name].extension}", 7)
         result = anonymizer.video(source, folder, Options(damaged_frames="blacken"))
         assert result.anonymised is not None
-        after = [each.to_ndarray(format="gray") for each in pictures(result.anonymised)]
-        black = [number for number, each in enumerate(after) if each.max() < 24]
-        keys = (number for number, each in enumerate(pictures(clip(name))) if each.key_frame and number > first)
+        after = [frame.to_ndarray(format="gray") for frame in pictures(result.anonymised)]
+        black = [number for number, frame in enumerate(after) if frame.max() < 24]
+        keys = (number for number, frame in enumerate(pictures(clip(name))) if frame.key_frame and number > first)
         # up to the next key frame; a few shown before it too, as they may be predicted from it
         assert black == list(range(black[0], next(keys, len(after))))
         assert first - 4 <= black[0] <= first
@@ -205,9 +209,9 @@ class TestDamage:
         assert result.warnings == (f"{len(black)} frame(s) could not be read whole and were blackened.",)
         assert seconds(pictures(source)) == pytest.approx(seconds(pictures(result.anonymised)), abs=1e-3)
         assert result.binary_mask is not None
-        masks = [each.to_ndarray(format="gray") for each in pictures(result.binary_mask)]
-        assert [number for number, each in enumerate(masks) if each.min() == 255] == black
-        assert [each["id"] for each in frames_of(result) if each.get("blackened")] == black
+        masks = [frame.to_ndarray(format="gray") for frame in pictures(result.binary_mask)]
+        assert [number for number, mask in enumerate(masks) if mask.min() == 255] == black
+        assert [frame["id"] for frame in frames_of(result) if frame.get("blackened")] == black
 
     def test_a_packet_of_which_no_frame_comes_is_missed(
         self, anonymizer: Anonymizer, clip: Callable[[str], Path], folder: Path, tmp_path: Path
@@ -217,7 +221,7 @@ class TestDamage:
             anonymizer.video(source, folder)
         result = anonymizer.video(source, folder, Options(damaged_frames="blacken"))
         assert (result.frames, result.review_counts["packets_lost"]) == (29, 1)
-        assert [each["time"] for each in frames_of(result)] == [n / 25 for n in range(30) if n != 7]
+        assert [frame["time"] for frame in frames_of(result)] == [n / 25 for n in range(30) if n != 7]
 
     @pytest.mark.parametrize(("name", "extension"), [("plain", ".mkv"), ("h264-ts", ".ts"), ("hevc", ".mkv")])
     def test_what_comes_before_the_first_key_frame_is_damaged(
@@ -234,8 +238,8 @@ class TestDamage:
             anonymizer.video(source, folder)
         result = anonymizer.video(source, folder, Options(damaged_frames="blacken"))
         assert result.anonymised is not None
-        after = [each.to_ndarray(format="gray") for each in pictures(result.anonymised)]
-        assert [each.max() < 24 for each in after] == [number < 7 for number in range(25)]
+        after = [frame.to_ndarray(format="gray") for frame in pictures(result.anonymised)]
+        assert [frame.max() < 24 for frame in after] == [number < 7 for number in range(25)]
         assert compare(source, result.anonymised) == []
 
 
@@ -246,9 +250,9 @@ class TestMetadata:
         source = clip("variable-rate")
         result = anonymizer.video(source, folder, name="street.mp4")
         frames = frames_of(result)
-        assert [each["id"] for each in frames] == list(range(30))
-        assert [each["time"] for each in frames] == pytest.approx(seconds(pictures(source)), abs=1e-6)
-        assert {each["filename"] for each in frames} == {"street.mp4"}
+        assert [frame["id"] for frame in frames] == list(range(30))
+        assert [frame["time"] for frame in frames] == pytest.approx(seconds(pictures(source)), abs=1e-6)
+        assert {frame["filename"] for frame in frames} == {"street.mp4"}
         for number, frame in enumerate(frames):
             (found,) = frame["detections"]
             assert (found["source"], found["type_label"], found["track_id"]) == ("detector", "license-plate", 1)
@@ -262,7 +266,7 @@ class TestMetadata:
         self, anonymizer: Anonymizer, clip: Callable[[str], Path], folder: Path
     ) -> None:
         frames = frames_of(anonymizer.video(clip("closed-groups"), folder))
-        sources = [[found["source"] for found in each["detections"]] for each in frames]
+        sources = [[found["source"] for found in frame["detections"]] for frame in frames]
         assert sources[48:84] == [["tracker"]] * 12 + [["detector"]] * 12 + [["tracker"]] * 12
         assert not any(sources[:48] + sources[84:])
 
@@ -270,15 +274,15 @@ class TestMetadata:
         self, anonymizer: Anonymizer, clip: Callable[[str], Path], folder: Path
     ) -> None:
         result = anonymizer.video(clip("closed-groups"), folder, Options(no_object_tracking=True))
-        found = [found for each in frames_of(result) for found in each["detections"]]
-        assert [(each["source"], each["track_id"]) for each in found] == [("detector", None)] * 12
+        found = [found for frame in frames_of(result) for found in frame["detections"]]
+        assert [(detection["source"], detection["track_id"]) for detection in found] == [("detector", None)] * 12
         assert result.counts["license-plate"] == 12
 
     def test_a_turned_video_is_told_of_upright(
         self, anonymizer: Anonymizer, clip: Callable[[str], Path], folder: Path
     ) -> None:
         frames = frames_of(anonymizer.video(clip("turned-90"), folder))
-        assert {tuple(each["size"]) for each in frames} == {(192, 144)}
+        assert {tuple(frame["size"]) for frame in frames} == {(192, 144)}
         for number, frame in enumerate(frames):
             assert np.abs(np.array(frame["detections"][0]["bbox"]) - box_at(number, (144, 192))).max() <= 4
 
@@ -317,7 +321,7 @@ class TestMasks:
         assert result.binary_mask is not None
         (mask,) = pictures(result.binary_mask)
         assert (mask.width, mask.height) == (96, 72)
-        assert sorted(each.name for each in folder.iterdir()) == ["anonymised.mp4", "binary-mask.mkv", "metadata.json"]
+        assert sorted(path.name for path in folder.iterdir()) == ["anonymised.mp4", "binary-mask.mkv", "metadata.json"]
 
 
 class TestOptions:
@@ -326,14 +330,14 @@ class TestOptions:
     ) -> None:
         result = anonymizer.video(clip("plain"), folder, Options(method="detect"))
         assert result.anonymised is None
-        assert sorted(each.name for each in folder.iterdir()) == [
+        assert sorted(path.name for path in folder.iterdir()) == [
             "binary-mask.mkv",
             "instance-mask.mkv",
             "metadata.json",
         ]
         frames = frames_of(result)
         assert len(frames) == 30
-        assert not any(found["is_anonymised"] for each in frames for found in each["detections"])
+        assert not any(found["is_anonymised"] for frame in frames for found in frame["detections"])
         assert pictures(result.binary_mask or folder)[0].to_ndarray(format="gray").any()
 
     @pytest.mark.parametrize("method", ["blur", "pixelate", "blacken"])
@@ -361,7 +365,7 @@ class TestOptions:
         assert letters.sum() > 50
 
     def test_boxes_and_shapes_are_not_the_same(
-        self, anonymizer: Anonymizer, finder: BoxFinder, clip: Callable[[str], Path], folder: Path
+        self, anonymizer: Anonymizer, finder: MagentaDetector, clip: Callable[[str], Path], folder: Path
     ) -> None:
         finder.kind = ObjectType.FACE
         source, covered = clip("one-frame"), []
@@ -380,7 +384,7 @@ class TestOptions:
         )
         assert result.anonymised is not None
         for was, now in zip(pictures(source), pictures(result.anonymised), strict=True):
-            before, after = (each.to_ndarray(format="gray") for each in (was, now))
+            before, after = (frame.to_ndarray(format="gray") for frame in (was, now))
             assert np.array_equal(before[:62], after[:62])
             assert not np.array_equal(before[62:], after[62:])
 
@@ -397,22 +401,26 @@ class TestOptions:
                 assert np.array_equal(was.to_ndarray(format="gray")[same], now.to_ndarray(format="gray")[same])
 
     def test_hiding_the_gait_covers_more_of_a_person(
-        self, anonymizer: Anonymizer, finder: BoxFinder, clip: Callable[[str], Path], folder: Path
+        self, anonymizer: Anonymizer, finder: MagentaDetector, clip: Callable[[str], Path], folder: Path
     ) -> None:
         finder.kind = ObjectType.PERSON
         source, covered = clip("plain"), []
         for options in (Options(bbox=True), Options(bbox=True, hide_gait=True)):
             result = anonymizer.video(source, folder, options)
-            covered.append([(each.to_ndarray(format="gray") == 255) for each in pictures(result.binary_mask or folder)])
+            covered.append(
+                [(frame.to_ndarray(format="gray") == 255) for frame in pictures(result.binary_mask or folder)]
+            )
         assert all((more | ~less).all() for less, more in zip(*covered, strict=True))
-        assert sum(each.sum() for each in covered[1]) > 1.2 * sum(each.sum() for each in covered[0])
+        assert sum(mask.sum() for mask in covered[1]) > 1.2 * sum(mask.sum() for mask in covered[0])
 
     def test_the_encoder_can_be_chosen(self, anonymizer: Anonymizer, clip: Callable[[str], Path], folder: Path) -> None:
         source = clip("plain")
         result = anonymizer.video(source, folder, Options(video_encoder="libx265"))
         assert result.anonymised is not None
         # x265 says what was not said: that the range is limited, as it is where nothing is said
-        found = [each for each in compare(source, result.anonymised) if not each.startswith("color_range")]
+        found = [
+            difference for difference in compare(source, result.anonymised) if not difference.startswith("color_range")
+        ]
         assert found == ["codec of video 0: 'h264' became 'hevc'", "tag of video 0: 'avc1' became 'hev1'"]
         assert unredacted(source, result.anonymised, CLIPS["plain"].video, frames_of(result)) == []
         with pytest.raises(InvalidParameter, match="an encoder that works on this machine"):
@@ -438,37 +446,37 @@ class TestScales:
     def test_every_scale_sees_every_frame_where_no_track_carries_what_it_saw(
         self, clip: Callable[[str], Path], folder: Path, *, tracking: bool
     ) -> None:
-        looked: list[int] = []
+        scales_run: list[int] = []
 
-        class Scaled(BoxFinder):
-            def sides(self, long_side: int) -> tuple[int, ...]:
+        class Scaled(MagentaDetector):
+            def scales(self, long_side: int) -> tuple[int, ...]:
                 return (160, 320)
 
             def detect(self, images: list[NDArray[np.uint8]], side: int) -> list[Detections]:
-                looked.extend([side] * len(images))
+                scales_run.extend([side] * len(images))
                 return super().detect(images, side)
 
         anonymizer = Anonymizer(store=FakeStore(Scaled()))
         anonymizer.video(clip("plain"), folder, Options(no_object_tracking=not tracking))
         # 30 frames; with tracking the other scale has its turn at every sixth
-        assert (looked.count(320), looked.count(160)) == (30, 5 if tracking else 30)
+        assert (scales_run.count(320), scales_run.count(160)) == (30, 5 if tracking else 30)
 
 
 class TestRunning:
     def test_progress_rises_to_the_total(
-        self, anonymizer: Anonymizer, finder: BoxFinder, clip: Callable[[str], Path], folder: Path
+        self, anonymizer: Anonymizer, finder: MagentaDetector, clip: Callable[[str], Path], folder: Path
     ) -> None:
         finder.during = lambda: time.sleep(0.15)
         told: list[VideoProgress] = []
         anonymizer.video(clip("plain"), folder, progress=told.append)
-        done = [each.frames for each in told]
+        done = [progress.frames for progress in told]
         assert len(done) > 2
         assert done == sorted(done)
         assert (done[-1], told[-1].total, told[-1].share) == (30, 30, 1.0)
         assert 0 < told[-1].frames_per_s < 1000
 
     def test_it_is_stopped_within_two_seconds_and_leaves_nothing(
-        self, anonymizer: Anonymizer, finder: BoxFinder, clip: Callable[[str], Path], folder: Path
+        self, anonymizer: Anonymizer, finder: MagentaDetector, clip: Callable[[str], Path], folder: Path
     ) -> None:
         finder.during = lambda: time.sleep(0.2)
         started = time.monotonic()
@@ -484,7 +492,7 @@ class TestRunning:
         assert list(folder.iterdir()) == []
 
     def test_a_detector_that_fails_in_the_middle_gives_no_file(
-        self, anonymizer: Anonymizer, finder: BoxFinder, clip: Callable[[str], Path], folder: Path
+        self, anonymizer: Anonymizer, finder: MagentaDetector, clip: Callable[[str], Path], folder: Path
     ) -> None:
         def fail() -> None:
             if finder.calls >= 10:
@@ -527,8 +535,8 @@ _PEAK = """
 import resource, sys
 from pathlib import Path
 from anonymizer import Anonymizer, Options
-from tests.fakes import BoxFinder, FakeStore
-result = Anonymizer(store=FakeStore(BoxFinder())).video(sys.argv[1], sys.argv[2], Options(save_mask="none"))
+from tests.fakes import MagentaDetector, FakeStore
+result = Anonymizer(store=FakeStore(MagentaDetector())).video(sys.argv[1], sys.argv[2], Options(save_mask="none"))
 assert result.review_counts["frames_redacted"] == result.frames
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """

@@ -110,7 +110,7 @@ ENCODERS = {
 
 @pytest.mark.parametrize("encoder", ENCODERS)
 @pytest.mark.parametrize("method", METHODS)
-def test_a_real_encode_is_proven(clips: dict[Method, Clip], method: Method, encoder: str) -> None:
+def test_a_real_encode_passes(clips: dict[Method, Clip], method: Method, encoder: str) -> None:
     codec, options = ENCODERS[encoder]
     clip = clips[method]
     results = encoded(clip.rendered, codec, **options)
@@ -178,11 +178,11 @@ class TestWhatIsNotProven:
         clip = Clip(data / "videos" / "parking-plates.mp4", Method.PIXELATE, lambda _, __: [[300, 300, 500, 500]])
         # Without objects, only what lies outside is judged.
         off = [compare_frames(clip.source[n], clip.source[n], clip.source[n - 1], FORM, []) for n in range(1, COUNT)]
-        assert not all(each.is_close_outside for each in off)
+        assert not all(difference.is_close_outside for difference in off)
 
 
 class TestWhatCannotBeSeen:
-    def test_black_on_black_is_proven_though_nothing_changed(self) -> None:
+    def test_black_on_black_passes_though_nothing_changed(self) -> None:
         source = [np.full((100, 100), 17, np.uint8), *[np.full((50, 50), 128, np.uint8)] * 2]
         options = Options(method=Method.BLACKEN)
         where = redaction_regions(found([20, 20, 80, 80]), (100, 100), options)
@@ -230,7 +230,7 @@ def test_numbers_are_in_steps_of_eight_bits_and_upright(orientation: int) -> Non
     rendered[shape.crop] = 480
     result[shape.crop] = 460
     result[:, 72:] += 8
-    as_stored = [[stored(each, orientation)] for each in (source, rendered, result)]
+    as_stored = [[stored(planes, orientation)] for planes in (source, rendered, result)]
     measured = compare_frames(*as_stored, form, [shape], orientation)
     assert measured.checks[0].apart == pytest.approx(20)
     assert measured.checks[0].covered == pytest.approx(0.75)

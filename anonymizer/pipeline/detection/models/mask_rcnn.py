@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -17,15 +16,17 @@ from torchvision.models.detection import maskrcnn_resnet50_fpn_v2
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import batched_nms
 
-from anonymizer.pipeline.detection.batching import check_finite, in_batches
+from anonymizer.pipeline.detection.inference_errors import check_finite
+from anonymizer.pipeline.detection.models.base import BatchedDetector
+from anonymizer.pipeline.detection.models.letterbox import Resize
 from anonymizer.pipeline.detection.protocol import Image
 from anonymizer.pipeline.detections import Detections, Mask, ObjectType
-from anonymizer.pipeline.devices import on_device, resolve_device
+from anonymizer.pipeline.devices import on_device
 from anonymizer.pipeline.errors import TooManyObjects
 
-__all__ = ["MaskRCNN", "pasted"]
+__all__ = ["MaskRCNN", "paste_mask"]
 
-#: COCO's ids, 1..90: car, motorcycle, bus, truck are vehicles
+#: by COCO's ids, 1..90: person; car, motorcycle, bus and truck
 TYPES = {
     1: ObjectType.PERSON,
     3: ObjectType.VEHICLE,
@@ -34,17 +35,15 @@ TYPES = {
     8: ObjectType.VEHICLE,
 }
 NMS_IOU = 0.5
-#: torchvision's own limits are 1,000 proposals and 100 objects, where a crowd would be cut off. Proposals take about
-#: .4 GB a picture in the box head, objects 2 MB each in the mask head, only where there are so many.
-MOST_PROPOSALS, MOST_OBJECTS = 4000, 2000
-#: Its long side in training was 1333 at most; larger pictures are looked at closer in tiles.
+#: torchvision's own limits, 1,000 proposals and 100 objects, would cut off a crowd. This many proposals take about
+#: .4 GB an image in the box head. Each object takes 2 MB in the mask head, only if it is there.
+MAX_PROPOSALS, MAX_OBJECTS = 4000, 2000
+#: The longest side in training was 1333 pixels. Larger images are seen closer in tiles.
 SIDE = 1333
-#: a picture takes the memory of so many of its input's pixels in a one-stage network
-WEIGHT = 5
 
 
-class _AsItIs(GeneralizedRCNNTransform):  # type: ignore[misc]
-    """Normalises and pads; pictures come in the size they are looked at in, and masks are pasted object by object."""
+class _NormaliseOnly(GeneralizedRCNNTransform):  # type: ignore[misc]
+    """Normalises and pads. Images are resized before, and masks are pasted afterwards, object by object."""
 
     def resize(self, image: Tensor, target: Any = None) -> tuple[Tensor, Any]:
         return image, target
@@ -53,99 +52,97 @@ class _AsItIs(GeneralizedRCNNTransform):  # type: ignore[misc]
         return result
 
 
-class MaskRCNN:
+class MaskRCNN(BatchedDetector):
     """Runs torchvision's `maskrcnn_resnet50_fpn_v2` with its weights for COCO, in single precision.
 
+    Its detections have masks.
+
+    Args:
+        weights: torchvision's `.pth` file.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        model_id: what `Detections.models` holds.
+
     Raises:
-        OSError, RuntimeError: the file holds no weights, or another network's.
+        DetectorFailed: the device does not exist.
+        OSError, RuntimeError: the file holds no weights, or those of another network.
     """
 
     object_types: tuple[ObjectType, ...] = (ObjectType.PERSON, ObjectType.VEHICLE)
     min_score = 0.05
     least_size = 12.0
     tile_side = SIDE
+    # `scales` doubles it
+    warm_up_hw = (120, 160)
+    #: a two-stage network
+    memory_weight = 5
 
     def __init__(self, weights: Path, *, device: str = "auto", model_id: str = "mask-rcnn-r50-v2") -> None:
-        self.id = model_id
-        self._device = resolve_device(device)
-        self.device = str(self._device)
+        super().__init__(model_id, device)
         network = maskrcnn_resnet50_fpn_v2(
             weights=None,
             weights_backbone=None,
             num_classes=91,
             box_score_thresh=self.min_score,
             box_nms_thresh=NMS_IOU,
-            box_detections_per_img=MOST_OBJECTS,
-            rpn_pre_nms_top_n_test=MOST_PROPOSALS,
-            rpn_post_nms_top_n_test=MOST_PROPOSALS,
+            box_detections_per_img=MAX_OBJECTS,
+            rpn_pre_nms_top_n_test=MAX_PROPOSALS,
+            rpn_post_nms_top_n_test=MAX_PROPOSALS,
         )
         network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-        given = network.transform
-        network.transform = _AsItIs(SIDE, SIDE, given.image_mean, given.image_std)
+        standard = network.transform
+        network.transform = _NormaliseOnly(SIDE, SIDE, standard.image_mean, standard.image_std)
         self._network = network.eval().to(self._device)
 
-    def sides(self, long_side: int) -> tuple[int, ...]:
-        """The size it was trained in; never more than twice the picture's own."""
+    def scales(self, long_side: int) -> tuple[int, ...]:
+        """As `Detector.scales` says: the size of the training, and never more than twice the image's own."""
         return (min(SIDE, 2 * long_side),)
 
-    def video_side(self, long_side: int) -> int:
-        return self.sides(long_side)[0]
-
-    def warm_up(self) -> None:
-        self.detect([np.zeros((240, 320, 3), np.uint8)], 320)
-
-    def detect(self, images: Sequence[Image], side: int) -> list[Detections]:
-        run, pixels = lambda batch: self._run(batch, side), WEIGHT * side * side
-        return in_batches(self.id, run, images, pixels=pixels, device=self.device)
-
     @torch.inference_mode()
-    def _run(self, images: Sequence[Image], side: int) -> list[Detections]:
-        height, width = images[0].shape[:2]
-        scale = side / max(height, width)
-        size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-        inputs = [cv2.resize(each, size, interpolation=how) for each in images]
-        tensor = on_device(inputs, self._device).float().div_(255)
-        stretch = torch.tensor([width / size[0], height / size[1]] * 2)
-        return [self._objects(each, stretch, (height, width)) for each in self._network(list(tensor))]
+    def _detect_batch(self, images: Sequence[Image], side: int) -> list[Detections]:
+        resize = Resize.to_long_side(images[0], side)
+        tensor = on_device([resize(image) for image in images], self._device).float().div_(255)
+        return [self._select(result, resize) for result in self._network(list(tensor))]
 
-    def _objects(self, result: dict[str, Tensor], stretch: Tensor, size_hw: tuple[int, int]) -> Detections:
-        """
+    def _select(self, result: dict[str, Tensor], resize: Resize) -> Detections:
+        """Choose among all objects of one image.
+
         Args:
-            result: `boxes` (n, 4) in pixels of the input, `labels` (n,), `scores` (n,), `masks` (n, 1, 28, 28) 0..1.
-            stretch: (4,) from the input to the picture.
+            result: `boxes` (n, 4) in pixels of the network's input, `labels` (n,), `scores` (n,), and `masks`
+                (n, 1, 28, 28) 0..1.
+            resize: how the image was resized for the network.
         """
         boxes, scores, labels, masks = (result[name].cpu() for name in ("boxes", "scores", "labels", "masks"))
-        check_finite(self.id, boxes, scores, masks)
-        if len(boxes) >= MOST_OBJECTS:
-            raise TooManyObjects(f"The detector {self.id} sees {MOST_OBJECTS} objects in one view, and maybe more.")
+        check_finite(f"detector {self.id}", boxes, scores, masks)
+        if len(boxes) >= MAX_OBJECTS:
+            raise TooManyObjects(f"The detector {self.id} reached its limit of {MAX_OBJECTS} objects in one view.")
         rows = torch.tensor([row for row, label in enumerate(labels.tolist()) if label in TYPES], dtype=torch.int64)
         types = torch.tensor([TYPES[label].number for label in labels[rows].tolist()], dtype=torch.int64)
-        # a second time: what is a car to it and a truck too is one vehicle
+        # torchvision suppresses within each class: an object that is both a car and a truck to it is one vehicle
         keep = batched_nms(boxes[rows], scores[rows], types, NMS_IOU)
         rows, types = rows[keep], types[keep]
-        height, width = size_hw
-        placed = (boxes[rows] * stretch).clamp(min=0).minimum(torch.tensor([width, height] * 2, dtype=torch.float32))
+        placed, size_hw = resize.restore_boxes(boxes[rows]), (resize.image_wh[1], resize.image_wh[0])
         return Detections(
             placed.numpy(),
             scores[rows].numpy(),
             types.numpy(),
             np.full(len(rows), self.id),
-            masks=tuple(pasted(mask, box, size_hw) for mask, box in zip(masks[rows, 0], placed, strict=True)),
+            masks=tuple(paste_mask(mask, box, size_hw) for mask, box in zip(masks[rows, 0], placed, strict=True)),
         )
 
 
-def pasted(mask: Tensor, box: Tensor, size_hw: tuple[int, int]) -> Mask | None:
-    """The mask of one object in the picture, no larger than its box: a thousand whole pictures would fill the memory.
+def paste_mask(mask: Tensor, box: Tensor, size_hw: tuple[int, int]) -> Mask | None:
+    """Resize the mask of one object to its box (Mask R-CNN, He et al., arXiv 1703.06870, section 3.1).
 
-    Unlike `paste_masks_in_image` of torchvision it does not round the box first, which moves small masks by a pixel.
+    The result is no larger than the box: a thousand masks of whole images would fill the memory. Unlike
+    `paste_masks_in_image` of torchvision, it does not round the box first, which moves small masks by a pixel.
 
     Args:
-        mask: (m, m) float32, the chance of each part of the box.
-        box: (4,) x1, y1, x2, y2 in pixels of the picture.
+        mask: (m, m) float32, for each part of the box the probability 0..1 that it is the object.
+        box: (4,) x1, y1, x2, y2 in pixels of the image.
+        size_hw: height and width of the image in pixels.
 
     Returns:
-        What is more likely the object than not; None where that is nothing: then its box must do.
+        The pixels with a probability above .5; None: there are none, and the box has to be redacted instead.
     """
     x1, y1, x2, y2 = box.tolist()
     left, top = math.floor(x1), math.floor(y1)
@@ -153,7 +150,7 @@ def pasted(mask: Tensor, box: Tensor, size_hw: tuple[int, int]) -> Mask | None:
     rows = torch.arange(top, min(math.ceil(y2), size_hw[0])) + 0.5
     if not len(columns) or not len(rows):
         return None
-    # from -1 to 1 across the mask
+    # coordinates of the mask, -1..1 from side to side
     across, down = 2 * (columns - x1) / (x2 - x1) - 1, 2 * (rows - y1) / (y2 - y1) - 1
     grid = torch.stack(torch.meshgrid(across, down, indexing="xy"), -1)[None]
     pixels: NDArray[np.bool_] = (

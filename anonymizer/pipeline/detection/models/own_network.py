@@ -1,9 +1,12 @@
 """The network of the project's own detector: faces, license plates, persons and vehicles in one pass.
 
-Backbone: EfficientNet-Lite0 (Tan and Le, arXiv 1905.11946; the Lite variant of tensorflow/tpu), outputs at strides 8,
-16 and 32. Neck: path aggregation (Liu et al., arXiv 1803.01534) with depth-wise 5 x 5 convolutions. Head: anchor-free,
-per cell one score a type and the distances to the four sides of a box (Tian et al., FCOS, arXiv 1904.01355).
-3.1 M parameters.
+The network has 3.1 M parameters, in three parts:
+
+- Backbone: EfficientNet-Lite0 (Tan and Le, arXiv 1905.11946; the Lite variant of tensorflow/tpu), with outputs at
+  strides 8, 16 and 32.
+- Neck: path aggregation (PAN, Liu et al., arXiv 1803.01534) with depth-wise 5 x 5 convolutions.
+- Head: anchor-free (FCOS, Tian et al., arXiv 1904.01355). Each cell predicts one score for each object type, and its
+  distances to the four sides of a box.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from torch.nn import functional
 __all__ = ["STRIDES", "OwnNetwork", "boxes_xyxy"]
 
 STRIDES = (8, 16, 32)
-#: repeats, kernel, stride of the first, expansion, channels in, channels out
+#: the stages of the backbone: repeats, kernel, stride of the first block, expansion, channels in, channels out
 _STAGES = (
     (1, 3, 1, 1, 32, 16),
     (2, 3, 2, 6, 16, 24),
@@ -30,7 +33,16 @@ _TAPS = {2: 40, 4: 112, 6: 320}
 
 
 class ConvNorm(nn.Module):
-    """Convolution, batch norm and, if asked, ReLU6; with stride 2 padded as TensorFlow pads."""
+    """Convolution, batch norm, and ReLU6 if `active`. With stride 2 it pads as TensorFlow does.
+
+    Args:
+        inputs: channels in.
+        outputs: channels out.
+        kernel: side of the filter in cells.
+        stride: 1 or 2.
+        groups: groups of channels that are filtered apart.
+        active: whether ReLU6 follows.
+    """
 
     def __init__(
         self, inputs: int, outputs: int, kernel: int = 1, *, stride: int = 1, groups: int = 1, active: bool = True
@@ -42,6 +54,7 @@ class ConvNorm(nn.Module):
         self.norm: nn.Module = nn.BatchNorm2d(outputs, eps=1e-3, momentum=0.03)
 
     def forward(self, x: Tensor) -> Tensor:
+        """From (b, inputs, h, w) to (b, outputs, h / stride, w / stride)."""
         if self.stride == 2:
             before = (self.kernel - 2) // 2
             after = self.kernel - 2 - before
@@ -51,7 +64,15 @@ class ConvNorm(nn.Module):
 
 
 class InvertedResidual(nn.Module):
-    """Expand, filter each channel, project."""
+    """Expand the channels, filter each of them, and project (MobileNetV2, Sandler et al., arXiv 1801.04381).
+
+    Args:
+        inputs: channels in.
+        outputs: channels out.
+        kernel: side of the filter in cells.
+        stride: 1 or 2.
+        expansion: channels between, as a multiple of `inputs`.
+    """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, *, stride: int, expansion: int) -> None:
         super().__init__()
@@ -62,12 +83,13 @@ class InvertedResidual(nn.Module):
         self.residual = stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
+        """From (b, inputs, h, w) to (b, outputs, h / stride, w / stride)."""
         y: Tensor = self.project(self.depthwise(self.expand(x)))
         return x + y if self.residual else y
 
 
 class Backbone(nn.Module):
-    """EfficientNet-Lite0 without its classifier: (b, 3, h, w) to maps at strides 8, 16 and 32."""
+    """EfficientNet-Lite0 without its classifier."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -89,6 +111,7 @@ class Backbone(nn.Module):
                 self._taps.add(len(self.blocks) - 1)
 
     def forward(self, x: Tensor) -> list[Tensor]:
+        """From normalised images (b, 3, h, w) to feature maps at strides 8, 16 and 32."""
         x = self.stem(x)
         maps = []
         for n, block in enumerate(self.blocks):
@@ -99,7 +122,7 @@ class Backbone(nn.Module):
 
 
 class Separable(nn.Module):
-    """A 5 x 5 filter on each channel, then a mix of the channels."""
+    """Depth-wise separable convolution: a 5 x 5 filter on each channel, then a 1 x 1 convolution."""
 
     def __init__(self, inputs: int, outputs: int, *, stride: int = 1) -> None:
         super().__init__()
@@ -107,17 +130,23 @@ class Separable(nn.Module):
         self.pointwise = ConvNorm(inputs, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
+        """From (b, inputs, h, w) to (b, outputs, h / stride, w / stride)."""
         y: Tensor = self.pointwise(self.depthwise(x))
         return y
 
 
 class OwnNetwork(nn.Module):
-    """Anchor-free detector for the four object types, in the order of `OBJECT_TYPES`."""
+    """Anchor-free detector for the four object types, in the order of `OBJECT_TYPES`.
+
+    Args:
+        channels: of the neck and the head.
+        types: number of object types.
+    """
 
     def __init__(self, channels: int = 80, types: int = 4) -> None:
         super().__init__()
         self.backbone = Backbone()
-        self.lateral = nn.ModuleList(ConvNorm(each, channels) for each in _TAPS.values())
+        self.lateral = nn.ModuleList(ConvNorm(inputs, channels) for inputs in _TAPS.values())
         self.top_down = nn.ModuleList(Separable(2 * channels, channels) for _ in range(2))
         self.bottom_up = nn.ModuleList(Separable(2 * channels, channels) for _ in range(2))
         self.down = nn.ModuleList(Separable(channels, channels, stride=2) for _ in range(2))
@@ -128,27 +157,28 @@ class OwnNetwork(nn.Module):
         self.distance = nn.ModuleList(nn.Conv2d(channels, 4, 1) for _ in STRIDES)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Look at pictures.
+        """Predict a box and four scores for each cell.
 
         Args:
             x: (b, 3, h, w) RGB, 0..1; h and w are multiples of 32.
 
         Returns:
-            Logits (b, n, 4), distances of a box's left, top, right and bottom from its cell in strides (b, n, 4), and
-            the cells (n, 3): x, y and stride in pixels.
+            logits: (b, n, 4), one for each object type.
+            distances: (b, n, 4) from the cell to the left, top, right and bottom of its box, in strides.
+            cells: (n, 3) x and y of the cell's centre, and its stride, in pixels.
         """
-        return self.above(self.features(x))
+        return self.head_outputs(self.features(x))
 
     def features(self, x: Tensor) -> list[Tensor]:
-        """The maps of the backbone, at strides 8, 16 and 32."""
+        """The feature maps of the backbone at strides 8, 16 and 32, for images (b, 3, h, w) RGB, 0..1."""
         maps: list[Tensor] = self.backbone((x - 0.498) / 0.502)
         return maps
 
-    def above(self, maps: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """What neck and head make of the maps of a backbone; as `forward`."""
-        fine, middle, coarse = (lateral(each) for lateral, each in zip(self.lateral, maps, strict=True))
-        middle = self.top_down[0](torch.cat([middle, _twice(coarse)], 1))
-        fine = self.top_down[1](torch.cat([fine, _twice(middle)], 1))
+    def head_outputs(self, maps: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Run the neck and the head on the feature maps of the backbone; returns what `forward` returns."""
+        fine, middle, coarse = (lateral(level) for lateral, level in zip(self.lateral, maps, strict=True))
+        middle = self.top_down[0](torch.cat([middle, _upsample(coarse)], 1))
+        fine = self.top_down[1](torch.cat([fine, _upsample(middle)], 1))
         middle = self.bottom_up[0](torch.cat([middle, self.down[0](fine)], 1))
         coarse = self.bottom_up[1](torch.cat([coarse, self.down[1](middle)], 1))
         logits, distances, cells = [], [], []
@@ -161,12 +191,20 @@ class OwnNetwork(nn.Module):
 
 
 def boxes_xyxy(distances: Tensor, cells: Tensor) -> Tensor:
-    """Boxes in pixels of the network's input, (b, n, 4) x1, y1, x2, y2, from the network's distances and cells."""
+    """Decode the network's outputs to boxes.
+
+    Args:
+        distances: (b, n, 4), as `OwnNetwork.forward` returns them.
+        cells: (n, 3), as `OwnNetwork.forward` returns them.
+
+    Returns:
+        (b, n, 4) x1, y1, x2, y2 in pixels of the network's input.
+    """
     centre, stride = cells[:, :2], cells[:, 2:]
     return torch.cat([centre - distances[..., :2] * stride, centre + distances[..., 2:] * stride], -1)
 
 
-def _twice(x: Tensor) -> Tensor:
+def _upsample(x: Tensor) -> Tensor:
     return functional.interpolate(x, scale_factor=2.0, mode="nearest")
 
 

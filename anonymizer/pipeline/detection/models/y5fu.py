@@ -1,26 +1,31 @@
-"""Plates with the weights of HyperLPR (github.com/szad670401/HyperLPR, `y5fu_*_sim.onnx`), made for Chinese ones."""
+"""License plates with the weights of HyperLPR (github.com/szad670401/HyperLPR), trained on Chinese plates.
+
+The files `y5fu_*_sim.onnx` hold networks of the YOLOv5 kind (github.com/ultralytics/yolov5).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
+from torchvision.ops import box_convert
 
-from anonymizer.pipeline.detection.batching import in_batches
-from anonymizer.pipeline.detection.models.onnx_network import Letterbox, OnnxNetwork, chosen
+from anonymizer.pipeline.detection.models.base import BatchedDetector
+from anonymizer.pipeline.detection.models.boxes import suppress_overlaps
+from anonymizer.pipeline.detection.models.letterbox import Letterbox
+from anonymizer.pipeline.detection.models.onnx_network import OnnxNetwork
 from anonymizer.pipeline.detection.protocol import Image
 from anonymizer.pipeline.detections import Detections, ObjectType
-from anonymizer.pipeline.devices import resolve_device
 from anonymizer.pipeline.errors import DetectorFailed
 
 __all__ = ["Y5fu"]
 
 NMS_IOU = 0.5
-#: By the side of its canvas, the sizes in which a picture is laid on it: it is weak on plates that fill the picture.
-#: AP50 on val (anpr, cars, dashcam), the files of 640 and 320 pixels together, and the time in passes of 320 pixels:
+#: By the side of the canvas, the scales at which an image is laid on it. The network is weak on plates that fill the
+#: image. AP50 on val (anpr, cars, dashcam) of the files of 640 and 320 pixels together, and the time in passes of 320
+#: pixels:
 #:     640                          .397 .528 .866   3
 #:     320                          .490 .697 .802   1
 #:     640, 320                     .490 .685 .872   4
@@ -28,17 +33,24 @@ NMS_IOU = 0.5
 #:     640, 320 + 208 + 128         .624 .734 .864   6
 SIDES = {320: (320, 208, 128)}
 
-
 #: values in a row of the network's output
 ROW = 15
 
 
-class Y5fu:
-    """Runs the network of `y5fu_320x_sim.onnx` or `y5fu_640x_sim.onnx` as a torch module, in the one size it takes.
+class Y5fu(BatchedDetector):
+    """A plate detector as a torch module, from `y5fu_320x_sim.onnx` or `y5fu_640x_sim.onnx`.
+
+    The input of the network has one fixed size.
+
+    Args:
+        weights: the ONNX file.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        model_id: what `Detections.models` holds.
 
     Raises:
-        ValueError: the file's network takes pictures of any size.
-        Exception: of onnx or onnx2torch, where the file is no such network.
+        DetectorFailed: the device does not exist.
+        ValueError: the input of the network has no fixed size.
+        Exception: of onnx or onnx2torch, if the file is not such a network.
     """
 
     object_types: tuple[ObjectType, ...] = (ObjectType.LICENSE_PLATE,)
@@ -46,48 +58,35 @@ class Y5fu:
     least_size = 6.0
 
     def __init__(self, weights: Path, *, device: str = "auto", model_id: str = "y5fu-640") -> None:
-        self.id = model_id
-        where = resolve_device(device)
-        self.device = str(where)
-        # its graph ends in pixels, of which half precision keeps only every half one
-        self._network = OnnxNetwork(model_id, weights, device=where, dtype=torch.float32)
+        # full precision: the graph ends in pixels, and half precision holds large ones only in steps of half a pixel
+        super().__init__(model_id, device)
+        self._network = OnnxNetwork(model_id, weights, device=self._device, dtype=self._dtype)
         if self._network.input_side is None:
-            raise ValueError(f"{weights.name} has no fixed input")
-        self._side = self._network.input_side
+            raise ValueError(f"{weights.name} has no input of a fixed size")
+        self._side = self.tile_side = self._network.input_side
+        self.warm_up_hw = (self._side, self._side)
 
-    @property
-    def tile_side(self) -> int:
-        return self._side
-
-    def sides(self, long_side: int) -> tuple[int, ...]:
-        """The network's own and smaller ones, whatever the picture's."""
+    def scales(self, long_side: int) -> tuple[int, ...]:
+        """As `Detector.scales` says: the side of the network's input, and smaller ones, for images of any size."""
         return SIDES.get(self._side, (self._side,))
 
-    def video_side(self, long_side: int) -> int:
+    def _canvas_side(self, side: int) -> int:
         return self._side
 
-    def warm_up(self) -> None:
-        self.detect([np.zeros((self._side, self._side, 3), np.uint8)], self._side)
-
-    def detect(self, images: Sequence[Image], side: int) -> list[Detections]:
-        if side > self._side:
-            raise DetectorFailed(f"The detector {self.id} looks at {self._side} pixels, not at {side}.")
-        run = lambda batch: self._run(batch, side)  # noqa: E731
-        return in_batches(self.id, run, images, pixels=self._side**2, device=self.device)
-
     @torch.inference_mode()
-    def _run(self, images: Sequence[Image], side: int) -> list[Detections]:
+    def _detect_batch(self, images: Sequence[Image], side: int) -> list[Detections]:
+        if side > self._side:
+            raise DetectorFailed(f"The detector {self.id} takes scales up to {self._side} pixels, not {side}.")
         letterbox = Letterbox.of(images[0], side, pad=0, canvas_side=self._side)
         # rows: centre, size, chance of an object, four corners, chances of the two kinds of plates
-        (rows,) = self._network([letterbox(each) for each in images], bgr=False, unit=True).values()
+        (rows,) = self._network([letterbox(image) for image in images], bgr=False, unit=True).values()
         if rows.shape[-1] != ROW:
             raise DetectorFailed(f"The file of {self.id} holds another network: rows of {rows.shape[-1]}, not {ROW}.")
-        centres, halves = rows[..., :2], rows[..., 2:4] / 2
-        boxes = torch.cat([centres - halves, centres + halves], -1)
+        boxes = box_convert(rows[..., :4], "cxcywh", "xyxy")
         scores = rows[..., 4] * rows[..., 13:].amax(-1)
-        return [self._plates(*each, letterbox) for each in zip(boxes, scores, strict=True)]
+        return [self._select(*of_image, letterbox) for of_image in zip(boxes, scores, strict=True)]
 
-    def _plates(self, boxes: Tensor, scores: Tensor, letterbox: Letterbox) -> Detections:
+    def _select(self, boxes: Tensor, scores: Tensor, letterbox: Letterbox) -> Detections:
         rows = torch.where(scores > self.min_score)[0]
         types = torch.full_like(rows, ObjectType.LICENSE_PLATE.number)
-        return chosen(self.id, boxes[rows], scores[rows], types, letterbox=letterbox, nms_iou=NMS_IOU)
+        return suppress_overlaps(self.id, boxes[rows], scores[rows], types, resize=letterbox, nms_iou=NMS_IOU)

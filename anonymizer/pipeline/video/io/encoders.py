@@ -1,4 +1,7 @@
-"""How a video is written: container and codec of its source where there is an encoder, and a quality like its own."""
+"""How a video is written: which container, encoder and quality.
+
+The result has the container and codec of its source where this machine has an encoder for them, and about its quality.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +24,9 @@ from anonymizer.pipeline.options.options import Options, VideoEncoder
 from anonymizer.pipeline.video.io.reader import VideoReader
 from anonymizer.pipeline.video.io.tracks import VideoTrack
 
-__all__ = ["MUXERS", "Encoding", "Output", "encoder_works", "open_encoder", "plan", "with_bit_rate"]
+__all__ = ["MUXERS", "EncoderSettings", "OutputPlan", "encoder_works", "open_encoder", "plan_output", "with_bit_rate"]
 
+#: by our name of a container, FFmpeg's name of its muxer
 MUXERS = {"mp4": "mp4", "mov": "mov", "mkv": "matroska", "webm": "webm", "avi": "avi", "ts": "mpegts"}
 #: by codec, the encoder that writes it
 _ENCODERS = {
@@ -39,28 +43,30 @@ _ENCODERS = {
     "huffyuv": "huffyuv",
     "ffvhuff": "ffvhuff",
 }
-# it tells of itself on standard error, but for errors
+# SVT-AV1 writes about itself to standard error; 1: errors only
 os.environ.setdefault("SVT_LOG", "1")
-#: what a container cannot hold in FFmpeg's own opinion is found out by asking; this it holds and players do not read
+#: pairs of container and codec that FFmpeg can write and players cannot read
 _UNUSUAL = {("mp4", "mjpeg"), ("avi", "hevc"), ("avi", "av1"), ("avi", "vp9")}
-#: Constant quality of x264 by the bits per pixel of the source, so that sizes are alike. What gave the source's size in
-#: the clips of `../shared/data/videos` (bits per pixel): 23 (.057), 20 (.084), 18 (.15), 20 (.24), 19 (.31).
+#: The constant quality of x264 follows from the bits per pixel of the source, so that sizes are alike. What gave the
+#: size of the source in the clips of `../shared/data/videos` (bits per pixel): 23 (.057), 20 (.084), 18 (.15),
+#: 20 (.24), 19 (.31).
 _BASE_CRF, _STEP, _BASE_BITS, _CRF_RANGE = 20.5, 3.0, 0.1, (17.0, 26.0)
-#: libavutil's unit of a quantiser
+#: libavutil's unit of a quantiser (FF_QP2LAMBDA)
 _LAMBDA = 118
 
 
 @dataclass(frozen=True, slots=True)
-class Encoding:
-    """One track's encoder.
+class EncoderSettings:
+    """How one track is encoded.
 
     Attributes:
-        encoder: FFmpeg's name of it.
-        pixel_format: what it is given.
-        rate: frames per second; packets get their source's times afterwards.
+        encoder: FFmpeg's name of the encoder.
+        pixel_format: of the frames that it gets, FFmpeg's name.
+        rate: frames per second. It does not set the times: packets get those of the source afterwards.
         options: of the encoder.
-        bit_rate: to keep to, bits per second; None: constant quality.
-        quantiser: constant quality of encoders that know no other, 2 (best) to 31.
+        bit_rate: the wanted bits per second; None: constant quality.
+        quantiser: the constant quality of encoders that have no other, 2 (best) to 31; None: others.
+        same_codec: whether the result has the codec of the source.
     """
 
     encoder: str
@@ -73,40 +79,56 @@ class Encoding:
 
 
 @dataclass(frozen=True, slots=True)
-class Output:
-    """The result's container, and by stream index how each track is written."""
+class OutputPlan:
+    """How a result is written.
+
+    Attributes:
+        info: the format of its container.
+        tracks: by stream index, how each track is encoded.
+        warnings: what differs from the source, a sentence each.
+    """
 
     info: MediaInfo
-    tracks: Mapping[int, Encoding]
+    tracks: Mapping[int, EncoderSettings]
     warnings: tuple[str, ...] = ()
 
 
-def plan(reader: VideoReader, options: Options) -> Output:
-    """How to write the result of a video.
+def plan_output(reader: VideoReader, options: Options) -> OutputPlan:
+    """Choose how to write the result of a video.
+
+    Args:
+        reader: the open source.
+        options: of the work; `video_encoder` may name an encoder.
+
+    Returns:
+        The source's container and codecs where that is possible, otherwise H.264 in MP4 or Matroska.
 
     Raises:
-        InvalidParameter: the encoder that is asked for is not at hand on this machine.
+        InvalidParameter: the encoder that `options` name does not work on this machine.
     """
-    encodings = {each.index: _encoding(reader, each, options) for each in reader.tracks}
-    if all(each is not None for each in encodings.values()):
-        return Output(reader.info, {index: each for index, each in encodings.items() if each is not None})
-    # MP4 for everyone's player; Matroska where MP4 cannot hold the sound
-    name = "mp4" if all(_holds("mp4", each.codec_context) for each in reader.copied if each.type == "audio") else "mkv"
-    codecs = ", ".join(sorted({each.codec for each in reader.tracks}))
+    settings = {track.index: _settings_like_source(reader, track, options) for track in reader.tracks}
+    complete = {index: of_track for index, of_track in settings.items() if of_track is not None}
+    if len(complete) == len(settings):
+        return OutputPlan(reader.info, complete)
+    # every player reads MP4; Matroska is for sound that MP4 cannot hold
+    sounds = [stream.codec_context for stream in reader.copied if stream.type == "audio"]
+    name = "mp4" if all(_muxer_supports("mp4", sound) for sound in sounds) else "mkv"
+    codecs = ", ".join(sorted({track.codec for track in reader.tracks}))
     warning = (
         f"The video ({codecs} in {reader.info.format}) was written as H.264 in {name}: there is no encoder for it."
     )
     tracks = {
-        each.index: replace(
-            _of_quality("libx264", _pixel_format("libx264", _source_format(reader, each)), each), same_codec=False
+        track.index: replace(
+            _settings_for_quality("libx264", _pixel_format("libx264", _source_format(reader, track)), track),
+            same_codec=False,
         )
-        for each in reader.tracks
+        for track in reader.tracks
     }
-    return Output(by_format(name), tracks, (warning,))
+    return OutputPlan(by_format(name), tracks, (warning,))
 
 
-def _encoding(reader: VideoReader, track: VideoTrack, options: Options) -> Encoding | None:
-    """None where no encoder at hand writes the track into the source's container."""
+def _settings_like_source(reader: VideoReader, track: VideoTrack, options: Options) -> EncoderSettings | None:
+    """None: no encoder on this machine can write the track into the container of the source."""
     wanted = options.video_encoder
     name = _ENCODERS.get(track.codec) if wanted is VideoEncoder.AUTO else wanted.value
     if name is None:
@@ -120,18 +142,18 @@ def _encoding(reader: VideoReader, track: VideoTrack, options: Options) -> Encod
     if (muxer, codec) in _UNUSUAL or not _can_hold(muxer, name):
         return None
     source = _source_format(reader, track)
-    if source not in _formats(name):
+    if source not in _pixel_formats(name):
         if wanted is VideoEncoder.AUTO:
             return None
         source = _pixel_format(name, source)
-    same = codec == track.codec and not track.layered
-    encoding = replace(_of_quality(name, source, track), same_codec=same)
-    # AVI has no times of presentation: frames have to come in their order
-    return replace(encoding, options={**encoding.options, "bf": "0"}) if muxer == "avi" else encoding
+    same = codec == track.codec and not track.dolby_vision
+    settings = replace(_settings_for_quality(name, source, track), same_codec=same)
+    # AVI has no presentation times: frames have to come in their order, without B-frames
+    return replace(settings, options={**settings.options, "bf": "0"}) if muxer == "avi" else settings
 
 
-def _of_quality(name: str, pixel_format: str, track: VideoTrack) -> Encoding:
-    """With a constant quality that looks like the source, by its bits per pixel."""
+def _settings_for_quality(name: str, pixel_format: str, track: VideoTrack) -> EncoderSettings:
+    """Settings with a constant quality that looks like the source, chosen by its bits per pixel."""
     width, height = track.size_wh
     bits = (track.bit_rate or 0) / (width * height * float(track.frame_rate)) or _BASE_BITS
     # newer codecs need fewer bits for the same picture, older ones more
@@ -161,47 +183,48 @@ def _of_quality(name: str, pixel_format: str, track: VideoTrack) -> Encoding:
     rate = track.frame_rate.limit_denominator(1001)
     if rate <= 0 or rate > 1000:
         rate = Fraction(25)
-    return Encoding(name, pixel_format, rate, options, quantiser=quantiser)
+    return EncoderSettings(name, pixel_format, rate, options, quantiser=quantiser)
 
 
-def with_bit_rate(encoding: Encoding, *, bits: float, frames: int, stats: Path, again: bool) -> Encoding:
-    """The same encoder at a rate instead of a quality.
+def with_bit_rate(settings: EncoderSettings, *, bits: float, frames: int, stats: Path, again: bool) -> EncoderSettings:
+    """Change settings so that an encoder keeps a bit rate instead of a quality.
 
     Args:
-        bits: all frames together.
-        stats: where x264 keeps what it learns of the frames, for the next time.
-        again: there was a time before.
+        settings: with a constant quality.
+        bits: the wanted size of all frames together.
+        frames: how many frames there are.
+        stats: the file where x264 keeps its statistics of the frames for the next attempt.
+        again: whether an earlier attempt wrote the statistics.
     """
-    rate = max(1, round(bits / max(frames, 1) * encoding.rate))
-    options = {key: value for key, value in encoding.options.items() if key not in ("crf", "cq", "b", "rc")}
-    if encoding.encoder == "libx264":
-        # every time as thorough as the last: any of them may be near enough
+    rate = max(1, round(bits / max(frames, 1) * settings.rate))
+    options = {key: value for key, value in settings.options.items() if key not in ("crf", "cq", "b", "rc")}
+    if settings.encoder == "libx264":
+        # every attempt is as thorough as the last one: each may be close enough
         options |= {"fastfirstpass": "0", "x264-params": f"pass={3 if again else 1}:stats={stats}"}
-    return replace(encoding, options=options, bit_rate=rate, quantiser=None)
+    return replace(settings, options=options, bit_rate=rate, quantiser=None)
 
 
 def _x265(track: VideoTrack) -> list[str]:
-    """Parameters of x265: silent, and the light of HDR in the stream itself."""
+    """Parameters of x265: no messages, and the HDR metadata in the stream itself."""
     params = ["log-level=error"]
-    if track.light.mastering is not None:
-        # x, y of red, green, blue, then of white, then least and most light; x265 wants green, blue, red
+    if track.hdr.mastering is not None:
+        # FFmpeg: x, y of red, green, blue and white, then least and most light; x265 takes green, blue, red
         numbers = [
-            a / b if b else 0.0
-            for a, b in zip(track.light.mastering[:20:2], track.light.mastering[1:20:2], strict=True)
+            a / b if b else 0.0 for a, b in zip(track.hdr.mastering[:20:2], track.hdr.mastering[1:20:2], strict=True)
         ]
         red, green, blue, white = ([round(50_000 * v) for v in numbers[i : i + 2]] for i in (0, 2, 4, 6))
         least, most = (round(10_000 * v) for v in numbers[8:10])
-        places = (("G", green), ("B", blue), ("R", red), ("WP", white), ("L", [most, least]))
-        params.append("master-display=" + "".join(f"{name}({x},{y})" for name, (x, y) in places))
-    if track.light.levels is not None:
-        params.append("max-cll={},{}".format(*track.light.levels))
+        parts = (("G", green), ("B", blue), ("R", red), ("WP", white), ("L", [most, least]))
+        params.append("master-display=" + "".join(f"{name}({x},{y})" for name, (x, y) in parts))
+    if track.hdr.levels is not None:
+        params.append("max-cll={},{}".format(*track.hdr.levels))
     if len(params) > 1:
         params.append("hdr10=1")
     return params
 
 
 def open_encoder(
-    encoding: Encoding,
+    settings: EncoderSettings,
     track: VideoTrack,
     source: VideoCodecContext,
     *,
@@ -209,53 +232,60 @@ def open_encoder(
     header: bool,
     threads: int = 0,
 ) -> VideoCodecContext:
-    """An encoder that takes frames of a track, numbered 0, 1, 2, … in its time base.
+    """Open an encoder that takes frames of a track, numbered 0, 1, 2, … in its own time base.
 
     Args:
-        source: the track's decoder, for its colours.
-        encoder: to set up and open; a new one without.
-        header: parameter sets go into the container's header.
+        settings: of the encoder.
+        track: of the source.
+        source: the track's decoder, whose colour properties are taken over.
+        encoder: one to set up and open. Default: a new one.
+        header: whether parameter sets go into the container's header.
+        threads: of the encoder; 0: as many as there are cores.
 
     Raises:
         EncoderFailed: it cannot be opened.
     """
-    encoder = encoder or cast("VideoCodecContext", VideoCodecContext.create(encoding.encoder, "w"))
+    encoder = encoder or cast("VideoCodecContext", VideoCodecContext.create(settings.encoder, "w"))
     encoder.width, encoder.height = track.size_wh
-    encoder.pix_fmt = encoding.pixel_format
-    encoder.framerate, encoder.time_base = encoding.rate, 1 / encoding.rate
+    encoder.pix_fmt = settings.pixel_format
+    encoder.framerate, encoder.time_base = settings.rate, 1 / settings.rate
     encoder.sample_aspect_ratio = track.pixel_aspect
-    for each in ("color_range", "color_primaries", "color_trc", "colorspace"):
-        setattr(encoder, each, getattr(source, each))
+    for name in ("color_range", "color_primaries", "color_trc", "colorspace"):
+        setattr(encoder, name, getattr(source, name))
     encoder.thread_count = threads
-    encoder.options = dict(encoding.options)
-    if encoding.bit_rate is not None:
-        encoder.bit_rate = encoding.bit_rate
-        # by default some encoders may be off by four million
-        encoder.bit_rate_tolerance = encoding.bit_rate
-    if encoding.quantiser is not None:
+    encoder.options = dict(settings.options)
+    if settings.bit_rate is not None:
+        encoder.bit_rate = settings.bit_rate
+        # the default of some encoders is four million
+        encoder.bit_rate_tolerance = settings.bit_rate
+    if settings.quantiser is not None:
         encoder.qscale = True
-        encoder.global_quality = round(encoding.quantiser * _LAMBDA)
+        encoder.global_quality = round(settings.quantiser * _LAMBDA)
     if header:
         encoder.flags |= av.codec.context.Flags.global_header
-    if track.interlaced and encoding.encoder in ("libx264", "mpeg2video"):
+    if track.interlaced and settings.encoder in ("libx264", "mpeg2video"):
         encoder.flags |= av.codec.context.Flags.interlaced_dct | av.codec.context.Flags.interlaced_me
     try:
         encoder.open()
     except (av.FFmpegError, ValueError) as error:
         width, height = track.size_wh
         raise EncoderFailed(
-            f"The encoder {encoding.encoder} cannot write {width} x {height} {encoding.pixel_format} ({error})."
+            f"The encoder {settings.encoder} cannot write {width} x {height} {settings.pixel_format} ({error})."
         ) from error
     return encoder
 
 
 @functools.cache
 def encoder_works(name: str) -> bool:
-    """Whether an encoder can be used on this machine, proven by a tiny encode."""
+    """Whether an encoder works on this machine; a tiny encode shows it.
+
+    Args:
+        name: FFmpeg's name of the encoder.
+    """
     try:
         encoder = cast("VideoCodecContext", VideoCodecContext.create(name, "w"))
         encoder.width, encoder.height, encoder.framerate = 256, 144, Fraction(25)
-        encoder.pix_fmt = _formats(name)[0]
+        encoder.pix_fmt = _pixel_formats(name)[0]
         encoder.time_base = Fraction(1, 25)
         encoder.options = {"x265-params": "log-level=error"} if name == "libx265" else {}
         frame = av.VideoFrame(256, 144, encoder.pix_fmt)
@@ -272,25 +302,25 @@ def _source_format(reader: VideoReader, track: VideoTrack) -> str:
 
 
 @functools.cache
-def _formats(name: str) -> tuple[str, ...]:
-    return tuple(each.name for each in Codec(name, "w").video_formats or ())
+def _pixel_formats(name: str) -> tuple[str, ...]:
+    return tuple(video_format.name for video_format in Codec(name, "w").video_formats or ())
 
 
 def _pixel_format(name: str, wanted: str) -> str:
-    """The format that an encoder takes which keeps most of the wanted one."""
-    formats = _formats(name)
+    """The pixel format that the encoder takes and that keeps most of the wanted one."""
+    formats = _pixel_formats(name)
     if wanted in formats:
         return wanted
-    colours = next((each for each in ("420", "422", "444") if each in wanted), "444")
+    colours = next((subsampling for subsampling in ("420", "422", "444") if subsampling in wanted), "444")
     colours = {"nv12": "420", "nv16": "422", "p010le": "420", "gray": "420", "gray10le": "420"}.get(wanted, colours)
-    deep = any(each in wanted for each in ("10", "12", "14", "16"))
+    deep = any(bits in wanted for bits in ("10", "12", "14", "16"))
     candidates = [f"yuv{colours}p10le", f"yuv{colours}p"] if deep else [f"yuv{colours}p"]
-    return next((each for each in [*candidates, "yuv420p"] if each in formats), formats[0])
+    return next((candidate for candidate in [*candidates, "yuv420p"] if candidate in formats), formats[0])
 
 
 @functools.cache
 def _can_hold(muxer: str, encoder: str) -> bool:
-    """Whether a container takes what an encoder writes."""
+    """Whether a container can hold what an encoder writes."""
     with av.open("/dev/null", "w", format=muxer) as container:
         try:
             container.add_stream(encoder, rate=25)
@@ -299,7 +329,7 @@ def _can_hold(muxer: str, encoder: str) -> bool:
         return True
 
 
-def _holds(muxer: str, context: object) -> bool:
+def _muxer_supports(muxer: str, context: object) -> bool:
     if context is None:
         return False
     with av.open("/dev/null", "w", format=muxer) as container:

@@ -1,4 +1,4 @@
-"""Packets of one video stream to frames, each at a time of its own."""
+"""Decode the packets of one video stream to frames, each with a time of its own."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from av.video.stream import VideoStream
 from anonymizer.pipeline.errors import BrokenMedia, OutOfMemory, UnsupportedMedia
 from anonymizer.pipeline.video.io.tracks import Frame, VideoTrack
 
-__all__ = ["FrameDecoder", "translated"]
+__all__ = ["FrameDecoder", "translate_errors"]
 
-#: codecs of which each packet is a frame that is shown
+#: codecs in which each packet is a frame that is shown
 _FRAME_A_PACKET = frozenset("hevc mjpeg mpeg1video mpeg2video prores dnxhd dvvideo ffv1 huffyuv ffvhuff".split())
 
 
@@ -26,61 +26,72 @@ class FrameDecoder:
     """Decodes the packets of one track and numbers the frames.
 
     Args:
-        tolerant: pass over what cannot be decoded at all, and take every frame for damaged that may build on a damaged
-            one: decoders mark the first only.
+        stream: of the open file.
+        track: its properties.
+        tolerate_damage: skip packets that cannot be decoded at all, and mark every frame as damaged that may build on a
+            damaged one. Decoders mark the first one only.
 
     Attributes:
         number: of the next frame.
-        given: packets so far.
+        given: how many packets there were so far.
     """
 
-    def __init__(self, stream: VideoStream, track: VideoTrack, *, tolerant: bool = False) -> None:
-        self._track, self._tolerant = track, tolerant
+    def __init__(self, stream: VideoStream, track: VideoTrack, *, tolerate_damage: bool = False) -> None:
+        self._track, self._tolerant = track, tolerate_damage
         self._context = stream.codec_context
         self.number = self.given = 0
         self._time: int | None = None
         self._broken = False
         self._held: deque[Frame] = deque()
-        # frames shown before a damaged one may be predicted from it
-        self._hold = self._context.reorder_depth + 1 if tolerant else 0
+        # frames that are shown before a damaged one may be predicted from it
+        self._hold = self._context.reorder_depth + 1 if tolerate_damage else 0
 
     @property
     def lost(self) -> int:
-        """Packets that gave no frame, once all are decoded; not said of codecs in which that is no loss."""
+        """How many packets gave no frame, when all are decoded; 0 for codecs in which that is no loss."""
         return max(0, self.given - self.number) if self._track.codec in _FRAME_A_PACKET else 0
 
     def decode(self, packet: Packet[Any] | None) -> Iterator[Frame]:
-        """The frames that a packet completes; None: those that are held back.
+        """Decode a packet.
+
+        Args:
+            packet: the next one; None: there are no more, and the frames that are held back come out.
+
+        Returns:
+            The frames that are complete now, in order of presentation.
 
         Raises:
-            BrokenMedia: the packet cannot be decoded.
+            BrokenMedia: the packet cannot be decoded, or a frame has no time of its own.
+            UnsupportedMedia: the frames change their size.
         """
         self.given += packet is not None
         try:
-            with translated():
+            with translate_errors():
                 pictures = self._context.decode(packet)
         except BrokenMedia:
             if not self._tolerant or packet is None:
                 after = "" if self._time is None else f" (after {float(self._time * self._track.time_base):.2f} s)"
                 raise BrokenMedia(f"Frame {self.number} of the video cannot be decoded{after}.") from None
-            self._spoil()
+            self._mark_damaged()
             return
         for picture in pictures:
-            yield from self._settle(picture, damaged=picture.is_corrupt or (packet is not None and packet.is_corrupt))
+            yield from self._check_and_hold(
+                picture, damaged=picture.is_corrupt or (packet is not None and packet.is_corrupt)
+            )
         if packet is None:
-            yield from self._released(0)
+            yield from self._release(0)
 
-    def pass_over(self, packets: Sequence[Packet[Any]]) -> None:
-        """Count packets that are not decoded, a frame each."""
+    def skip_packets(self, packets: Sequence[Packet[Any]]) -> None:
+        """Count packets that are not decoded, one frame for each."""
         self.number += len(packets)
         self.given += len(packets)
-        self._time = max(int(each.pts or 0) for each in packets)
+        self._time = max(int(packet.pts or 0) for packet in packets)
 
     def restart(self) -> None:
-        """Forget what went before: the next packet is a key frame."""
+        """Forget the packets before: the next one is a key frame."""
         self._context.flush_buffers()
 
-    def _settle(self, picture: VideoFrame, *, damaged: bool) -> Iterator[Frame]:
+    def _check_and_hold(self, picture: VideoFrame, *, damaged: bool) -> Iterator[Frame]:
         if picture.pts is None:
             raise BrokenMedia(f"Frame {self.number} of the video has no time.")
         if self._time is not None and picture.pts <= self._time:
@@ -90,27 +101,28 @@ class FrameDecoder:
         if picture.key_frame:
             self._broken = False
         if damaged:
-            self._spoil()
+            self._mark_damaged()
         self._held.append(Frame(self._track, self.number, picture, damaged or (self._broken and self._tolerant)))
         self.number += 1
         self._time = picture.pts
-        yield from self._released(self._hold)
+        yield from self._release(self._hold)
 
-    def _spoil(self) -> None:
+    def _mark_damaged(self) -> None:
+        """Mark the frames that are held back as damaged, back to the last key frame."""
         self._broken = True
-        for place in range(len(self._held) - 1, -1, -1):
-            self._held[place] = replace(self._held[place], damaged=True)
-            if self._held[place].picture.key_frame:
+        for index in range(len(self._held) - 1, -1, -1):
+            self._held[index] = replace(self._held[index], damaged=True)
+            if self._held[index].picture.key_frame:
                 break
 
-    def _released(self, keep: int) -> Iterator[Frame]:
+    def _release(self, keep: int) -> Iterator[Frame]:
         while len(self._held) > keep:
             yield self._held.popleft()
 
 
 @contextmanager
-def translated() -> Iterator[None]:
-    """Make FFmpeg's errors ours.
+def translate_errors() -> Iterator[None]:
+    """Translate FFmpeg's errors into the library's.
 
     Raises:
         BrokenMedia: the file cannot be read.
@@ -121,7 +133,7 @@ def translated() -> Iterator[None]:
     except (MemoryError, av.error.MemoryError) as error:
         raise OutOfMemory("There is too little memory for the video.") from error
     except av.error.BlockingIOError as error:
-        # how a demuxer says that it has looked far enough for the next packet
+        # a demuxer that searched long enough for the next packet says this
         raise BrokenMedia("The video is broken: there are bytes in it that belong to nothing.") from error
     except av.FFmpegError as error:
         raise BrokenMedia(f"The video is broken: {error.strerror}.") from error

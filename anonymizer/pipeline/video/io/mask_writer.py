@@ -1,4 +1,4 @@
-"""Masks of a video: one lossless picture a frame, FFV1 in Matroska (RFC 9043, RFC 9559)."""
+"""Mask videos: one lossless image for each frame, FFV1 in Matroska (RFC 9043, RFC 9559)."""
 
 from __future__ import annotations
 
@@ -21,21 +21,23 @@ from anonymizer.pipeline.video.io.tracks import VideoTrack
 
 __all__ = ["MaskWriter"]
 
-#: several slices are coded at once; the small model is as good as the large one for areas of one value
+#: Several slices are coded at the same time. The small context model is as good as the large one for uniform areas.
 _OPTIONS = {"level": "3", "slices": "4", "coder": "range_tab", "context": "0"}
-
-
-#: blue where it is not known what was there; the older layout has one value for a type, and its highest stands for all
-_EVERY_TYPE, _LEGACY_EVERY_TYPE = sum(each.flag for each in OBJECT_TYPES), 255
+#: The blue value where a whole frame is blackened and it is unknown what was there. The older layout has one value for
+#: each type, and its highest value stands for all.
+_EVERY_TYPE, _LEGACY_EVERY_TYPE = sum(object_type.flag for object_type in OBJECT_TYPES), 255
 
 
 class MaskWriter:
     """Writes one mask video, with a stream for each track.
 
     Args:
-        instances: the colours of the contract, one for each object; else white where anything is anonymised.
-        percent: size of the masks.
-        legacy: colours in the older layout.
+        path: of the new file.
+        tracks: of the source.
+        instances: True: one colour for each object, as the contract has it. False: white where anything is anonymised.
+        percent: size of the masks in percent of the frames.
+        legacy: write colours in the older layout.
+        threads: of each encoder; 0: as many as there are cores.
     """
 
     def __init__(
@@ -51,22 +53,30 @@ class MaskWriter:
         self._instances, self._percent, self._legacy = instances, percent, legacy
         self._container = av.open(str(path), "w", format="matroska")
         self._streams: dict[int, VideoStream] = {}
-        for each in tracks:
-            height, width = self._blank(each).shape[:2]
-            rate = each.frame_rate.limit_denominator(1001) or Fraction(25)
+        for track in tracks:
+            height, width = self._blank(track).shape[:2]
+            rate = track.frame_rate.limit_denominator(1001) or Fraction(25)
             stream = self._container.add_stream("ffv1", rate=rate, options=dict(_OPTIONS))
             stream.width, stream.height = width, height
             stream.pix_fmt = "bgr0" if instances else "gray"
-            stream.codec_context.time_base = each.time_base
+            stream.codec_context.time_base = track.time_base
             stream.codec_context.thread_count = threads
-            self._streams[each.index] = stream
+            self._streams[track.index] = stream
 
-    def write(self, track: VideoTrack, pts: int, where: Sequence[RedactionRegion], *, whole: bool = False) -> None:
-        """The mask of the next frame, at a time of the track's time base; whole: all of it is anonymised.
+    def write(self, track: VideoTrack, pts: int, regions: Sequence[RedactionRegion], *, whole: bool = False) -> None:
+        """Write the mask of the next frame.
 
-        In a mask of instances, what is anonymised and belongs to no object has the number 0 and every type's bit.
+        Args:
+            track: of the frame.
+            pts: when it is shown, in the track's time base.
+            regions: what is anonymised.
+            whole: whether all of the frame is anonymised. In a mask with instances, such pixels have the object number
+                0 and the bits of all types.
+
+        Raises:
+            EncoderFailed: the file cannot be written.
         """
-        mask = self._mask(track, where)
+        mask = self._mask(track, regions)
         if whole:
             every = _LEGACY_EVERY_TYPE if self._legacy else _EVERY_TYPE
             mask[...] = (0, 0, every) if self._instances else 255
@@ -77,19 +87,23 @@ class MaskWriter:
         self._mux(self._streams[track.index].encode(frame))
 
     def close(self) -> None:
-        """Finish the file."""
-        for each in self._streams.values():
-            self._mux(each.encode(None))
+        """Finish the file.
+
+        Raises:
+            EncoderFailed: the file cannot be written.
+        """
+        for stream in self._streams.values():
+            self._mux(stream.encode(None))
         self._container.close()
 
     def _blank(self, track: VideoTrack) -> NDArray[np.uint8]:
         return self._mask(track, ())
 
-    def _mask(self, track: VideoTrack, where: Sequence[RedactionRegion]) -> NDArray[np.uint8]:
+    def _mask(self, track: VideoTrack, regions: Sequence[RedactionRegion]) -> NDArray[np.uint8]:
         if self._instances:
-            mask = masks.instance_mask(where, track.size_hw, legacy=self._legacy)
+            mask = masks.instance_mask(regions, track.size_hw, legacy=self._legacy)
         else:
-            mask = masks.binary_mask(where, track.size_hw)
+            mask = masks.binary_mask(regions, track.size_hw)
         return np.ascontiguousarray(masks.scaled(mask, self._percent))
 
     def _mux(self, packets: Sequence[av.Packet[Any]]) -> None:

@@ -1,7 +1,7 @@
-"""Reading videos: opened behind a fence, judged without being decoded whole, and read packet by packet.
+"""Reading videos: open them safely, check them without decoding all of them, and read them packet by packet.
 
-PyAV is FFmpeg in the process. The demuxer is the one that the file's first bytes name, and never another; the only
-protocol is `file`, so that nothing in a file can open another one or the network.
+PyAV runs FFmpeg in this process. Only the demuxer that the first bytes of the file name may open it. The only protocol
+is `file`, so that nothing in a file can open another file or the network.
 """
 
 from __future__ import annotations
@@ -25,70 +25,75 @@ from av.video.stream import VideoStream
 from anonymizer.pipeline.errors import BrokenMedia, TooLarge, UnsupportedMedia
 from anonymizer.pipeline.limits import Limits
 from anonymizer.pipeline.media_kinds import HEAD_BYTES, MediaInfo, MediaKind, sniff
-from anonymizer.pipeline.video.io.frame_decoder import FrameDecoder, translated
-from anonymizer.pipeline.video.io.tracks import Frame, VideoTrack, light_of, orientation_of, side_data
-from anonymizer.pipeline.video.io.truncation import ends_early
+from anonymizer.pipeline.video.io.frame_decoder import FrameDecoder, translate_errors
+from anonymizer.pipeline.video.io.tracks import Frame, VideoTrack, read_hdr_metadata, read_orientation, side_data
+from anonymizer.pipeline.video.io.truncation import find_truncation
 
 __all__ = ["VideoReader", "check_video"]
 
 _DEMUXERS = {"mp4": "mov", "mov": "mov", "mkv": "matroska", "webm": "matroska", "avi": "avi", "ts": "mpegts"}
 
-#: Decoders that are let at a file of a stranger.
+#: the codecs that may decode a file from a stranger
 CODECS = frozenset(
     "h264 hevc vp8 vp9 av1 mpeg4 msmpeg4v2 msmpeg4v3 h263 mjpeg mpeg1video mpeg2video prores dnxhd dvvideo ffv1 "
     "huffyuv ffvhuff rawvideo utvideo qtrle".split()
 )
-#: what is no video of its own: covers and previews, which show what the video shows
+#: streams that are no video: covers and previews. They show what the video shows.
 PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
-#: of what is attached only fonts are kept: a type that says less than that may be that of a picture
+#: Of attached files only fonts are kept. A media type that is less clear may be that of an image.
 _FONT = re.compile(r"font|truetype|opentype")
-#: the flag by which a decoder gives what it could not read whole too, marked, instead of leaving it out
+#: the flag that makes a decoder give frames it could not read whole, marked, instead of leaving them out
 OUTPUT_CORRUPT = 1 << 3
 
 
 class VideoReader:
-    """An open video, for one pass over it.
+    """An open video, for one pass over it; a context manager that closes it.
 
     Args:
+        path: of the file.
+        info: its format.
         threads: of each decoder; 0: as many as there are cores.
-        limits: looked at before a frame is decoded; without, they were.
+        limits: checked before a frame is decoded. Default: nothing is checked.
 
     Attributes:
         info: its format.
-        tracks: its video streams, covers and previews left out.
+        tracks: its video streams, without covers and previews.
         copied: the other streams that are kept: sound, subtitles, data, fonts.
         dropped: what is left out, a sentence each.
 
     Raises:
-        BrokenMedia, UnsupportedMedia: it cannot be opened, or has no video that can be read.
+        BrokenMedia: the file cannot be opened, or the size of a track cannot be read.
+        OutOfMemory: there is too little memory for it.
         TooLarge: its frames have more pixels, or it lasts longer, than the limits.
+        UnsupportedMedia: it has no video track, or one in a codec that is not supported.
     """
 
     def __init__(self, path: Path, info: MediaInfo, *, threads: int = 0, limits: Limits | None = None) -> None:
         self.info = info
         self._path = path
         self._limits = limits
-        with translated():
+        with translate_errors():
             self.container: InputContainer = av.open(
                 str(path),
                 format=_DEMUXERS[info.format],
-                # what the library says of a file that is nobody's is not shown: texts of a stranger, in any encoding
+                # texts of a stranger, in any encoding
                 metadata_errors="replace",
                 options={"protocol_whitelist": "file", "fflags": "+genpts"},
             )
         try:
             self.dropped: list[str] = []
-            self._streams = [each for each in self.container.streams.video if not each.disposition & PICTURES]
-            if len(self._streams) < len(self.container.streams.video):
+            videos = self.container.streams.video
+            self._streams = [stream for stream in videos if not stream.disposition & PICTURES]
+            if len(self._streams) < len(videos):
                 self.dropped.append("A cover or preview picture was left out: it may show the original.")
             self._check_streams()
-            for each in self._streams:
-                each.codec_context.flags |= OUTPUT_CORRUPT
-                each.codec_context.thread_count = threads
-                each.codec_context.thread_type = "AUTO"
-            with translated():
-                self.tracks = [self._track(each) for each in self._streams]
-            self.copied = [each for each in self.container.streams if self._is_copied(each)]
+            for stream in self._streams:
+                stream.codec_context.flags |= OUTPUT_CORRUPT
+                stream.codec_context.thread_count = threads
+                stream.codec_context.thread_type = "AUTO"
+            with translate_errors():
+                self.tracks = [self._read_track(stream) for stream in self._streams]
+            self.copied = [stream for stream in self.container.streams if self._is_copied(stream)]
         except BaseException:
             self.container.close()
             raise
@@ -102,48 +107,61 @@ class VideoReader:
         self.container.close()
 
     def stream(self, track: VideoTrack) -> VideoStream:
-        """The stream of a track, in the file as it is open here."""
-        return next(each for each in self._streams if each.index == track.index)
+        """The stream of a track in this open file."""
+        return next(stream for stream in self._streams if stream.index == track.index)
 
     def packets(self) -> Iterator[tuple[VideoTrack | None, Packet[Any]]]:
-        """All packets of tracks and copied streams in the file's order; the track, or None for a copied stream."""
-        tracks = {each.index: each for each in self.tracks}
-        wanted = [*self._streams, *(each for each in self.copied if each.type != "attachment")]
-        with translated():
+        """Read all packets of tracks and copied streams, in the order of the file.
+
+        Returns:
+            Pairs of a track and a packet. The track is None for a packet of a copied stream.
+
+        Raises:
+            BrokenMedia: the file cannot be read.
+            OutOfMemory: there is too little memory for it.
+        """
+        tracks = {track.index: track for track in self.tracks}
+        wanted = [*self._streams, *(stream for stream in self.copied if stream.type != "attachment")]
+        with translate_errors():
             for packet in self.container.demux(wanted):
-                # at the end there is an empty one for each stream, to have a decoder give what it holds back
+                # at the end each stream has an empty packet, which makes a decoder give what it holds back
                 if packet.size:
                     yield tracks.get(packet.stream_index), packet
 
-    def frames(self, *, tolerant: bool = False) -> Iterator[Frame]:
-        """Every frame of every track, decoded.
+    def frames(self, *, tolerate_damage: bool = False) -> Iterator[Frame]:
+        """Decode every frame of every track.
 
         Args:
-            tolerant: pass over packets that cannot be decoded at all.
+            tolerate_damage: skip packets that cannot be decoded at all, and mark what may build on a damaged frame.
 
         Raises:
-            BrokenMedia: a packet cannot be decoded.
+            BrokenMedia: the file cannot be read, or a packet cannot be decoded.
+            OutOfMemory: there is too little memory for it.
+            UnsupportedMedia: the frames change their size.
         """
-        decoders = {each.index: FrameDecoder(self.stream(each), each, tolerant=tolerant) for each in self.tracks}
-        for track, packet in self.packets():
-            if track is not None:
-                yield from decoders[track.index].decode(packet)
+        decoders = {
+            track.index: FrameDecoder(self.stream(track), track, tolerate_damage=tolerate_damage)
+            for track in self.tracks
+        }
+        for video_track, packet in self.packets():
+            if video_track is not None:
+                yield from decoders[video_track.index].decode(packet)
         for decoder in decoders.values():
             yield from decoder.decode(None)
 
     def _check_streams(self) -> None:
         if not self._streams:
             raise UnsupportedMedia("The file has no video: send a picture, or a video with a video track.")
-        for each in self._streams:
+        for stream in self._streams:
             # a decoder may have another name than its codec
-            name = "an unknown codec" if each.codec_context is None else each.codec_context.codec.canonical_name
+            name = "an unknown codec" if stream.codec_context is None else stream.codec_context.codec.canonical_name
             if name not in CODECS:
                 raise UnsupportedMedia(f"The video is coded in {name}, which is not supported.")
-            if not each.width or not each.height:
+            if not stream.width or not stream.height:
                 raise BrokenMedia("The video's size cannot be read.")
-            if self._limits is not None and each.width * each.height > self._limits.megapixels * 1e6:
+            if self._limits is not None and stream.width * stream.height > self._limits.megapixels * 1e6:
                 raise TooLarge(
-                    f"The video's frames have {each.width} x {each.height} pixels, "
+                    f"The video's frames have {stream.width} x {stream.height} pixels, "
                     f"more than {self._limits.megapixels:g} megapixels."
                 )
         seconds = (self.container.duration or 0) / av.time_base
@@ -158,10 +176,10 @@ class VideoReader:
             return False
         return stream.type in ("audio", "subtitle", "data", "attachment")
 
-    def _track(self, stream: VideoStream) -> VideoTrack:
-        first = self._first(stream)
+    def _read_track(self, stream: VideoStream) -> VideoTrack:
+        first = self._first_frame(stream)
         matrix = side_data(first, Type.DISPLAYMATRIX)
-        turned = None if matrix is None else struct.unpack("<9i", matrix[:36])
+        display_matrix = None if matrix is None else struct.unpack("<9i", matrix[:36])
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)
         if stream.time_base is None:
             raise BrokenMedia("The video has no time base.")
@@ -171,16 +189,16 @@ class VideoReader:
             index=stream.index,
             codec=stream.codec_context.codec.canonical_name,
             size_wh=(stream.width, stream.height),
-            orientation=orientation_of(turned),
-            display_matrix=turned,
+            orientation=read_orientation(display_matrix),
+            display_matrix=display_matrix,
             time_base=stream.time_base,
             frame_rate=rate,
             frames=frames,
             bit_rate=stream.bit_rate or self._share_of_rate(),
             pixel_aspect=stream.sample_aspect_ratio or Fraction(1),
             interlaced=first is not None and first.interlaced_frame,
-            layered=any(side_data(first, each) is not None for each in (Type.DOVI_METADATA, Type.DOVI_RPU_BUFFER)),
-            light=light_of(first),
+            dolby_vision=any(side_data(first, kind) is not None for kind in (Type.DOVI_METADATA, Type.DOVI_RPU_BUFFER)),
+            hdr=read_hdr_metadata(first),
         )
 
     def _seconds(self, stream: VideoStream) -> float | None:
@@ -189,14 +207,14 @@ class VideoReader:
         return None if self.container.duration is None else self.container.duration / av.time_base
 
     def _share_of_rate(self) -> int | None:
-        """What the file's bit rate leaves for each video, where the streams do not say."""
+        """The file's bit rate without the sound, shared by the video streams: for streams that do not tell theirs."""
         if not self.container.bit_rate:
             return None
-        others = sum(getattr(each, "bit_rate", 0) or 0 for each in self.container.streams.audio)
+        others = sum(getattr(stream, "bit_rate", 0) or 0 for stream in self.container.streams.audio)
         return max(self.container.bit_rate - others, self.container.bit_rate // 10) // len(self._streams)
 
-    def _first(self, stream: VideoStream) -> VideoFrame | None:
-        """The first frame: what turns it, and its light, only a decoded one shows. None where it cannot be decoded."""
+    def _first_frame(self, stream: VideoStream) -> VideoFrame | None:
+        """The first frame: only a decoded one shows its orientation and HDR metadata. None: it cannot be decoded."""
         with av.open(
             str(self._path), format=_DEMUXERS[self.info.format], metadata_errors="replace",
             options={"protocol_whitelist": "file"},
@@ -209,16 +227,26 @@ class VideoReader:
                     for frame in packet.decode():
                         return cast("VideoFrame", frame)
             except av.FFmpegError:
-                # said where the frame is decoded to be used
+                # the error is raised later, where the frame is needed
                 return None
         return None
 
 
 def check_video(path: Path, *, limits: Limits = Limits()) -> MediaInfo:  # noqa: B008
-    """Judge a video without decoding all of it: its format, bytes, pixels, seconds, and whether it ends early.
+    """Check a video without decoding all of it: its format, bytes, pixels, seconds, and whether it was cut off.
+
+    Args:
+        path: of the file.
+        limits: the largest video that is accepted.
+
+    Returns:
+        The format of the video.
 
     Raises:
-        BrokenMedia, TooLarge, UnsupportedMedia: it cannot be anonymised; the sentence says why.
+        BrokenMedia: it cannot be read, has no frames, or was cut off.
+        OutOfMemory: there is too little memory for it.
+        TooLarge: it has more bytes, pixels or seconds than the limits.
+        UnsupportedMedia: it is no video, or one in a format or codec that is not supported.
     """
     size = path.stat().st_size
     if size > limits.video_bytes:
@@ -227,9 +255,9 @@ def check_video(path: Path, *, limits: Limits = Limits()) -> MediaInfo:  # noqa:
         info = sniff(file.read(HEAD_BYTES))
         if info.kind is not MediaKind.VIDEO:
             raise UnsupportedMedia(f"The file is a picture ({info.format}), not a video.")
-        if (where := ends_early(file, info.format, size)) is not None:
+        if (where := find_truncation(file, info.format, size)) is not None:
             raise BrokenMedia(f"The video ends early: {where}.")
     with VideoReader(path, info, threads=1, limits=limits) as reader:
-        if not any(True for _ in reader.frames(tolerant=True)):
+        if not any(True for _ in reader.frames(tolerate_damage=True)):
             raise BrokenMedia("The video has no frames.")
     return info

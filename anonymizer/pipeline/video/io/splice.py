@@ -1,7 +1,8 @@
 """Joining copied and newly encoded stretches of H.264 in one track (ITU-T H.264, ISO/IEC 14496-15).
 
-Each stretch begins with an IDR picture, past which nothing refers. The parameter sets of both lie in the track's
-header under different ids, as the standard has it, so that no player needs to look for them between the pictures.
+Each stretch begins with an IDR picture: no later picture refers to one before it. The track's header holds the
+parameter sets of both encoders under different ids, as the standard allows. So no player has to look for parameter sets
+between the pictures.
 """
 
 from __future__ import annotations
@@ -10,23 +11,25 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["LARGEST_ID", "ParameterSets", "is_closed_start", "joined", "length_prefixed"]
+__all__ = ["LARGEST_ID", "ParameterSets", "is_idr_packet", "join_headers", "to_length_prefixed"]
 
+#: the largest id of a sequence parameter set
 LARGEST_ID = 31
 _IDR, _SPS, _PPS = 5, 7, 8
-#: profiles whose header goes on with the format of the chroma
+#: profiles whose header also has the chroma format
 _HIGH = {100, 110, 122, 144}
 _START_CODE = re.compile(b"\0\0\0?\1")
 
 
 @dataclass(frozen=True, slots=True)
 class ParameterSets:
-    """What a track's header says of its H.264 (an `avcC` box).
+    """The parameter sets of an H.264 track, as in an `avcC` box.
 
     Attributes:
-        profile: profile, compatibility and level, a byte each.
-        sps, pps: the units, without start codes or lengths.
-        tail: what stands behind them.
+        profile: profile, compatibility and level, one byte each.
+        sps: the sequence parameter sets, without start codes or lengths.
+        pps: the picture parameter sets, likewise.
+        tail: the bytes of the box after them.
     """
 
     profile: bytes
@@ -35,8 +38,8 @@ class ParameterSets:
     tail: bytes = b""
 
     @classmethod
-    def of_header(cls, extradata: bytes | None) -> ParameterSets | None:
-        """Read an `avcC`; None where it is none, or its units have lengths of other than four bytes."""
+    def from_header(cls, extradata: bytes | None) -> ParameterSets | None:
+        """Read an `avcC` box. None: it is no such box, or the lengths of its units do not have four bytes."""
         if extradata is None or len(extradata) < 7 or extradata[0] != 1 or extradata[4] & 3 != 3:
             return None
         at, groups = 5, []
@@ -53,50 +56,54 @@ class ParameterSets:
         return cls(extradata[1:4], groups[0], groups[1], extradata[at:])
 
     @classmethod
-    def of_encoder(cls, extradata: bytes | None) -> ParameterSets | None:
-        """Read what an encoder gives: units behind start codes."""
+    def from_encoder(cls, extradata: bytes | None) -> ParameterSets | None:
+        """Read the header of an encoder: units after start codes. None: parameter sets are missing."""
         units = _units(extradata or b"")
-        sps = tuple(each for each in units if each[0] & 31 == _SPS)
-        pps = tuple(each for each in units if each[0] & 31 == _PPS)
+        sps = tuple(unit for unit in units if unit[0] & 31 == _SPS)
+        pps = tuple(unit for unit in units if unit[0] & 31 == _PPS)
         return cls(sps[0][1:4], sps, pps) if sps and pps else None
 
     @property
     def ids(self) -> set[int]:
-        """All ids that are taken, of either kind."""
-        return {_first_number(each[4:]) for each in self.sps} | {_first_number(each[1:]) for each in self.pps}
+        """All ids that are taken, of sequence and of picture parameter sets."""
+        return {_first_number(unit[4:]) for unit in self.sps} | {_first_number(unit[1:]) for unit in self.pps}
 
-    def packed(self) -> bytes:
-        """As an `avcC` box holds it."""
+    def to_header(self) -> bytes:
+        """The content of an `avcC` box."""
         out = bytearray(b"\1" + self.profile + b"\xff" + bytes([0xE0 | len(self.sps)]))
-        for each in self.sps:
-            out += len(each).to_bytes(2, "big") + each
+        for unit in self.sps:
+            out += len(unit).to_bytes(2, "big") + unit
         out.append(len(self.pps))
-        for each in self.pps:
-            out += len(each).to_bytes(2, "big") + each
+        for unit in self.pps:
+            out += len(unit).to_bytes(2, "big") + unit
         return bytes(out + self.tail)
 
 
-def joined(source: ParameterSets, encoder: ParameterSets) -> bytes | None:
-    """One header for both; None where their ids meet or their pictures are of different kinds."""
+def join_headers(source: ParameterSets, encoder: ParameterSets) -> bytes | None:
+    """Join the parameter sets of a source and of an encoder.
+
+    Returns:
+        The content of an `avcC` box. None: an id is in both, or there are too many.
+    """
     if source.ids & encoder.ids or len(source.sps) + len(encoder.sps) > LARGEST_ID:
         return None
-    highest = max(source.profile, encoder.profile, key=lambda each: (each[0], each[2]))
+    highest = max(source.profile, encoder.profile, key=lambda profile: (profile[0], profile[2]))
     level = max(source.profile[2], encoder.profile[2])
     tail = source.tail
     if highest[0] in _HIGH and not tail:
-        # 4:2:0 of 8 bits, no extensions: what the profiles without a tail are
+        # 4:2:0 with 8 bits, no extensions: profiles without a tail are always so
         tail = bytes([0xFD, 0xF8, 0xF8, 0])
     profile = bytes([highest[0], highest[1], level])
-    return ParameterSets(profile, source.sps + encoder.sps, source.pps + encoder.pps, tail).packed()
+    return ParameterSets(profile, source.sps + encoder.sps, source.pps + encoder.pps, tail).to_header()
 
 
-def length_prefixed(data: bytes) -> bytes:
-    """Units behind start codes as units behind their lengths."""
-    return b"".join(len(each).to_bytes(4, "big") + each for each in _units(data))
+def to_length_prefixed(data: bytes) -> bytes:
+    """Turn units after start codes into units after their lengths of four bytes."""
+    return b"".join(len(unit).to_bytes(4, "big") + unit for unit in _units(data))
 
 
-def is_closed_start(data: bytes) -> bool:
-    """Whether a packet (units behind lengths of four bytes) is an IDR picture."""
+def is_idr_packet(data: bytes) -> bool:
+    """Whether a packet (units after lengths of four bytes) is an IDR picture."""
     at = 0
     while at + 5 <= len(data):
         if data[at + 4] & 31 == _IDR:
@@ -106,11 +113,12 @@ def is_closed_start(data: bytes) -> bool:
 
 
 def _units(data: bytes) -> Sequence[bytes]:
-    return [each.rstrip(b"\0") if each.endswith(b"\0\0") else each for each in _START_CODE.split(data) if each]
+    units = (unit for unit in _START_CODE.split(data) if unit)
+    return [unit.rstrip(b"\0") if unit.endswith(b"\0\0") else unit for unit in units]
 
 
 def _first_number(data: bytes) -> int:
     """The unsigned Exp-Golomb number that data begins with."""
-    bits = "".join(f"{each:08b}" for each in data[:8])
+    bits = "".join(f"{byte:08b}" for byte in data[:8])
     zeros = len(bits) - len(bits.lstrip("0"))
     return int(bits[zeros : 2 * zeros + 1], 2) - 1

@@ -1,4 +1,4 @@
-"""What is known of a video stream, and one frame of it."""
+"""The properties of a video stream, and one decoded frame of it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import numpy as np
 from av.sidedata.sidedata import SideData, Type
 from av.video.frame import VideoFrame
 
-__all__ = ["Frame", "Light", "VideoTrack", "light_of", "orientation_of", "side_data"]
+__all__ = ["Frame", "HdrMetadata", "VideoTrack", "read_hdr_metadata", "read_orientation", "side_data"]
 
-#: display matrices (a, b, c, d) as EXIF orientations; others are taken as upright
+#: EXIF orientation by the signs (a, b, c, d) of a display matrix; any other matrix counts as upright
 _ORIENTATIONS = {
     (1, 0, 0, 1): 1,
     (-1, 0, 0, 1): 2,
@@ -28,8 +28,13 @@ _ORIENTATIONS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Light:
-    """How bright an HDR video is meant to be: SMPTE ST 2086 (numbers and denominators) and CTA-861.3."""
+class HdrMetadata:
+    """How bright an HDR video is meant to be.
+
+    Attributes:
+        mastering: SMPTE ST 2086, as FFmpeg's struct of numerators and denominators; None: the video has none.
+        levels: CTA-861.3: the maximum content light level and frame-average light level; None: the video has none.
+    """
 
     mastering: tuple[int, ...] | None
     levels: tuple[int, int] | None
@@ -41,15 +46,18 @@ class VideoTrack:
 
     Attributes:
         index: of the stream in the file.
-        codec: FFmpeg's name of it.
-        size_wh: as stored.
-        orientation: 1 to 8, as EXIF has it: how frames are turned to stand upright.
-        frame_rate: the average one; 25 where the file does not say.
-        frames: how many there are by the file's own account, or by its length; None where neither is known.
-        bit_rate: bits per second, None where it cannot be known.
-        pixel_aspect: width of a pixel by its height.
-        display_matrix: what the orientation was read from.
-        layered: Dolby Vision, whose second layer describes the original pixels.
+        codec: FFmpeg's name of the codec.
+        size_wh: width and height in pixels, as stored.
+        orientation: 1 to 8 as in EXIF: how frames are turned to stand upright.
+        time_base: seconds of one tick of a pts.
+        frame_rate: average frames per second; 25 if the file does not say.
+        frames: how many frames there are, as the file says or by its duration; None: unknown.
+        bit_rate: bits per second; None: unknown.
+        pixel_aspect: width of a pixel divided by its height.
+        display_matrix: nine numbers, from which the orientation was read; None: the file has no matrix.
+        interlaced: whether the first frame is.
+        dolby_vision: whether there is a second layer, which describes the original pixels.
+        hdr: how bright the video is meant to be.
     """
 
     index: int
@@ -63,19 +71,26 @@ class VideoTrack:
     pixel_aspect: Fraction
     display_matrix: tuple[int, ...] | None
     interlaced: bool
-    layered: bool
-    light: Light
+    dolby_vision: bool
+    hdr: HdrMetadata
 
     @property
     def size_hw(self) -> tuple[int, int]:
-        """Of the upright frame."""
+        """Height and width in pixels of the upright frame."""
         width, height = self.size_wh
         return (width, height) if self.orientation >= 5 else (height, width)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """One decoded picture of a track; number from 0 in the order of presentation."""
+    """One decoded frame of a track.
+
+    Attributes:
+        track: of the frame.
+        number: from 0, in the order of presentation.
+        picture: the pixels, as stored.
+        damaged: whether it could not be read whole, or may build on such a frame.
+    """
 
     track: VideoTrack
     number: int
@@ -84,28 +99,31 @@ class Frame:
 
     @property
     def time_s(self) -> float:
+        """When the frame is shown, in seconds."""
         return float((self.picture.pts or 0) * self.track.time_base)
 
 
 def side_data(frame: VideoFrame | None, kind: Type) -> bytes | None:
+    """The bytes of one kind of side data of a frame; None: there is none."""
     if frame is None:
         return None
-    found = cast("Mapping[Type, SideData]", frame.side_data).get(kind)
-    return None if found is None else bytes(found)
+    data = cast("Mapping[Type, SideData]", frame.side_data).get(kind)
+    return None if data is None else bytes(data)
 
 
-def orientation_of(matrix: tuple[int, ...] | None) -> int:
-    """1 to 8 as EXIF has it, from the nine numbers of a display matrix."""
+def read_orientation(matrix: tuple[int, ...] | None) -> int:
+    """The orientation, 1 to 8 as in EXIF, of a display matrix of nine numbers; None: upright."""
     if matrix is None:
         return 1
-    signs = [int(np.sign(round(matrix[place] / 65536))) for place in (0, 1, 3, 4)]
+    signs = [int(np.sign(round(matrix[index] / 65536))) for index in (0, 1, 3, 4)]
     return _ORIENTATIONS.get((signs[0], signs[1], signs[2], signs[3]), 1)
 
 
-def light_of(frame: VideoFrame | None) -> Light:
+def read_hdr_metadata(frame: VideoFrame | None) -> HdrMetadata:
+    """Read the HDR metadata of a frame; None: there is no frame, and nothing is known."""
     mastering = side_data(frame, Type.MASTERING_DISPLAY_METADATA)
     levels = side_data(frame, Type.CONTENT_LIGHT_LEVEL)
-    return Light(
+    return HdrMetadata(
         None if mastering is None else struct.unpack("<22i", mastering[:88]),
         None if levels is None else struct.unpack("<2I", levels[:8]),
     )

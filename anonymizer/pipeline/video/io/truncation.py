@@ -1,27 +1,30 @@
-"""Whether a video file has fewer bytes than it says itself: an upload that was cut off."""
+"""Whether a video file has fewer bytes than its own headers say: an upload that was cut off."""
 
 from __future__ import annotations
 
 from typing import BinaryIO
 
-__all__ = ["ends_early"]
+__all__ = ["find_truncation"]
 
 #: Matroska's ids, with their marker bits
 _SEGMENT = 0x18538067
 
 
-def ends_early(file: BinaryIO, name: str, size: int) -> str | None:
-    """Where a file stops short of its own account; None where it does not, or where its format gives no account.
+def find_truncation(file: BinaryIO, name: str, size: int) -> str | None:
+    """Find out whether a video file was cut off.
 
     Args:
-        file: can be sought.
-        name: of its format, as `sniff` has it.
+        file: the open file, seekable.
+        name: of its format, as `sniff` gives it.
         size: of the file in bytes.
+
+    Returns:
+        A phrase that says where the file ends too early. None: it is complete, or its format does not tell.
     """
     if name in ("mp4", "mov"):
-        return _boxes(file, size)
+        return _check_boxes(file, size)
     if name in ("mkv", "webm"):
-        return _segment(file, size)
+        return _check_segment(file, size)
     if name == "avi":
         file.seek(4)
         stated = int.from_bytes(file.read(4), "little") + 8
@@ -29,8 +32,8 @@ def ends_early(file: BinaryIO, name: str, size: int) -> str | None:
     return None
 
 
-def _boxes(file: BinaryIO, size: int) -> str | None:
-    """The boxes of the top level, one behind the other to the end."""
+def _check_boxes(file: BinaryIO, size: int) -> str | None:
+    """MP4: boxes of the top level follow each other to the end of the file."""
     at = 0
     while at + 8 <= size:
         file.seek(at)
@@ -50,8 +53,8 @@ def _boxes(file: BinaryIO, size: int) -> str | None:
     return None if at == size else f"{size - at} bytes at its end are no box"
 
 
-def _segment(file: BinaryIO, size: int) -> str | None:
-    """Matroska: a header, and a segment that mostly knows its length."""
+def _check_segment(file: BinaryIO, size: int) -> str | None:
+    """Matroska: a header, then a segment that usually knows its length."""
     file.seek(0)
     at = 0
     for _ in range(2):
@@ -65,7 +68,7 @@ def _segment(file: BinaryIO, size: int) -> str | None:
         raw = int.from_bytes(head[id_length : id_length + length], "big") & ((1 << (7 * length)) - 1)
         start = at + id_length + length
         if number == _SEGMENT:
-            # all bits set: a length that was not known when it was written
+            # all bits set: the length was not known when it was written
             known = raw != (1 << (7 * length)) - 1
             ends = start + raw
             return f"it should end at byte {ends}, and ends at {size}" if known and ends > size else None
@@ -74,5 +77,5 @@ def _segment(file: BinaryIO, size: int) -> str | None:
 
 
 def _vint_length(first: int) -> int:
-    """Bytes of a number of variable length, by its first one."""
+    """How many bytes a number of variable length has, by its first byte; 0: it is none."""
     return 9 - first.bit_length() if first else 0

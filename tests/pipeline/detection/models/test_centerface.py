@@ -87,9 +87,9 @@ def test_no_pictures_give_no_results(detector: CenterFace) -> None:
 
 
 @pytest.mark.parametrize(
-    ("long_side", "sides"), [(300, (300,)), (640, (640,)), (1280, (1280, 480)), (6000, (1920, 480))]
+    ("long_side", "scales"), [(300, (300,)), (640, (640,)), (1280, (1280, 480)), (6000, (1920, 480))]
 )
 def test_large_pictures_are_looked_at_in_a_small_size_too(
-    detector: CenterFace, long_side: int, sides: tuple[int, ...]
+    detector: CenterFace, long_side: int, scales: tuple[int, ...]
 ) -> None:
-    assert detector.sides(long_side) == sides
+    assert detector.scales(long_side) == scales

@@ -224,15 +224,15 @@ def test_each_generation_has_its_sizes(first: Path, second: Path) -> None:
         EgoBlur(path, object_type=ObjectType.FACE, device="cpu", model_id="egoblur") for path in (first, second)
     )
 
-    assert one.sides(640) == (640,)
-    assert one.sides(6000) == (1920,)
-    assert two.sides(640) == two.sides(6000) == (1200,)
+    assert one.scales(640) == (640,)
+    assert one.scales(6000) == (1920,)
+    assert two.scales(640) == two.scales(6000) == (1200,)
     one.warm_up()
     two.warm_up()
 
 
 def test_it_finds_no_persons(first: Path) -> None:
-    with pytest.raises(DetectorFailed, match="EgoBlur finds no person"):
+    with pytest.raises(DetectorFailed, match="EgoBlur does not detect the type person"):
         EgoBlur(first, object_type=ObjectType.PERSON, device="cpu", model_id="egoblur")
 
 

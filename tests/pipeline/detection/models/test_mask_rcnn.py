@@ -10,7 +10,7 @@ from torch import Tensor
 from torchvision.models.detection import maskrcnn_resnet50_fpn_v2
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 
-from anonymizer.pipeline.detection.models.mask_rcnn import MOST_OBJECTS, MaskRCNN, pasted
+from anonymizer.pipeline.detection.models.mask_rcnn import MAX_OBJECTS, MaskRCNN, paste_mask
 from anonymizer.pipeline.detections import ObjectType
 from anonymizer.pipeline.errors import DetectorFailed, TooManyObjects
 
@@ -145,7 +145,7 @@ def test_a_mask_is_pasted_as_torchvision_does_it(box: tuple[float, ...]) -> None
     chances = torch.from_numpy(np.clip(1.4 - np.hypot(x, y + 0.3 * x), 0, 1)).float()
     expected = paste_masks_in_image(chances[None, None], torch.tensor([box]), (100, 200))[0, 0].numpy() > 0.5
 
-    mask = pasted(chances, torch.tensor(box), (100, 200))
+    mask = paste_mask(chances, torch.tensor(box), (100, 200))
 
     assert mask is not None
     height, width = mask.pixels.shape
@@ -155,7 +155,7 @@ def test_a_mask_is_pasted_as_torchvision_does_it(box: tuple[float, ...]) -> None
 
 
 def test_a_mask_smaller_than_a_pixel_has_its_pixel() -> None:
-    mask = pasted(torch.ones(28, 28), torch.tensor([5.2, 5.2, 5.9, 5.9]), (100, 200))
+    mask = paste_mask(torch.ones(28, 28), torch.tensor([5.2, 5.2, 5.9, 5.9]), (100, 200))
 
     assert mask is not None
     assert (mask.x, mask.y, mask.pixels.tolist()) == (5, 5, [[True]])
@@ -172,7 +172,7 @@ def test_a_thousand_objects_have_a_thousand_masks(answering: Callable[..., MaskR
 
 
 def test_as_many_as_it_can_give_are_too_many(answering: Callable[..., MaskRCNN]) -> None:
-    detector = answering(*((62, 0.9, (0.0, 0.0, 5.0, 5.0)) for _ in range(MOST_OBJECTS)))
+    detector = answering(*((62, 0.9, (0.0, 0.0, 5.0, 5.0)) for _ in range(MAX_OBJECTS)))
 
     with pytest.raises(TooManyObjects, match="2000 objects in one view"):
         detector.detect([picture()], 200)
@@ -181,7 +181,7 @@ def test_as_many_as_it_can_give_are_too_many(answering: Callable[..., MaskRCNN])
 def test_values_that_are_no_numbers_give_no_result(answering: Callable[..., MaskRCNN]) -> None:
     detector = answering((1, float("nan"), (10.0, 5.0, 30.0, 25.0)))
 
-    with pytest.raises(DetectorFailed, match="no numbers"):
+    with pytest.raises(DetectorFailed, match="not finite numbers"):
         detector.detect([picture()], 200)
 
 
@@ -199,8 +199,8 @@ def test_tiny_pictures_can_be_looked_at(detector: MaskRCNN, size_hw: tuple[int, 
 
 
 def test_its_size_is_that_of_its_training(detector: MaskRCNN) -> None:
-    assert detector.sides(6000) == detector.sides(700) == (1333,)
-    assert detector.sides(100) == (200,)
+    assert detector.scales(6000) == detector.scales(700) == (1333,)
+    assert detector.scales(100) == (200,)
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:

@@ -10,13 +10,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from anonymizer.pipeline.detection.models import own
-from anonymizer.pipeline.detection.models.own import LARGEST_PX, PAD, WHOLE_SIDE, OwnDetector, letterboxed
+from anonymizer.pipeline.detection.models.letterbox import Letterbox
+from anonymizer.pipeline.detection.models.own import LARGEST_PX, PAD, WHOLE_SIDE, OwnDetector
 from anonymizer.pipeline.detection.models.own_network import OwnNetwork
 from anonymizer.pipeline.detections import ObjectType
 from anonymizer.pipeline.errors import DetectorFailed
-from anonymizer.pipeline.model_zoo.store import FOLDER
+from anonymizer.pipeline.model_zoo.store import MODELS_FOLDER
 
-WEIGHTS = FOLDER / "own-detector.safetensors"
+WEIGHTS = MODELS_FOLDER / "own-detector.safetensors"
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +78,7 @@ def test_weights_that_are_no_numbers_give_no_result(tmp_path: Path) -> None:
     save_file(weights, tmp_path / "nan.safetensors")
     detector = OwnDetector(tmp_path / "nan.safetensors", device="cpu")
 
-    with pytest.raises(DetectorFailed, match="no numbers"):
+    with pytest.raises(DetectorFailed, match="not finite numbers"):
         detector.detect([np.zeros((64, 64, 3), np.uint8)], 64)
 
 
@@ -134,19 +135,20 @@ def test_a_plain_picture_has_nothing_above_the_thresholds(detector: OwnDetector)
 
 
 def test_a_picture_of_one_pixel_can_be_looked_at(detector: OwnDetector) -> None:
-    for side in detector.sides(1):
+    for side in detector.scales(1):
         (found,) = detector.detect([np.zeros((1, 1, 3), np.uint8)], side)
         assert (found.scores < 0.4).all()
 
 
 def test_a_large_picture_is_looked_at_in_1280_pixels_too(detector: OwnDetector) -> None:
-    assert detector.sides(6000) == (256, 416, 640, 1280)
-    assert detector.sides(640) == (256, 416, 640)
-    assert detector.sides(100) == (200,)
+    assert detector.scales(6000) == (256, 416, 640, 1280)
+    assert detector.scales(640) == (256, 416, 640)
+    assert detector.scales(100) == (200,)
 
 
 def test_padding_is_right_and_below() -> None:
-    padded = letterboxed(np.zeros((50, 100, 3), np.uint8), 1.0)
+    image = np.zeros((50, 100, 3), np.uint8)
+    padded = Letterbox.of(image, 100, pad=PAD)(image)
 
     assert padded.shape == (64, 128, 3)
     assert (padded[:50, :100] == 0).all()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from anonymizer.pipeline.detection.models.onnx_network import Letterbox
+from anonymizer.pipeline.detection.models.letterbox import Letterbox
 from anonymizer.pipeline.detection.models.y5fu import Y5fu
 from anonymizer.pipeline.detections import ObjectType
 from anonymizer.pipeline.errors import DetectorFailed
@@ -86,7 +86,7 @@ def test_a_plate_at_the_border_ends_there(data: Path, detectors: dict[int, Y5fu]
 
 @pytest.mark.parametrize("size_hw", [(1, 1), (3, 2000), (2000, 3)])
 def test_tiny_pictures_have_nothing_above_the_thresholds(detectors: dict[int, Y5fu], size_hw: tuple[int, int]) -> None:
-    for side in detectors[320].sides(max(size_hw)):
+    for side in detectors[320].scales(max(size_hw)):
         (found,) = detectors[320].detect([np.full((*size_hw, 3), 127, np.uint8)], side)
         assert (found.scores < 0.4).all()
 
@@ -98,22 +98,22 @@ def test_no_plate_of_a_crowd_is_lost(side: int, detectors: dict[int, Y5fu]) -> N
     boxes = torch.from_numpy(np.concatenate([corners, corners + 6], 1))
     letterbox = Letterbox.of(np.zeros((side, side, 3), np.uint8), side, pad=0, canvas_side=side)
 
-    found = detectors[side]._plates(boxes, torch.full([len(boxes)], 0.3), letterbox)
+    found = detectors[side]._select(boxes, torch.full([len(boxes)], 0.3), letterbox)
 
     assert len(found) == len(boxes) > 1500
 
 
 def test_its_size_is_that_of_its_file(detectors: dict[int, Y5fu]) -> None:
-    assert detectors[320].sides(6000) == (320, 208, 128)
-    assert detectors[640].sides(100) == (640,)
+    assert detectors[320].scales(6000) == (320, 208, 128)
+    assert detectors[640].scales(100) == (640,)
     assert (detectors[320].tile_side, detectors[640].tile_side) == (320, 640)
 
 
 def test_it_looks_at_no_larger_size(detectors: dict[int, Y5fu]) -> None:
-    with pytest.raises(DetectorFailed, match="320 pixels, not at 640"):
+    with pytest.raises(DetectorFailed, match="up to 320 pixels, not 640"):
         detectors[320].detect([np.zeros((64, 64, 3), np.uint8)], 640)
 
 
 def test_a_network_of_any_size_is_another_one(data: Path) -> None:
-    with pytest.raises(ValueError, match="no fixed input"):
+    with pytest.raises(ValueError, match="no input of a fixed size"):
         Y5fu(data / "weights" / "yunet_n_dynamic.onnx", device="cpu")

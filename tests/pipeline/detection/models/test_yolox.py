@@ -119,7 +119,7 @@ def test_a_vehicle_cut_by_a_border_is_found_up_to_it(data: Path, detector: YoloX
 
 @pytest.mark.parametrize("size_hw", [(1, 1), (3, 2000), (2000, 3)])
 def test_tiny_pictures_have_nothing_above_the_thresholds(detector: YoloX, size_hw: tuple[int, int]) -> None:
-    for side in detector.sides(max(size_hw)):
+    for side in detector.scales(max(size_hw)):
         (found,) = detector.detect([np.full((*size_hw, 3), 127, np.uint8)], side)
         assert (found.scores < 0.4).all()
 
@@ -140,11 +140,11 @@ def test_what_is_large_is_left_to_the_smaller_scales(photos: list[np.ndarray], d
     for image in photos:
         (found,) = detector.detect([image], 640)
 
-        sides = (found.boxes[:, 2:] - found.boxes[:, :2]).max(1) * 640 / max(image.shape[:2])
-        assert (sides <= LARGEST_PX + 1).all()
+        lengths = (found.boxes[:, 2:] - found.boxes[:, :2]).max(1) * 640 / max(image.shape[:2])
+        assert (lengths <= LARGEST_PX + 1).all()
 
 
 def test_its_sizes(detector: YoloX) -> None:
-    assert detector.sides(6000) == (256, 416, 640, 1280)
-    assert detector.sides(640) == (256, 416, 640)
-    assert detector.sides(100) == (200,)
+    assert detector.scales(6000) == (256, 416, 640, 1280)
+    assert detector.scales(640) == (256, 416, 640)
+    assert detector.scales(100) == (200,)

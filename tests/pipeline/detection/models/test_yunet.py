@@ -105,7 +105,7 @@ def test_a_face_at_the_border_ends_there(mirrored: bool, data: Path, detector: Y
 
 @pytest.mark.parametrize("size_hw", [(1, 1), (3, 2000), (2000, 3)])
 def test_tiny_pictures_have_no_faces(detector: YuNet, size_hw: tuple[int, int]) -> None:
-    for side in detector.sides(max(size_hw)):
+    for side in detector.scales(max(size_hw)):
         (found,) = detector.detect([np.full((*size_hw, 3), 127, np.uint8)], side)
         assert len(found) == 0
 
@@ -123,19 +123,19 @@ def test_no_face_of_a_crowd_is_lost(data: Path, detector: YuNet) -> None:
 
 
 @pytest.mark.parametrize(
-    ("long_side", "sides"), [(300, (300,)), (640, (640, 256)), (1280, (1280, 256)), (6000, (1280, 256))]
+    ("long_side", "scales"), [(300, (300,)), (640, (640, 256)), (1280, (1280, 256)), (6000, (1280, 256))]
 )
 def test_large_pictures_are_looked_at_in_a_small_size_too(
-    detector: YuNet, long_side: int, sides: tuple[int, ...]
+    detector: YuNet, long_side: int, scales: tuple[int, ...]
 ) -> None:
-    assert detector.sides(long_side) == sides
+    assert detector.scales(long_side) == scales
 
 
 def test_values_that_are_no_numbers_give_no_result(weights: Path) -> None:
     detector = YuNet(weights, device="cpu")
     next(detector._network._module.parameters()).data.fill_(torch.nan)
 
-    with pytest.raises(DetectorFailed, match="no numbers"):
+    with pytest.raises(DetectorFailed, match="not finite numbers"):
         detector.detect([np.zeros((64, 64, 3), np.uint8)], 64)
 
 

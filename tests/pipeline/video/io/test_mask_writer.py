@@ -13,14 +13,14 @@ from anonymizer.pipeline.detections import ObjectType
 from anonymizer.pipeline.outputs.masks import binary_mask, instance_mask
 from anonymizer.pipeline.redaction.regions import RedactionRegion
 from anonymizer.pipeline.video.io.mask_writer import MaskWriter
-from anonymizer.pipeline.video.io.tracks import Light, VideoTrack
+from anonymizer.pipeline.video.io.tracks import HdrMetadata, VideoTrack
 from tests.clip_compare import pictures, seconds
 
 
 def track(index: int = 0, *, size_wh: tuple[int, int] = (101, 67), orientation: int = 1) -> VideoTrack:
     return VideoTrack(
         index, "h264", size_wh, orientation, Fraction(1, 1000), Fraction(25), None, None, Fraction(1), None,
-        interlaced=False, layered=False, light=Light(None, None),
+        interlaced=False, dolby_vision=False, hdr=HdrMetadata(None, None),
     )  # fmt: skip
 
 
@@ -38,11 +38,11 @@ def test_every_frame_is_what_the_shapes_say(tmp_path: Path, *, instances: bool, 
     video = track(orientation=orientation)
     writer = MaskWriter(tmp_path / "mask.mkv", [video], instances=instances)
     where = [[], [shape(1)], [shape(2), shape(9, ObjectType.FACE, 7)], [], [shape(3)]]
-    for pts, each in zip(TIMES, where, strict=True):
-        writer.write(video, pts, each)
+    for pts, regions in zip(TIMES, where, strict=True):
+        writer.write(video, pts, regions)
     writer.close()
     frames = pictures(tmp_path / "mask.mkv")
-    assert seconds(frames) == [each / 1000 for each in TIMES]
+    assert seconds(frames) == [time_ms / 1000 for time_ms in TIMES]
     for frame, regions in zip(frames, where, strict=True):
         if instances:
             assert np.array_equal(frame.to_ndarray(format="rgb24"), instance_mask(regions, video.size_hw))
@@ -59,7 +59,7 @@ def test_they_are_ffv1_in_matroska_with_a_stream_for_each_track(tmp_path: Path) 
     writer.close()
     with av.open(str(tmp_path / "mask.mkv")) as file:
         assert file.format.name == "matroska,webm"
-        assert [(each.codec_context.name, each.width, each.height) for each in file.streams.video] == [
+        assert [(stream.codec_context.name, stream.width, stream.height) for stream in file.streams.video] == [
             ("ffv1", 50, 34),
             ("ffv1", 32, 24),
         ]

@@ -73,7 +73,7 @@ class TestChecking:
 
     def test_no_frame_is_decoded_that_is_too_large(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         path = make(CLIPS["plain"], tmp_path / "clip")
-        monkeypatch.setattr(VideoReader, "_first", lambda *args: pytest.fail("a frame was decoded"))
+        monkeypatch.setattr(VideoReader, "_first_frame", lambda *args: pytest.fail("a frame was decoded"))
         with pytest.raises(TooLarge):
             check_video(path, limits=Limits(megapixels=0.02))
 
@@ -115,9 +115,9 @@ class TestReading:
         path = make(CLIPS[name], tmp_path / "clip")
         with opened(path) as reader:
             frames = list(reader.frames())
-        assert [each.number for each in frames] == list(range(len(frames)))
-        assert [each.time_s for each in frames] == seconds(pictures(path))
-        assert not any(each.damaged for each in frames)
+        assert [frame.number for frame in frames] == list(range(len(frames)))
+        assert [frame.time_s for frame in frames] == seconds(pictures(path))
+        assert not any(frame.damaged for frame in frames)
 
     @pytest.mark.parametrize(
         ("name", "orientation", "size_hw"),
@@ -150,18 +150,18 @@ class TestReading:
 
     def test_the_light_of_hdr_is_read(self, tmp_path: Path) -> None:
         with opened(make(CLIPS["hdr"], tmp_path / "clip")) as reader:
-            light = reader.tracks[0].light
-        assert light.levels == (1000, 400)
-        assert light.mastering is not None
-        red_x, least, most = ((light.mastering[at], light.mastering[at + 1]) for at in (0, 16, 18))
-        assert [Fraction(*each) for each in (red_x, least, most)] == [Fraction(68, 100), Fraction(1, 10_000), 1000]
+            hdr = reader.tracks[0].hdr
+        assert hdr.levels == (1000, 400)
+        assert hdr.mastering is not None
+        red_x, least, most = ((hdr.mastering[at], hdr.mastering[at + 1]) for at in (0, 16, 18))
+        assert [Fraction(*ratio) for ratio in (red_x, least, most)] == [Fraction(68, 100), Fraction(1, 10_000), 1000]
 
     def test_covers_are_no_tracks_and_other_streams_are_copied(self, tmp_path: Path) -> None:
         with opened(make(CLIPS["cover-mkv"], tmp_path / "cover")) as reader:
             assert len(reader.tracks) == 1
             assert len(reader.dropped) == 1
         with opened(make(CLIPS["tracks-mkv"], tmp_path / "tracks")) as reader:
-            assert [each.type for each in reader.copied] == ["audio", "audio", "subtitle", "subtitle", "attachment"]
+            assert [stream.type for stream in reader.copied] == ["audio", "audio", "subtitle", "subtitle", "attachment"]
 
     def test_what_is_attached_and_no_font_is_left_out(self, tmp_path: Path) -> None:
         path = tmp_path / "attached.mkv"
@@ -173,7 +173,7 @@ class TestReading:
             file.mux(stream.encode(av.VideoFrame(64, 48)))
             file.mux(stream.encode())
         with opened(path) as reader:
-            assert [each.name for each in reader.copied] == ["plain.ttf"]
+            assert [stream.name for stream in reader.copied] == ["plain.ttf"]
             assert len(reader.dropped) == 1
 
     def test_packets_are_those_of_the_file(self, tmp_path: Path) -> None:
@@ -181,8 +181,8 @@ class TestReading:
         with opened(path) as reader:
             kinds = [None if track is None else track.index for track, _ in reader.packets()]
         with av.open(str(path)) as file:
-            stored = [each.stream_index for each in file.demux() if each.size]
-        assert [each for each in kinds if each is not None] == [each for each in stored if each == 0]
+            stored = [packet.stream_index for packet in file.demux() if packet.size]
+        assert [track for track in kinds if track is not None] == [index for index in stored if index == 0]
         assert len(kinds) == len(stored)
 
 
@@ -190,7 +190,7 @@ class TestDamage:
     def test_a_damaged_frame_is_marked(self, tmp_path: Path) -> None:
         path = damaged(make(CLIPS["plain"], tmp_path / "clip"), tmp_path / "damaged.mp4", 7)
         with opened(path) as reader:
-            marked = [each.number for each in reader.frames() if each.damaged]
+            marked = [frame.number for frame in reader.frames() if frame.damaged]
         assert marked == [6]
 
     def test_a_packet_that_cannot_be_decoded_ends_it_or_is_counted(self, tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ class TestDamage:
         with opened(path) as reader, pytest.raises(BrokenMedia, match=r"Frame 7 .* cannot be decoded"):
             list(reader.frames())
         with opened(path) as reader:
-            decoder = FrameDecoder(reader.stream(reader.tracks[0]), reader.tracks[0], tolerant=True)
+            decoder = FrameDecoder(reader.stream(reader.tracks[0]), reader.tracks[0], tolerate_damage=True)
             numbers = [frame.number for _, packet in reader.packets() for frame in decoder.decode(packet)]
             numbers += [frame.number for frame in decoder.decode(None)]
         assert (numbers, decoder.lost) == (list(range(29)), 1)
@@ -207,8 +207,8 @@ class TestDamage:
         path = remuxed(make(CLIPS["vp9"], tmp_path / "clip"), tmp_path / "cut.webm", first=5)
         assert check_video(path).format == "webm"
         with opened(path) as reader:
-            frames = list(reader.frames(tolerant=True))
-        assert [round(each.time_s * 25) for each in frames] == list(range(12, 30))
+            frames = list(reader.frames(tolerate_damage=True))
+        assert [round(frame.time_s * 25) for frame in frames] == list(range(12, 30))
 
     def test_pixels_are_those_that_a_player_shows(self, tmp_path: Path) -> None:
         path = make(CLIPS["hdr"], tmp_path / "clip")

@@ -11,7 +11,13 @@ import numpy as np
 import pytest
 from av.video.codeccontext import VideoCodecContext
 
-from anonymizer.pipeline.video.io.splice import LARGEST_ID, ParameterSets, is_closed_start, joined, length_prefixed
+from anonymizer.pipeline.video.io.splice import (
+    LARGEST_ID,
+    ParameterSets,
+    is_idr_packet,
+    join_headers,
+    to_length_prefixed,
+)
 from tests.clip_maker import Clip, make, scene
 from tests.clip_zoo import CLIPS, h264
 
@@ -35,60 +41,60 @@ class TestParameterSets:
     @pytest.mark.parametrize("name", ["plain", "4:2:2", "4:4:4", "4:2:2-10"])
     def test_a_header_that_is_read_is_written_the_same(self, tmp_path: Path, name: str) -> None:
         header = header_of(CLIPS[name], tmp_path / "clip")
-        sets = ParameterSets.of_header(header)
+        sets = ParameterSets.from_header(header)
         assert sets is not None
         assert (len(sets.sps), len(sets.pps), sets.ids) == (1, 1, {0})
-        assert sets.packed() == header
+        assert sets.to_header() == header
 
     @pytest.mark.parametrize("number", [0, 1, 7, 31])
     def test_an_encoder_tells_its_ids(self, number: int) -> None:
-        sets = ParameterSets.of_encoder(encoder_of(number).extradata)
+        sets = ParameterSets.from_encoder(encoder_of(number).extradata)
         assert sets is not None
         assert sets.ids == {number}
 
     @pytest.mark.parametrize("header", [None, b"", b"\1", b"\0\0\0\1\x67\x42\0\x0a", b"\1\x64\0\x0a\xfc\xe1\0\4abcd\0"])
     def test_what_is_no_header_or_has_short_lengths_is_none(self, header: bytes | None) -> None:
-        assert ParameterSets.of_header(header) is None
+        assert ParameterSets.from_header(header) is None
 
     def test_a_header_that_is_cut_off_is_none(self, tmp_path: Path) -> None:
         header = header_of(CLIPS["plain"], tmp_path / "clip")
-        assert ParameterSets.of_header(header[:20]) is None
+        assert ParameterSets.from_header(header[:20]) is None
 
     def test_units_alone_are_no_encoder_header(self) -> None:
-        assert ParameterSets.of_encoder(None) is None
-        assert ParameterSets.of_encoder(b"\0\0\0\1\x67\x64\0\x0a") is None
+        assert ParameterSets.from_encoder(None) is None
+        assert ParameterSets.from_encoder(b"\0\0\0\1\x67\x64\0\x0a") is None
 
 
 class TestJoining:
     def test_both_are_in_one_header(self, tmp_path: Path) -> None:
-        source = ParameterSets.of_header(header_of(CLIPS["plain"], tmp_path / "clip"))
-        own = ParameterSets.of_encoder(encoder_of(1).extradata)
+        source = ParameterSets.from_header(header_of(CLIPS["plain"], tmp_path / "clip"))
+        own = ParameterSets.from_encoder(encoder_of(1).extradata)
         assert source is not None
         assert own is not None
-        both = ParameterSets.of_header(joined(source, own))
+        both = ParameterSets.from_header(join_headers(source, own))
         assert both is not None
         assert (both.sps, both.pps, both.ids) == (source.sps + own.sps, source.pps + own.pps, {0, 1})
         assert both.profile[0] == max(source.profile[0], own.profile[0])
         assert both.profile[2] == max(source.profile[2], own.profile[2])
 
     def test_the_same_id_twice_cannot_be(self, tmp_path: Path) -> None:
-        source = ParameterSets.of_header(header_of(CLIPS["plain"], tmp_path / "clip"))
-        own = ParameterSets.of_encoder(encoder_of(0).extradata)
+        source = ParameterSets.from_header(header_of(CLIPS["plain"], tmp_path / "clip"))
+        own = ParameterSets.from_encoder(encoder_of(0).extradata)
         assert source is not None
         assert own is not None
-        assert joined(source, own) is None
+        assert join_headers(source, own) is None
         many = ParameterSets(source.profile, source.sps * LARGEST_ID, source.pps)
-        other = ParameterSets.of_encoder(encoder_of(1).extradata)
+        other = ParameterSets.from_encoder(encoder_of(1).extradata)
         assert other is not None
-        assert joined(many, other) is None
+        assert join_headers(many, other) is None
 
     def test_a_high_profile_gets_its_tail(self, tmp_path: Path) -> None:
         plain = Clip(".mp4", (h264(options={"preset": "ultrafast", "profile": "baseline"}),))
-        source = ParameterSets.of_header(header_of(plain, tmp_path / "clip"))
+        source = ParameterSets.from_header(header_of(plain, tmp_path / "clip"))
         assert source is not None
         assert (source.profile[0], source.tail) == (66, b"")
         high = ParameterSets(b"\x64\0\x0a", (b"\x67\x64\0\x0a\x40",), (b"\x68\x40",))
-        both = ParameterSets.of_header(joined(source, high))
+        both = ParameterSets.from_header(join_headers(source, high))
         assert both is not None
         assert (both.profile[0], both.tail) == (100, b"\xfd\xf8\xf8\0")
 
@@ -96,7 +102,7 @@ class TestJoining:
 class TestUnits:
     def test_start_codes_become_lengths(self) -> None:
         data = b"\0\0\0\1\x65abc\0\0\1\x41\0\0\3d"
-        assert length_prefixed(data) == b"\0\0\0\4\x65abc\0\0\0\5\x41\0\0\3d"
+        assert to_length_prefixed(data) == b"\0\0\0\4\x65abc\0\0\0\5\x41\0\0\3d"
 
     def test_an_encoders_packet_is_one_that_a_header_with_lengths_decodes(self) -> None:
         encoder = encoder_of(3)
@@ -106,23 +112,23 @@ class TestUnits:
             frame.pts, frame.time_base = number, Fraction(1, 25)
             packets += encoder.encode(frame)
         packets += encoder.encode(None)
-        sets = ParameterSets.of_encoder(encoder.extradata)
+        sets = ParameterSets.from_encoder(encoder.extradata)
         assert sets is not None
-        plain, packed = (cast("VideoCodecContext", VideoCodecContext.create("h264", "r")) for _ in range(2))
-        plain.extradata, packed.extradata = encoder.extradata, sets.packed()
+        plain, to_header = (cast("VideoCodecContext", VideoCodecContext.create("h264", "r")) for _ in range(2))
+        plain.extradata, to_header.extradata = encoder.extradata, sets.to_header()
         decoded = []
-        for decoder, change in ((plain, bytes), (packed, length_prefixed)):
-            frames = [frame for each in packets for frame in decoder.decode(av.Packet(change(bytes(each))))]
-            decoded.append([each.to_ndarray() for each in [*frames, *decoder.decode(None)]])
+        for decoder, change in ((plain, bytes), (to_header, to_length_prefixed)):
+            frames = [frame for packet in packets for frame in decoder.decode(av.Packet(change(bytes(packet))))]
+            decoded.append([frame.to_ndarray() for frame in [*frames, *decoder.decode(None)]])
         assert len(decoded[0]) == 3
-        assert all(np.array_equal(*each) for each in zip(*decoded, strict=True))
+        assert all(np.array_equal(*pair) for pair in zip(*decoded, strict=True))
 
     def test_only_an_idr_picture_closes_what_was_before(self, tmp_path: Path) -> None:
         for name, closed in (("plain", [0, 12, 24]), ("open-groups", [0])):
             with av.open(str(make(CLIPS[name], tmp_path / name))) as file:
-                packets = [each for each in file.demux(video=0) if each.size]
-            assert [at for at, each in enumerate(packets) if is_closed_start(bytes(each))] == closed
+                packets = [packet for packet in file.demux(video=0) if packet.size]
+            assert [at for at, packet in enumerate(packets) if is_idr_packet(bytes(packet))] == closed
             # what a container calls a key frame may be no more than a place to begin
-            assert sum(each.is_keyframe for each in packets) >= 3
-        assert not is_closed_start(b"")
-        assert not is_closed_start(b"\0\0\0\1")
+            assert sum(packet.is_keyframe for packet in packets) >= 3
+        assert not is_idr_packet(b"")
+        assert not is_idr_packet(b"\0\0\0\1")

@@ -12,18 +12,18 @@ import pytest
 
 from anonymizer.pipeline.errors import EncoderFailed, InvalidParameter
 from anonymizer.pipeline.options.options import Options, VideoEncoder
-from anonymizer.pipeline.video.io.encoders import Output, encoder_works, open_encoder, plan, with_bit_rate
+from anonymizer.pipeline.video.io.encoders import OutputPlan, encoder_works, open_encoder, plan_output, with_bit_rate
 from anonymizer.pipeline.video.io.reader import VideoReader, check_video
 from anonymizer.pipeline.video.io.tracks import Frame
-from anonymizer.pipeline.video.io.writer import VideoSink
+from anonymizer.pipeline.video.io.writer import VideoWriter
 from tests.clip_compare import compare, pictures, seconds
 from tests.clip_maker import make
 from tests.clip_zoo import CLIPS
 
 
-def planned(path: Path, options: Options | None = None) -> Output:
+def planned(path: Path, options: Options | None = None) -> OutputPlan:
     with VideoReader(path, check_video(path)) as reader:
-        return plan(reader, options or Options())
+        return plan_output(reader, options or Options())
 
 
 def written(source: Path, target: Path, *, first: int = 0, strip_metadata: bool = False) -> list[str]:
@@ -34,15 +34,15 @@ def written(source: Path, target: Path, *, first: int = 0, strip_metadata: bool 
     """
     info = check_video(source)
     with VideoReader(source, info) as reader:
-        sink = VideoSink(target, reader, plan(reader, Options()), strip_metadata=strip_metadata)
-        with sink:
+        writer = VideoWriter(target, reader, plan_output(reader, Options()), strip_metadata=strip_metadata)
+        with writer:
             for track, packet in reader.packets():
                 if track is None:
-                    sink.copy(None, packet)
+                    writer.copy(None, packet)
             for frame in read_again(source):
                 if frame.number >= first:
-                    sink.encode(frame.track, frame.picture, frame.picture.pts or 0, frame.picture.duration)
-        return sink.warnings
+                    writer.encode(frame.track, frame.picture, frame.picture.pts or 0, frame.picture.duration)
+        return writer.warnings
 
 
 def read_again(source: Path) -> Iterator[Frame]:
@@ -71,16 +71,16 @@ class TestPlanning:
         ],
     )
     def test_codec_and_container_stay(self, tmp_path: Path, name: str, encoder: str, pixel_format: str) -> None:
-        output = planned(make(CLIPS[name], tmp_path / "clip"))
-        assert output.info.extension == CLIPS[name].extension
-        assert output.warnings == ()
-        encoding = output.tracks[0]
+        plan = planned(make(CLIPS[name], tmp_path / "clip"))
+        assert plan.info.extension == CLIPS[name].extension
+        assert plan.warnings == ()
+        encoding = plan.tracks[0]
         assert (encoding.encoder, encoding.pixel_format, encoding.same_codec) == (encoder, pixel_format, True)
 
     def test_without_an_encoder_it_is_h264(self, tmp_path: Path) -> None:
-        output = planned(make(CLIPS["msmpeg4"], tmp_path / "clip"))
-        assert (output.info.format, output.tracks[0].encoder, output.tracks[0].same_codec) == ("mp4", "libx264", False)
-        assert output.warnings == (
+        plan = planned(make(CLIPS["msmpeg4"], tmp_path / "clip"))
+        assert (plan.info.format, plan.tracks[0].encoder, plan.tracks[0].same_codec) == ("mp4", "libx264", False)
+        assert plan.warnings == (
             "The video (msmpeg4v3 in avi) was written as H.264 in mp4: there is no encoder for it.",
         )
 
@@ -88,16 +88,16 @@ class TestPlanning:
         path = make(CLIPS["plain"], tmp_path / "clip")
         encoding = planned(path, Options(video_encoder="libx265")).tracks[0]
         assert (encoding.encoder, encoding.same_codec) == ("libx265", False)
-        absent = [each for each in VideoEncoder if each.endswith("_nvenc") and not encoder_works(each)]
-        for each in absent:
-            with pytest.raises(InvalidParameter, match=each):
-                planned(path, Options(video_encoder=each))
+        absent = [encoder for encoder in VideoEncoder if encoder.endswith("_nvenc") and not encoder_works(encoder)]
+        for encoder in absent:
+            with pytest.raises(InvalidParameter, match=encoder):
+                planned(path, Options(video_encoder=encoder))
 
     def test_a_fatter_source_gets_a_better_quality(self, tmp_path: Path) -> None:
         with VideoReader(path := make(CLIPS["plain"], tmp_path / "clip"), check_video(path)) as reader:
-            before = float(plan(reader, Options()).tracks[0].options["crf"])
-            reader.tracks = [replace(each, bit_rate=20 * (each.bit_rate or 0)) for each in reader.tracks]
-            assert 17 <= float(plan(reader, Options()).tracks[0].options["crf"]) < before <= 26
+            before = float(plan_output(reader, Options()).tracks[0].options["crf"])
+            reader.tracks = [replace(track, bit_rate=20 * (track.bit_rate or 0)) for track in reader.tracks]
+            assert 17 <= float(plan_output(reader, Options()).tracks[0].options["crf"]) < before <= 26
 
     def test_a_bit_rate_takes_the_place_of_a_quality(self, tmp_path: Path) -> None:
         encoding = planned(make(CLIPS["plain"], tmp_path / "clip")).tracks[0]
@@ -115,7 +115,7 @@ class TestEncoders:
         path = make(CLIPS["odd-mp4"], tmp_path / "clip")
         with VideoReader(path, check_video(path)) as reader:
             (track,) = reader.tracks
-            encoding = plan(reader, Options(video_encoder="libx264")).tracks[0]
+            encoding = plan_output(reader, Options(video_encoder="libx264")).tracks[0]
             with pytest.raises(EncoderFailed, match="libx264 cannot write 853 x 479 yuv420p"):
                 open_encoder(encoding, track, reader.stream(track).codec_context, header=True)
 
@@ -136,7 +136,7 @@ class TestTimes:
         source = make(CLIPS["variable-rate"], tmp_path / "clip")
         written(source, tmp_path / "new.mp4")
         with av.open(str(tmp_path / "new.mp4")) as file:
-            times = [(each.dts, each.pts) for each in file.demux(video=0) if each.size]
+            times = [(packet.dts, packet.pts) for packet in file.demux(video=0) if packet.size]
         assert all(dts <= pts for dts, pts in times)
         assert [dts for dts, _ in times] == sorted({dts for dts, _ in times})
         assert [pts for _, pts in times] != sorted(pts for _, pts in times)
@@ -146,7 +146,7 @@ class TestTimes:
         written(source, tmp_path / "new.mp4", first=7)
         assert seconds(pictures(tmp_path / "new.mp4")) == seconds(pictures(source))[7:]
         with av.open(str(source)) as before, av.open(str(tmp_path / "new.mp4")) as after:
-            sounds = [[each.pts for each in file.demux(audio=0)] for file in (before, after)]
+            sounds = [[packet.pts for packet in file.demux(audio=0)] for file in (before, after)]
         assert sounds[0] == sounds[1]
 
 
@@ -157,7 +157,9 @@ class TestOtherTracks:
         lines = []
         for path in (source, tmp_path / "new.mp4"):
             with av.open(str(path)) as file:
-                lines.append([(each.pts, each.duration, bytes(each)) for each in file.demux(subtitles=0) if each.size])
+                lines.append(
+                    [(packet.pts, packet.duration, bytes(packet)) for packet in file.demux(subtitles=0) if packet.size]
+                )
         assert lines[0] == lines[1]
         assert [text for _, _, text in lines[1]] == [b"\0\0", b"\0\3One", b"\0\0", b"\0\7Another"]
 
@@ -179,11 +181,11 @@ class TestOtherTracks:
         source = make(CLIPS["tracks-mkv"], tmp_path / "clip")
         info = check_video(source)
         with VideoReader(source, info) as reader:
-            output = plan(reader, Options())
+            plan = plan_output(reader, Options())
             mp4 = check_video(make(CLIPS["one-frame"], tmp_path / "other"))
-            sink = VideoSink(tmp_path / "new.mp4", reader, Output(mp4, output.tracks))
-            sink.container.close()
-        assert [each.split(" was")[0] for each in sink.warnings] == [
+            writer = VideoWriter(tmp_path / "new.mp4", reader, OutputPlan(mp4, plan.tracks))
+            writer.container.close()
+        assert [warning.split(" was")[0] for warning in writer.warnings] == [
             "A track of type subtitle", "A track of type subtitle", "A track of type attachment"
         ]  # fmt: skip
 
@@ -191,7 +193,7 @@ class TestOtherTracks:
         source = make(CLIPS["vp9"], tmp_path / "clip")
         written(source, tmp_path / "new.webm")
         with av.open(str(tmp_path / "new.webm")) as file:
-            assert {each.duration for each in file.demux(video=0) if each.size} == {40}
+            assert {packet.duration for packet in file.demux(video=0) if packet.size} == {40}
             assert file.streams.video[0].average_rate == Fraction(25)
 
 
@@ -205,6 +207,8 @@ class TestSplicing:
         source = make(CLIPS[name], tmp_path / "clip")
         with VideoReader(source, check_video(source)) as reader:
             for splice in (True, False):
-                sink = VideoSink(tmp_path / f"new{source.suffix}", reader, plan(reader, Options()), splice=splice)
-                assert sink.can_splice(reader.tracks[0]) == (expected and splice)
-                sink.container.close()
+                writer = VideoWriter(
+                    tmp_path / f"new{source.suffix}", reader, plan_output(reader, Options()), splice=splice
+                )
+                assert writer.can_splice(reader.tracks[0]) == (expected and splice)
+                writer.container.close()

@@ -1,4 +1,4 @@
-"""What django-q2 does by the clock: look for lost tasks every minute, and clean up."""
+"""The jobs that django-q2 runs on a schedule: find lost tasks every minute, and clean up."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ __all__ = ["ensure"]
 
 
 def ensure(**kwargs: object) -> None:
-    """Make the schedules what the settings say; after every `migrate`."""
+    """Make the stored schedules match the settings. Django calls this after every `migrate`."""
     from django_q.models import Schedule
 
-    _schedule(Schedule, "recover", "anonymizer.service.claims.recover", minutes=1)
+    _ensure_schedule(Schedule, "recover", "anonymizer.service.claims.recover", minutes=1)
     minutes = max(1, round(settings.CLEANUP_EVERY.total_seconds() / 60))
-    _schedule(Schedule, "cleanup", "anonymizer.service.cleanup.scheduled", minutes=minutes)
+    _ensure_schedule(Schedule, "cleanup", "anonymizer.service.cleanup.scheduled", minutes=minutes)
 
 
-def _schedule(model: type, name: str, function: str, *, minutes: int) -> None:
+def _ensure_schedule(model: type, name: str, function: str, *, minutes: int) -> None:
     wanted = {"func": function, "schedule_type": "I", "minutes": minutes, "repeats": -1}
     if model.objects.filter(name=name, **wanted).count() != 1:  # type: ignore[attr-defined]
         model.objects.filter(name=name).delete()  # type: ignore[attr-defined]

@@ -1,11 +1,11 @@
-"""Waiting for a task to end, for callers that want the result in the answer."""
+"""Wait for a task to end, for callers who want the result in the response."""
 
 from __future__ import annotations
 
 import time
 
 from anonymizer.models import Status, Task
-from anonymizer.service.changes import Changes
+from anonymizer.service.queueing.changes import DatabaseChanges
 
 __all__ = ["wait"]
 
@@ -14,11 +14,11 @@ PAUSE_S = 0.01
 
 
 def wait(task: Task, timeout_s: float) -> Task:
-    """The task as it is when it has ended, or after the time given."""
+    """Wait until the task has ended or the timeout has passed, and return its current row."""
     until = time.monotonic() + timeout_s
-    changes = Changes()
+    changes = DatabaseChanges()
     while time.monotonic() < until:
-        if changes.possible():
+        if changes.may_have_changed():
             status = Task.objects.filter(pk=task.pk).values_list("status", flat=True).first()
             if status is None or status in ENDED:
                 break

@@ -1,4 +1,4 @@
-"""Ringing the bell: the broker only says that a task waits."""
+"""Notify a worker that a task waits. The broker carries nothing but this notification."""
 
 from __future__ import annotations
 
@@ -9,19 +9,27 @@ from anonymizer.models import Kind, Task
 
 __all__ = ["QUEUES", "call_on_commit", "notify", "notify_on_commit"]
 
+#: the queue of each kind of file; running installs have these names in their databases
 QUEUES = {Kind.IMAGE: "images", Kind.VIDEO: "videos"}
 
 
 def notify(task: Task) -> None:
-    """Tell a worker of the task's queue that it waits. Ringing twice does no harm."""
+    """Tell a worker of the task's queue that the task waits. A second notification does no harm."""
     async_task("anonymizer.service.work.process", str(task.pk), cluster=QUEUES[Kind(task.kind)], task_name=str(task.pk))
 
 
 def notify_on_commit(task: Task) -> None:
-    """The same, once the row can be seen. A bell that fails is logged: the row waits, and `recover` rings again."""
+    """Notify a worker as soon as other processes can see the row.
+
+    If the notification fails, the error is logged. The row waits, and `claims.recover` sends the notification again.
+    """
     transaction.on_commit(lambda: notify(task), robust=True)
 
 
 def call_on_commit(function: str, *args: str) -> None:
-    """Have a worker of the image queue call a function of ours, once the transaction is through."""
+    """Have a worker of the image queue call one of our functions, once the transaction is committed.
+
+    Args:
+        function: the function's dotted path.
+    """
     transaction.on_commit(lambda: async_task(function, *args, cluster=QUEUES[Kind.IMAGE]), robust=True)

@@ -1,0 +1,108 @@
+"""What `anonymizer run` prints while it works: a progress bar or a line for each file, and a summary."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from django.core.management.base import OutputWrapper
+from tqdm import tqdm
+
+from anonymizer.pipeline.folders import Job, Outcome, State
+
+if TYPE_CHECKING:
+    from anonymizer.pipeline.results import VideoProgress
+
+__all__ = ["RunReport"]
+
+
+class RunReport:
+    """Prints the outcomes of a run.
+
+    On a terminal it shows a progress bar, and a line for each failure and each warning; elsewhere also a line for each
+    file that is done or skipped.
+
+    Args:
+        total: number of files.
+        as_json: print one JSON object for each file on `stdout`, and everything else on `stderr`.
+    """
+
+    def __init__(self, total: int, *, stdout: OutputWrapper, stderr: OutputWrapper, as_json: bool) -> None:
+        self.states: Counter[State] = Counter()
+        self._stdout = stdout
+        self._lines = stderr if as_json else stdout
+        self._as_json = as_json
+        self._objects: Counter[str] = Counter()
+        self._started = time.monotonic()
+        # None: only on a terminal
+        self._bar = tqdm(total=total, unit="file", disable=None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._bar.close()
+
+    def show_progress(self, job: Job, progress: VideoProgress) -> None:
+        """Show how far the work on a video is."""
+        left = "" if progress.seconds_left is None else f", {progress.seconds_left:.0f} s left"
+        self._bar.set_postfix_str(f"{job.source.name}: frame {progress.frames} of {progress.total or '?'}{left}")
+
+    def add(self, outcome: Outcome) -> None:
+        """Count and print the outcome of one file."""
+        self.states[outcome.state] += 1
+        self._objects.update(outcome.counts)
+        self._bar.set_postfix_str("")
+        # a bar that is on the screen is removed while lines are printed
+        with tqdm.external_write_mode():
+            if self._as_json:
+                self._stdout.write(json.dumps(_as_dict(outcome)))
+                self._stdout.flush()
+            self._print_lines(outcome)
+        self._bar.update()
+
+    def summary(self, others: int) -> str:
+        """Describe the whole run in one sentence.
+
+        Args:
+            others: number of files that are neither images nor videos.
+        """
+        seconds = time.monotonic() - self._started
+        return (
+            f"{self.states[State.DONE]} done, {self.states[State.SKIPPED]} skipped (have a result), "
+            f"{self.states[State.FAILED]} failed, {others} other file(s) left alone, in {seconds:.1f} s; "
+            f"found: {_count_text(self._objects)}"
+        )
+
+    def _print_lines(self, outcome: Outcome) -> None:
+        source = outcome.job.source
+        if outcome.state is State.FAILED:
+            self._lines.write(f"FAILED {source}: {outcome.detail}")
+        elif self._bar.disable:
+            what = outcome.detail if outcome.state is State.SKIPPED else _count_text(outcome.counts)
+            self._lines.write(f"{outcome.state} {source}: {what} ({outcome.seconds:.1f} s)")
+        for warning in outcome.warnings:
+            self._lines.write(f"warning {source}: {warning}")
+        self._lines.flush()
+
+
+def _count_text(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {name.replace('-', ' ')}" for name, count in counts.items() if count) or "nothing"
+
+
+def _as_dict(outcome: Outcome) -> dict[str, object]:
+    return {
+        "input": str(outcome.job.source),
+        "output": None if outcome.output is None else str(outcome.output),
+        "state": outcome.state.value,
+        "counts": outcome.counts,
+        "warnings": list(outcome.warnings),
+        "error": outcome.detail if outcome.state is State.FAILED else None,
+        "seconds": round(outcome.seconds, 3),
+    }
