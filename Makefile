@@ -37,8 +37,10 @@ notebooks: $(RUN) ## run every notebook and write build/notebooks/*.html
 test: $(DEV) ## run all tests (one file: ARGS=tests/test_cli.py)
 	$(BIN)/python -m pytest $(ARGS)
 
-check: lint ## run the linters and the fast tests, in about two minutes
-	$(BIN)/python -m pytest -q -m "not slow" $(ARGS)
+# one thread of torch for each test process: there is one process for each core
+check: export OMP_NUM_THREADS = 1
+check: lint ## run the linters and the fast tests, in less than two minutes
+	$(BIN)/python -m pytest -q -m "not slow" --numprocesses auto $(ARGS)
 
 lint: $(DEV) ## run ruff and mypy
 	$(BIN)/ruff check .

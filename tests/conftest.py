@@ -31,6 +31,20 @@ def data() -> Path:
     return folder
 
 
+#: folders of slow tests, and fixtures that make a test slow: a running service, the real pictures
+SLOW_FOLDERS = ("notebooks", "web", "training")
+SLOW_FIXTURES = {"server", "data"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests of real servers, workers, browsers, notebooks, trainings and pictures as slow."""
+    for item in items:
+        folders = item.path.relative_to(ROOT / "tests").parts
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if folders[0] in SLOW_FOLDERS or item.path.stem.endswith("_processes") or fixtures & SLOW_FIXTURES:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):  # type: ignore[no-untyped-def]
     """Under REQUIRE_ALL=1 a skipped test is a failure."""

@@ -177,6 +177,7 @@ def test_a_place_that_cannot_be_written_is_named(file: Path) -> None:
     assert profile("export", "street", file / "below")[2] == f"{file / 'below'} cannot be written: Not a directory."
 
 
+@pytest.mark.slow
 def test_the_exit_code_tells_and_standard_input_is_taken(file: Path, tmp_path: Path) -> None:
     done = manage(tmp_path / "data", "profile", "list")
     assert done.returncode == 1
@@ -230,6 +231,7 @@ def metadata(picture: Path) -> dict[str, Any]:
     return dict(json.loads((picture.parent / "out" / f"{picture.name}.json").read_text()))
 
 
+@pytest.mark.slow
 def test_a_file_is_taken_without_a_database(picture: Path, file: Path) -> None:
     done = anonymize(picture, "--profile", file)
     assert done.returncode == 0, done.stderr
@@ -238,6 +240,7 @@ def test_a_file_is_taken_without_a_database(picture: Path, file: Path) -> None:
     assert not (picture.parent / "data" / "db.sqlite3").exists()
 
 
+@pytest.mark.slow
 def test_a_profile_of_the_database_is_taken_by_its_name_only(picture: Path) -> None:
     done = anonymize(picture, "--profile", "night")
     assert done.returncode == 2

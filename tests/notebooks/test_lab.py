@@ -20,7 +20,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.conftest import ROOT, free_port
 from tests.notebooks.conftest import clean_environment
-from tests.web.test_page import look
+from tests.web.test_page import save_screenshot
 
 
 @pytest.fixture
@@ -73,4 +73,4 @@ def test_jupyterlab_lists_the_notebooks(lab: str, browser: webdriver.Chrome) -> 
         return names <= {each.text for each in page.find_elements(By.CSS_SELECTOR, ".jp-DirListing-itemText")}
 
     WebDriverWait(browser, 60, ignored_exceptions=[StaleElementReferenceException]).until(listed)
-    look(browser, "lab")
+    save_screenshot(browser, "lab")

@@ -20,6 +20,8 @@ from anonymizer.evaluation.thresholds.choose import choose_thresholds
 from anonymizer.pipeline.detections import ObjectType
 from tests.evaluation.found import Picture, evaluate_pictures
 
+pytestmark = pytest.mark.slow
+
 FACE, PLATE, PERSON, VEHICLE = ObjectType
 BOX, OTHER, ELSEWHERE = (10, 10, 30, 40), (40, 0, 140, 98), (150, 50, 170, 80)
 #: elements that have no end

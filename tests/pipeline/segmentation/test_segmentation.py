@@ -156,6 +156,7 @@ class TestOurOwnWays:
     def test_no_boxes_are_no_masks(self, segmenter: HeuristicSegmenter | MaskHead) -> None:
         assert segmenter.segment(noise(), rows(), persons(rows())) == []
 
+    @pytest.mark.slow
     def test_each_of_a_crowd_gets_what_it_gets_alone(self, segmenter: HeuristicSegmenter | MaskHead) -> None:
         image, boxes = noise(), crowd(300)
 

@@ -405,6 +405,7 @@ def test_without_a_window_every_frame_is_final_at_once() -> None:
     assert [len(tracker.push(n / RATE, seen(at(100)), image)) for n, image in enumerate(pictures)] == [1] * 20
 
 
+@pytest.mark.slow
 def test_a_long_video_is_not_kept() -> None:
     tracker = Tracker(SIZE_HW, Options(hide_gait=True), OBJECT_TYPES)
     chance = np.random.default_rng(6)

@@ -27,6 +27,8 @@ from tests.clip_zoo import CLIPS, h264
 from tests.conftest import ROOT
 from tests.fakes import FakeStore, MagentaDetector
 
+pytestmark = pytest.mark.slow
+
 #: what is written in another codec and container
 OTHERWISE = ("msmpeg4", "utvideo", "raw")
 #: three seconds of a fair rate

@@ -14,6 +14,8 @@ from anonymizer.pipeline.detection.models.mask_rcnn import MAX_OBJECTS, MaskRCNN
 from anonymizer.pipeline.detections import ObjectType
 from anonymizer.pipeline.errors import DetectorFailed, TooManyObjects
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
