@@ -1,4 +1,7 @@
-"""Turn the query string and the form fields of a request into typed values. The query string wins."""
+"""Turn the query string and the form fields of a request into typed values. The query string wins.
+
+The parameters themselves are the fields of `Options` (`pipeline/options/options.py`).
+"""
 
 from __future__ import annotations
 

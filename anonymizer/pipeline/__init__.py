@@ -1,0 +1,1 @@
+"""Finds and redacts objects in images and videos. Pure Python: nothing here imports Django."""

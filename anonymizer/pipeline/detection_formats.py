@@ -27,7 +27,19 @@ Columns = dict[str, Any]
 def to_supervision(
     objects: Sequence[Detection], boxes: NDArray[np.float32], size_hw: tuple[int, int] | None
 ) -> supervision.Detections:
-    """Make a `supervision.Detections`; see `Detections.to_supervision`."""
+    """Make a `supervision.Detections`; see `Detections.to_supervision`.
+
+    Args:
+        objects: n detections.
+        boxes: (n, 4) float32 x1, y1, x2, y2 in pixels, of the same objects; they are copied.
+        size_hw: height and width of the image in pixels, or None for no masks.
+
+    Returns:
+        The n objects. Objects without a mask get their filled box if another object has a mask.
+
+    Raises:
+        ImportError: the package `supervision` is not installed.
+    """
     masks = None
     if size_hw is not None and any(detection.mask for detection in objects):
         masks = np.stack([_full_mask(detection, size_hw) for detection in objects])
@@ -49,6 +61,13 @@ def to_supervision(
 
 def columns_from_supervision(value: supervision.Detections, class_names: Mapping[Any, str] | None) -> Columns:
     """Read a `supervision.Detections`; see `Detections.from_supervision`.
+
+    Args:
+        value: n objects. Objects without a confidence get the score 1.
+        class_names: by class name or class number, the object type; or None if the classes are object types already.
+
+    Returns:
+        The arguments of `Detections`, by name.
 
     Raises:
         ValueError: an object has no class, or a class that is no object type.
@@ -72,7 +91,17 @@ def columns_from_supervision(value: supervision.Detections, class_names: Mapping
 def to_coco_rows(
     objects: Iterable[Detection], image_id: int | str, size_hw: tuple[int, int] | None, first_id: int
 ) -> list[dict[str, Any]]:
-    """Make rows of COCO's results; see `Detections.to_coco`."""
+    """Make rows of COCO's results; see `Detections.to_coco`.
+
+    Args:
+        objects: the detections of one image.
+        image_id: the id of the image.
+        size_hw: height and width of the image in pixels, or None for no masks.
+        first_id: the id of the first row; the next rows count up from it.
+
+    Returns:
+        A dict of JSON values for each object. `bbox` is x, y, width and height in pixels.
+    """
     rows = []
     for number, detection in enumerate(objects, first_id):
         x1, y1, x2, y2 = detection.box
@@ -97,6 +126,14 @@ def to_coco_rows(
 
 def columns_from_coco(rows: Iterable[Mapping[str, Any]], category_names: Mapping[int, str] | None) -> Columns:
     """Read rows of COCO's results or annotations; see `Detections.from_coco`.
+
+    Args:
+        rows: dicts with `bbox` (x, y, width, height in pixels) and `category_id`. `score` (default: 1) and
+            `segmentation` (default: no mask) are optional.
+        category_names: by category id, the object type; or None if the ids are those of `to_coco_rows`.
+
+    Returns:
+        The arguments of `Detections`, by name.
 
     Raises:
         ValueError: a category is no object type.

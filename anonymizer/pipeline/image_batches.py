@@ -28,7 +28,15 @@ _log = logging.getLogger("anonymizer")
 
 
 def is_full(images: Sequence[NDArray[Any]], most: int = BATCH_IMAGES) -> bool:
-    """Whether a batch of images (h, w) or (h, w, c) has `most` images, or many megapixels."""
+    """Whether a batch has enough images, or enough megapixels, to be detected.
+
+    Args:
+        images: the batch, (h, w) or (h, w, c) each, of any dtype.
+        most: number of images from which on a batch is full; default: `BATCH_IMAGES` (8).
+
+    Returns:
+        True if there are `most` images, or `BATCH_MEGAPIXELS` (50) megapixels in all images together.
+    """
     megapixels = sum(image.shape[0] * image.shape[1] for image in images) / 1e6
     return len(images) >= most or megapixels >= BATCH_MEGAPIXELS
 

@@ -30,15 +30,31 @@ def upright(array: NDArray[Any], orientation: int) -> NDArray[Any]:
     """Turn a stored image upright.
 
     Args:
-        array: (h, w, ...), as stored in the file.
+        array: (h, w, ...) of any dtype, as stored in the file.
         orientation: 1 to 8, as in EXIF; 1 is upright already.
 
     Returns:
-        The upright image; the same array for orientation 1. The sides are exchanged for 5 to 8.
+        The upright image, contiguous, of the same dtype: (w, h, ...) for orientations 5 to 8, otherwise (h, w, ...). It
+        is the same array if that is upright and contiguous already.
+
+    Raises:
+        KeyError: the orientation is not one of 1 to 8.
     """
     return np.ascontiguousarray(TURNS[orientation](array))
 
 
 def stored(array: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """Turn an upright image back into the orientation of its file: the reverse of `upright`."""
+    """Turn an upright image back into the orientation of its file: the reverse of `upright`.
+
+    Args:
+        array: (h, w, ...) of any dtype, upright.
+        orientation: 1 to 8, as in EXIF: that of the file.
+
+    Returns:
+        The image as it is stored, contiguous, of the same dtype. Its shape is (w, h, ...) for orientations 5 to 8,
+        otherwise (h, w, ...).
+
+    Raises:
+        KeyError: the orientation is not one of 1 to 8.
+    """
     return upright(array, _BACK.get(orientation, orientation))

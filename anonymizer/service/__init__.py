@@ -1,0 +1,1 @@
+"""Tasks, queues, workers and stored files: everything that needs the database."""

@@ -1,0 +1,1 @@
+"""What notebooks show: previews of images, and sliders for thresholds."""

@@ -169,7 +169,15 @@ def grid(
 
 
 def new_figure(height: float, width: float = WIDTH) -> Figure:
-    """Make an empty figure; `height` and `width` are in inches."""
+    """Make an empty figure.
+
+    Args:
+        height: in inches.
+        width: in inches; default: `WIDTH` (5.6).
+
+    Returns:
+        A figure without axes, which arranges them without overlaps.
+    """
     return Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
 
 

@@ -23,9 +23,20 @@ class HasScales(Protocol):
     """The part of a detector that decides on the views."""
 
     @property
-    def tile_side(self) -> int: ...
+    def tile_side(self) -> int:
+        """Side of a square tile of a large image, in pixels of the image."""
+        ...
 
-    def scales(self, long_side: int) -> tuple[int, ...]: ...
+    def scales(self, long_side: int) -> tuple[int, ...]:
+        """The scales at which a whole image is analysed.
+
+        Args:
+            long_side: the long side of the image, in pixels.
+
+        Returns:
+            At least one scale, as the long side in pixels to which the image is resized.
+        """
+        ...
 
 
 class _WithScales:

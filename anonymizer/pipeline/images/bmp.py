@@ -51,10 +51,14 @@ def read_bmp(data: bytes, limits: Limits) -> DecodedImage:
 
     Args:
         data: the file's bytes.
-        limits: most pixels.
+        limits: the largest image that is accepted; `megapixels` is used.
+
+    Returns:
+        The image: (h, w, 3) uint8 RGB, with the alpha of 32 bits, or with the palette of 8 bits or less.
 
     Raises:
         BrokenMedia: the file ends early or contradicts itself.
+        OutOfMemory: there is too little memory to decode the image.
         TooLarge: the header states more pixels than the limit.
         UnsupportedMedia: it is compressed, made for OS/2, or has another number of bits.
     """
@@ -78,7 +82,17 @@ def read_bmp(data: bytes, limits: Limits) -> DecodedImage:
 
 
 def check_bmp(data: bytes, limits: Limits) -> None:
-    """Check headers and length without decoding. The errors are those of `read_bmp`."""
+    """Check headers and length without decoding.
+
+    Args:
+        data: the file's bytes.
+        limits: the largest image that is accepted; `megapixels` is used.
+
+    Raises:
+        BrokenMedia: the file ends early, or its headers contradict themselves.
+        TooLarge: the header states more pixels than the limit.
+        UnsupportedMedia: it is compressed, made for OS/2, or has another number of bits.
+    """
     with translate_errors("BMP"):
         _check(data, limits)
 
@@ -137,7 +151,15 @@ def _icc(data: bytes, header: bytes) -> bytes | None:
 
 
 def write_bmp(decoded: DecodedImage, encoding: Encoding) -> bytes:
-    """Encode with the header, the bit depth and the palette of the source. `encoding` has no effect."""
+    """Encode with the header, the bit depth and the palette of the source.
+
+    Args:
+        decoded: an image that `read_bmp` returned; its `samples` may have other values.
+        encoding: it has no effect.
+
+    Returns:
+        The file's bytes.
+    """
     details: _Details = decoded.details
     if decoded.indices is not None:
         rows = pack_bits(nearest_palette_indices(decoded), details.bits)

@@ -186,14 +186,30 @@ def _is_harmless(tag: int, entry: Entry) -> bool:
 
 
 def read_integer(entry: Entry | Directory | None, order: str) -> int | None:
-    """The first value of an integer entry; None for any other entry."""
+    """Read the first value of an integer entry.
+
+    Args:
+        entry: the entry of a tag. A directory or None counts as an entry that has no integer.
+        order: byte order of its value: "<" little-endian, ">" big-endian.
+
+    Returns:
+        The value, 0 or more; None if the entry is missing, empty or not of an unsigned integer type.
+    """
     if not isinstance(entry, Entry) or not entry.value_count or entry.field_type not in _INTEGERS:
         return None
     return int(struct.unpack_from(order + _INTEGERS[entry.field_type], entry.value)[0])
 
 
 def read_integers(entry: Entry | Directory | None, order: str) -> tuple[int, ...]:
-    """All values of an integer entry; empty for any other entry."""
+    """Read all values of an integer entry.
+
+    Args:
+        entry: the entry of a tag. A directory or None counts as an entry that has no integer.
+        order: byte order of its value: "<" little-endian, ">" big-endian.
+
+    Returns:
+        The values, each 0 or more; empty if the entry is missing or not of an unsigned integer type.
+    """
     if not isinstance(entry, Entry) or entry.field_type not in _INTEGERS:
         return ()
     return struct.unpack(f"{order}{entry.value_count}{_INTEGERS[entry.field_type]}", entry.value)
@@ -247,7 +263,16 @@ def read_directory(data: bytes, order: str, at: int) -> tuple[dict[int, Entry], 
 
 
 def pack_directory(directory: Directory, order: str, *, at: int) -> bytes:
-    """Pack a directory, followed by its values and its child directories, to be placed at offset `at` of a file."""
+    """Pack a directory, followed by its values and its child directories.
+
+    Args:
+        directory: entries and child directories by tag. The values are already in the byte order of the file.
+        order: byte order of the file: "<" little-endian, ">" big-endian.
+        at: offset in the file, in bytes, at which the caller places the result.
+
+    Returns:
+        The bytes of the directory. Its offsets hold only at `at`; the offset of the next directory is 0.
+    """
     rows, tail = b"", b""
     after_rows = at + 2 + 12 * len(directory) + 4
     for tag, entry in sorted(directory.items(), key=lambda item: item[0]):

@@ -88,13 +88,33 @@ def _check_boxes(data: bytes, name: str, limits: Limits) -> dict[bytes, list[byt
 
 
 def check_heic(data: bytes, limits: Limits) -> None:
-    """Check the boxes without decoding. The errors are those of `read_heic`."""
+    """Check the boxes of a HEIC file without decoding.
+
+    Args:
+        data: the file's bytes.
+        limits: the largest image that is accepted; `megapixels` is used.
+
+    Raises:
+        BrokenMedia: the file ends early, or there is no image in it.
+        TooLarge: a header states more pixels than the limit.
+        UnsupportedMedia: it is animated.
+    """
     with translate_errors("HEIC"):
         _check_boxes(data, "HEIC", limits)
 
 
 def check_avif(data: bytes, limits: Limits) -> None:
-    """Check the boxes without decoding. The errors are those of `read_avif`."""
+    """Check the boxes of an AVIF file without decoding.
+
+    Args:
+        data: the file's bytes.
+        limits: the largest image that is accepted; `megapixels` is used.
+
+    Raises:
+        BrokenMedia: the file ends early, or there is no image in it.
+        TooLarge: a header states more pixels than the limit.
+        UnsupportedMedia: it is animated.
+    """
     with translate_errors("AVIF"):
         _check_boxes(data, "AVIF", limits)
 
@@ -104,12 +124,16 @@ def read_heic(data: bytes, limits: Limits) -> DecodedImage:
 
     Args:
         data: the file's bytes.
-        limits: most pixels.
+        limits: the largest image that is accepted; `megapixels` is used.
+
+    Returns:
+        The image, upright: (h, w) grey or (h, w, 3) RGB, uint8 or uint16, with its alpha.
 
     Raises:
         BrokenMedia: the file ends early or cannot be decoded.
+        OutOfMemory: there is too little memory to decode the image.
         TooLarge: a header states more pixels than the limit.
-        UnsupportedMedia: it contains several images.
+        UnsupportedMedia: it is animated, or contains several images.
     """
     with translate_errors("HEIC"):
         _check_boxes(data, "HEIC", limits)
@@ -144,7 +168,15 @@ def _refuse_several_images(file: pillow_heif.HeifFile) -> None:
 
 
 def write_heic(decoded: DecodedImage, encoding: Encoding) -> bytes:
-    """Encode with bit depth, chroma subsampling and colour description of the source (default quality: 90)."""
+    """Encode with bit depth, chroma subsampling and colour description of the source.
+
+    Args:
+        decoded: an image that `read_heic` returned; its `samples` may have other values.
+        encoding: `quality` is used, 1..100; default: 90. Images with alpha are written at the highest quality instead.
+
+    Returns:
+        The file's bytes.
+    """
     details: _HeicDetails = decoded.details
     pixels = decoded.samples if decoded.alpha is None else np.dstack([decoded.samples, decoded.alpha])
     quality = encoding.quality or _DEFAULT_QUALITY
@@ -172,10 +204,14 @@ def read_avif(data: bytes, limits: Limits) -> DecodedImage:
 
     Args:
         data: the file's bytes.
-        limits: most pixels.
+        limits: the largest image that is accepted; `megapixels` is used.
+
+    Returns:
+        The image as stored: (h, w) grey or (h, w, 3) RGB, uint8, with its alpha, not yet turned upright.
 
     Raises:
         BrokenMedia: the file ends early or cannot be decoded.
+        OutOfMemory: there is too little memory to decode the image.
         TooLarge: a header states more pixels than the limit.
         UnsupportedMedia: it is animated, has more than 8 bits, or has colours that could not be written as they were.
     """
@@ -226,7 +262,15 @@ def _subsampling(configuration: int) -> str:
 
 
 def write_avif(decoded: DecodedImage, encoding: Encoding) -> bytes:
-    """Encode with the chroma subsampling of the source (default quality: 90)."""
+    """Encode with the chroma subsampling of the source.
+
+    Args:
+        decoded: an image that `read_avif` returned; its `samples` may have other values.
+        encoding: `quality` is used, 1..100; default: 90. Images with alpha are written at the highest quality instead.
+
+    Returns:
+        The file's bytes.
+    """
     colour = decoded.samples if decoded.samples.ndim == 3 else np.dstack([decoded.samples] * 3)
     quality = encoding.quality or _DEFAULT_QUALITY
     options: dict[str, Any] = {"quality": quality, "subsampling": decoded.details, "exif": decoded.exif.to_bytes()}

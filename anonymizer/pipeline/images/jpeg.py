@@ -103,12 +103,17 @@ def read_jpeg(data: bytes, limits: Limits) -> DecodedImage:
 
     Args:
         data: the file's bytes.
-        limits: most pixels.
+        limits: the largest image that is accepted; `megapixels` is used.
+
+    Returns:
+        The image as stored: (h, w) grey, (h, w, 3) RGB or (h, w, 4) CMYK, uint8, not yet turned upright.
 
     Raises:
         BrokenMedia: the file ends early or cannot be decoded.
+        OutOfMemory: there is too little memory to decode the image.
         TooLarge: the header states more pixels than the limit.
-        UnsupportedMedia: the coding is lossless, hierarchical, arithmetic or 12-bit.
+        UnsupportedMedia: the coding is lossless, hierarchical, arithmetic or 12-bit, or there are 2 or more than 4
+            channels.
     """
     with translate_errors("JPEG"):
         layout, (width, height, components) = _check(data, limits)
@@ -130,7 +135,18 @@ def read_jpeg(data: bytes, limits: Limits) -> DecodedImage:
 
 
 def check_jpeg(data: bytes, limits: Limits) -> None:
-    """Check the headers and the end of the file without decoding. The errors are those of `read_jpeg`."""
+    """Check the headers and the end of the file without decoding.
+
+    Args:
+        data: the file's bytes.
+        limits: the largest image that is accepted; `megapixels` is used.
+
+    Raises:
+        BrokenMedia: the file ends early, or its headers are damaged.
+        TooLarge: the header states more pixels than the limit.
+        UnsupportedMedia: the coding is lossless, hierarchical, arithmetic or 12-bit, or there are 2 or more than 4
+            channels.
+    """
     with translate_errors("JPEG"):
         _check(data, limits)
 
@@ -295,6 +311,13 @@ def write_jpeg(decoded: DecodedImage, encoding: Encoding) -> bytes:
     """Encode with the quantisation tables of the source, or at the quality of `encoding` if it has one.
 
     Chroma subsampling and progressive order stay in both cases.
+
+    Args:
+        decoded: an image that `read_jpeg` returned; its `samples` may have other values.
+        encoding: `quality` is used, 1..100; default: the quantisation tables of the source.
+
+    Returns:
+        The file's bytes.
     """
     details: _Details = decoded.details
     height, width = decoded.samples.shape[:2]

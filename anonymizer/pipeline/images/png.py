@@ -71,10 +71,15 @@ def read_png(data: bytes, limits: Limits) -> DecodedImage:
 
     Args:
         data: the file's bytes.
-        limits: most pixels.
+        limits: the largest image that is accepted; `megapixels` is used.
+
+    Returns:
+        The image as stored: (h, w) grey or (h, w, 3) RGB, with its alpha or palette, not yet turned upright. It is
+        uint16 for 16 bits, otherwise uint8 with the full range 0..255.
 
     Raises:
         BrokenMedia: the file ends early, a checksum is wrong, or it cannot be decoded.
+        OutOfMemory: there is too little memory to decode the image.
         TooLarge: the header states more pixels than the limit.
         UnsupportedMedia: it is animated.
     """
@@ -88,7 +93,17 @@ def read_png(data: bytes, limits: Limits) -> DecodedImage:
 
 
 def check_png(data: bytes, limits: Limits) -> None:
-    """Check the chunks without decoding. The errors are those of `read_png`."""
+    """Check the chunks of a PNG file without decoding.
+
+    Args:
+        data: the file's bytes.
+        limits: the largest image that is accepted; `megapixels` is used.
+
+    Raises:
+        BrokenMedia: the file ends early, or its header or a checksum is wrong.
+        TooLarge: the header states more pixels than the limit.
+        UnsupportedMedia: it is animated.
+    """
     with translate_errors("PNG"):
         _check(data, limits)
 
@@ -212,7 +227,15 @@ def _density(content: bytes | None) -> Density | None:
 
 
 def write_png(decoded: DecodedImage, encoding: Encoding) -> bytes:
-    """Encode with the colour type, the bit depth and the palette of the source, at the level of `encoding`."""
+    """Encode with the colour type, the bit depth and the palette of the source.
+
+    Args:
+        decoded: an image that `read_png` returned; its `samples` may have other values.
+        encoding: `compress_level` is used, 0..9; default: 5.
+
+    Returns:
+        The file's bytes.
+    """
     details: _Details = decoded.details
     width, height = decoded.size_wh
     level = encoding.compress_level

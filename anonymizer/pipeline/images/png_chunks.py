@@ -96,7 +96,16 @@ def pack_pixels(samples: NDArray[np.uint8] | NDArray[np.uint16], *, bits: int, c
 
 
 def pack_bits(rows: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
-    """Pack (h, w) values of 1, 2, 4 or 8 bits into (h, bytes); the first value is in the highest bits."""
+    """Pack values of a few bits into bytes, row by row.
+
+    Args:
+        rows: (h, w) uint8, values below 2 ** bits.
+        bits: 1, 2, 4 or 8 per value.
+
+    Returns:
+        (h, bytes) uint8. The first value is in the highest bits, and the last byte of a row is filled up with zeros.
+        With 8 bits it is the same array.
+    """
     if bits == 8:
         return rows
     planes = (rows[..., None] >> np.arange(bits - 1, -1, -1, dtype=np.uint8)) & 1

@@ -112,7 +112,15 @@ def _files_below(folder: Path) -> Iterator[Path]:
 
 
 def source_name(source: Source, index: int) -> str:
-    """Name a source in a message: its path, or its number among the others."""
+    """Name a source in a message: its path, or its number among the others.
+
+    Args:
+        source: one image, as `load_source` takes it.
+        index: its place among the sources, from 0 up.
+
+    Returns:
+        The path if the source is one, otherwise `image 1` for index 0, and so on.
+    """
     if isinstance(source, str | os.PathLike):
         return os.fspath(source)
     return f"image {index + 1}"

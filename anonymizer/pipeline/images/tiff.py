@@ -107,10 +107,15 @@ def read_tiff(data: bytes, limits: Limits) -> DecodedImage:
 
     Args:
         data: the file's bytes.
-        limits: most pixels.
+        limits: the largest image that is accepted; `megapixels` is used.
+
+    Returns:
+        The image as stored: (h, w) grey, (h, w, 3) RGB or (h, w, 4) CMYK, uint8 or uint16, not yet turned upright. It
+        has the alpha or the palette of the file.
 
     Raises:
         BrokenMedia: the file ends early or cannot be decoded.
+        OutOfMemory: there is too little memory to decode the image.
         TooLarge: the header states more pixels than the limit.
         UnsupportedMedia: it has several pages, is a camera raw file, or has pixels that could not be written as they
             were.
@@ -122,7 +127,18 @@ def read_tiff(data: bytes, limits: Limits) -> DecodedImage:
 
 
 def check_tiff(data: bytes, limits: Limits) -> None:
-    """Check the directories without decoding. The errors are those of `read_tiff`."""
+    """Check the directories of a TIFF file without decoding.
+
+    Args:
+        data: the file's bytes.
+        limits: the largest image that is accepted; `megapixels` is used.
+
+    Raises:
+        BrokenMedia: the file ends early, or its directories are damaged.
+        TooLarge: the header states more pixels than the limit.
+        UnsupportedMedia: it has several pages, is a camera raw file, or has pixels that could not be written as they
+            were.
+    """
     with translate_errors("TIFF"):
         _check(data, limits)
 
@@ -256,7 +272,12 @@ def _density(page: dict[int, Entry], order: str) -> Density | None:
 def write_tiff(decoded: DecodedImage, encoding: Encoding) -> bytes:
     """Encode with the mode and the compression of the source; a lossy compression becomes Deflate.
 
-    `encoding` has no effect.
+    Args:
+        decoded: an image that `read_tiff` returned; its `samples` may have other values.
+        encoding: it has no effect.
+
+    Returns:
+        The file's bytes.
     """
     details: _Details = decoded.details
     out = io.BytesIO()

@@ -40,10 +40,14 @@ def read_webp(data: bytes, limits: Limits) -> DecodedImage:
 
     Args:
         data: the file's bytes.
-        limits: most pixels.
+        limits: the largest image that is accepted; `megapixels` is used.
+
+    Returns:
+        The image as stored: (h, w, 3) uint8 RGB, with its alpha, not yet turned upright.
 
     Raises:
         BrokenMedia: the file ends early or cannot be decoded.
+        OutOfMemory: there is too little memory to decode the image.
         TooLarge: the header states more pixels than the limit.
         UnsupportedMedia: it is animated.
     """
@@ -67,7 +71,17 @@ def read_webp(data: bytes, limits: Limits) -> DecodedImage:
 
 
 def check_webp(data: bytes, limits: Limits) -> None:
-    """Check the chunks without decoding. The errors are those of `read_webp`."""
+    """Check the chunks of a WebP file without decoding.
+
+    Args:
+        data: the file's bytes.
+        limits: the largest image that is accepted; `megapixels` is used.
+
+    Raises:
+        BrokenMedia: the file ends early, or there is no image in it.
+        TooLarge: the header states more pixels than the limit.
+        UnsupportedMedia: it is animated.
+    """
     with translate_errors("WebP"):
         _check(data, limits)
 
@@ -119,7 +133,15 @@ def _riff_file(chunks: dict[bytes, bytes], size_wh: tuple[int, int]) -> bytes:
 
 
 def write_webp(decoded: DecodedImage, encoding: Encoding) -> bytes:
-    """Encode lossless if the source is lossless, otherwise at the quality of `encoding` (default: 90)."""
+    """Encode lossless if the source is lossless, otherwise at the quality of `encoding`.
+
+    Args:
+        decoded: an image that `read_webp` returned; its `samples` may have other values.
+        encoding: `quality` is used if the source is lossy, 1..100; default: 90.
+
+    Returns:
+        The file's bytes.
+    """
     pixels = decoded.samples if decoded.alpha is None else np.dstack([decoded.samples, decoded.alpha])
     options: dict[str, Any] = {"exact": True, "icc_profile": decoded.icc, "exif": decoded.exif.to_bytes()}
     if decoded.details:

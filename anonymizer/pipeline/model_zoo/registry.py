@@ -203,7 +203,15 @@ class Registry:
         ]
 
     def entries(self, profile: str, key: str) -> tuple[ModelEntry, ...]:
-        """The models that a profile uses for an object type, or for `masks`."""
+        """List the models that a profile uses for an object type, or for `masks`.
+
+        Args:
+            profile: name of the profile.
+            key: an object type or `masks`.
+
+        Returns:
+            The models that are run together; empty if there is no such profile, or it names no model for the key.
+        """
         return tuple(self.models[model_id] for model_id in self.profiles.get(profile, {}).get(key, ()))
 
     def profile_entries(self, profile: str) -> list[ModelEntry]:

@@ -25,6 +25,13 @@ _PROFILE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 def boolean(name: str, value: object) -> bool:
     """Convert true/false, 1/0, yes/no or on/off, in any case.
 
+    Args:
+        name: the parameter, for the error.
+        value: the text, or a bool or a number that is written so.
+
+    Returns:
+        True for true, 1, yes and on; False for false, 0, no and off.
+
     Raises:
         InvalidParameter: the value is none of these.
     """
@@ -35,7 +42,16 @@ def boolean(name: str, value: object) -> bool:
 
 
 def number(low: float, high: float) -> Callable[[str, object], float]:
-    """Make a converter for numbers from `low` to `high`; `high` may be infinite, the number may not."""
+    """Make a converter for numbers.
+
+    Args:
+        low: the lowest number that is allowed.
+        high: the highest number that is allowed; it may be infinite, but the converted number may not.
+
+    Returns:
+        A converter, called with the name and the value of a parameter. It returns the number, and raises
+        `InvalidParameter` if the value is no number from `low` to `high`.
+    """
 
     def convert(name: str, value: object) -> float:
         allowed = f"a number from {low:g} to {high:g}" if high < math.inf else f"a number from {low:g} up"
@@ -51,7 +67,17 @@ def number(low: float, high: float) -> Callable[[str, object], float]:
 
 
 def whole_number(low: int, high: int, *, none: int | None = None) -> Callable[[str, object], int | None]:
-    """Make a converter for whole numbers from `low` to `high`; the number `none` stands for None."""
+    """Make a converter for whole numbers.
+
+    Args:
+        low: the lowest number that is allowed.
+        high: the highest number that is allowed.
+        none: a number that stands for None, inside or outside the range; default: there is no such number.
+
+    Returns:
+        A converter, called with the name and the value of a parameter. It returns the number or None, and raises
+        `InvalidParameter` if the value is neither `none` nor a whole number from `low` to `high`.
+    """
 
     def convert(name: str, value: object) -> int | None:
         try:
@@ -68,7 +94,15 @@ def whole_number(low: int, high: int, *, none: int | None = None) -> Callable[[s
 
 
 def choice(kind: type[StrEnum]) -> Callable[[str, object], StrEnum]:
-    """Make a converter for the members of an enumeration, in any case."""
+    """Make a converter for the members of an enumeration.
+
+    Args:
+        kind: the enumeration. Its values are in lower case.
+
+    Returns:
+        A converter, called with the name and the value of a parameter. It returns the member whose value is the text,
+        in any case, and raises `InvalidParameter` if there is none.
+    """
 
     def convert(name: str, value: object) -> StrEnum:
         try:
@@ -82,8 +116,15 @@ def choice(kind: type[StrEnum]) -> Callable[[str, object], StrEnum]:
 def kernel_size(name: str, value: object) -> float:
     """Convert the strength of a method: a share of the object up to 1, pixels above 1.
 
+    Args:
+        name: the parameter, for the error.
+        value: a number, or its text: above 0, up to 100,000.
+
+    Returns:
+        The number.
+
     Raises:
-        InvalidParameter: the value is no number, or not above 0.
+        InvalidParameter: the value is no number, not above 0, or above 100,000.
     """
     allowed = "a number above 0: a share of the object up to 1, pixels above 1"
     size = number(0, 100_000)(name, value)
@@ -95,16 +136,31 @@ def kernel_size(name: str, value: object) -> float:
 def pixels(value: object) -> int:
     """Convert a number of JSON to whole pixels.
 
+    Args:
+        value: an int, or a float without a fraction. A bool is not allowed.
+
+    Returns:
+        The number of pixels; it may be negative.
+
     Raises:
         ValueError: the value is no whole number.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
+    # JSON of Python has infinity, as 1e999 too
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value % 1:
         raise ValueError(value)
     return int(value)
 
 
 def profile_name(name: str, value: object) -> str:
-    """Convert the name of a threshold profile to lower case; `none`, for no profile, becomes an empty text.
+    """Convert the name of a threshold profile to lower case.
+
+    Args:
+        name: the parameter, for the error.
+        value: at most 63 letters, digits, `.`, `_` and `-`, of which the first is a letter or a digit. `none` or an
+            empty text stands for no profile.
+
+    Returns:
+        The name in lower case; empty for no profile.
 
     Raises:
         InvalidParameter: the name has other characters, or more than 63.
@@ -118,10 +174,18 @@ def profile_name(name: str, value: object) -> str:
 
 
 def within(value: _T, low: _T, high: _T) -> _T:
-    """Return the value if it lies from `low` to `high`.
+    """Return the value if it lies in a range.
+
+    Args:
+        value: the number to check.
+        low: the lowest number that is allowed.
+        high: the highest number that is allowed.
+
+    Returns:
+        The value, unchanged.
 
     Raises:
-        ValueError: it does not.
+        ValueError: the value is below `low`, above `high` or NaN.
     """
     if not low <= value <= high:
         raise ValueError(value)

@@ -163,8 +163,16 @@ class ThresholdProfile:
     def from_json(cls, text: str | bytes, *, name: str = "") -> ThresholdProfile:
         """Make a profile from the text of a JSON object, as `from_dict` does.
 
+        Args:
+            text: a JSON object with the fields of the profile; `name` and `thresholds` are required. Bytes are UTF-8.
+            name: replaces the name in the text; default: the name in the text stays.
+
+        Returns:
+            The profile.
+
         Raises:
-            InvalidParameter: the text is no JSON, or a field is not allowed.
+            InvalidParameter: the text is no JSON object, or a field is unknown, missing or has a value that is not
+                allowed.
         """
         try:
             values = json.loads(text)

@@ -1,0 +1,1 @@
+"""What is made from detections and regions: masks, metadata, overlays, previews and figures."""

@@ -120,7 +120,17 @@ def _detection(
 
 
 def mask_source(detections: Detections, row: int, options: Options) -> str:
-    """Name the source of an object's outline: the id of a model, `ellipse` or `box`."""
+    """Name the source of an object's outline.
+
+    Args:
+        detections: the objects of an image.
+        row: the row of the object in `detections`, from 0 up.
+        options: `bbox` is used; with it, boxes are redacted instead of outlines.
+
+    Returns:
+        `box` with the option `bbox`. Otherwise the id of the model that made the mask; for an object without a mask,
+        `ellipse` if it is a face and `box` if not.
+    """
     mask = detections.masks[row]
     if mask is not None and not options.bbox:
         return mask.source or str(detections.models[row])

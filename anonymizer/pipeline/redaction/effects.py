@@ -102,7 +102,15 @@ def cell_px(region: RedactionRegion, options: Options) -> float:
 
 
 def cell_grid(region: RedactionRegion, options: Options) -> tuple[int, int]:
-    """How many cells a region has across and down, at least 1 each."""
+    """Count the cells of a region.
+
+    Args:
+        region: where the object is.
+        options: the kernel size of its type is used, as in `cell_px`.
+
+    Returns:
+        The number of columns and of rows, at least 1 each.
+    """
     cell = cell_px(region, options)
     height, width = region.alpha.shape
     return max(int(width / cell), 1), max(int(height / cell), 1)

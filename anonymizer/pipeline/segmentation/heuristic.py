@@ -92,7 +92,20 @@ class HeuristicSegmenter:
         """There is nothing to prepare."""
 
     def segment(self, image: Image, boxes: NDArray[np.float32], types: NDArray[np.uint8]) -> list[Mask | None]:
-        """As `Segmenter.segment` says."""
+        """Make a mask for each person and vehicle, from the colours and the shape of its box.
+
+        Args:
+            image: (h, w, 3) uint8 RGB.
+            boxes: (n, 4) float32 x1, y1, x2, y2 in pixels of the image. Parts outside the image are ignored.
+            types: (n,) uint8, index into `OBJECT_TYPES`.
+
+        Returns:
+            n masks. An entry is None if the object keeps its box: it has another type, its box is too small, or no
+            usable mask was found.
+
+        Raises:
+            DetectorFailed: GrabCut failed.
+        """
         height, width = image.shape[:2]
         boxes = np.clip(boxes, 0, np.array([width, height, width, height], np.float32))
         return [

@@ -78,7 +78,20 @@ class Sam:
         )
 
     def segment(self, image: Image, boxes: Boxes, types: NDArray[np.uint8]) -> list[Mask | None]:
-        """As `Segmenter.segment` says; objects of all types get masks."""
+        """Make a mask for each object, whatever its type.
+
+        Args:
+            image: (h, w, 3) uint8 RGB.
+            boxes: (n, 4) float32 x1, y1, x2, y2 in pixels of the image. Parts outside the image are ignored.
+            types: (n,) uint8, index into `OBJECT_TYPES`; not used.
+
+        Returns:
+            n masks. An entry is None if the object keeps its box: its box is too small, or no usable mask was found.
+
+        Raises:
+            DetectorFailed: the network failed, or returned values that are not finite.
+            OutOfMemory: the GPU has too little free memory.
+        """
         height, width = image.shape[:2]
         boxes = np.clip(boxes, 0, np.array([width, height, width, height], np.float32))
         masks: list[Mask | None] = [None] * len(boxes)

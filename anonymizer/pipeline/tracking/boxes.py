@@ -19,7 +19,15 @@ def area(box: Box) -> float:
 
 
 def centre_shift(start: Box, end: Box) -> NDArray[np.float32]:
-    """How far the centre moves from one box to another. (2,) pixels along x and y."""
+    """Compute how far the centre moves from one box to another.
+
+    Args:
+        start: (4,) float32 x1, y1, x2, y2 in pixels.
+        end: (4,) float32, likewise.
+
+    Returns:
+        (2,) float32, pixels along x and y.
+    """
     return np.asarray((end[:2] + end[2:] - start[:2] - start[2:]) / 2, np.float32)
 
 
@@ -46,20 +54,45 @@ def union(*boxes: Box) -> Box:
 
 
 def ious(box: Box, others: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Intersection over union of a (4,) box with each of (n, 4) others. (n,) float32, 0..1."""
+    """Compute the intersection over union (IoU) of a box with each of several others.
+
+    Args:
+        box: (4,) float32 x1, y1, x2, y2 in pixels.
+        others: (n, 4) float32, likewise.
+
+    Returns:
+        (n,) float32, 0..1.
+    """
     intersections, areas, own_area = _intersections(box, others)
     return np.asarray(intersections / np.maximum(areas + own_area - intersections, 1e-6), np.float32)
 
 
 def covers(boxes: NDArray[np.float32], box: Box) -> bool:
-    """Whether one of (n, 4) boxes is nearly the same as a (4,) box (IoU over 0.7), or holds 99 % of it."""
+    """Whether a box is covered by another: one that is nearly the same, or that holds almost all of it.
+
+    Args:
+        boxes: (n, 4) float32 x1, y1, x2, y2 in pixels: the boxes that may cover it.
+        box: (4,) float32, likewise.
+
+    Returns:
+        True if one of the boxes has an IoU above 0.7 with the box, or holds 99 % of its area.
+    """
     intersections, areas, own_area = _intersections(box, boxes)
     same = intersections > 0.7 * (areas + own_area - intersections)
     return bool((same | (intersections >= 0.99 * own_area)).any())
 
 
 def is_displaced(box: Box, other: Box) -> bool:
-    """Whether a side of the other box is further away than the first box is wide or high."""
+    """Whether a box is far away from another one.
+
+    Args:
+        box: (4,) float32 x1, y1, x2, y2 in pixels; its width and height are the largest distances that are allowed.
+        other: (4,) float32, likewise.
+
+    Returns:
+        True if a side of `other` is further away from that side of `box` than `box` is wide (left, right) or high (top,
+        bottom).
+    """
     return bool((np.abs(other - box) > np.tile(box[2:] - box[:2], 2)).any())
 
 

@@ -61,7 +61,15 @@ class MotionState:
 
     @classmethod
     def from_observation(cls, observation: Observation, velocity: NDArray[np.float32]) -> MotionState:
-        """Start a prediction at an observation, with the (2,) velocity that the object has there."""
+        """Start a prediction at an observation.
+
+        Args:
+            observation: where and when the object was observed.
+            velocity: (2,) float32, the velocity of the object there, in pixels per second along x and y.
+
+        Returns:
+            The state in the frame of the observation.
+        """
         return cls(observation.box, observation.time_s, velocity, observation.time_s)
 
     @property

@@ -123,7 +123,16 @@ class Track:
 
     @classmethod
     def initiate(cls, track_id: int, object_type: int, observation: Observation) -> Track:
-        """Begin a track with the first observation of its object."""
+        """Begin a track with the first observation of its object.
+
+        Args:
+            track_id: id of the new track, from 1 up.
+            object_type: index into `OBJECT_TYPES`.
+            observation: the first observation.
+
+        Returns:
+            A track with this one observation.
+        """
         return cls(track_id, object_type, [observation], deque([observation]))
 
     @property

@@ -78,7 +78,15 @@ class FrameSamples:
             self._kept = dict(list(self._kept.items())[::2])
 
     def get(self, index: int, number: int) -> FrameSample | None:
-        """The sample of a frame, by its stream's index and its number; None: it was not kept."""
+        """Get the sample of a frame.
+
+        Args:
+            index: the index of the stream.
+            number: the number of the frame in its track, from 0 up.
+
+        Returns:
+            The sample; None if the frame was not kept.
+        """
         return self._kept.get((index, number))
 
 

@@ -87,6 +87,8 @@ def test_what_the_server_defaults_to_is_overridden_by_the_request() -> None:
         ("bbox", "maybe", "true, false"),
         ("ignores", "[{]", "JSON list"),
         ("ignores", "7", "JSON list"),
+        ("ignores", '[{"topLeftX": 1e999, "topLeftY": 0, "width": 3, "height": 4}]', "JSON list"),
+        ("format", '{"number": [1e999, 1]}', "pano:WIDTH"),
         ("ignores", '{"topLeftX": 1}', "JSON list"),
         ("ignores", '[{"topLeftX": -1, "topLeftY": 0, "width": 3, "height": 4}]', "from 0 up"),
         ("ignores", '[{"topLeftX": 1.5, "topLeftY": 0, "width": 3, "height": 4}]', "whole pixels"),

@@ -78,7 +78,19 @@ class BatchedDetector(ABC):
         self.detect([np.zeros((*self.warm_up_hw, 3), np.uint8)], self.video_scale(max(self.warm_up_hw)))
 
     def detect(self, images: Sequence[Image], side: int) -> list[Detections]:
-        """As `Detector.detect` says."""
+        """Detect all objects in each image. Images of one shape run as a batch.
+
+        Args:
+            images: (h, w, 3) uint8 RGB each, of any sizes.
+            side: the scale, as long side in pixels that each image is resized to.
+
+        Returns:
+            One `Detections` for each image, in the order of the images, with boxes in pixels of that image.
+
+        Raises:
+            DetectorFailed: the network failed in any other way than by memory.
+            OutOfMemory: the memory is too small for a single image.
+        """
         pixels = self.memory_weight * self._canvas_side(side) ** 2
         run = lambda batch: self._detect_batch(batch, side)  # noqa: E731
         return in_batches(self.id, run, images, pixels=pixels, device=self.device)

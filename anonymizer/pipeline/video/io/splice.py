@@ -82,8 +82,13 @@ class ParameterSets:
 def join_headers(source: ParameterSets, encoder: ParameterSets) -> bytes | None:
     """Join the parameter sets of a source and of an encoder.
 
+    Args:
+        source: the parameter sets of the copied stretches.
+        encoder: the parameter sets of the newly encoded stretches.
+
     Returns:
-        The content of an `avcC` box. None: an id is in both, or there are too many.
+        The content of an `avcC` box. None if an id is in both, or if there are more than `LARGEST_ID` (31) sequence
+        parameter sets.
     """
     if source.ids & encoder.ids or len(source.sps) + len(encoder.sps) > LARGEST_ID:
         return None

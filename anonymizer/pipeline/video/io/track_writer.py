@@ -128,11 +128,17 @@ class TrackWriter:
         self._reset()
 
     def encode(self, picture: VideoFrame, pts: int, duration: int) -> None:
-        """Encode a frame; pts and duration in the track's time base.
+        """Encode a frame, and write the packets that the encoder gives out.
+
+        Args:
+            picture: the frame, as stored, in any pixel format. Its own times are overwritten.
+            pts: when the frame is shown, in ticks of the track's time base.
+            duration: how long the frame is shown, in ticks of the track's time base; 0 if it is unknown.
 
         Raises:
             CannotSplice: the frame does not fit between copied stretches.
-            EncoderFailed: a packet has no time.
+            EncoderFailed: the encoder cannot be opened, or a packet has no time.
+            av.FFmpegError: FFmpeg cannot encode the frame or write a packet.
         """
         if self._encoder is None:
             self._encoder = self._open()
@@ -196,7 +202,12 @@ def _video(stream: object) -> VideoStream:
 
 
 def copy_description(stream: Stream, source: Stream) -> None:
-    """Copy a stream's metadata (language, names, dates) and disposition (default, forced, for the deaf …)."""
+    """Copy a stream's metadata (language, names, dates) and disposition (default, forced, for the deaf …).
+
+    Args:
+        stream: the new stream, which is changed.
+        source: the stream to copy from. The name of its encoder is not copied.
+    """
     # the muxer writes its own name there
     stream.metadata.update({key: value for key, value in source.metadata.items() if key != "encoder"})
     stream.disposition = source.disposition

@@ -104,7 +104,15 @@ class Frame:
 
 
 def side_data(frame: VideoFrame | None, kind: Type) -> bytes | None:
-    """The bytes of one kind of side data of a frame; None: there is none."""
+    """Read one kind of side data of a frame.
+
+    Args:
+        frame: a decoded frame, or None if there is no frame.
+        kind: the kind of side data, such as `Type.CONTENT_LIGHT_LEVEL`.
+
+    Returns:
+        The bytes as FFmpeg stores them; None if there is no frame or no such side data.
+    """
     if frame is None:
         return None
     data = cast("Mapping[Type, SideData]", frame.side_data).get(kind)
