@@ -21,7 +21,7 @@ from django.db import connections
 
 import anonymizer
 
-__all__ = ["EXIT_CODES", "AnonymizerCommand", "UsageError", "align_columns"]
+__all__ = ["EXIT_CODES", "AnonymizerCommand", "UsageError"]
 
 EXIT_CODES = "exit codes: 0 done, 1 failed, 2 wrong usage"
 
@@ -97,12 +97,6 @@ class AnonymizerCommand(BaseCommand):
             raise UsageError(f"{sentence}. See `{parser.prog} --help`.") from error
         handle_default_options(options)
         return options
-
-
-def align_columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lay out a table of texts with aligned columns, one line for each row."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from anonymizer._html import html_table
+from anonymizer._text import text_table
 from anonymizer.evaluation.datasets.dataset import LabelledImage
 from anonymizer.evaluation.datasets.issues import Problems
 from anonymizer.evaluation.metrics.matching import SIZES, size_groups
 from anonymizer.evaluation.metrics.statistics import Interval, interval
-from anonymizer.evaluation.text_table import text_table
 from anonymizer.pipeline.detections import ObjectType
 from anonymizer.pipeline.options.formats import Format
 from anonymizer.pipeline.options.options import Options

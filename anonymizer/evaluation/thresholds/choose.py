@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anonymizer._html import html_table
+from anonymizer._text import text_table
 from anonymizer.evaluation.datasets.dataset import LabelledSet
 from anonymizer.evaluation.metrics.evaluate import evaluate
 from anonymizer.evaluation.metrics.matching import SIZES
 from anonymizer.evaluation.metrics.results import EvaluationResult, TypeResult
 from anonymizer.evaluation.metrics.statistics import Interval, design_effect, lower_bound, objects_needed
-from anonymizer.evaluation.text_table import text_table
 from anonymizer.pipeline.anonymizer import Anonymizer
 from anonymizer.pipeline.detections import ObjectType
 from anonymizer.pipeline.options.threshold_profile import Figure, ThresholdProfile

@@ -11,7 +11,8 @@ from django.core.management.base import CommandError, CommandParser
 from django.template.defaultfilters import filesizeformat
 from tqdm import tqdm
 
-from anonymizer.management.base import AnonymizerCommand, UsageError, align_columns
+from anonymizer._text import align_columns
+from anonymizer.management.base import AnonymizerCommand, UsageError
 from anonymizer.pipeline.errors import AnonymizerError
 from anonymizer.pipeline.model_zoo.download import FetchFailed, NoConnection, fetch
 from anonymizer.pipeline.model_zoo.registry import ModelEntry

@@ -11,7 +11,8 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 
-from anonymizer.management.base import AnonymizerCommand, UsageError, align_columns
+from anonymizer._text import align_columns
+from anonymizer.management.base import AnonymizerCommand, UsageError
 from anonymizer.pipeline.detections import OBJECT_TYPES
 from anonymizer.pipeline.errors import AnonymizerError
 from anonymizer.pipeline.options.options import parameters
