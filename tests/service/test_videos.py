@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import shutil
@@ -91,6 +92,22 @@ def test_deleting_ends_the_work_and_leaves_nothing(task: Task, detector: FakeDet
     assert Task.objects.get(pk=task.pk).status == Status.DELETED
     assert stored(media) == []
     assert list((media / "output").rglob("*")) == []
+
+
+# no file may be left open
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+def test_a_task_whose_original_is_gone_when_the_rendering_starts_is_dropped(
+    task: Task, detector: FakeDetector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from anonymizer.pipeline.video import job
+
+    def start_analysis(*args: object, **kwargs: object) -> None:
+        deletion.delete_files(task)
+
+    monkeypatch.setattr(job, "start_analysis", start_analysis)
+    assert work.process(str(task.pk)).startswith("dropped")
+    gc.collect()
+    assert Task.objects.get(pk=task.pk).status == Status.DELETED
 
 
 def test_a_detector_that_fails_leaves_no_result(task: Task, detector: FakeDetector, media: Path) -> None:

@@ -179,8 +179,8 @@ class _VideoJob:
                 self._start_analysis(stages)
             renderer = Renderer(
                 self._engine, self._source, self._info, stages, self._queues, self._options, output,
-                target=self._target, frame_outputs=self._frame_outputs() if analyse else None, samples=samples,
-                seed=seed, splice=splice, threads=self._threads,
+                target=self._target, open_frame_outputs=self._open_frame_outputs if analyse else None,
+                samples=samples, seed=seed, splice=splice, threads=self._threads,
             )  # fmt: skip
             renderer.start()
             self._report_progress(stages, renderer.stats)
@@ -258,7 +258,7 @@ class _VideoJob:
         digest = hashlib.blake2b(content, key=self._engine.noise_key, digest_size=8)
         return int.from_bytes(digest.digest(), "big")
 
-    def _frame_outputs(self) -> FrameOutputs:
+    def _open_frame_outputs(self) -> FrameOutputs:
         legacy, percent = self._engine.legacy_masks, self._options.mask_scale
         masks = [
             MaskWriter(path, self._tracks, instances=instances, percent=percent, legacy=legacy, threads=self._threads)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -111,7 +111,7 @@ class Renderer:
         options: what is redacted, and how.
         plan: container and encoders of the result.
         target: path of the result; None: there is none (the method `detect`).
-        frame_outputs: where metadata and masks are written; None: an earlier rendering wrote them.
+        open_frame_outputs: opens what writes metadata and masks; None: an earlier rendering wrote them.
         samples: keeps some redacted frames, which are compared with the result later.
         seed: of the noise that redaction adds.
         splice: whether groups of pictures without any redaction may be copied.
@@ -132,7 +132,7 @@ class Renderer:
         plan: OutputPlan,
         *,
         target: Path | None,
-        frame_outputs: FrameOutputs | None,
+        open_frame_outputs: Callable[[], FrameOutputs] | None,
         samples: FrameSamples,
         seed: int,
         splice: bool,
@@ -140,10 +140,11 @@ class Renderer:
     ) -> None:
         self._engine, self._path, self._info, self._stages = engine, path, info, stages
         self._queues, self._options, self._plan = queues, options, plan
-        self._target, self._frame_outputs, self._samples = target, frame_outputs, samples
+        self._target, self._open_frame_outputs, self._samples = target, open_frame_outputs, samples
         self._seed, self._splice, self._threads = seed, splice, threads
         self.stats = RenderStats()
         self._reader: VideoReader | None = None
+        self._frame_outputs: FrameOutputs | None = None
 
     def start(self) -> None:
         """Start the threads: one reads and decodes, one redacts, one encodes.
@@ -172,6 +173,9 @@ class Renderer:
             redacted.close()
 
         def encode() -> None:
+            # opened here: where the threads do not start, nobody would close them
+            if self._open_frame_outputs is not None:
+                self._frame_outputs = self._open_frame_outputs()
             try:
                 with writer or nullcontext():
                     for item in redacted:
