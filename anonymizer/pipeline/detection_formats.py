@@ -18,7 +18,14 @@ if TYPE_CHECKING:
     import pandas
     import supervision
 
-__all__ = ["columns_from_coco", "columns_from_supervision", "to_coco_rows", "to_data_frame", "to_supervision"]
+__all__ = [
+    "columns_from_coco",
+    "columns_from_data_frame",
+    "columns_from_supervision",
+    "to_coco_rows",
+    "to_data_frame",
+    "to_supervision",
+]
 
 #: arguments of `Detections`, by name
 Columns = dict[str, Any]
@@ -165,6 +172,36 @@ def to_data_frame(objects: Iterable[Detection]) -> pandas.DataFrame:
         for detection in objects
     ]  # fmt: skip
     return cast("pandas.DataFrame", _optional("pandas").DataFrame(rows, columns=columns))
+
+
+def columns_from_data_frame(frame: pandas.DataFrame) -> Columns:
+    """Read a `pandas.DataFrame`; see `Detections.from_pandas`.
+
+    Args:
+        frame: a row for each object, with the columns `type`, `x1`, `y1`, `x2` and `y2`. The columns `score` (default:
+            1), `model`, `source` and `track_id` are optional.
+
+    Returns:
+        The arguments of `Detections`, by name.
+
+    Raises:
+        ValueError: a column is missing, or a type is no object type.
+    """
+    missing = [column for column in ("type", "x1", "y1", "x2", "y2") if column not in frame]
+    if missing:
+        raise ValueError(f"The data frame has no column {', '.join(missing)}.")
+    count = len(frame)
+    columns: Columns = {
+        "boxes": frame[["x1", "y1", "x2", "y2"]].to_numpy(np.float32),
+        "scores": frame["score"].to_numpy(np.float32) if "score" in frame else np.ones(count, np.float32),
+        "types": [_object_type(name).number for name in frame["type"]],
+        "models": np.array(frame["model"] if "model" in frame else ["pandas"] * count, np.str_),
+    }
+    if "source" in frame:
+        columns["sources"] = np.array(frame["source"], np.str_)
+    if "track_id" in frame:
+        columns["track_ids"] = frame["track_id"].to_numpy(np.int64)
+    return columns
 
 
 def _full_mask(detection: Detection, size_hw: tuple[int, int]) -> NDArray[np.bool_]:

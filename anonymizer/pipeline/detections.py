@@ -14,6 +14,7 @@ from anonymizer._html import html_table
 from anonymizer.pipeline.detected_object import OBJECT_TYPES, Detection, Mask, ObjectType, Source
 from anonymizer.pipeline.detection_formats import (
     columns_from_coco,
+    columns_from_data_frame,
     columns_from_supervision,
     to_coco_rows,
     to_data_frame,
@@ -264,6 +265,19 @@ class Detections:
             ImportError: the package is not installed.
         """
         return to_data_frame(self)
+
+    @classmethod
+    def from_pandas(cls, frame: pandas.DataFrame) -> Detections:
+        """Convert from a `pandas.DataFrame` such as `to_pandas` gives. It has no masks.
+
+        Args:
+            frame: a row for each object, with the columns `type`, `x1`, `y1`, `x2` and `y2` (pixels). The columns
+                `score` (default: 1), `model`, `source` and `track_id` are optional.
+
+        Raises:
+            ValueError: a column is missing, or a type is no object type.
+        """
+        return cls(**columns_from_data_frame(frame))
 
 
 def _load_mask(archive: np.lib.npyio.NpzFile, row: int) -> Mask | None:

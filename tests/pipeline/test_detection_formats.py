@@ -106,12 +106,30 @@ def test_pandas_has_a_row_for_each_object(detections: Detections) -> None:
     assert frame["has_mask"].tolist() == [False, True]
 
 
+def test_pandas_is_read_back_but_for_masks(detections: Detections) -> None:
+    back = Detections.from_pandas(detections.to_pandas())
+    for name in ("boxes", "scores", "types", "models", "sources", "track_ids"):
+        np.testing.assert_array_equal(getattr(back, name), getattr(detections, name), err_msg=name)
+    assert back.masks == (None, None)
+
+
+def test_a_data_frame_needs_types_and_boxes_only() -> None:
+    frame = pandas.DataFrame({"type": ["face"], "x1": [1], "y1": [2], "x2": [3], "y2": [4]})
+    (face,) = Detections.from_pandas(frame)
+    assert (face.object_type.value, face.score, face.box, face.track_id) == ("face", 1.0, (1, 2, 3, 4), None)
+    with pytest.raises(ValueError, match="no column x2, y2"):
+        Detections.from_pandas(frame[["type", "x1", "y1"]])
+    with pytest.raises(ValueError, match="dog"):
+        Detections.from_pandas(frame.assign(type="dog"))
+
+
 def test_no_object_is_a_normal_value() -> None:
     none = Detections.empty()
     assert len(Detections.from_supervision(none.to_supervision(SIZE_HW))) == 0
     assert none.to_coco(1) == []
     assert len(Detections.from_coco([])) == 0
     assert len(none.to_pandas()) == 0
+    assert len(Detections.from_pandas(none.to_pandas())) == 0
 
 
 @pytest.mark.parametrize("package", ["supervision", "pandas"])
