@@ -71,6 +71,7 @@ def expand_sources(source: Sources, *, parameter: str = "source") -> Iterable[So
     Raises:
         SourceNotFound: there is no image in the folder, or none that matches the glob.
         InvalidParameter: it is neither an image nor an iterable of images.
+        OSError: the folder, or a sub-folder, cannot be read.
     """
     if isinstance(source, str | os.PathLike):
         return _expand_path(os.fspath(source))
@@ -107,8 +108,13 @@ def _expand_path(path: str) -> list[Source]:
 
 
 def _files_below(folder: Path) -> Iterator[Path]:
-    for parent, _, names in os.walk(folder):
+    # a folder that cannot be read is an error: its images would be missing without a word
+    for parent, _, names in os.walk(folder, onerror=_raise):
         yield from (file for name in names if is_image_file(file := Path(parent) / name))
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def source_name(source: Source, index: int) -> str:

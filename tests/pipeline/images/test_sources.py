@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from anonymizer.pipeline.errors import AnonymizerError, InvalidParameter, SourceNotFound
 from anonymizer.pipeline.images.io import check_header, load_image
@@ -98,3 +101,19 @@ def test_one_image_becomes_a_list_of_one_and_a_stack_one_of_many() -> None:
 def test_sources_have_names_for_messages() -> None:
     assert source_name(Path("a/b.jpg"), 0) == "a/b.jpg"
     assert source_name(b"...", 4) == "image 5"
+
+
+def test_a_folder_that_cannot_be_read_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    (tmp_path / "locked").mkdir()
+    scandir = os.scandir
+
+    # tests may run as root, who can read every folder
+    def refuse(path: Any) -> Any:
+        if Path(path).name == "locked":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(PermissionError, match="locked"):
+        expand_sources(tmp_path)
