@@ -21,7 +21,7 @@ __all__ = ["ProfileAdmin"]
 class ProfileAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """Show profiles. They cannot be edited; users with the permission to change them can activate them."""
 
-    actions = ("activate", "use_none")
+    actions = ("activate", "activate_unproven", "use_none")
     list_display = ("name", "active", "thresholds", "target", "created")
     fields = readonly_fields = ("name", "active", "figures", "format", "target", "keys", "created", "changed")
 
@@ -38,11 +38,22 @@ class ProfileAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     @admin.action(description="Activate", permissions=["change"])
     def activate(self, request: HttpRequest, queryset: QuerySet[Profile]) -> None:
+        self._activate(request, queryset, accept_unproven=False)
+
+    @admin.action(description="Activate, also if thresholds are not proven", permissions=["change"])
+    def activate_unproven(self, request: HttpRequest, queryset: QuerySet[Profile]) -> None:
+        self._activate(request, queryset, accept_unproven=True)
+
+    def _activate(self, request: HttpRequest, queryset: QuerySet[Profile], *, accept_unproven: bool) -> None:
         if len(queryset) != 1:
             messages.error(request, "Only one profile can be active: choose one.")
             return
         profile = _profile(queryset[0])
-        profiles.activate(profile.name)
+        try:
+            profiles.activate(profile.name, accept_unproven=accept_unproven)
+        except profiles.UnprovenProfile as error:
+            messages.error(request, str(error))
+            return
         messages.success(request, f"Profile {profile.name} is active. It is the default profile of requests now.")
         for mismatch in profiles.default_mismatches(profile):
             messages.warning(request, mismatch)

@@ -18,6 +18,7 @@ from anonymizer.pipeline.options.threshold_profile import Figure, ThresholdProfi
 from anonymizer.service import engine
 
 __all__ = [
+    "UnprovenProfile",
     "activate",
     "active",
     "all_profiles",
@@ -37,6 +38,24 @@ __all__ = [
 
 #: the most names that an error sentence lists
 MAX_LISTED_NAMES = 10
+
+
+class UnprovenProfile(InvalidParameter):
+    """A profile has thresholds of which no measurement shows that they reach the target recall.
+
+    The sentences name each of them, and why it is not proven.
+
+    Args:
+        profile: the profile.
+    """
+
+    def __init__(self, profile: ThresholdProfile) -> None:
+        super().__init__("profile", profile.name, "a profile whose thresholds are all proven")
+        reasons = (
+            f"{object_type.words} {profile.thresholds[object_type]:.4g} is not proven: {reason}."
+            for object_type, reason in profile.unproven().items()
+        )
+        self.args = (" ".join([str(self), *reasons]),)
 
 
 def options_from(params: Mapping[str, object]) -> tuple[Options, tuple[ObjectType, ...], list[str]]:
@@ -151,17 +170,19 @@ def load_named(value: object) -> ThresholdProfile | None:
     return get(name) if name else None
 
 
-def save(profile: ThresholdProfile, *, replace: bool = False) -> ThresholdProfile:
+def save(profile: ThresholdProfile, *, replace: bool = False, accept_unproven: bool = False) -> ThresholdProfile:
     """Store a profile under its name.
 
     Args:
         profile: the current time is added if the profile has none.
         replace: whether an existing profile of the same name may be replaced. The new one is active if the old one was.
+        accept_unproven: whether thresholds are accepted of which nothing shows that they reach the target recall.
 
     Returns:
         The profile as it is stored.
 
     Raises:
+        UnprovenProfile: a threshold is not proven (`ThresholdProfile.unproven`), and this is not accepted.
         InvalidParameter: a profile of this name exists, and `replace` is false.
     """
     stored = dataclasses.replace(profile, created=profile.created or timezone.now().isoformat(timespec="seconds"))
@@ -170,24 +191,39 @@ def save(profile: ThresholdProfile, *, replace: bool = False) -> ThresholdProfil
             raise InvalidParameter(
                 "name", stored.name, "a new name: a profile of this name exists, and --replace was not given"
             )
+        if not accept_unproven:
+            _refuse_unproven(stored)
         Profile.objects.update_or_create(name=stored.name, defaults={"data": stored.to_dict()})
     return stored
 
 
-def activate(name: str | None) -> ThresholdProfile | None:
+def activate(name: str | None, *, accept_unproven: bool = False) -> ThresholdProfile | None:
     """Use this profile as the default profile, or no profile for None. Earlier tasks keep their thresholds.
 
+    Args:
+        name: of the profile.
+        accept_unproven: whether thresholds are accepted of which nothing shows that they reach the target recall.
+
     Raises:
+        UnprovenProfile: a threshold is not proven (`ThresholdProfile.unproven`), and this is not accepted; nothing has
+            changed.
         InvalidParameter: there is no such profile; nothing has changed.
     """
     with transaction.atomic():
         profile = None if name is None else get(name)
+        if profile is not None and not accept_unproven:
+            _refuse_unproven(profile)
         # lock all rows at once, so that the second of two activations waits: databases other than SQLite lock rows
         list(Profile.objects.select_for_update().values_list("pk"))
         Profile.objects.filter(active=True).update(active=False)
         if profile is not None:
             Profile.objects.filter(name=profile.name).update(active=True)
     return profile
+
+
+def _refuse_unproven(profile: ThresholdProfile) -> None:
+    if profile.unproven():
+        raise UnprovenProfile(profile)
 
 
 def delete(name: str) -> None:

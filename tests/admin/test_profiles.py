@@ -22,12 +22,13 @@ FACE, PLATE, PERSON, VEHICLE = ObjectType
 
 @pytest.fixture(autouse=True)
 def day_and_night(detector: object) -> None:  # noqa: F811
-    figures = {FACE: {"recall_low": 0.97123, "verdict": "reached <b>"}}
+    figures = {FACE: {"recall_low": 0.97123, "verdict": "reached", "note": "<b>"}}
     models = {FACE: "old@7"}
     profiles.save(
         ThresholdProfile(name="day", thresholds={FACE: 0.25}, models=models, target_recall=0.98, figures=figures)
     )
-    profiles.save(ThresholdProfile(name="night", thresholds={FACE: 0.05, VEHICLE: 0.1}))
+    night = ThresholdProfile(name="night", thresholds={FACE: 0.05, VEHICLE: 0.1})
+    profiles.save(night, accept_unproven=True)
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def test_the_list_and_the_page_show_the_profile(colleague: Client) -> None:
     assert "0.98" in page
     page = colleague.get(f"{LIST}day/change/").content.decode()
     assert "<td>recall low</td><td>0.9712</td>" in page
-    assert "reached &lt;b&gt;" in page
+    assert "<td>note</td><td>&lt;b&gt;</td>" in page
     assert "face old@7" in page
 
 
@@ -66,10 +67,17 @@ def test_a_profile_is_activated_with_warnings(operator: Client) -> None:
     assert "Profile day is active" in page
     assert "was chosen with old@7" in page
     assert profiles.active() == profiles.get("day")
-    act(operator, "activate", "night")
-    assert profiles.active() == profiles.get("night")
     assert "No profile is active" in act(operator, "use_none", "day")
     assert profiles.active() is None
+
+
+def test_a_profile_that_is_not_proven_takes_an_action_of_its_own(operator: Client) -> None:
+    page = act(operator, "activate", "night")
+    assert "face 0.05 is not proven: it has no verdict" in page
+    assert "vehicle 0.1 is not proven" in page
+    assert profiles.active() is None
+    assert "Profile night is active" in act(operator, "activate_unproven", "night")
+    assert profiles.active() == profiles.get("night")
 
 
 def test_two_at_once_are_refused(operator: Client) -> None:
@@ -79,8 +87,9 @@ def test_two_at_once_are_refused(operator: Client) -> None:
 
 def test_those_who_may_only_look_activate_and_add_nothing(colleague: Client) -> None:
     act(colleague, "activate", "day")
+    act(colleague, "activate_unproven", "night")
     assert profiles.active() is None
-    profiles.activate("night")
+    profiles.activate("night", accept_unproven=True)
     act(colleague, "use_none", "night")
     assert profiles.active() == profiles.get("night")
     assert colleague.get(f"{LIST}add/").status_code == 403

@@ -14,6 +14,9 @@ import pytest
 from tests.conftest import ROOT, Server, serving
 from tests.pictures import encoded
 
+#: thresholds that are set by hand are not proven
+ACCEPT = "--accept-unproven"
+
 
 def manage(folder: Path, *arguments: str) -> str:
     done = subprocess.run(
@@ -29,8 +32,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A service of its own that starts with an active profile: others would be surprised by it."""
     folder = tmp_path_factory.mktemp("server")
     manage(folder, "migrate", "--verbosity", "0")
-    manage(folder, "profile", "create", "few", "--vehicle-threshold", "0.8", "--activate")
-    manage(folder, "profile", "create", "many", "--vehicle-threshold", "0.05", "--person-threshold", "0.3")
+    manage(folder, "profile", "create", "few", "--vehicle-threshold", "0.8", "--activate", ACCEPT)
+    manage(folder, "profile", "create", "many", "--vehicle-threshold", "0.05", "--person-threshold", "0.3", ACCEPT)
     with serving(folder, ANONYMIZER_VIDEO_WORKERS="0") as running:
         yield running
 
@@ -68,13 +71,13 @@ def test_what_is_activated_or_made_elsewhere_holds_from_the_next_request_on(serv
         return task["profile"], task["options"].get("vehicle-threshold")
 
     assert named() == named("profile=") == ("few", 0.8)
-    manage(server.folder, "profile", "activate", "many")
+    manage(server.folder, "profile", "activate", "many", ACCEPT)
     assert named() == ("many", 0.05)
-    manage(server.folder, "profile", "create", "new", "--vehicle-threshold", "0.25")
+    manage(server.folder, "profile", "create", "new", "--vehicle-threshold", "0.25", ACCEPT)
     assert named("profile=NEW") == ("new", 0.25)
     manage(server.folder, "profile", "activate", "--none")
     assert named() == (None, None)
-    manage(server.folder, "profile", "activate", "few")
+    manage(server.folder, "profile", "activate", "few", ACCEPT)
 
 
 def test_the_page_offers_them_and_begins_with_the_active_one(server: Server) -> None:
@@ -101,7 +104,7 @@ def test_a_profile_that_is_not_there_is_a_bad_parameter(server: Server, value: s
 
 def test_a_profile_of_other_models_is_used_with_a_warning(server: Server, tmp_path: Path) -> None:
     (tmp_path / "old.json").write_text('{"name": "old", "thresholds": {"face": 0.2}, "models": {"face": "old@7"}}')
-    manage(server.folder, "profile", "create", "old", "--from", str(tmp_path / "old.json"))
+    manage(server.folder, "profile", "create", "old", "--from", str(tmp_path / "old.json"), ACCEPT)
     task = server.upload(encoded(), "face=1&profile=old").json()
     assert (task["status"], task["options"]["face-threshold"]) == ("done", 0.2)
     assert any("was chosen with old@7, but this server uses " in warning for warning in task["warnings"])

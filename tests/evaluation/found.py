@@ -42,7 +42,12 @@ def objects(boxes: Sequence[Row], ignored: Sequence[int] = ()) -> Objects:
 
 
 def evaluate_pictures(
-    folder: Path, pictures: Sequence[Picture], *, name: str = "fake", **given: Any
+    folder: Path,
+    pictures: Sequence[Picture],
+    *,
+    name: str = "fake",
+    ignored: Mapping[int, Sequence[int]] | None = None,
+    **given: Any,
 ) -> EvaluationResult:
     """Evaluate images `0.png`, `1.png`, ... in a folder. They are created if they do not exist.
 
@@ -50,11 +55,14 @@ def evaluate_pictures(
         folder: for the images and the cache.
         pictures: what is labelled and detected in each image. Types that are not named are not labelled.
         name: of the models; models of another name have other detections in the same images.
+        ignored: by image, which of its labelled boxes are ignored; default: none.
         given: other arguments of `evaluate`; default of `options`: no margin and no soft edge.
     """
     given.setdefault("options", Options(margin=0, face_anonymization_gradient_start=0, bbox=True))
     anonymizer, cache = Anonymizer(store=NamedStore(name)), DetectionCache(folder / "cache.sqlite3")
-    images = [_image(folder, number, of_type) for number, of_type in enumerate(pictures)]
+    images = [
+        _image(folder, number, of_type, (ignored or {}).get(number, ())) for number, of_type in enumerate(pictures)
+    ]
     digests = cache.digests(image.path for image in images)
     for object_type in ObjectType:
         rows = {
@@ -67,12 +75,12 @@ def evaluate_pictures(
     return evaluate(labelled, anonymizer, name=name, cache=cache, progress=False, **given)
 
 
-def _image(folder: Path, number: int, of_type: Picture) -> LabelledImage:
+def _image(folder: Path, number: int, of_type: Picture, ignored: Sequence[int]) -> LabelledImage:
     path = folder / f"{number}.png"
     if not path.exists():
         noise = np.random.default_rng(number).integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8)
         cv2.imwrite(str(path), noise)
-    known = {each: objects(of_type[each][0]) if each in of_type else objects([]) for each in ObjectType}
+    known = {each: objects(of_type[each][0], ignored) if each in of_type else objects([]) for each in ObjectType}
     return LabelledImage(number, path, "drawn", tuple(of_type), known, (HEIGHT, WIDTH))
 
 

@@ -29,8 +29,12 @@ MEASURED = {
     "format": "auto",
     "models": {"face": "old@7"},
     "target_recall": 0.98,
-    "figures": {"face": {"recall": 0.98765, "verdict": "reached"}, "person": {"recall": 0.99}},
+    "figures": {
+        "face": {"recall": 0.98765, "verdict": "reached"},
+        "person": {"recall": 0.99, "verdict": "reached", "proven_threshold": 0.125},
+    },
 }
+ACCEPT = "--accept-unproven"
 
 
 def profile(*arguments: object) -> tuple[str, str, str]:
@@ -58,7 +62,7 @@ def manage(folder: Path, *arguments: object, **options: Any) -> subprocess.Compl
 
 @database
 def test_one_is_made_of_thresholds_and_activated() -> None:
-    out, _, error = profile("create", "Night", "--face-threshold", ".3", "--format", "auto", "--activate")
+    out, _, error = profile("create", "Night", "--face-threshold", ".3", "--format", "auto", "--activate", ACCEPT)
     assert error == ""
     assert out.splitlines()[0] == "night: saved, face 0.3"
     active = profiles.active()
@@ -76,11 +80,11 @@ def test_one_is_made_of_a_file_under_another_name(file: Path) -> None:
 
 @database
 def test_what_is_given_beside_a_file_takes_the_place_of_what_was_measured(file: Path) -> None:
-    profile("create", "day", "--from", file, "--face-threshold", "0.5", "--vehicle-threshold", "0.1")
+    profile("create", "day", "--from", file, "--face-threshold", "0.5", "--vehicle-threshold", "0.1", ACCEPT)
     kept = profiles.get("day")
     assert kept.thresholds == {FACE: 0.5, PERSON: 0.125, VEHICLE: 0.1}
-    assert (kept.target_recall, kept.figures) == (None, {PERSON: {"recall": 0.99}})
-    profile("create", "day", "--from", file, "--format", "whole", "--replace")
+    assert (kept.target_recall, kept.figures) == (None, {PERSON: MEASURED["figures"]["person"]})
+    profile("create", "day", "--from", file, "--format", "whole", "--replace", ACCEPT)
     assert (str(profiles.get("day").format), profiles.get("day").figures) == ("whole", {})
 
 
@@ -88,7 +92,7 @@ def test_what_is_given_beside_a_file_takes_the_place_of_what_was_measured(file: 
 def test_a_name_that_is_taken_is_replaced_only_on_request(file: Path) -> None:
     profile("create", "day", "--from", file)
     assert "name is 'day'" in profile("create", "day", "--face-threshold", "0.9")[2]
-    assert profile("create", "day", "--face-threshold", "0.9", "--replace")[2] == ""
+    assert profile("create", "day", "--face-threshold", "0.9", "--replace", ACCEPT)[2] == ""
     assert profiles.get("day").thresholds == {FACE: 0.9}
 
 
@@ -96,7 +100,7 @@ def test_a_name_that_is_taken_is_replaced_only_on_request(file: Path) -> None:
 def test_the_list_has_a_row_for_each(file: Path) -> None:
     assert "There are no profiles" in profile("list")[0]
     profile("create", "street", "--from", file)
-    profile("create", "night", "--vehicle-threshold", "0.1", "--activate")
+    profile("create", "night", "--vehicle-threshold", "0.1", "--activate", ACCEPT)
     heading, night, street = profile("list")[0].splitlines()
     assert heading.split() == ["name", "active", "thresholds", "target", "recall", "models", "created"]
     assert night.split()[:5] == ["night", "yes", "vehicle", "0.1", "-"]
@@ -138,9 +142,68 @@ def test_export_gives_what_create_takes(file: Path, tmp_path: Path) -> None:
     assert profiles.get("copy").to_dict() == profiles.get("street").to_dict() | {"name": "copy"}
 
 
+#: what six faces once gave, without a word
+SIX_FACES = {
+    "name": "six",
+    "thresholds": {"face": 0.97, "person": 0.1},
+    "figures": {
+        "face": {"verdict": "too few objects", "objects": 6, "pictures": 2, "pictures_needed": 298},
+        "person": {"verdict": "reached"},
+    },
+}
+
+
+@database
+def test_a_type_that_is_not_proven_is_refused_with_the_reason_unless_that_is_accepted(tmp_path: Path) -> None:
+    path = tmp_path / "six.json"
+    path.write_text(json.dumps(SIX_FACES))
+    out, _, error = profile("create", "six", "--from", path, "--activate")
+    reason = "too few objects (6 objects in 2 images); about 298 images like these would be enough."
+    assert f"face 0.97 is not proven: {reason}" in error
+    assert "person" not in error
+    assert ACCEPT in error
+    assert (out, Profile.objects.count(), profiles.active()) == ("", 0, None)
+
+    assert profile("create", "six", "--from", path, ACCEPT)[2] == ""
+    assert f"face 0.97 is not proven: {reason}" in profile("activate", "six")[2]
+    assert profiles.active() is None
+    out, err, error = profile("activate", "six", ACCEPT)
+    assert (error, "six: active" in out) == ("", True)
+    assert f"The face threshold of profile six is not proven: {reason}" in err
+
+
+@database
+@pytest.mark.parametrize(
+    "given",
+    [
+        ("--face-threshold", "0.3"),
+        ("--from", "measured", "--face-threshold", "0.3"),
+        # what was measured with another format proves nothing
+        ("--from", "measured", "--format", "whole"),
+        # a file of an earlier version
+        ("--from", "old"),
+    ],
+)
+def test_without_a_verdict_a_type_is_not_proven(given: tuple[str, ...], file: Path, tmp_path: Path) -> None:
+    old = tmp_path / "old.json"
+    old.write_text(json.dumps(MEASURED | {"figures": {"face": {"recall": 1.0}, "person": {"recall": 1.0}}}))
+    paths = {"measured": str(file), "old": str(old)}
+    error = profile("create", "day", *(paths.get(each, each) for each in given))[2]
+    assert "face 0.3 is not proven: it has no verdict" in error or "face 0.25 is not proven: it has no verdict" in error
+    assert ACCEPT in error
+    assert Profile.objects.count() == 0
+
+
+@database
+def test_a_profile_that_was_saved_before_there_were_verdicts_is_judged_when_it_is_activated() -> None:
+    Profile.objects.create(name="old", data={"name": "old", "thresholds": {"face": 0.9}})
+    assert "face 0.9 is not proven: it has no verdict" in profile("activate", "old")[2]
+    assert profiles.active() is None
+
+
 @database
 def test_delete_leaves_the_active_one() -> None:
-    profile("create", "night", "--face-threshold", "0.1", "--activate")
+    profile("create", "night", "--face-threshold", "0.1", "--activate", ACCEPT)
     assert "not active" in profile("delete", "night")[2]
     profile("activate", "--none")
     assert profile("delete", "night") == ("night: deleted\n", "", "")
@@ -201,7 +264,8 @@ def test_check_warns_of_an_active_profile_of_other_models(file: Path) -> None:
     assert found.id == "anonymizer.W004"
     assert "face threshold of profile street was chosen with old@7" in found.msg
     key = engine.store().keys((FACE,))[FACE]
-    profiles.save(ThresholdProfile(name="street", thresholds={FACE: 0.1}, models={FACE: key}), replace=True)
+    same = ThresholdProfile(name="street", thresholds={FACE: 0.1}, models={FACE: key})
+    profiles.save(same, replace=True, accept_unproven=True)
     assert checks.check_profile(None) == []
 
 
@@ -246,7 +310,7 @@ def test_a_profile_of_the_database_is_taken_by_its_name_only(picture: Path) -> N
     assert done.returncode == 2
     assert "--profile night: there is no database of profiles here; name a file." in done.stderr
     manage(picture.parent / "data", "migrate", "--verbosity", "0")
-    manage(picture.parent / "data", "profile", "create", "night", "--face-threshold", "0.1", "--activate")
+    manage(picture.parent / "data", "profile", "create", "night", "--face-threshold", "0.1", "--activate", ACCEPT)
     assert anonymize(picture, "--profile", "night").returncode == 0
     assert metadata(picture)["profile"] == "night"
     assert anonymize(picture).returncode == 0

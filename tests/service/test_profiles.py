@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import threading
 from collections.abc import Callable
@@ -28,7 +29,12 @@ FACE, PLATE, PERSON, VEHICLE = ObjectType
 
 
 def stored_profile(name: str = "street", **values: Any) -> ThresholdProfile:
-    return profiles.save(ThresholdProfile(name=name, **{"thresholds": {FACE: 0.2, PERSON: 0.1}} | values))
+    values = {"thresholds": {FACE: 0.2, PERSON: 0.1}} | values
+    return profiles.save(ThresholdProfile(name=name, **values), accept_unproven=True)
+
+
+def activate(name: str | None) -> None:
+    profiles.activate(name, accept_unproven=True)
 
 
 def options_of(**params: object) -> Options:
@@ -63,7 +69,7 @@ def test_the_active_profile_is_for_requests_that_name_none(settings: Any) -> Non
     stored_profile("day", format=Auto())
     stored_profile("night", thresholds={FACE: 0.05})
     assert options_of() == Options(format=Pano(4096))
-    profiles.activate("day")
+    activate("day")
     assert (options_of().profile, options_of().face_threshold, options_of().format) == ("day", 0.2, Auto())
     assert options_of(profile="  ").profile == "day"
     assert (options_of(profile="night").face_threshold, options_of(profile="night").format) == (0.05, Pano(4096))
@@ -72,7 +78,7 @@ def test_the_active_profile_is_for_requests_that_name_none(settings: Any) -> Non
 
 def test_the_active_profile_costs_one_query() -> None:
     stored_profile()
-    profiles.activate("street")
+    activate("street")
     with CaptureQueriesContext(connection) as queries:
         options_of()
     assert len(queries) == 1
@@ -113,7 +119,7 @@ def test_thresholds_of_other_models_are_used_with_a_warning() -> None:
 def test_a_task_keeps_what_it_came_in_with(upload: Callable[..., Task]) -> None:
     task = upload(**stored_profile(thresholds={FACE: 0.25}).options())
     kept_options = dict(task.options)
-    profiles.save(ThresholdProfile(name="street", thresholds={FACE: 0.9}), replace=True)
+    profiles.save(ThresholdProfile(name="street", thresholds={FACE: 0.9}), replace=True, accept_unproven=True)
     work.process(str(task.pk))
     task = Task.objects.get(pk=task.pk)
     assert (task.status, task.options, task.detections["face"]) == (Status.DONE, kept_options, 2)
@@ -153,7 +159,7 @@ def test_a_new_profile_takes_the_place_of_the_old_thresholds() -> None:
     assert types == (FACE,)
     assert profiles.changed_options(task, {"profile": "none"})[0] == Options(method="blacken")
     # chosen anew under the same name
-    profiles.save(ThresholdProfile(name="day", thresholds={FACE: 0.3}), replace=True)
+    profiles.save(ThresholdProfile(name="day", thresholds={FACE: 0.3}), replace=True, accept_unproven=True)
     again = profiles.changed_options(task, {"profile": "day"})[0]
     assert (again.face_threshold, again.license_plate_threshold) == (0.3, 0.5)
 
@@ -182,7 +188,7 @@ def test_without_a_new_profile_all_stays_though_another_is_active_or_it_is_gone(
     stored_profile("day")
     stored_profile("night", thresholds={FACE: 0.05})
     task = Task(options=options_of(profile="day").as_params(), object_types=["face"])
-    profiles.activate("night")
+    activate("night")
     profiles.delete("day")
     options, _, _ = profiles.changed_options(task, {"method": "pixelate", "profile": ""})
     assert (options.face_threshold, options.profile, options.method) == (0.2, "day", "pixelate")
@@ -200,21 +206,21 @@ def test_what_is_kept_comes_back_with_the_time() -> None:
 
 def test_a_name_that_is_taken_is_replaced_only_where_that_is_asked_for() -> None:
     first = stored_profile()
-    profiles.activate("street")
+    activate("street")
     with pytest.raises(InvalidParameter, match=r"name is 'street'.*--replace"):
         stored_profile(thresholds={FACE: 0.9})
     assert profiles.get("street") == first
-    second = profiles.save(ThresholdProfile(name="street", thresholds={FACE: 0.9}), replace=True)
+    second = profiles.save(ThresholdProfile(name="street", thresholds={FACE: 0.9}), replace=True, accept_unproven=True)
     assert profiles.active() == second
 
 
 def test_one_is_active_or_none() -> None:
     stored_profile("day"), stored_profile("night")
     for name in ("day", "night", "night"):
-        profiles.activate(name)
+        activate(name)
         assert [row.name for row in Profile.objects.filter(active=True)] == [name]
     with pytest.raises(InvalidParameter, match="profile is 'noon'"):
-        profiles.activate("noon")
+        activate("noon")
     assert profiles.active() == profiles.get("night")
     profiles.activate(None)
     assert profiles.active() is None
@@ -222,7 +228,7 @@ def test_one_is_active_or_none() -> None:
 
 def test_the_database_refuses_a_second_active_one() -> None:
     stored_profile("day"), stored_profile("night")
-    profiles.activate("day")
+    activate("day")
     with pytest.raises(IntegrityError), transaction.atomic():
         Profile.objects.filter(name="night").update(active=True)
 
@@ -232,17 +238,17 @@ def test_many_that_activate_at_once_leave_one_active() -> None:
     failed: list[BaseException] = []
     together = threading.Barrier(len(names))
 
-    def activate(name: str) -> None:
+    def activate_often(name: str) -> None:
         try:
             together.wait()
             for _ in range(5):
-                profiles.activate(name)
+                activate(name)
         except BaseException as error:
             failed.append(error)
         finally:
             connection.close()
 
-    threads = [threading.Thread(target=activate, args=(name,)) for name in names]
+    threads = [threading.Thread(target=activate_often, args=(name,)) for name in names]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -251,9 +257,31 @@ def test_many_that_activate_at_once_leave_one_active() -> None:
     assert Profile.objects.filter(active=True).count() == 1
 
 
+def test_a_profile_that_is_not_proven_is_neither_saved_nor_activated_by_itself() -> None:
+    proven = {"verdict": "reached"}
+    both = ThresholdProfile(name="both", thresholds={FACE: 0.2, PERSON: 0.1}, figures={FACE: proven})
+    with pytest.raises(profiles.UnprovenProfile, match=r"person 0\.1 is not proven: it has no verdict") as caught:
+        profiles.save(both)
+    assert "face" not in str(caught.value)
+    assert not Profile.objects.exists()
+    profiles.save(both, accept_unproven=True)
+    with pytest.raises(profiles.UnprovenProfile):
+        profiles.activate("both")
+    assert profiles.active() is None
+
+    good = dataclasses.replace(both, name="good", figures={FACE: proven, PERSON: proven})
+    profiles.save(good)
+    profiles.activate("good")
+    assert profiles.active() == profiles.get("good")
+    # what replaces the active one is active at once
+    with pytest.raises(profiles.UnprovenProfile):
+        profiles.save(dataclasses.replace(good, figures={}), replace=True)
+    assert profiles.active() == profiles.get("good")
+
+
 def test_the_active_one_is_not_deleted() -> None:
     stored_profile()
-    profiles.activate("street")
+    activate("street")
     with pytest.raises(InvalidParameter, match="not active"):
         profiles.delete("street")
     profiles.activate(None)

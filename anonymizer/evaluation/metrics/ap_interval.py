@@ -1,4 +1,4 @@
-"""A confidence interval of average precision, by resampling images (bootstrap; Efron 1979)."""
+"""A confidence interval of average precision, by resampling images or by leaving each out."""
 
 from __future__ import annotations
 
@@ -7,11 +7,16 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from anonymizer.evaluation.datasets.dataset import Objects
 from anonymizer.evaluation.metrics.average_precision import average_precision
 from anonymizer.evaluation.metrics.matching import match_detections
 from anonymizer.evaluation.metrics.results import EvaluationResult
-from anonymizer.evaluation.metrics.statistics import Interval, resample
+from anonymizer.evaluation.metrics.statistics import (
+    UNDEFINED,
+    Interval,
+    jackknife_interval,
+    resample,
+    too_few_for_bootstrap,
+)
 from anonymizer.pipeline.detections import ObjectType
 
 __all__ = ["ap_interval"]
@@ -30,7 +35,10 @@ def ap_interval(
     confidence: float = 0.95,
     draws: int = 300,
 ) -> Interval:
-    """Compute `average_precision` with a percentile bootstrap interval over images.
+    """Compute `average_precision` and its interval.
+
+    The interval is a percentile bootstrap interval over images. If they are too few for that, it follows from the
+    variance when each image in turn is left out (`statistics.jackknife_interval`).
 
     Args:
         result: of `evaluate`.
@@ -40,36 +48,44 @@ def ap_interval(
         draws: the number of bootstrap samples.
 
     Returns:
-        The average precision, 0..1, and its interval; NaN without objects.
+        The average precision, 0..1, and its interval, which says how it was computed; NaN without objects.
     """
     value = average_precision(result, object_type, iou=iou)
     type_result = result[object_type]
     objects = type_result.by_picture(np.ones(type_result.objects))
-    if not type_result.objects or not len(type_result.scores):
-        return Interval(value, value, value)
-    weights = resample(type_result.pictures, draws=draws)
-    hits_by_iou = _hits_by_iou(result, object_type, iou)
-    samples = np.mean(
-        [_sampled_ap(type_result.picture, type_result.scores, hits, objects, weights) for hits in hits_by_iou], 0
-    )
+    if not type_result.objects:
+        return UNDEFINED
+    # average precision depends on the hits and misses at all thresholds
+    found = type_result.by_picture(type_result.match_score >= 0)
+    few = too_few_for_bootstrap(found, objects, counts=True)
+    pictures = type_result.pictures
+    weights = 1 - np.eye(pictures) if few else resample(pictures, draws=draws)
+    ranked = _ranked_by_iou(result, object_type, iou)
+    samples = np.mean([_sampled_ap(*detections, objects, weights) for detections in ranked], 0)
+    if few:
+        return jackknife_interval(value, samples, objects, confidence=confidence)
     tail = (1 - confidence) / 2
     low, high = np.nanquantile(samples, [tail, 1 - tail])
     return Interval(value, float(low), float(high))
 
 
-def _hits_by_iou(result: EvaluationResult, object_type: ObjectType, iou: float | None) -> Iterator[NDArray[np.bool_]]:
-    """For each IoU, which detections (m,) match an object."""
+def _ranked_by_iou(
+    result: EvaluationResult, object_type: ObjectType, iou: float | None
+) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.bool_]]]:
+    """For each IoU the detections that count: their images, their scores, and whether they match an object."""
     type_result = result[object_type]
-    rows = [np.flatnonzero(type_result.picture == number) for number in range(type_result.pictures)]
+    by_image = [type_result.all_detections(number) for number in range(type_result.pictures)]
+    scores = np.concatenate([np.zeros(0, np.float32), *(of_image for _, of_image in by_image)])
+    picture = np.arange(len(by_image)).repeat([len(of_image) for _, of_image in by_image])
     for same in _IOUS if iou is None else (iou,):
-        hits = np.zeros(len(type_result.scores), bool)
-        for number, index in enumerate(type_result.image_indices):
+        hits, counted = [np.zeros(0, bool)], [np.zeros(0, bool)]
+        for index, (boxes, _) in zip(type_result.image_indices, by_image, strict=True):
             objects = result.images[index].objects[object_type]
-            ranked = rows[number][np.argsort(-type_result.scores[rows[number]], kind="stable")]
-            counted = Objects(objects.boxes[~objects.ignored], np.zeros(int((~objects.ignored).sum()), bool))
-            matched = match_detections(type_result.boxes[ranked], counted, same=float(same))
-            hits[ranked] = [row is not None for row in matched]
-        yield hits
+            matched = match_detections(boxes, objects, same=float(same))
+            hits.append(np.array([row is not None for row in matched], bool))
+            counted.append(np.array([row is None or not objects.ignored[row] for row in matched], bool))
+        counts = np.concatenate(counted)
+        yield picture[counts], scores[counts], np.concatenate(hits)[counts]
 
 
 def _sampled_ap(
@@ -80,6 +96,8 @@ def _sampled_ap(
     weights: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """(draws,) the average precision of each bootstrap sample; NaN for samples without objects."""
+    if not len(scores):
+        return np.where(weights @ objects > 0, 0.0, np.nan)
     order = np.argsort(-scores, kind="stable")
     results = []
     for part in np.array_split(weights, max(1, len(weights) * len(order) // _MAX_NUMBERS)):

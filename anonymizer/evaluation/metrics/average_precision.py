@@ -40,7 +40,7 @@ class CocoRows:
         self._images.append({"id": number, "width": 10_000, "height": 10_000})
         for box, ignored in zip(objects.boxes, objects.ignored, strict=True):
             x, y, width, height = _xywh(box)
-            # COCO ignores what is labelled as a crowd
+            # COCO ignores what is labelled as a crowd: a detection belongs to it by the share of its area inside
             row = {"id": len(self._objects) + 1, "image_id": number, "category_id": 1, "iscrowd": int(ignored)}
             self._objects.append(row | {"bbox": [x, y, width, height], "area": width * height})
         for box, score in zip(boxes, scores, strict=True):
@@ -89,12 +89,9 @@ def average_precision(result: EvaluationResult, object_type: ObjectType, *, iou:
     """
     type_result, rows = result[object_type], CocoRows()
     for number, index in enumerate(type_result.image_indices):
-        of_image = type_result.picture == number
-        objects = result.images[index].objects[object_type]
-        # the detections of ignored objects have been left out already, so these objects are left out as well
-        known = ~objects.ignored
-        counted = Objects(objects.boxes[known], objects.ignored[known])
-        rows.add(type_result.boxes[of_image], type_result.scores[of_image], counted)
+        # what lies in an ignored object at one IoU need not at another, so COCO's evaluation gets everything
+        boxes, scores = type_result.all_detections(number)
+        rows.add(boxes, scores, result.images[index].objects[object_type])
     return rows.average_precision(iou=iou)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from anonymizer._html import html_table
 from anonymizer.evaluation.metrics.results import EvaluationResult, TypeResult
-from anonymizer.evaluation.metrics.statistics import Interval, mcnemar_test, ratios, resample
+from anonymizer.evaluation.metrics.statistics import Interval, difference_interval, mcnemar_test
 from anonymizer.pipeline.detections import ObjectType
 
 __all__ = ["Comparison", "compare", "threshold_at_false_blurs"]
@@ -30,8 +30,8 @@ class Comparison:
         false_blurs: how many detections an image are no object, for the first and the second model.
         only_first: the number of objects that only the first model detects.
         only_second: the number of objects that only the second model detects.
-        difference: the recall of the second model minus that of the first, with a 95% interval (paired bootstrap over
-            images).
+        difference: the recall of the second model minus that of the first, with a 95% interval over images
+            (`statistics.difference_interval`).
         p_value: of the hypothesis that both models are equally good (exact McNemar test, 1947). The test assumes that
             objects are independent, but those of one image are not. If both disagree, trust the interval.
     """
@@ -52,11 +52,12 @@ class Comparison:
         blurs = f"false blurs an image {self.false_blurs[0]:.2f} and {self.false_blurs[1]:.2f}"
         if not self.objects:
             return f"{self.object_type.words}: no objects, so recall cannot be compared; {blurs}"
+        gained = self.difference
         return (
             f"{self.object_type.words}: {self._verdict()}; recall {self.recall[0]:.3f} ({self.names[0]}) and "
-            f"{self.recall[1]:.3f} ({self.names[1]}), difference {self.difference.value:+.3f} "
-            f"({self.difference.low:+.3f} to {self.difference.high:+.3f}); detected by only one: {self.only_first} and "
-            f"{self.only_second} of {self.objects}, p = {self.p_value:.3g}; {blurs}"
+            f"{self.recall[1]:.3f} ({self.names[1]}), difference {gained.value:+.3f} ({gained.low:+.3f} to "
+            f"{gained.high:+.3f}{gained.mark}); detected by only one: {self.only_first} and {self.only_second} "
+            f"of {self.objects}, p = {self.p_value:.3g}; {blurs}"
         )
 
     def __repr__(self) -> str:
@@ -134,11 +135,7 @@ def _compare_at(a: TypeResult, b: TypeResult, thresholds: tuple[float, float], n
     objects = a.by_picture(np.ones(a.objects))
     gained = a.by_picture(hits_b.astype(float) - hits_a)
     nan = float("nan")
-    difference, recall = Interval(nan, nan, nan), (nan, nan)
-    if a.objects:
-        low, high = np.nanquantile(ratios(resample(a.pictures), gained, objects), [0.025, 0.975])
-        difference = Interval(float(gained.sum() / objects.sum()), float(low), float(high))
-        recall = float(hits_a.mean()), float(hits_b.mean())
+    recall = (float(hits_a.mean()), float(hits_b.mean())) if a.objects else (nan, nan)
     return Comparison(
         object_type=a.object_type,
         names=names,
@@ -149,7 +146,7 @@ def _compare_at(a: TypeResult, b: TypeResult, thresholds: tuple[float, float], n
         false_blurs=(a.false_blurs(thresholds[0]).value, b.false_blurs(thresholds[1]).value),
         only_first=only_first,
         only_second=only_second,
-        difference=difference,
+        difference=difference_interval(gained, objects),
         p_value=mcnemar_test(only_first, only_second),
     )
 

@@ -19,7 +19,7 @@ Band = tuple[Values, Values]
 
 @dataclass(frozen=True)
 class ConfidenceBands:
-    """95% intervals at each of k thresholds; NaN without objects.
+    """95% intervals at each of k thresholds, as `statistics.interval` computes them; NaN without objects.
 
     Attributes:
         recall: the lower and the upper ends, each (k,) float64, 0..1.
@@ -54,19 +54,23 @@ def confidence_bands(type_result: TypeResult, thresholds: ArrayLike) -> Confiden
     return ConfidenceBands(
         recall=_band(hits, objects),
         leak_rate=_band(objects[:, None] - covered, objects),
-        false_blurs=_band(false, np.ones(pictures)),
+        false_blurs=_band(false, np.ones(pictures), counts=True),
     )
 
 
-def _band(parts: Values, wholes: Values) -> Band:
+def _band(parts: Values, wholes: Values, *, counts: bool = False) -> Band:
     """The intervals of many shares or means, with one matrix product for all bootstrap samples.
 
     Args:
         parts: (pictures, k).
         wholes: (pictures,).
+        counts: whether `parts` are counts that may exceed `wholes`.
     """
     drawn = ratios(resample(len(parts)), parts, wholes)
-    rows = [interval_from_draws(drawn[:, column], parts[:, column], wholes) for column in range(parts.shape[1])]
+    rows = [
+        interval_from_draws(drawn[:, column], parts[:, column], wholes, counts=counts)
+        for column in range(parts.shape[1])
+    ]
     return np.array([row.low for row in rows]), np.array([row.high for row in rows])
 
 

@@ -136,6 +136,9 @@ class _Evaluator:
             scores=_concatenate([m.scores for m in matched], (0,)),
             hit=_concatenate([m.hit for m in matched], (0,)).astype(bool),
             excess=np.concatenate([np.zeros((0, 3)), *excess]),
+            ignored_picture=numbers.repeat(np.array([len(m.ignored_scores) for m in matched], int)),
+            ignored_boxes=_concatenate([m.ignored_boxes for m in matched], (0, 4)),
+            ignored_scores=_concatenate([m.ignored_scores for m in matched], (0,)),
         )
 
     def _coverages(
@@ -178,6 +181,8 @@ class _MatchedImage:
     boxes: NDArray[np.float32]
     scores: NDArray[np.float32]
     hit: NDArray[np.bool_]
+    ignored_boxes: NDArray[np.float32]
+    ignored_scores: NDArray[np.float32]
 
 
 def _match_image(objects: Objects, detections: Detections) -> _MatchedImage:
@@ -192,7 +197,15 @@ def _match_image(objects: Objects, detections: Detections) -> _MatchedImage:
     counted = np.array([row is None or not objects.ignored[row] for row in rows], bool)
     hit = np.array([row is not None for row in rows], bool)
     known = ~objects.ignored
-    return _MatchedImage(objects.boxes[known], match_score[known], boxes[counted], scores[counted], hit[counted])
+    return _MatchedImage(
+        objects.boxes[known],
+        match_score[known],
+        boxes[counted],
+        scores[counted],
+        hit[counted],
+        boxes[~counted],
+        scores[~counted],
+    )
 
 
 def _segmenter_key(anonymizer: Anonymizer) -> str:

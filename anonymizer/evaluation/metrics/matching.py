@@ -27,7 +27,7 @@ MATCH_IOU = 0.5
 SIZES = (0, 16, 32, 96)
 
 
-def overlaps(box: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
+def overlaps(box: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float64]:
     """Compute the intersection over union (IoU) of one box with several others.
 
     Args:
@@ -35,26 +35,36 @@ def overlaps(box: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[n
         others: (n, 4) float32.
 
     Returns:
-        (n,) float32, 0..1.
+        (n,) float64, 0..1.
     """
     return np.asarray(pairwise_overlaps(box[None], others)[0])
 
 
-def pairwise_overlaps(boxes: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
+def pairwise_overlaps(
+    boxes: NDArray[np.float32], others: NDArray[np.float32], *, ignored: NDArray[np.bool_] | None = None
+) -> NDArray[np.float64]:
     """Compute the intersection over union (IoU) of each box with each of the others.
+
+    For ignored others it is the intersection over the area of the box, as COCO's metric has it for crowds. An ignored
+    box may hold many objects, so a detection of one of them has a small IoU with it, but lies inside it.
 
     Args:
         boxes: (n, 4) float32, x1, y1, x2, y2 in pixels.
         others: (m, 4) float32.
+        ignored: (m,) bool, which of the others are ignored; default: none.
 
     Returns:
-        (n, m) float32, 0..1.
+        (n, m) float64, 0..1.
     """
-    left, right = boxes[:, None], others[None]
+    left, right = boxes[:, None].astype(np.float64), others[None].astype(np.float64)
     sides = np.clip(np.minimum(left[..., 2:], right[..., 2:]) - np.maximum(left[..., :2], right[..., :2]), 0, None)
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)[:, None] + (others[:, 2:] - others[:, :2]).prod(1)
+    own, other = (left[..., 2:] - left[..., :2]).prod(2), (right[..., 2:] - right[..., :2]).prod(2)
     intersection = sides.prod(2)
-    return np.asarray(intersection / (areas - intersection + 1e-6), np.float32)
+    whole = own + other - intersection
+    if ignored is not None:
+        whole = np.where(ignored[None], own, whole)
+    # two boxes without area have nothing in common
+    return np.asarray(np.divide(intersection, whole, out=np.zeros_like(intersection), where=whole > 0))
 
 
 def match_detections(boxes: NDArray[np.float32], objects: Objects, *, same: float = MATCH_IOU) -> list[int | None]:
@@ -62,7 +72,8 @@ def match_detections(boxes: NDArray[np.float32], objects: Objects, *, same: floa
 
     This is the greedy matching of COCO's metric (cocodataset.org/#detection-eval). Detections choose in the given
     order. Each takes the object with the highest IoU that is still free; objects that count come before ignored ones.
-    An object can be matched once, an ignored object many times.
+    An object can be matched once, an ignored object many times. Ignored objects are crowds in COCO's sense: a
+    detection matches one if half of the detection (with `same`: this share) is inside it.
 
     Args:
         boxes: (n, 4) float32, the detected boxes, by falling score.
@@ -74,11 +85,14 @@ def match_detections(boxes: NDArray[np.float32], objects: Objects, *, same: floa
     """
     used: set[int] = set()
     rows: list[int | None] = [None] * len(boxes)
-    iou_of = pairwise_overlaps(boxes, objects.boxes)
-    for number in np.flatnonzero((iou_of >= same).any(1)):
+    iou_of = pairwise_overlaps(boxes, objects.boxes, ignored=objects.ignored)
+    # COCO's own limit: an IoU of 1 may be rounded down
+    enough = iou_of >= min(same, 1 - 1e-10)
+    for number in np.flatnonzero(enough.any(1)):
         iou = iou_of[number]
-        candidates = [int(row) for row in np.flatnonzero(iou >= same) if row not in used or objects.ignored[row]]
-        rows[number] = best = min(candidates, key=lambda row: (objects.ignored[row], -iou[row]), default=None)
+        candidates = [int(row) for row in np.flatnonzero(enough[number]) if row not in used or objects.ignored[row]]
+        # of equal ones COCO takes the last
+        rows[number] = best = max(candidates, key=lambda row: (not objects.ignored[row], iou[row], row), default=None)
         if best is not None:
             used.add(best)
     return rows

@@ -13,7 +13,7 @@ from anonymizer._text import text_table
 from anonymizer.evaluation.datasets.dataset import LabelledImage
 from anonymizer.evaluation.datasets.issues import Problems
 from anonymizer.evaluation.metrics.matching import SIZES, size_groups
-from anonymizer.evaluation.metrics.statistics import Interval, interval
+from anonymizer.evaluation.metrics.statistics import METHOD_NOTE, Interval, interval
 from anonymizer.pipeline.detections import ObjectType
 from anonymizer.pipeline.options.formats import Format
 from anonymizer.pipeline.options.options import Options
@@ -79,6 +79,9 @@ class TypeResult:
         hit: (m,) bool, whether the detection matches an object.
         excess: (k, 3) float64. Each row holds an index into `image_indices`, a threshold, and how many more pixels are
             changed unnecessarily at that threshold and below.
+        ignored_picture: (i,) for each detection of an ignored object, an index into `image_indices`.
+        ignored_boxes: (i, 4) float32, the boxes of these detections. Average precision at other overlaps needs them.
+        ignored_scores: (i,) float32, 0..1.
     """
 
     object_type: ObjectType
@@ -93,6 +96,9 @@ class TypeResult:
     scores: NDArray[np.float32]
     hit: NDArray[np.bool_]
     excess: NDArray[np.float64]
+    ignored_picture: NDArray[np.intp] = field(default_factory=lambda: np.zeros(0, np.intp))
+    ignored_boxes: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 4), np.float32))
+    ignored_scores: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
 
     @property
     def pictures(self) -> int:
@@ -149,8 +155,23 @@ class TypeResult:
         index = self.object_picture if of == "object" else self.picture
         return np.bincount(index, np.asarray(values, float), minlength=self.pictures).astype(float)
 
+    def all_detections(self, picture: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Get every detection in an image, also those of ignored objects.
+
+        Args:
+            picture: an index into `image_indices`.
+
+        Returns:
+            (k, 4) float32 boxes, x1, y1, x2, y2 in pixels, and (k,) float32 scores, 0..1, by falling score.
+        """
+        counted, ignored = self.picture == picture, self.ignored_picture == picture
+        boxes = np.concatenate([self.boxes[counted], self.ignored_boxes[ignored]])
+        scores = np.concatenate([self.scores[counted], self.ignored_scores[ignored]])
+        order = np.argsort(-scores, kind="stable")
+        return boxes[order], scores[order]
+
     def recall(self, threshold: float, *, size: int | None = None, confidence: float = 0.95) -> Interval:
-        """Compute the share of the objects that are detected, with a bootstrap interval over images.
+        """Compute the share of the objects that are detected, and its interval (`statistics.interval`).
 
         Args:
             threshold: 0..1.
@@ -165,7 +186,7 @@ class TypeResult:
         return interval(hits, self.by_picture(selected), confidence=confidence)
 
     def leak_rate(self, threshold: float, *, size: int | None = None, confidence: float = 0.95) -> Interval:
-        """Compute the share of the objects that leak, with a bootstrap interval over images.
+        """Compute the share of the objects that leak, and its interval (`statistics.interval`).
 
         An object leaks if more than 10% of its pixels stay visible.
 
@@ -182,17 +203,17 @@ class TypeResult:
         return interval(leaks, self.by_picture(selected), confidence=confidence)
 
     def false_blurs(self, threshold: float, *, confidence: float = 0.95) -> Interval:
-        """Compute how many detections an image are no object, with a bootstrap interval over images.
+        """Compute how many detections an image are no object, and the interval of this mean (`statistics.interval`).
 
         Args:
             threshold: 0..1.
             confidence: of the interval, 0..1.
         """
         wrong = self.by_picture((self.scores >= threshold) & ~self.hit, "detection")
-        return interval(wrong, np.ones(self.pictures), confidence=confidence)
+        return interval(wrong, np.ones(self.pictures), confidence=confidence, counts=True)
 
     def over_redaction(self, threshold: float, *, confidence: float = 0.95) -> Interval:
-        """Compute the share of all pixels that are changed unnecessarily, with a bootstrap interval over images.
+        """Compute the share of all pixels that are changed unnecessarily, and its interval (`statistics.interval`).
 
         Args:
             threshold: 0..1.
@@ -218,7 +239,7 @@ class TypeResult:
         """
         kept = np.asarray(kept, bool)
         new = np.cumsum(kept) - 1
-        objects, detections = kept[self.object_picture], kept[self.picture]
+        objects, detections, ignored = kept[self.object_picture], kept[self.picture], kept[self.ignored_picture]
         rows = self.excess[kept[self.excess[:, 0].astype(int)]]
         excess = np.column_stack([new[rows[:, 0].astype(int)], rows[:, 1:]])
         return TypeResult(
@@ -234,6 +255,9 @@ class TypeResult:
             self.scores[detections],
             self.hit[detections],
             excess.reshape(-1, 3),
+            new[self.ignored_picture[ignored]],
+            self.ignored_boxes[ignored],
+            self.ignored_scores[ignored],
         )
 
     def __repr__(self) -> str:
@@ -248,7 +272,7 @@ class TypeResult:
             (at, self.recall(at), precision, self.leak_rate(at), self.false_blurs(at))
             for at, precision in zip(_SHOWN_THRESHOLDS, self.curve(_SHOWN_THRESHOLDS).precision, strict=True)
         ]
-        return html_table(_CURVE_COLUMNS, rows, title=repr(self), note="In brackets: 95% intervals.")
+        return html_table(_CURVE_COLUMNS, rows, title=repr(self), note=f"In brackets: 95% intervals. {METHOD_NOTE}")
 
     def _of_size(self, size: int | None) -> NDArray[np.bool_]:
         """(n,) which objects belong to a size group."""
@@ -264,7 +288,7 @@ class EvaluationResult:
     Example:
         >>> result = evaluate(LabelledSet.read("my-images"), Anonymizer())
         >>> result[ObjectType.FACE].recall(0.5)
-        Interval(value=0.947, low=0.921, high=0.966)
+        Interval(value=0.947, low=0.921, high=0.966, method=<IntervalMethod.BOOTSTRAP: 'bootstrap'>)
 
     Attributes:
         name: what tables and plots call the models.
@@ -304,7 +328,7 @@ class EvaluationResult:
         return f"EvaluationResult({name!r} on {set_name!r}, {len(self.images)} images, {types or 'no object types'})"
 
     def _repr_html_(self) -> str:
-        note = "Figures at the thresholds in use. In brackets: 95% intervals."
+        note = f"Figures at the thresholds in use. In brackets: 95% intervals. {METHOD_NOTE}"
         if self.problems:
             note += f" The set has {len(self.problems)} problems: print(result.problems)."
         return html_table(_COLUMNS, self._rows(), title=self._title(), note=note)

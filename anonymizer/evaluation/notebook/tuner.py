@@ -21,7 +21,7 @@ from anonymizer.evaluation.metrics.detection_cache import DetectionCache
 from anonymizer.evaluation.metrics.results import EvaluationResult
 from anonymizer.evaluation.metrics.statistics import Interval
 from anonymizer.evaluation.notebook.preview import ImageOrder, Preview, order_images
-from anonymizer.evaluation.thresholds.choose import ThresholdChoices, choose_thresholds
+from anonymizer.evaluation.thresholds.choose import ThresholdChoices, Verdict, choose_thresholds
 from anonymizer.pipeline.anonymizer import Anonymizer
 from anonymizer.pipeline.detections import ObjectType
 from anonymizer.pipeline.errors import AnonymizerError
@@ -219,9 +219,10 @@ class ThresholdTuner(ipywidgets.HBox):  # type: ignore[misc]  # ipywidgets has n
         return of_type.recall(at), of_type.leak_rate(at), of_type.false_blurs(at)
 
     def _figures(self, object_type: ObjectType) -> dict[str, Figure]:
-        """The figures for a profile, under the names that `Choices` uses."""
+        """The figures for a profile, under the names that `ThresholdChoices.profile` uses."""
         recall, leaks, wrong = self._intervals(object_type)
         return {
+            **self._verdict(object_type),
             "recall": round(recall.value, 4),
             "recall_low": round(recall.low, 4),
             "recall_high": round(recall.high, 4),
@@ -229,6 +230,20 @@ class ThresholdTuner(ipywidgets.HBox):  # type: ignore[misc]  # ipywidgets has n
             "false_blurs_per_picture": round(wrong.value, 4),
             "objects": self._result[object_type].objects,
             "pictures": self._result[object_type].pictures,
+        }
+
+    def _verdict(self, object_type: ObjectType) -> dict[str, Figure]:
+        """What was chosen, if the slider is where it was chosen or lower: there at least as many objects are found."""
+        at = float(self.sliders[object_type].value)
+        if self._choices is None or at > self._chosen.get(object_type, -1.0):
+            return {}
+        choice = self._choices[object_type]
+        proven = self._chosen[object_type] if choice.verdict is Verdict.REACHED else None
+        return {
+            "target": choice.target,
+            "verdict": choice.verdict.value,
+            "proven_threshold": proven,
+            "pictures_needed": choice.pictures_needed,
         }
 
     def _choose(self) -> None:
@@ -258,7 +273,14 @@ class ThresholdTuner(ipywidgets.HBox):  # type: ignore[misc]  # ipywidgets has n
         command = shlex.join(["anonymizer", "profile", "create", profile.name, "--from", str(file), "--activate"])
         left_out = [object_type.words for object_type in self.sliders if object_type not in profile.thresholds]
         note = f" No threshold for {' and '.join(left_out)}, because none are labelled." if left_out else ""
-        self.saved.value = f"Saved.{note} To use it in the service:<pre>{html.escape(command)}</pre>"
+        unproven = "".join(
+            f" The {object_type.words} threshold is not proven: {reason}."
+            for object_type, reason in profile.unproven().items()
+        )
+        accept = " It takes --accept-unproven to use it all the same." if unproven else ""
+        self.saved.value = (
+            f"Saved.{note}{html.escape(unproven)} To use it in the service:<pre>{html.escape(command)}</pre>{accept}"
+        )
 
 
 def _slider(object_type: ObjectType, value: float) -> ipywidgets.FloatSlider:
@@ -286,7 +308,7 @@ def _jpeg(pixels: NDArray[np.uint8]) -> bytes:
 def _with_range(figure: Interval) -> str:
     if math.isnan(figure.value):
         return "-"
-    return f"{figure.value:.3f}<br><small>{figure.low:.3f}&ndash;{figure.high:.3f}</small>"
+    return f"{figure.value:.3f}<br><small>{figure.low:.3f}&ndash;{figure.high:.3f}{figure.mark}</small>"
 
 
 def _row(kind: str, cells: Sequence[str]) -> str:

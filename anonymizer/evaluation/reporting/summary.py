@@ -98,10 +98,11 @@ class Summary:
     def sentences(self) -> list[str]:
         """Sentences for people, the most important one first."""
         name = f"{self.object_type.words}s"
+        wrong = self.false_blurs
         blurs = (
-            f"{_count(self.wrong, 'false blur')} in {_count(self.pictures, 'picture')}: {self.false_blurs.value:.2f} a "
-            f"picture ({self.false_blurs.low:.2f} to {self.false_blurs.high:.2f}). {percent(self.over_redaction)} of "
-            f"the pictures' area is changed without need."
+            f"{_count(self.wrong, 'false blur')} in {_count(self.pictures, 'picture')}: {wrong.value:.2f} a picture "
+            f"({wrong.low:.2f} to {wrong.high:.2f}{wrong.mark}). {percent(self.over_redaction)} of the pictures' area "
+            "is changed without need."
         )
         if not self.objects:
             return [f"No {name} are labelled in these pictures, so misses cannot be counted.", blurs]
@@ -133,8 +134,8 @@ def summarise(result: EvaluationResult) -> list[Summary]:
 
 
 def percent(share: Interval) -> str:
-    """Format a share and its interval, for example "7.0% (2.1% to 13.4%)"."""
-    return f"{share.value:.1%} ({share.low:.1%} to {share.high:.1%})"
+    """Format a share and its interval, for example "7.0% (2.1% to 13.4%, exact)"."""
+    return f"{share.value:.1%} ({share.low:.1%} to {share.high:.1%}{share.mark})"
 
 
 def _summarise_type(result: EvaluationResult, object_type: ObjectType) -> Summary:
@@ -173,7 +174,7 @@ def _summarise_size(of_type: TypeResult, threshold: float, size: int) -> SizeSum
 
 
 def _complement(share: Interval) -> Interval:
-    return Interval(1 - share.value, 1 - share.high, 1 - share.low)
+    return Interval(1 - share.value, 1 - share.high, 1 - share.low, share.method)
 
 
 def _are(number: int) -> str:

@@ -16,7 +16,7 @@ from anonymizer.evaluation.datasets.dataset import LabelledImage
 from anonymizer.evaluation.datasets.issues import Problems
 from anonymizer.evaluation.metrics.comparison import Comparison, compare
 from anonymizer.evaluation.metrics.results import EvaluationResult
-from anonymizer.evaluation.metrics.statistics import Interval
+from anonymizer.evaluation.metrics.statistics import METHOD_NOTE, Interval
 from anonymizer.evaluation.reporting.summary import Summary, summarise
 from anonymizer.evaluation.thresholds.choose import ThresholdChoices, choose_thresholds
 from anonymizer.pipeline.detections import ObjectType
@@ -156,7 +156,7 @@ class EvaluationReport:
         return text if len(text) < 300 else f"{text[:296]}...)"
 
     def _repr_html_(self) -> str:
-        note = f"{len(self.images)} images, {self.created[:10]}. In brackets: 95% intervals."
+        note = f"{len(self.images)} images, {self.created[:10]}. In brackets: 95% intervals. {METHOD_NOTE}"
         return html_table(_COLUMNS, _rows(self.summaries), note=note)
 
 
@@ -204,7 +204,7 @@ def _markdown_table(summaries: Iterable[Summary]) -> str:
 def _cell(figure: Interval, *, digits: int = 3) -> str:
     if math.isnan(figure.value):
         return "-"
-    return f"{figure.value:.{digits}f} ({figure.low:.{digits}f} to {figure.high:.{digits}f})"
+    return f"{figure.value:.{digits}f} ({figure.low:.{digits}f} to {figure.high:.{digits}f}{figure.mark})"
 
 
 def _json_value(value: Any) -> Any:

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 import numpy as np
-from numpy.typing import NDArray
 
 from anonymizer._html import html_table
 from anonymizer._text import text_table
@@ -17,10 +16,12 @@ from anonymizer.evaluation.datasets.dataset import LabelledSet
 from anonymizer.evaluation.metrics.evaluate import evaluate
 from anonymizer.evaluation.metrics.matching import SIZES
 from anonymizer.evaluation.metrics.results import EvaluationResult, TypeResult
-from anonymizer.evaluation.metrics.statistics import Interval, design_effect, lower_bound, objects_needed
+from anonymizer.evaluation.metrics.statistics import METHOD_NOTE, Interval
+from anonymizer.evaluation.thresholds.recall_sample import RecallSample
 from anonymizer.pipeline.anonymizer import Anonymizer
 from anonymizer.pipeline.detections import ObjectType
-from anonymizer.pipeline.options.threshold_profile import Figure, ThresholdProfile
+from anonymizer.pipeline.options.options import Options
+from anonymizer.pipeline.options.threshold_profile import PROVEN, Figure, ThresholdProfile
 
 __all__ = ["ThresholdChoice", "ThresholdChoices", "Verdict", "choose_thresholds", "size_words"]
 
@@ -28,17 +29,15 @@ _COLUMNS = (
     "type", "target", "verdict", "threshold", "objects", "recall", "recall at least", "leak rate",
     "false blurs an image",
 )  # fmt: skip
-#: the lowest threshold that is tried: with calibrated scores, one in a thousand such detections is an object
+#: the lowest threshold that is tried: of detections with such scores, less than one in a thousand is an object
 FLOOR = 0.001
-#: the number of misses from which on the design effect can be measured
-_MIN_MISSES = 10
 
 
 class Verdict(StrEnum):
     """Whether the target recall was reached."""
 
     #: the target is reached with the confidence asked for
-    REACHED = "reached"
+    REACHED = PROVEN
     #: there are too few objects to tell whether the target is reached
     TOO_FEW = "too few objects"
     #: at every threshold, more objects are missed than the target allows, with the confidence asked for
@@ -58,7 +57,7 @@ class ThresholdChoice:
         confidence: that is asked for, 0..1.
         verdict: whether the target was reached.
         threshold: the highest threshold that reaches the target with this confidence. If none does: the highest that
-            misses no more of these objects than the lowest threshold does.
+            misses no more of these objects than the lowest threshold does, but never one above the default.
         size: the size group of the objects, an index into `SIZES`; None: all sizes.
         objects: the number of objects.
         pictures: the number of images.
@@ -160,7 +159,7 @@ class ThresholdChoices:
         return text_table(_COLUMNS, self._table_rows())
 
     def _repr_html_(self) -> str:
-        return html_table(_COLUMNS, self._table_rows(), note="In brackets: 95% intervals.")
+        return html_table(_COLUMNS, self._table_rows(), note=f"In brackets: 95% intervals. {METHOD_NOTE}")
 
     def _of_types(self) -> list[ThresholdChoice]:
         return [rows[0] for rows in self.rows.values()]
@@ -185,7 +184,8 @@ class ThresholdChoices:
         """Make a threshold profile for the service.
 
         If there is a choice for each size, the profile has the lowest threshold of the type. Types without objects are
-        left out, so the service uses its default for them.
+        left out, so the service uses its default for them. The verdicts are in the figures of the profile: commands
+        refuse to use a type that did not reach the target, unless this is accepted.
 
         Args:
             name: of the profile.
@@ -202,8 +202,7 @@ class ThresholdChoices:
         targets = {row.target for rows in known.values() for row in rows}
         return ThresholdProfile(
             name=name,
-            # rounded down: a threshold that is rounded up could miss the target
-            thresholds={object_type: math.floor(value * 1e4) / 1e4 for object_type, value in lowest.items()},
+            thresholds={object_type: _rounded_down(value) for object_type, value in lowest.items()},
             format=self.result.format,
             models={object_type: self.result.keys[object_type] for object_type in known},
             target_recall=targets.pop() if len(targets) == 1 else None,
@@ -224,6 +223,9 @@ def choose_thresholds(
     Thresholds are tried from the lowest up, and the first one that misses the target ends the search. Therefore trying
     many thresholds does not reduce the confidence. This is fixed-sequence testing (Angelopoulos et al. 2021, "Learn
     then Test"). The bounds take images as the sample, not objects (`statistics.lower_bound`).
+
+    If no threshold reaches the target, the choice is not proven. It is then never above the default, which is the lower
+    one of the built-in threshold and the threshold in use.
 
     Args:
         labelled: the result of `evaluate`, or a labelled set, which is then evaluated with the installed models.
@@ -250,24 +252,29 @@ def choose_thresholds(
     for object_type, type_result in result.types.items():
         if object_type in targets:
             sizes = [None, *(type_result.size_counts() if by_size else ())]
-            rows[object_type] = tuple(_choice(type_result, targets[object_type], confidence, size) for size in sizes)
+            # what is not proven must not detect less than no profile would
+            default = min(Options().threshold(object_type), result.options.threshold(object_type))
+            target = targets[object_type]
+            rows[object_type] = tuple(_choice(type_result, target, confidence, size, default) for size in sizes)
     return ThresholdChoices(result, rows)
 
 
-def _choice(type_result: TypeResult, target: float, confidence: float, size: int | None) -> ThresholdChoice:
-    selected = np.ones(type_result.objects, bool) if size is None else type_result.sizes == size
-    wholes = type_result.by_picture(selected)
-    scores = np.sort(type_result.match_score[selected])
-    threshold, verdict, bound, pictures_needed = FLOOR, Verdict.NO_OBJECTS, 0.0, None
+def _choice(
+    type_result: TypeResult, target: float, confidence: float, size: int | None, default: float
+) -> ThresholdChoice:
+    sample = RecallSample.of(type_result, size=size, confidence=confidence)
+    scores, pictures_needed = sample.scores, None
+    threshold, verdict, bound = FLOOR, Verdict.NO_OBJECTS, 0.0
     if len(scores):
-        threshold, bound, effect = _highest_threshold(type_result, selected, wholes, scores, target, confidence)
-        missed = type_result.by_picture((type_result.match_score < FLOOR) & selected)
+        threshold, bound = _highest_threshold(sample, target)
         verdict = Verdict.REACHED if bound >= target else Verdict.TOO_FEW
-        if 1 - lower_bound(missed, wholes, confidence=confidence, effect=effect) < target:
+        if sample.upper_bound(FLOOR) < target:
             verdict = Verdict.OUT_OF_REACH
-        objects = objects_needed(1 - missed.sum() / len(scores), target, effect, confidence=confidence)
-        if verdict is Verdict.TOO_FEW and objects is not None:
-            pictures_needed = math.ceil(objects * type_result.pictures / len(scores))
+        if verdict is not Verdict.REACHED:
+            threshold = min(threshold, default)
+            bound = sample.lower_bound(threshold)
+        if verdict is Verdict.TOO_FEW:
+            pictures_needed = sample.pictures_needed(target, FLOOR)
     recall = type_result.recall(threshold, size=size)
     return ThresholdChoice(
         object_type=type_result.object_type,
@@ -294,57 +301,36 @@ def _of_another_sample(share: Interval) -> Interval:
     Two samples differ by sqrt(2) times as much as one sample differs from the truth.
     """
     low, high = (share.value + math.sqrt(2) * (end - share.value) for end in (share.low, share.high))
-    return Interval(share.value, max(low, 0.0), min(high, 1.0))
+    return Interval(share.value, max(low, 0.0), min(high, 1.0), share.method)
 
 
-def _highest_threshold(
-    type_result: TypeResult,
-    selected: NDArray[np.bool_],
-    wholes: NDArray[np.float64],
-    scores: NDArray[np.float32],
-    target: float,
-    confidence: float,
-) -> tuple[float, float, float]:
-    """The highest threshold that reaches the target, its bound, and the design effect that holds for few misses.
-
-    Args:
-        type_result: the result of one object type.
-        selected: (n,) which objects count.
-        wholes: (p,) how many selected objects each image has.
-        scores: the match scores of the selected objects, rising.
-        target: the recall that is asked for.
-        confidence: of the bound.
-    """
-
-    def hits_at(threshold: float) -> NDArray[np.float64]:
-        return type_result.by_picture((type_result.match_score >= threshold) & selected)
-
-    def bound(threshold: float) -> float:
-        hits = hits_at(threshold)
-        effect = design_effect(hits, wholes) if wholes.sum() - hits.sum() >= _MIN_MISSES else few_misses_effect
-        return lower_bound(hits, wholes, confidence=confidence, effect=effect)
-
-    # Few misses do not show the correlation within images. So measure it at a threshold with enough misses.
-    at = min(_MIN_MISSES, len(scores) // 2)
-    few_misses_effect = design_effect(hits_at(float(np.nextafter(scores[at], 2, dtype=np.float32))), wholes)
+def _highest_threshold(sample: RecallSample, target: float) -> tuple[float, float]:
+    """The highest threshold that reaches the target, or the lowest one, and the lower bound of the recall there."""
     # All thresholds between two scores are equal. The lowest score misses nothing that `FLOOR` would detect.
-    candidates = np.unique(scores[scores >= FLOOR])
+    candidates = np.unique(sample.scores[sample.scores >= FLOOR])
     best = float(candidates[0]) if len(candidates) else FLOOR
-    best_bound = bound(best)
+    best_bound = sample.lower_bound(best)
     for score in candidates[1:] if best_bound >= target else ():
-        now = bound(float(score))
+        now = sample.lower_bound(float(score))
         if now < target:
             break
         best, best_bound = float(score), now
-    return best, best_bound, few_misses_effect
+    return best, best_bound
+
+
+def _rounded_down(threshold: float) -> float:
+    """Four digits: a threshold that is rounded up could miss the target."""
+    return math.floor(threshold * 1e4) / 1e4
 
 
 def _figures(rows: Sequence[ThresholdChoice]) -> dict[str, Figure]:
     """The figures of a type in a threshold profile."""
     lowest = min(rows, key=lambda row: row.threshold)
+    proven = all(row.verdict is Verdict.REACHED for row in rows)
     return {
         "target": lowest.target,
         "verdict": " and ".join(dict.fromkeys(row.verdict.value for row in rows)),
+        "proven_threshold": _rounded_down(lowest.threshold) if proven else None,
         "recall": round(lowest.recall.value, 4),
         "recall_low": round(lowest.recall.low, 4),
         "recall_high": round(lowest.recall.high, 4),

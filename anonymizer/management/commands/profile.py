@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from argparse import ArgumentParser
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,8 @@ from anonymizer.pipeline.options.options import parameters
 from anonymizer.pipeline.options.threshold_profile import ThresholdProfile
 from anonymizer.service import profiles
 
+_ACCEPT = "--accept-unproven"
+
 
 class Command(AnonymizerCommand):
     """Manage threshold profiles."""
@@ -27,7 +30,7 @@ class Command(AnonymizerCommand):
     examples = """
   anonymizer profile create street --from street.json
       save the profile of a file, such as `anonymizer evaluate --profile-name` writes
-  anonymizer profile create careful --face-threshold 0.3 --activate
+  anonymizer profile create careful --face-threshold 0.3 --activate --accept-unproven
       save a profile by hand, and use it as the default profile
   anonymizer profile activate --none
       use no default profile
@@ -49,11 +52,13 @@ class Command(AnonymizerCommand):
         creating.add_argument("--format", help=parameters()["format"].help)
         creating.add_argument("--activate", action="store_true", help="use it as the default profile")
         creating.add_argument("--replace", action="store_true", help="replace the profile of this name if it exists")
+        _add_accept_unproven(creating)
         actions.add_parser("list", help="list every profile: thresholds, target recall, models and date")
         actions.add_parser("show", help="show everything about a profile").add_argument("name")
         activating = actions.add_parser("activate", help="use a profile as the default profile")
         activating.add_argument("name", nargs="?")
         activating.add_argument("--none", action="store_true", help="use no default profile")
+        _add_accept_unproven(activating)
         exporting = actions.add_parser("export", help="write a profile as JSON")
         exporting.add_argument("name")
         exporting.add_argument("file", nargs="?", type=Path, help="default: standard output")
@@ -67,16 +72,19 @@ class Command(AnonymizerCommand):
         """
         try:
             getattr(self, f"_{options['action']}")(options)
+        except profiles.UnprovenProfile as error:
+            raise CommandError(f"{error} Choose it again with more images, or pass {_ACCEPT}.") from error
         except AnonymizerError as error:
             raise CommandError(str(error)) from error
         except DatabaseError as error:
             raise CommandError(f"The database does not answer ({error}): run `anonymizer manage migrate`.") from error
 
     def _create(self, options: dict[str, Any]) -> None:
-        profile = profiles.save(_read_profile(options), replace=options["replace"])
+        accept = options["accept_unproven"]
+        profile = profiles.save(_read_profile(options), replace=options["replace"], accept_unproven=accept)
         self.stdout.write(f"{profile.name}: saved, {profiles.thresholds(profile)}")
         if options["activate"]:
-            self._activate({"name": profile.name, "none": False})
+            self._activate({"name": profile.name, "none": False, "accept_unproven": accept})
 
     def _list(self, options: dict[str, Any]) -> None:
         rows = [("name", "active", "thresholds", "target recall", "models", "created")]
@@ -107,7 +115,7 @@ class Command(AnonymizerCommand):
     def _activate(self, options: dict[str, Any]) -> None:
         if (options["name"] is None) != options["none"]:
             raise UsageError("activate takes the name of a profile, or --none.")
-        profile = profiles.activate(options["name"])
+        profile = profiles.activate(options["name"], accept_unproven=options["accept_unproven"])
         if profile is None:
             self.stdout.write(
                 "No profile is active: requests without a profile get the default thresholds of the server."
@@ -137,6 +145,14 @@ class Command(AnonymizerCommand):
     def _warn(self, profile: ThresholdProfile) -> None:
         for mismatch in profiles.default_mismatches(profile):
             self.stderr.write(mismatch)
+        for object_type, reason in profile.unproven().items():
+            self.stderr.write(f"The {object_type.words} threshold of profile {profile.name} is not proven: {reason}.")
+
+
+def _add_accept_unproven(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        _ACCEPT, action="store_true", help="accept thresholds of which no measurement shows that they reach the target"
+    )
 
 
 def _read_profile(options: dict[str, Any]) -> ThresholdProfile:

@@ -21,7 +21,10 @@ from anonymizer.pipeline.options.converters import profile_name, share
 from anonymizer.pipeline.options.formats import Format
 from anonymizer.pipeline.options.options import Options
 
-__all__ = ["Figure", "ThresholdProfile"]
+__all__ = ["PROVEN", "Figure", "ThresholdProfile"]
+
+#: the figure `verdict` of a type whose threshold reached the target recall on labelled images
+PROVEN = "reached"
 
 Figure = float | int | str | None
 
@@ -43,7 +46,7 @@ class ThresholdProfile:
         models: by object type, the key (`ModelStore.keys`) of the models that the thresholds were chosen for.
         target_recall: the recall that the thresholds were chosen for, 0..1.
         figures: by object type and name, what was measured when they were chosen. Numbers that are not finite become
-            None.
+            None. Of these, `verdict` says whether the target was reached, and `proven_threshold` up to where.
         created: when they were chosen, as ISO 8601.
 
     Raises:
@@ -124,6 +127,32 @@ class ThresholdProfile:
                 "used: choose them again."
             )
         return reasons
+
+    def unproven(self) -> dict[ObjectType, str]:
+        """Say of which types no measurement shows that the threshold reaches the target recall, and why.
+
+        A type is proven if its figure `verdict` says that the target was reached, and its threshold is not above the
+        `proven_threshold`, if there is one. Thresholds that a person set and those of old files have no verdict.
+
+        Returns:
+            By object type the reason, in lower case and without a full stop; empty if all types are proven.
+        """
+        reasons = {object_type: self._doubt(object_type) for object_type in self.thresholds}
+        return {object_type: reason for object_type, reason in reasons.items() if reason}
+
+    def _doubt(self, object_type: ObjectType) -> str:
+        """Why a type is not proven; empty if it is."""
+        figures, threshold = self.figures.get(object_type, {}), self.thresholds[object_type]
+        verdict, proven = figures.get("verdict"), figures.get("proven_threshold")
+        if not verdict:
+            return "it has no verdict, because it was set by hand or chosen by an earlier version"
+        if verdict == PROVEN:
+            higher = isinstance(proven, Real) and threshold > proven
+            return f"the target was reached at {proven:g}, but not at this higher threshold" if higher else ""
+        objects, pictures, needed = (figures.get(name) for name in ("objects", "pictures", "pictures_needed"))
+        measured = "" if objects is None or pictures is None else f" ({objects} objects in {pictures} images)"
+        enough = "" if needed is None else f"; about {needed} images like these would be enough"
+        return f"{verdict}{measured}{enough}"
 
     def to_dict(self) -> dict[str, Any]:
         """Get the fields as JSON values; `from_dict` reads them back."""

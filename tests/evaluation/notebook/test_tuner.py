@@ -16,6 +16,7 @@ import pytest
 from anonymizer.evaluation.metrics.results import EvaluationResult
 from anonymizer.evaluation.notebook.tuner import ThresholdTuner
 from anonymizer.pipeline.options.threshold_profile import ThresholdProfile
+from tests.evaluation.found import evaluate_pictures
 from tests.evaluation.made import FACE, PERSON, PLATE_TYPE, made, models_and_cache
 
 
@@ -157,6 +158,38 @@ def test_saved_thresholds_are_a_profile_for_the_service(tuner: ThresholdTuner, t
     assert "No threshold for person" in tuner.saved.value
     command = re.findall("<pre>(.*)</pre>", tuner.saved.value)[0]
     assert shlex.split(command)[1:] == ["profile", "create", "street", "--from", str(file), "--activate"]
+    # a person set them
+    assert set(profile.unproven()) == {FACE, PLATE_TYPE}
+    assert "The face threshold is not proven: it has no verdict" in tuner.saved.value
+    assert "--accept-unproven" in tuner.saved.value
+
+
+def test_a_profile_has_the_verdicts_of_what_was_chosen_at_it_and_below(tuner: ThresholdTuner) -> None:
+    tuner.target.value = 0.8
+    tuner.choose.click()
+    assert "these are too few" in tuner.sentences.value
+    chosen = tuner.sliders[FACE].value
+    assert tuner.profile("street").figures[FACE]["verdict"] == "too few objects"
+    assert "too few objects (4 objects in 3 images)" in tuner.profile("street").unproven()[FACE]
+
+    tuner.sliders[FACE].value = chosen - 0.1
+    assert tuner.profile("street").figures[FACE]["verdict"] == "too few objects"
+    tuner.sliders[FACE].value = chosen + 0.1
+    assert "verdict" not in tuner.profile("street").figures[FACE]
+
+
+def test_a_threshold_that_reached_its_target_is_proven_until_the_slider_goes_up(tmp_path: Path) -> None:
+    box = (10, 10, 30, 40)
+    result = evaluate_pictures(tmp_path, [{FACE: ([box], [(*box, 0.7)])} for _ in range(30)])
+    tuner = ThresholdTuner(result, folder=tmp_path)
+    tuner.target.value = 0.9
+    tuner.choose.click()
+    assert tuner.sliders[FACE].value == pytest.approx(0.7, abs=0.0011)
+    assert tuner.profile("street").unproven() == {}
+    tuner.sliders[FACE].value = 0.3
+    assert tuner.profile("street").unproven() == {}
+    tuner.sliders[FACE].value = 0.8
+    assert set(tuner.profile("street").unproven()) == {FACE}
 
 
 def test_the_target_is_kept_until_a_slider_is_moved(tuner: ThresholdTuner) -> None:

@@ -49,7 +49,7 @@ def test_json_has_every_figure_and_none_where_there_is_none(tmp_path: Path) -> N
     face, plate = (read["models"][0]["types"][each] for each in ("face", "license-plate"))
     assert (face["objects"], face["missed"], face["recall"]["value"]) == (10, 2, 0.8)
     assert face["sizes"][0]["words"] == "16 to 32 px"
-    assert plate["recall"] == {"value": None, "low": None, "high": None}
+    assert plate["recall"] == {"value": None, "low": None, "high": None, "method": "none"}
     assert [(row["model"], row["object_type"], row["verdict"]) for row in read["thresholds"]] == [
         ("a", "face", "too few objects"),
         ("a", "license-plate", "no objects"),

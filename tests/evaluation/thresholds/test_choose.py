@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -93,10 +94,51 @@ def test_too_few_objects_are_said_with_how_many_pictures_it_would_take() -> None
     found = type_result(np.full(40, 0.8), np.arange(40) // 2, pictures=40)
     choice = choose_thresholds(result_of(found), 0.98)[FACE]
     assert choice.verdict is Verdict.TOO_FEW
-    # 149 objects without a miss, one a picture
-    assert choice.pictures_needed == 149
-    assert choice.threshold == pytest.approx(0.8)
-    assert "too few objects to promise 98%; about 149 images like these would be enough" in str(choice)
+    # 149 pictures with objects and without a miss, each of which may count once only; every second one has none
+    assert choice.pictures_needed == pytest.approx(2 * 149, abs=2)
+    assert choice.threshold == 0.5
+    needed = f"too few objects to promise 98%; about {choice.pictures_needed} images like these would be enough"
+    assert needed in str(choice)
+
+
+@pytest.mark.parametrize(
+    ("score", "in_use", "threshold"), [(0.97, 0.5, 0.5), (0.97, 0.3, 0.3), (0.97, 0.9, 0.5), (0.2, 0.5, 0.2)]
+)
+def test_what_is_not_proven_is_never_above_the_default(score: float, in_use: float, threshold: float) -> None:
+    """Six faces once gave a threshold of .97."""
+    found = replace(
+        result_of(type_result(np.full(6, score), np.arange(6) // 3)), options=Options(face_threshold=in_use)
+    )
+    choices = choose_thresholds(found, 0.98)
+    assert choices[FACE].verdict is Verdict.TOO_FEW
+    assert choices[FACE].threshold == pytest.approx(threshold)
+    # the figures are those at this threshold
+    assert choices[FACE].recall.value == 1
+    assert 0 < choices[FACE].recall_at_least < 0.98
+    profile = choices.profile("street")
+    assert profile.thresholds[FACE] <= threshold
+    assert profile.unproven()[FACE].startswith("too few objects (6 objects in 2 images); about ")
+
+
+def test_figures_of_an_unproven_choice_are_those_at_its_threshold() -> None:
+    # false blurs of .5 count at the default of .5, but not at .8
+    found = result_of(type_result(np.full(6, 0.8), np.arange(6), wrong=3))
+    assert choose_thresholds(found, 0.98)[FACE].false_blurs.value == 0.5
+
+
+def test_what_is_proven_may_be_above_the_default() -> None:
+    choices = choose_thresholds(result_of(one_each(np.full(200, 0.8))), 0.9)
+    assert (choices[FACE].verdict, choices[FACE].threshold) == (Verdict.REACHED, pytest.approx(0.8))
+    assert choices.profile("street").unproven() == {}
+
+
+def test_a_size_that_is_not_proven_makes_its_type_unproven() -> None:
+    found = one_each(np.full(203, 0.8), sides=np.repeat([200.0, 20.0], [200, 3]))
+    chosen = choose_thresholds(result_of(found), 0.9, by_size=True)
+    assert [each.verdict for each in chosen.rows[FACE]] == [Verdict.REACHED, Verdict.TOO_FEW, Verdict.REACHED]
+    profile = chosen.profile("street")
+    assert profile.thresholds == {FACE: 0.5}
+    assert profile.unproven()[FACE].startswith("reached and too few objects")
 
 
 def test_so_many_pictures_are_enough_indeed() -> None:
@@ -118,7 +160,7 @@ def test_a_target_that_cannot_be_reached_is_called_so_only_where_that_is_sure() 
     sure = choose_thresholds(result_of(one_each(np.where(np.arange(300) % 2, 0.6, -1.0))), 0.9)[FACE]
     assert (sure.verdict, sure.pictures_needed) == (Verdict.OUT_OF_REACH, None)
     # nothing more is found further down, so nothing is paid for it
-    assert sure.threshold == pytest.approx(0.6)
+    assert sure.threshold == 0.5
     assert "90% is out of reach with these models" in str(sure)
     open_ = choose_thresholds(result_of(one_each(np.where(np.arange(10) < 8, 0.6, -1.0))), 0.9)[FACE]
     assert (open_.verdict, open_.pictures_needed) == (Verdict.TOO_FEW, None)
@@ -154,7 +196,7 @@ def test_a_profile_remembers_what_it_was_chosen_with() -> None:
     assert profile.thresholds == {FACE: 0.6999}
     assert (profile.models, profile.target_recall) == ({FACE: "fake@1"}, 0.9)
     assert str(profile.format) == "auto"
-    assert profile.figures[FACE]["verdict"] == "reached"
+    assert (profile.figures[FACE]["verdict"], profile.figures[FACE]["proven_threshold"]) == ("reached", 0.6999)
     assert profile.created
 
 

@@ -80,6 +80,32 @@ def test_what_is_wrong_is_named_with_what_is_allowed(changes: dict[str, Any], se
     assert sentence in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("figures", "reason"),
+    [
+        ({"verdict": "reached"}, ""),
+        ({"verdict": "reached", "proven_threshold": 0.25}, ""),
+        ({"verdict": "reached", "proven_threshold": 0.3}, ""),
+        ({"verdict": "reached", "proven_threshold": 0.2}, "reached at 0.2, but not at this higher threshold"),
+        # set by hand, or of an earlier version
+        ({}, "it has no verdict"),
+        ({"recall": 0.99}, "it has no verdict"),
+        ({"verdict": None}, "it has no verdict"),
+        ({"verdict": "out of reach"}, "out of reach"),
+        ({"verdict": "reached and too few objects"}, "reached and too few objects"),
+        ({"verdict": "too few objects", "objects": 6, "pictures": 2}, "too few objects (6 objects in 2 images)"),
+        (
+            {"verdict": "too few objects", "objects": 6, "pictures": 2, "pictures_needed": 150},
+            "too few objects (6 objects in 2 images); about 150 images like these would be enough",
+        ),
+    ],
+)
+def test_a_type_is_proven_by_its_verdict_only(figures: dict[str, Any], reason: str) -> None:
+    profile = ThresholdProfile(name="a", thresholds={FACE: 0.25}, figures={FACE: figures})
+    read = ThresholdProfile.from_json(profile.to_json())
+    assert (reason in read.unproven()[FACE]) if reason else read.unproven() == {}
+
+
 @pytest.mark.parametrize("text", ["", "[", "[" * 100_000, b"\xff\xfe\x00", "[1]", "7"])
 def test_what_is_no_json_object_is_refused(text: str | bytes) -> None:
     with pytest.raises(InvalidParameter, match="a JSON object") as caught:
