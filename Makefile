@@ -59,7 +59,7 @@ $(RUN): requirements.txt pyproject.toml
 	rm -f $(VENV)/.stamp-run-*
 	touch $@
 
-$(DEV): $(RUN) requirements-dev.txt requirements-train.txt
+$(DEV): $(RUN) requirements-dev.txt requirements-models.txt
 	$(BIN)/pip install --quiet -r requirements-dev.txt
 	rm -f $(VENV)/.stamp-dev-*
 	touch $@

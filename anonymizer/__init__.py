@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from anonymizer.pipeline.outputs.show import show
 
 #: the only place that has it: pyproject.toml reads it from here
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 __all__ = ["Anonymizer", "Detections", "ObjectType", "Options", "ThresholdProfile", "load_image", "show"]
 

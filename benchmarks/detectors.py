@@ -33,10 +33,11 @@ from anonymizer.evaluation.metrics.average_precision import CocoRows
 from anonymizer.evaluation.metrics.matching import SIZES, DetectionCounts, merge_counts
 from anonymizer.evaluation.thresholds.calibrate import reliability_error
 from anonymizer.pipeline.anonymizer import Anonymizer
+from anonymizer.pipeline.detection.calibration import unweigh_misses
 from anonymizer.pipeline.detection.protocol import Detector
 from anonymizer.pipeline.detections import Detections, ObjectType
 from anonymizer.pipeline.model_zoo.store import ModelStore
-from anonymizer.pipeline.options.formats import Auto, Format, Whole
+from anonymizer.pipeline.options.formats import Auto, Format, Thorough, Whole
 from anonymizer.pipeline.options.options import Options
 from benchmarks.pictures import close_up, large_picture
 
@@ -64,6 +65,7 @@ class Results:
 
     tally: DetectionCounts
     rows: CocoRows = field(default_factory=CocoRows)
+    miss_cost: float = 1.0
 
     def add(self, detections: Detections, objects: Objects, seconds: float) -> None:
         self.tally.add(detections.boxes, detections.scores, objects, seconds)
@@ -110,7 +112,8 @@ def measure(models: dict[str, tuple[ModelStore, list[ObjectType]]], images: Sequ
             seconds = time.perf_counter() - started
             for object_type in wanted:
                 results = measured.setdefault(
-                    (object_type, name, image.source), Results(DetectionCounts(options.threshold(object_type)))
+                    (object_type, name, image.source),
+                    Results(DetectionCounts(options.threshold(object_type)), miss_cost=store.miss_cost(object_type)),
                 )
                 results.add(found.of_type(object_type), image.objects[object_type], seconds)
     return measured
@@ -119,7 +122,7 @@ def measure(models: dict[str, tuple[ModelStore, list[ObjectType]]], images: Sequ
 def print_val(measured: Measured) -> None:
     print(
         "\n| type | models | source | images | AP50 | recall | false positives an image | recall at .1 | at .3 |"
-        " share of that | error of the score | ms an image |\n" + "|---" * 12 + "|"
+        " share of that | error of the chance | ms an image |\n" + "|---" * 12 + "|"
     )
     for (kind, name, source), each in _ordered(measured):
         tally, least = each.tally, each.tally.recall_at(AT_FALSE_POSITIVES)
@@ -128,18 +131,24 @@ def print_val(measured: Measured) -> None:
         print(
             f"| {kind} | {name} | {source} | {tally.images} | {ap:.3f}{reached} | {tally.recall:.3f} |"
             f" {tally.false_positives:.2f} | {tally.recall_at(0.1):.3f} | {least:.3f} |"
-            f" {tally.recall / max(least, 1e-9):.2f} | {reliability_error(tally.found):.3f} |"
+            f" {tally.recall / max(least, 1e-9):.2f} | {_error(tally, each.miss_cost):.3f} |"
             f" {1000 * tally.seconds / tally.images:.0f} |"
         )
     print(f"\nAll sources of a type together (at least {LEAST_SHARE} of the recall at {AT_FALSE_POSITIVES}):\n")
-    print("| type | models | recall | false positives an image | recall at .3 | share of that | error of the score |")
+    print("| type | models | recall | false positives an image | recall at .3 | share of that | error of the chance |")
     print("|---" * 7 + "|")
+    costs = {(kind, name): each.miss_cost for (kind, name, _), each in measured.items()}
     for (kind, name), tally in _joined(measured).items():
         least = tally.recall_at(AT_FALSE_POSITIVES)
         print(
             f"| {kind} | {name} | {tally.recall:.3f} | {tally.false_positives:.2f} | {least:.3f} |"
-            f" {tally.recall / max(least, 1e-9):.2f} | {reliability_error(tally.found):.3f} |"
+            f" {tally.recall / max(least, 1e-9):.2f} | {_error(tally, costs[kind, name]):.3f} |"
         )
+
+
+def _error(tally: DetectionCounts, miss_cost: float) -> float:
+    """The calibration error of the chances that the scores were made of."""
+    return reliability_error(tally.found, partial(unweigh_misses, miss_cost=miss_cost))
 
 
 def print_sizes(measured: Measured) -> None:
@@ -171,7 +180,7 @@ def print_large(models: dict[str, tuple[ModelStore, list[ObjectType]]], images: 
     images = list(images)
     print("\n| picture | models | format | type | found at the default threshold | seconds |\n" + "|---" * 6 + "|")
     pictures = {"6000 x 4000, small objects": large_picture(images), "2000 x 2000, close-up": close_up(images)}
-    formats: tuple[Format, ...] = (Whole(), Auto())
+    formats: tuple[Format, ...] = (Whole(), Auto(), Thorough())
     for title, (pixels, truths) in pictures.items():
         for name, (store, types) in models.items():
             for how in formats:

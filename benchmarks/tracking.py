@@ -32,6 +32,7 @@ from anonymizer.evaluation.video.dropout_test import (
     small_grey,
 )
 from anonymizer.pipeline.anonymizer import Anonymizer
+from anonymizer.pipeline.detection.calibration import weigh_misses
 from anonymizer.pipeline.detections import OBJECT_TYPES, Detections, ObjectType
 from anonymizer.pipeline.options.options import Options
 from anonymizer.pipeline.tracking.association import byte_track
@@ -76,7 +77,11 @@ TRACKERS = {"bytetrack": byte_track, "ocsort": oc_sort, "botsort": bot_sort}
 def load(data: Path, name: str) -> Recording:
     """The detections of a clip. They are kept in the folder for temporary files."""
     model, side, object_type, most = CLIPS[name]
-    kept = Path(tempfile.gettempdir()) / "anonymizer-benchmark-tracking" / f"{name}-{model}-{side}-{most}.npz"
+    store = Anonymizer().store
+    # other maps or another cost of a miss give other scores
+    scale = f"{store.calibrations(model).digest(object_type)}-{store.miss_cost(object_type):g}"
+    folder = Path(tempfile.gettempdir()) / "anonymizer-benchmark-tracking"
+    kept = folder / f"{name}-{model}-{side}-{most}-{scale}.npz"
     if not kept.exists():
         kept.parent.mkdir(exist_ok=True)
         times, sizes, found, pictures = zip(*_detect(data / "videos" / f"{name}.mp4", model, side, most), strict=True)
@@ -113,17 +118,15 @@ def _detect(
     path: Path, model: str, side: int, most: int
 ) -> Iterator[tuple[float, tuple[int, int], Detections, NDArray[np.uint8]]]:
     store = Anonymizer().store
-    detector, calibration = store.detector(model), store.calibration(model)
+    detector, calibrations = store.detector(model), store.calibrations(model)
+    miss_costs = np.array(list(store.miss_costs(OBJECT_TYPES).values()))
     with av.open(path) as container:
         for frame in islice(container.decode(video=0), most):
             rgb = frame.to_ndarray(format="rgb24")
-            (found,) = detector.detect([rgb], side)
-            scores = found.scores.copy()
-            for object_type, chance in calibration.items():
-                of_type = found.types == object_type.number
-                scores[of_type] = chance(scores[of_type])
-            calibrated = Detections(found.boxes, scores, found.types, found.models)
-            yield float(frame.time or 0), rgb.shape[:2], calibrated, small_grey(rgb)
+            found = calibrations.apply(detector.detect([rgb], side)[0])
+            scores = weigh_misses(found.scores, miss_costs[found.types])
+            weighted = Detections(found.boxes, scores, found.types, found.models)
+            yield float(frame.time or 0), rgb.shape[:2], weighted, small_grey(rgb)
 
 
 DROPS = {

@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from anonymizer.pipeline.anonymizer import Anonymizer
 from anonymizer.pipeline.detections import ObjectType
 from anonymizer.pipeline.model_zoo.store import MODELS_FOLDER, ModelStore
-from anonymizer.pipeline.options.formats import Auto
+from anonymizer.pipeline.options.formats import Thorough
 from anonymizer.pipeline.options.options import Options, SaveMask
 from anonymizer.pipeline.results import VideoResult
 from anonymizer.pipeline.tracking.tracker import Tracker
@@ -114,7 +114,7 @@ def truth(clip: Path, folder: Path, device: str) -> list[NDArray[np.float32]]:
     best = with_models(folder, f"embedded,face={names}", device)
     boxes = []
     for picture in islice(pictures(clip), 0, None, EVERY):
-        (found,) = best.engine.detect([picture], [ObjectType.FACE], Auto())
+        (found,) = best.engine.detect([picture], [ObjectType.FACE], Thorough())
         boxes.append(found[found.scores >= SURE].boxes)
     return boxes
 

@@ -131,6 +131,8 @@ STORAGES = {
 OBJECT_TYPES: list[str] | None = env.names("ANONYMIZER_OBJECT_TYPES", [], OBJECT_TYPE_NAMES) or None
 API_ENDPOINT = env.string("ANONYMIZER_API_ENDPOINT", "").rstrip("/")
 DEVICE = env.string("ANONYMIZER_DEVICE", "auto")
+#: what runs the networks on a CPU: auto, torch, openvino or onnxruntime
+RUNTIME = env.string("ANONYMIZER_RUNTIME", "auto")
 #: which models to use: auto, a model profile, TYPE=ID+ID separated by commas, or both
 MODELS = env.string("ANONYMIZER_MODELS", "auto")
 #: a URL or a folder with the files of the models

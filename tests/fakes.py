@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from anonymizer.pipeline.detection.calibration import Calibration
+from anonymizer.pipeline.detection.calibration import Calibrations
 from anonymizer.pipeline.detections import Detections, ObjectType
 from anonymizer.pipeline.model_zoo.store import ModelStore
 
@@ -49,15 +49,18 @@ class FakeDetector:
 class FakeStore(ModelStore):
     """A store with one fake detector for all object types."""
 
-    def __init__(self, detector: FakeDetector) -> None:
+    def __init__(self, detector: FakeDetector, *, cost: float = 1.0) -> None:
         super().__init__(device="cpu")
-        self.detector = detector
+        self.detector, self.cost = detector, cost
 
     def serves(self) -> dict[ObjectType, tuple[str, ...]]:
         return dict.fromkeys(ObjectType, ("fake",))
 
-    def calibration(self, model_id: str) -> dict[ObjectType, Calibration]:
-        return {}
+    def calibrations(self, model_id: str) -> Calibrations:
+        return Calibrations()
+
+    def miss_cost(self, object_type: ObjectType) -> float:
+        return self.cost
 
     def segmenter(self) -> None:
         return None

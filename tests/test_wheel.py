@@ -97,7 +97,7 @@ def test_it_has_the_packages_and_their_data_and_nothing_else(wheel: Path) -> Non
     assert {f"{name.replace('.', '/')}/__init__.py" for name in packages} <= names
     assert {f"anonymizer/model_files/{name}" for name in ("registry.toml", "README.md")} <= names
     weights = {Path(name).name for name in names if name.endswith((".safetensors", ".onnx", ".pth", ".jit"))}
-    assert weights == {"own-detector.safetensors", "own-masks.safetensors"}
+    assert weights == {"own-3.safetensors", "own-detector.safetensors", "own-masks.safetensors"}
     assert {
         "anonymizer/py.typed",
         "anonymizer/templates/anonymizer/page.html",

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anonymizer.pipeline.detection.protocol import Detector
+from anonymizer.pipeline.detection.windows import closest_scale
 from anonymizer.pipeline.detections import Detections, ObjectType
 from anonymizer.pipeline.engine import Engine
 from anonymizer.pipeline.errors import InvalidParameter
@@ -23,7 +24,7 @@ from anonymizer.pipeline.limits import Limits
 from anonymizer.pipeline.media_kinds import open_file
 from anonymizer.pipeline.model_zoo.store import ModelStore
 from anonymizer.pipeline.options.converters import choice
-from anonymizer.pipeline.options.formats import Format, Whole, parse_format
+from anonymizer.pipeline.options.formats import Auto, Format, Whole, parse_format
 from anonymizer.pipeline.options.options import Options
 from anonymizer.pipeline.outputs import metadata, overlay
 from anonymizer.pipeline.redaction.effects import redact
@@ -35,6 +36,8 @@ __all__ = ["Anonymizer"]
 
 #: an image is analysed much smaller than it is from this ratio on
 MUCH_SMALLER = 1.25
+#: The same for the first look of `auto`. More is allowed, because a second look follows at all that the first suspects.
+MUCH_SMALLER_FIRST_LOOK = 2.5
 _object_type = choice(ObjectType)
 
 
@@ -258,6 +261,7 @@ class Anonymizer:
             ),
             seconds=seconds + time.perf_counter() - started,
             legacy_masks=self.engine.legacy_masks,
+            miss_costs=self.store.miss_costs(object_types),
         )
 
     def video(
@@ -313,13 +317,19 @@ def _mask_models(chosen: Detections, options: Options) -> list[str]:
 
 
 def _downscale_warnings(size_hw: tuple[int, int], format: Format, detectors: Sequence[Detector]) -> Iterator[str]:  # noqa: A002
-    """A warning for each detector that analysed only a much smaller copy of a large image."""
-    long_side = max(size_hw)
-    for detector in detectors if isinstance(format, Whole) else ():
-        largest = max(detector.scales(long_side))
-        least = detector.least_size * long_side / largest
-        if long_side > MUCH_SMALLER * largest:
+    """A warning for each detector that analysed only a much smaller copy of a large image; for `auto`, at most one."""
+    long_side, scales = max(size_hw), [closest_scale(size_hw, format, detector) for detector in detectors]
+    if isinstance(format, Auto) and MUCH_SMALLER_FIRST_LOOK * max(scales, default=1) < 1:
+        least = min(detector.least_size for detector in detectors) / max(scales)
+        yield (
+            f"The picture has {long_side} pixels on its long side, and the first look analysed it at "
+            f"{round(long_side * max(scales))}: objects under {least:.0f} pixels may be missed where it suspected "
+            "nothing. format=thorough looks closely everywhere."
+        )
+    for detector, scale in zip(detectors, scales, strict=True):
+        if isinstance(format, Whole) and MUCH_SMALLER * scale < 1:
             yield (
-                f"The picture has {long_side} pixels on its long side, and {detector.id} analysed it at {largest}: "
-                f"objects under {least:.0f} pixels may be missed. format=auto analyses it in more detail."
+                f"The picture has {long_side} pixels on its long side, and {detector.id} analysed it at "
+                f"{round(long_side * scale)}: objects under {detector.least_size / scale:.0f} pixels may be missed. "
+                "format=auto looks closer where it matters, format=thorough everywhere."
             )

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from anonymizer.pipeline.detection.calibration import Calibration
+from anonymizer.pipeline.detection.calibration import weigh_misses
 from anonymizer.pipeline.detection.merging import merge_views
 from anonymizer.pipeline.detection.protocol import Detector
-from anonymizer.pipeline.detection.windows import View, detect_windows, with_scales
-from anonymizer.pipeline.detections import Detections, Mask, ObjectType
+from anonymizer.pipeline.detection.second_look import CARRIERS, find_regions, look_again
+from anonymizer.pipeline.detection.windows import View, closest_scale, detect_windows, merge_looks, with_scales
+from anonymizer.pipeline.detections import OBJECT_TYPES, Detections, Mask, ObjectType
 from anonymizer.pipeline.devices import check_device
 from anonymizer.pipeline.errors import DetectorFailed
 from anonymizer.pipeline.limits import Limits
 from anonymizer.pipeline.model_zoo.store import ModelStore
-from anonymizer.pipeline.options.formats import Format
+from anonymizer.pipeline.options.formats import Auto, Format
 from anonymizer.pipeline.segmentation.heuristic import HeuristicSegmenter
 from anonymizer.pipeline.segmentation.mask_rules import apply_mask_rules, box_mask
 from anonymizer.pipeline.segmentation.protocol import Segmenter
@@ -69,8 +70,11 @@ class Engine:
     ) -> list[Detections]:
         """Run all detectors that the object types need, on all pixels of each image.
 
-        The calibration of a model maps its scores to probabilities. If several models serve a type, each object is
-        returned once, with the higher score: a second model only adds objects.
+        With the format `auto`, they run a second time where the first time found or suspected something.
+
+        The calibration of a model maps its scores to chances. If several models serve a type, each object is returned
+        once, with the higher chance: a second model only adds objects. At the end, the chances are weighted by what a
+        miss costs (`weigh_misses`).
 
         Args:
             images: (h, w, 3) uint8 RGB, of any sizes.
@@ -86,18 +90,67 @@ class Engine:
             DetectorFailed, OutOfMemory, TooManyObjects: there is no result.
         """
         detectors, serves = self.store.detectors(object_types), self.store.serves()
+        scaled = [detector if scales is None else with_scales(detector, scales(detector)) for detector in detectors]
+        served = [
+            [object_type for object_type in object_types if detector.id in serves[object_type]]
+            for detector in detectors
+        ]
         parts = []
-        for detector in detectors:
-            types = [object_type for object_type in object_types if detector.id in serves[object_type]]
-            calibration = self.store.calibration(detector.id)
-            scaled = detector if scales is None else with_scales(detector, scales(detector))
-            found = detect_windows(images, format, scaled, types)
-            parts.append([_calibrated(detections, calibration) for detections in found])
+        for detector, types in zip(scaled, served, strict=True):
+            # persons and vehicles show where a second look is worth it, also where they are not asked for
+            carriers = set(CARRIERS) & set(detector.object_types) if isinstance(format, Auto) else set()
+            calibrations = self.store.calibrations(detector.id)
+            parts.append(detect_windows(images, format, detector, [*{*types, *carriers}], calibrations.apply))
+        if isinstance(format, Auto):
+            parts = self._after_second_look(images, scaled, served, parts)
         together = any(len(serves[object_type]) > 1 for object_type in object_types)
-        return [
+        merged = [
             _merged_models(of_image, image.shape[:2]) if together else Detections.merge(of_image)
             for image, of_image in zip(images, zip(*parts, strict=True), strict=True)
         ]
+        return [self._weighted(of_image) for of_image in merged]
+
+    def _after_second_look(
+        self,
+        images: Sequence[NDArray[np.uint8]],
+        detectors: Sequence[Detector],
+        served: Sequence[Sequence[ObjectType]],
+        first: Sequence[Sequence[Detections]],
+    ) -> list[list[Detections]]:
+        """Look again where the first look of all detectors found or suspected something.
+
+        Args:
+            images: (h, w, 3) uint8 RGB, of any sizes.
+            detectors: that ran.
+            served: by detector, the object types that are asked of it.
+            first: by detector and image, what its first look found.
+
+        Returns:
+            By detector and image, what it found of its object types in both looks.
+        """
+        wanted = {object_type for types in served for object_type in types}
+        regions = [
+            find_regions(Detections.merge(of_image), image.shape[:2], wanted)
+            for image, of_image in zip(images, zip(*first, strict=True), strict=True)
+        ]
+        parts = []
+        for detector, types, found in zip(detectors, served, first, strict=True):
+            scales = [closest_scale(image.shape[:2], Auto(), detector) for image in images]
+            calibrations = self.store.calibrations(detector.id)
+            again = look_again(images, regions, detector, types, scales, calibrations.apply)
+            parts.append(
+                [
+                    merge_looks(of_image.of_type(*types), closer, image.shape[:2])
+                    for image, of_image, closer in zip(images, found, again, strict=True)
+                ]
+            )
+        return parts
+
+    def _weighted(self, found: Detections) -> Detections:
+        """Weight chances by what a miss of the type costs; sorted by falling score."""
+        miss_costs = np.array(list(self.store.miss_costs(OBJECT_TYPES).values()))
+        scores = weigh_misses(found.scores, miss_costs[found.types])
+        return replace(found, scores=scores)[np.argsort(-scores, kind="stable")]
 
     def add_masks(
         self,
@@ -134,15 +187,6 @@ class Engine:
             # an object that the segmenter missed gets a box as its mask, so that it is not tried again
             all_masks[row] = mask or _unsegmented(found, row, size_hw)
         return replace(found, masks=tuple(all_masks))
-
-
-def _calibrated(found: Detections, calibration: Mapping[ObjectType, Calibration]) -> Detections:
-    """Replace scores by probabilities, for the types that have a calibration; sorted by falling score."""
-    scores = found.scores.copy()
-    for object_type, probability in calibration.items():
-        of_type = found.types == object_type.number
-        scores[of_type] = probability(scores[of_type])
-    return replace(found, scores=scores)[np.argsort(-scores, kind="stable")]
 
 
 def _merged_models(parts: Sequence[Detections], size_hw: tuple[int, ...]) -> Detections:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,7 @@ class ImageResult:
         legacy_masks: whether instance masks have the older layout.
         not_fully_analysed: those of the warnings that say that a detector analysed a much smaller copy of the image, so
             that small objects may be missed.
+        miss_costs: by object type, how many needless blurs a miss is worth in the scores (`weigh_misses`).
     """
 
     picture: Picture
@@ -66,6 +67,7 @@ class ImageResult:
     seconds: float
     legacy_masks: bool = False
     not_fully_analysed: tuple[str, ...] = ()
+    miss_costs: Mapping[ObjectType, float] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         """The name, the size, the counts and the duration."""
@@ -111,8 +113,9 @@ class ImageResult:
     def metadata(self) -> dict[str, Any]:
         """The metadata as the API returns it, as JSON values."""
         return metadata.image_metadata(
-            self.name, self.picture.size_hw, self.detections, self.regions, self.options, seconds=self.seconds
-        )
+            self.name, self.picture.size_hw, self.detections, self.regions, self.options,
+            seconds=self.seconds, miss_costs=self.miss_costs,
+        )  # fmt: skip
 
     def encode(self, *, format: str | None = None) -> bytes:  # noqa: A002 (as PIL calls it)
         """Encode the redacted image as a file.

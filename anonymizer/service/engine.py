@@ -19,7 +19,7 @@ __all__ = ["anonymizer", "limits", "require_models", "served_types", "store", "t
 @functools.cache
 def store() -> ModelStore:
     """Return the store that this process loads its models from."""
-    return ModelStore(settings.MODELS_DIR, device=settings.DEVICE, models=settings.MODELS)
+    return ModelStore(settings.MODELS_DIR, device=settings.DEVICE, models=settings.MODELS, runtime=settings.RUNTIME)
 
 
 @functools.cache

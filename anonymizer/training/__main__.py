@@ -10,10 +10,12 @@ import logging
 from dataclasses import fields
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from anonymizer.evaluation.datasets.dataset import LabelledSet
-from anonymizer.training.samples import read_samples
+from anonymizer.pipeline.model_zoo.store import MODELS_FOLDER
+from anonymizer.training.samples import add_turned, read_samples
 from anonymizer.training.train import Recipe, evaluate, format_ap50, train
 
 _HELP = {
@@ -23,7 +25,7 @@ _HELP = {
     "rate": "highest learning rate of neck and head",
     "backbone_rate": "learning rate of the backbone, as a share of --rate",
     "weight_decay": "weight decay of AdamW",
-    "frozen": "blocks of the backbone that are not trained; -1: everything is trained",
+    "frozen": "stages of the backbone that are not trained; -1: everything is trained",
     "fixed_norms": "batch norms keep their statistics",
     "distillation": "weight of the loss for changed predictions of unlabelled types; 0: none",
     "mosaic": "probability that a canvas has four images",
@@ -52,7 +54,17 @@ def main() -> None:
         "--folder", type=Path, default=Path("build/training"),
         help="folder for checkpoint, log and weights (default: %(default)s)",
     )  # fmt: skip
-    parser.add_argument("--start", type=Path, help="initial weights (default: weights trained on ImageNet)")
+    parser.add_argument(
+        "--start", type=Path, default=MODELS_FOLDER / "nanodet-plus-m-1.5x_416.onnx",
+        help="initial weights: NanoDet-Plus-m-1.5x, or the own detector's (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--without", nargs="+", default=[], metavar="SOURCE", help="data sources that are left out (default: none)"
+    )
+    parser.add_argument(
+        "--turned", type=float, default=0.12,
+        help="share of images that are also shown turned by 90, 180 or 270 degrees (default: %(default)s)",
+    )  # fmt: skip
     parser.add_argument("--device", default="cpu", help="device for torch, cpu or cuda (default: %(default)s)")
     parser.add_argument("--limit", type=int, help="the most training images (default: all)")
     _add_recipe_options(parser)
@@ -67,7 +79,8 @@ def main() -> None:
     recipe = Recipe(**values | {"sides": tuple(given.sides)})
     logging.info("%s", recipe)
     val = LabelledSet.read(given.data / "val.json")
-    samples = read_samples(given.data / "train.json", given.teachers, limit=given.limit)
+    samples = read_samples(given.data / "train.json", given.teachers, without=given.without, limit=given.limit)
+    samples = add_turned(samples, given.turned, np.random.default_rng(recipe.seed))
     weights = train(samples, recipe, given.folder, start=given.start, val=val, device=given.device)
     for side in (320, 416, 640):
         counts = evaluate(weights, val, side=side, device=given.device)

@@ -14,16 +14,19 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from anonymizer.pipeline.detections import ObjectType
 from anonymizer.training.samples import Sample, Targets
 
 __all__ = [
     "Canvas",
+    "Patch",
     "Photometry",
     "Placement",
     "SampleChooser",
     "apply_photometry",
     "compress_jpeg",
     "draw",
+    "draw_patches",
     "motion_kernel",
     "plan",
 ]
@@ -31,12 +34,22 @@ __all__ = [
 #: grey level of the canvas where no image is
 PAD = 114
 #: Range of the zoom by source. Plates of dashcams are tiny; plates and faces of other sources fill the image.
-ZOOM = {"dashcam": (0.9, 2.6), "anpr": (0.35, 1.5), "cars": (0.35, 1.5), "fddb": (0.35, 1.5)}
+ZOOM = {
+    "dashcam": (0.9, 2.6), "anpr": (0.35, 1.5), "cars": (0.35, 1.5), "fddb": (0.25, 1.5),
+    "wider-train": (0.7, 2.2), "coco-person": (0.5, 1.8), "plates-world": (0.6, 2.2),
+}  # fmt: skip
 ANY_ZOOM = (0.5, 1.7)
 #: relative frequency of the images of a source; default: 1
-SHARE = {"highway": 0.7, "anpr": 0.8, "dashcam": 2.0, "cars": 3.0}
+SHARE = {
+    "voc": 0.7, "highway": 0.5, "fddb": 0.7, "anpr": 0.5, "dashcam": 1.6, "cars": 2.5,
+    "wider-train": 4.0, "coco-person": 2.5, "coco-objects": 2.5, "plates-world": 1.8,
+}  # fmt: skip
 #: An object is ignored if a smaller share of it is visible, or if its longer side is shorter, in pixels.
 LEAST_VISIBLE, LEAST_PX = 0.4, 6
+#: Probability that faces of a canvas wear medical masks, that one of these faces does, and that it rains.
+MASKED, WEARS_MASK, RAIN = 0.12, 0.7, 0.03
+#: shorter side in pixels of the smallest face that gets a mask, and the usual colours: white, light blue, black
+LEAST_MASKED_PX, MASK_COLOURS = 10, ((235, 238, 240), (140, 185, 215), (35, 35, 40))
 
 
 @dataclass(frozen=True)
@@ -86,12 +99,27 @@ class Photometry:
 
 
 @dataclass(frozen=True)
+class Patch:
+    """A polygon, or a line of two points, that is drawn on a canvas: a medical mask, or a streak of rain.
+
+    Attributes:
+        points: (k, 2) float32, x and y in pixels of the canvas.
+        colour: (3,) RGB, 0..255.
+        opacity: 0..1.
+    """
+
+    points: NDArray[np.float32]
+    colour: tuple[int, int, int]
+    opacity: float
+
+
+@dataclass(frozen=True)
 class Canvas:
     """The plan of a square training image.
 
     Attributes:
         side: width and height in pixels.
-        placements: the images on it.
+        placements, patches: the images on it, and what is drawn on them.
         photometry: the changes of its pixels.
         targets: the objects on it, in pixels of the canvas.
         unlabelled: (4,) bool, the types that are not completely labelled in one of the images.
@@ -99,6 +127,7 @@ class Canvas:
 
     side: int
     placements: tuple[Placement, ...]
+    patches: tuple[Patch, ...]
     photometry: Photometry
     targets: Targets
     unlabelled: NDArray[np.bool_]
@@ -142,7 +171,8 @@ def plan(
     targets = Targets.merge([_visible_targets(samples[each.sample], each) for each in placements])
     # if one image is not labelled for a type, the canvas is not labelled for it
     unlabelled = np.any([samples[each.sample].unlabelled for each in placements], 0)
-    return Canvas(side, tuple(placements), _random_photometry(rng), targets, unlabelled)
+    patches = (*_random_masks(targets, rng), *_random_rain(side, rng))
+    return Canvas(side, tuple(placements), patches, _random_photometry(rng), targets, unlabelled)
 
 
 def _place_four(
@@ -203,6 +233,60 @@ def _visible_targets(sample: Sample, at: Placement) -> Targets:
     return Targets(boxes + np.array([at.x1, at.y1] * 2, np.float32), sample.targets.types, ignored)[kept]
 
 
+def _random_masks(targets: Targets, rng: np.random.Generator) -> list[Patch]:
+    """Medical masks on some of the faces: they cover the face from the nose to the chin."""
+    if rng.random() >= MASKED:
+        return []
+    patches = []
+    for x1, y1, x2, y2 in targets.boxes[(targets.types == ObjectType.FACE.number) & ~targets.ignored]:
+        width, height = x2 - x1, y2 - y1
+        if min(width, height) < LEAST_MASKED_PX or rng.random() >= WEARS_MASK:
+            continue
+        top, slope = y1 + height * rng.uniform(0.42, 0.6), height * rng.uniform(-0.06, 0.06)
+        inset, chin = width * rng.uniform(0, 0.12), y2 + height * rng.uniform(-0.04, 0.02)
+        left, middle, right, cheek = x1 + inset, (x1 + x2) / 2, x2 - inset, y2 - height * 0.15
+        upper = [(left, top - slope), (middle, top - height * 0.05), (right, top + slope)]
+        points = [*upper, (right - width * 0.08, cheek), (middle, chin), (left + width * 0.08, cheek)]
+        colour = rng.integers(0, 256, 3) if rng.random() < 0.25 else np.array(MASK_COLOURS[rng.integers(3)])
+        red, green, blue = np.clip(colour * rng.uniform(0.6, 1.05), 0, 255).astype(int).tolist()
+        patches.append(Patch(np.array(points, np.float32), (red, green, blue), 0.95))
+    return patches
+
+
+def _random_rain(side: int, rng: np.random.Generator) -> list[Patch]:
+    """Streaks of rain, all in nearly one direction."""
+    if rng.random() >= RAIN:
+        return []
+    length, angle = rng.uniform(0.02, 0.07) * side, rng.uniform(-0.35, 0.35)
+    starts = rng.uniform(0, side, (int(rng.integers(side // 6, side // 2)), 2))
+    angles = angle + rng.normal(0, 0.03, len(starts))
+    steps = length * np.stack([np.sin(angles), np.cos(angles)], 1)
+    grey, opacity = int(rng.integers(150, 230)), float(rng.uniform(0.25, 0.5))
+    streaks = np.stack([starts, starts + steps], 1).astype(np.float32)
+    return [Patch(points, (grey,) * 3, opacity) for points in streaks]
+
+
+def draw_patches(canvas: Canvas) -> tuple[NDArray[np.uint8], NDArray[np.float32]] | None:
+    """Draw the patches of a canvas on a layer of its own.
+
+    Returns:
+        The colours, (side, side, 3) uint8 RGB, and the opacity, (side, side) float32, 0..1. None: there are no patches.
+    """
+    if not canvas.patches:
+        return None
+    colours = np.zeros((canvas.side, canvas.side, 3), np.uint8)
+    opacity = np.zeros((canvas.side, canvas.side), np.uint8)
+    for patch in canvas.patches:
+        # OpenCV takes whole numbers, here with four bits after the point
+        points = np.round(patch.points * 16).astype(np.int32)
+        for layer, value in ((colours, list(patch.colour)), (opacity, [round(patch.opacity * 255)])):
+            if len(points) == 2:
+                cv2.line(layer, points[0].tolist(), points[1].tolist(), value, 1, cv2.LINE_8, 4)
+            else:
+                cv2.fillConvexPoly(layer, points, value, cv2.LINE_8, 4)
+    return colours, np.asarray(opacity / 255, np.float32)
+
+
 def _random_photometry(rng: np.random.Generator) -> Photometry:
     colour, gamma = np.eye(3, 4, dtype=np.float32), 1.0
     if rng.random() < 0.5:
@@ -239,6 +323,10 @@ def draw(canvas: Canvas, samples: Sequence[Sample]) -> NDArray[np.uint8]:
     pixels = np.full((canvas.side, canvas.side, 3), PAD, np.uint8)
     for each in canvas.placements:
         pixels[each.y1 : each.y2, each.x1 : each.x2] = _place_image(samples[each.sample].pixels, each)
+    layer = draw_patches(canvas)
+    if layer is not None:
+        colours, opacity = layer
+        pixels = np.round(pixels + (colours.astype(np.float32) - pixels) * opacity[..., None]).astype(np.uint8)
     return apply_photometry(pixels, canvas.photometry)
 
 

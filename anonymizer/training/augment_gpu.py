@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from anonymizer.training.augment import PAD, Canvas, Photometry, Placement, compress_jpeg, motion_kernel
+from anonymizer.training.augment import PAD, Canvas, Photometry, Placement, compress_jpeg, draw_patches, motion_kernel
 
 __all__ = ["draw_torch"]
 
@@ -27,6 +27,10 @@ def draw_torch(canvas: Canvas, images: Sequence[Tensor]) -> Tensor:
     pixels = torch.full((3, canvas.side, canvas.side), float(PAD), device=device)
     for each in canvas.placements:
         pixels[:, each.y1 : each.y2, each.x1 : each.x2] = _place_image(images[each.sample].float(), each)
+    layer = draw_patches(canvas)
+    if layer is not None:
+        colours, opacity = (torch.from_numpy(array).to(device) for array in layer)
+        pixels = pixels.round() + (colours.permute(2, 0, 1).float() - pixels.round()) * opacity
     return _apply_photometry(pixels.round().clamp(0, 255), canvas.photometry)
 
 

@@ -7,17 +7,23 @@ an image is labelled for. For all other types, its predictions are kept by a dis
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from tqdm.auto import tqdm
 
 from anonymizer.evaluation.datasets.dataset import LabelledImage, LabelledSet
-from anonymizer.evaluation.metrics.matching import merge_counts
-from anonymizer.evaluation.thresholds.calibrate import MIN_DETECTIONS, count_detections, fit_calibration
-from anonymizer.pipeline.detection.calibration import Calibration
-from anonymizer.pipeline.detection.models.own import OwnDetector
+from anonymizer.evaluation.thresholds.calibrate import judge_detections
+from anonymizer.evaluation.thresholds.calibration_fit import (
+    JudgedDetections,
+    brier_score,
+    every_other,
+    fit_calibration,
+    reliability_error,
+)
+from anonymizer.pipeline.detection.calibration import SMALL_PX, Calibration, Calibrations
+from anonymizer.pipeline.detection.models.nanodet.own import OwnNanoDet
 from anonymizer.pipeline.detections import OBJECT_TYPES, ObjectType
 from anonymizer.pipeline.model_zoo.store import MODELS_FOLDER
 from anonymizer.training.samples import read_samples
@@ -26,21 +32,21 @@ from anonymizer.training.train import Recipe, train
 __all__ = ["GENTLE", "OWN", "calibrations", "finetune", "split"]
 
 #: the weights of the own detector
-OWN = MODELS_FOLDER / "own-detector.safetensors"
+OWN = MODELS_FOLDER / "own-3.safetensors"
+#: for the sentences about calibrations
+_OF_KIND = {"whole": "", "small": f" under {SMALL_PX} px", "close": " in enlarged views"}
 #: hyperparameters for a few hundred images
 GENTLE = Recipe(
     minutes=2,
     batch=8,
     rate=3e-4,
-    frozen=9,
+    frozen=3,
     fixed_norms=True,
     distillation=0.2,
     mosaic=0.1,
     average=0.97,
     warm_up=10,
 )
-#: A calibration needs at least this many correct detections.
-LEAST_HITS = 20
 
 
 def split(
@@ -135,39 +141,70 @@ def _has_labels(image: LabelledImage) -> bool:
 def calibrations(
     weights: Path,
     judge: LabelledSet,
-    before: Mapping[ObjectType, Calibration],
+    before: Calibrations,
     *,
     device: str = "cpu",
     progress: bool = True,
-) -> tuple[dict[ObjectType, Calibration], list[str]]:
-    """Calibrate the scores of new weights, so that a score is the probability that a box is right.
+) -> tuple[Calibrations, list[str]]:
+    """Calibrate the scores of new weights, so that a score stands for the probability that a box is right.
+
+    Every other image is for the fit, and the remaining images are for the judgement. A calibration with few objects is
+    shrunk to the one before (`fit_calibration`). It is used only if its Brier score on the remaining images is not
+    higher than that of the one before. Small objects and enlarged views get a calibration of their own for the types
+    that had one before.
 
     Args:
         weights: the new weights.
         judge: labelled images that the weights did not learn from.
-        before: calibrations of the weights that the training started from, by type. They are kept for types with too
-            few detections.
+        before: the calibrations of the weights that the training started from. They are kept where there are too few
+            detections.
         device: device for torch; default: "cpu".
         progress: show a progress bar; default: True.
 
     Returns:
-        The calibration of each type that is labelled, and a sentence about each.
+        The calibrations of the types that are labelled, and a sentence about each.
     """
-    images = tqdm(judge.images, desc="measuring scores", unit="picture", disable=not progress)
-    counts = count_detections(
-        OwnDetector(weights, device=device), images, object_types=OBJECT_TYPES, problems=judge.problems
+    detector, fitting = OwnNanoDet(weights, device=device), every_other(judge.images)
+
+    def measure(object_types: Sequence[ObjectType], *, close: bool) -> dict[ObjectType, JudgedDetections]:
+        images = tqdm(judge.images, desc="measuring scores", unit="picture", disable=not progress)
+        return judge_detections(detector, images, object_types=object_types, problems=judge.problems, close=close)
+
+    whole, parts, notes = measure(OBJECT_TYPES, close=False), [], []
+    close = measure([*before.close], close=True) if before.close else {}
+    for object_type, detections in whole.items():
+        is_small = (detections.sides < SMALL_PX) & (object_type in before.small)
+        groups = {"whole": detections[~is_small]}
+        if object_type in before.small:
+            groups["small"] = detections[is_small]
+        if object_type in close:
+            groups["close"] = close[object_type]
+        maps = {}
+        for kind, of_kind in groups.items():
+            chosen, note = _calibration(*of_kind.halves(fitting), getattr(before, kind).get(object_type))
+            maps[kind] = {} if chosen is None else {object_type: chosen}
+            notes.append(f"{object_type.words}{_OF_KIND[kind]}: {note}")
+        parts.append(Calibrations(**maps))
+    return Calibrations.merge(parts), notes
+
+
+def _calibration(
+    fit: JudgedDetections, test: JudgedDetections, before: Calibration | None
+) -> tuple[Calibration | None, str]:
+    """The calibration to use, and a sentence about it."""
+    counted = f"{len(fit)} detections, {fit.objects} of them correct"
+    kept = "The scores stay as they are." if before is None else "The calibration of the weights before is kept."
+    try:
+        new = fit_calibration(fit.found, parent=before)
+    except ValueError:
+        return before, f"{counted}, are too few to calibrate. {kept} A threshold may have a slightly different effect."
+    if not len(test):
+        return before, f"there are no other pictures with detections to judge a calibration on. {kept}"
+    old, measured = test if before is None else test.calibrated(before), test.calibrated(new)
+    if brier_score(measured) > brier_score(old):
+        return before, f"a calibration with {counted}, makes the chances worse on the other pictures. {kept}"
+    errors = [reliability_error(each.found) for each in (measured, old)]
+    return new, (
+        f"calibrated with {counted}. The mean error of a chance on the other pictures is {errors[0]:.3f}, "
+        f"and {errors[1]:.3f} without this."
     )
-    maps, notes = {}, []
-    for object_type, by_image in counts.items():
-        detections = merge_counts(list(by_image.values())).found
-        hits = sum(hit for _, hit in detections)
-        if hits >= LEAST_HITS and len(detections) >= MIN_DETECTIONS:
-            maps[object_type] = fit_calibration(detections)
-            notes.append(f"{object_type.words}: calibrated with {len(detections)} detections, {hits} of them correct.")
-        elif object_type in before:
-            maps[object_type] = before[object_type]
-            notes.append(
-                f"{object_type.words}: {len(detections)} detections, {hits} of them correct, are too few to calibrate. "
-                "The calibration of the weights before is kept. A threshold may have a slightly different effect."
-            )
-    return maps, notes

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from anonymizer.evaluation.thresholds.calibrate import find_entry, format_calibration
-from anonymizer.pipeline.detection.calibration import Calibration
-from anonymizer.pipeline.detection.models.own import OwnDetector
+from anonymizer.evaluation.thresholds.calibrate import find_entry, format_calibrations
+from anonymizer.pipeline.detection.calibration import Calibrations
+from anonymizer.pipeline.detection.models.nanodet.own import OwnNanoDet
 from anonymizer.pipeline.detections import ObjectType
 from anonymizer.pipeline.model_zoo.registry import AUTO, LOCAL, PROJECT, Registry
 from anonymizer.pipeline.results import write_whole
@@ -27,7 +27,7 @@ def install(
     *,
     models_folder: Path,
     object_types: Sequence[ObjectType],
-    calibration: Mapping[ObjectType, Calibration],
+    calibrations: Calibrations,
     description: str,
     source: str = "fine-tuned from the own detector on the user's own pictures",
     licence: str = "the user's own",
@@ -44,7 +44,7 @@ def install(
         model_id: the new id: up to 63 lower-case letters, digits, ".", "_" and "-".
         models_folder: the folder with `registry.toml`. The entry is written to `registry.local.toml` beside it.
         object_types: the types that the model detects.
-        calibration: by type, the map from scores to probabilities.
+        calibrations: the maps from scores to probabilities; those of other types are left out.
         description: one line that describes the model.
         source: where the weights come from.
         licence: the licence of the weights.
@@ -58,35 +58,34 @@ def install(
     Example:
         >>> install(
         ...     weights, "my-detector", models_folder=Path("models"), object_types=[ObjectType.FACE],
-        ...     calibration={}, description="own-2, fine-tuned on our pictures",
+        ...     calibrations=Calibrations(), description="own-3, fine-tuned on our pictures",
         ... )  # doctest: +SKIP
     """
     registry, local = Registry.of_folder(models_folder), models_folder / LOCAL
     _check_id(model_id, registry, replace=replace)
     if not object_types:
         raise ValueError("object_types is empty, but must name at least one type.")
-    OwnDetector(weights, device="cpu", model_id=model_id)
+    OwnNanoDet(weights, device="cpu", model_id=model_id)
     data = weights.read_bytes()
     digest = hashlib.sha256(data).hexdigest()
     values = {
         "id": model_id,
         "description": description,
         "object_types": list(object_types),
-        "loader": "own",
+        "loader": "own-nanodet",
         "file": f"{model_id}-{digest[:12]}.safetensors",
         "size": len(data),
         "sha256": digest,
         "licence": licence,
         "source": source,
-        "input": "as own-2",
+        "input": "as own-3",
     }
     text = local.read_text(encoding="utf-8") if local.exists() else _HEAD
     old = registry.models.get(model_id)
     if old is not None:
         text = text.replace(_entry(text, model_id, local), "")
     lines = [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in values.items()]
-    if chosen := {each: calibration[each] for each in object_types if each in calibration}:
-        lines.append(format_calibration(chosen))
+    lines += format_calibrations(Calibrations.merge(calibrations.of_type(each) for each in object_types))
     write_whole(models_folder / str(values["file"]), data)
     write_whole(local, "\n".join([text.rstrip("\n"), "", "[[model]]", *lines, ""]).encode())
     if old is not None and old.file != values["file"]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -17,7 +17,7 @@ from anonymizer.evaluation.datasets.issues import ProblemKind
 from anonymizer.evaluation.metrics.matching import overlaps
 from anonymizer.pipeline.detections import OBJECT_TYPES, ObjectType
 
-__all__ = ["Sample", "Targets", "read_samples"]
+__all__ = ["Sample", "Targets", "add_turned", "read_samples"]
 
 #: Images with a longer side are scaled down when they are read, in pixels.
 LARGEST_SIDE = 800
@@ -89,7 +89,12 @@ class Sample:
 
 
 def read_samples(
-    labelled: Path | LabelledSet, teachers: Path | None = None, *, limit: int | None = None, progress: bool = True
+    labelled: Path | LabelledSet,
+    teachers: Path | None = None,
+    *,
+    without: Sequence[str] = (),
+    limit: int | None = None,
+    progress: bool = True,
 ) -> list[Sample]:
     """Read the images of a labelled set.
 
@@ -99,6 +104,7 @@ def read_samples(
         labelled: a set, or the file of one (`LabelledSet.read`).
         teachers: the JSON file of pseudo-labels that `python -m anonymizer.training.teachers` wrote; default: none, so
             that types that are not labelled carry no loss.
+        without: names of sources that are left out; default: none.
         limit: the most images, evenly spread over the set; default: all.
         progress: show a progress bar; default: True.
 
@@ -109,7 +115,10 @@ def read_samples(
         OSError, ValueError: a file is missing or invalid.
     """
     whole = LabelledSet.read(labelled) if isinstance(labelled, Path) else labelled
-    images = whole.images
+    sources = {image.source for image in whole.images}
+    if unknown := set(without) - sources:
+        raise ValueError(f"without has {sorted(unknown)}, but the sources of the set are {sorted(sources)}.")
+    images = [image for image in whole.images if image.source not in without]
     if limit is not None:
         images = images[:: max(1, len(images) // limit)][:limit]
     pseudo_labels: dict[str, list[list[float]]] = json.loads(teachers.read_text()) if teachers else {}
@@ -122,6 +131,34 @@ def read_samples(
             continue
         samples.append(_make_sample(image, pixels, pseudo_labels.get(str(image.id))))
     return samples
+
+
+def add_turned(samples: Sequence[Sample], share: float, rng: np.random.Generator) -> list[Sample]:
+    """Add copies of some samples that are turned by 90, 180 or 270 degrees.
+
+    Args:
+        samples: the samples; they are not changed.
+        share: the share 0..1 of the samples that get a copy.
+        rng: makes all random decisions.
+
+    Returns:
+        The samples, and the copies after them.
+    """
+    chosen = [sample for sample in samples if rng.random() < share]
+    return [*samples, *(_turned(sample, int(rng.integers(1, 4))) for sample in chosen)]
+
+
+def _turned(sample: Sample, quarters: int) -> Sample:
+    """A sample turned by quarters of a circle, counter-clockwise."""
+    height, width = sample.pixels.shape[:2]
+    boxes = sample.targets.boxes
+    for _ in range(quarters):
+        x1, y1, x2, y2 = boxes.T
+        boxes = np.stack([y1, width - x2, y2, width - x1], 1)
+        height, width = width, height
+    pixels = np.ascontiguousarray(np.rot90(sample.pixels, quarters))
+    targets = Targets(boxes.astype(np.float32), sample.targets.types, sample.targets.ignored)
+    return replace(sample, pixels=pixels, targets=targets)
 
 
 def _make_sample(image: LabelledImage, pixels: NDArray[np.uint8], pseudo_labels: list[list[float]] | None) -> Sample:

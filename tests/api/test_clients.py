@@ -82,7 +82,7 @@ def test_everything_of_a_done_task_can_be_had(server: Server, portrait: bytes) -
     first = metadata["detections"][0]
     assert first.keys() >= {
         "id", "parent_image", "offset", "bbox", "type", "type_label", "score", "is_anonymised", "color", "mask_rle",
-        "source", "model",
+        "source", "model", "miss_cost",
     }  # fmt: skip
     assert first["is_anonymised"] is True
     assert server.get(f"{base}/original").content == portrait

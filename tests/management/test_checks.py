@@ -64,7 +64,7 @@ def test_missing_models_are_named_with_their_remedy(tmp_path: Path) -> None:
         env=os.environ | {"ANONYMIZER_MODELS_DIR": str(tmp_path), "ANONYMIZER_OBJECT_TYPES": "person"},
     )  # fmt: skip
     assert "No working model serves person" in done.stderr
-    assert "own-detector.safetensors is missing" in done.stderr
+    assert "own-3.safetensors is missing" in done.stderr
     assert "HINT" in done.stderr
 
 

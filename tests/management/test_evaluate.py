@@ -150,9 +150,9 @@ def test_an_empty_set_is_said_so(tmp_path: Path, evaluate: Any) -> None:
 def test_models_that_there_is_nothing_to_judge_by_are_told_and_the_others_judged(tmp_path: Path, evaluate: Any) -> None:
     labelled = coco(tmp_path, [{"category_id": 2, **LABEL}])
     arguments = ("--set", labelled, "--labelled", "license-plate")
-    out, err, failed = evaluate("--model", "own-2", *arguments, model="centerface")
+    out, err, failed = evaluate("--model", "own-3", *arguments, model="centerface")
     assert failed == ""
-    assert [row[:2] for row in rows(out)[2:]] == [["own-2", "license-plate"]]
+    assert [row[:2] for row in rows(out)[2:]] == [["own-3", "license-plate"]]
     assert "centerface: empty-set: set: no image is labelled for an object type to evaluate." in err
     _, _, failed = evaluate(*arguments, model="centerface")
     assert failed == f"--set {labelled}: there is nothing to evaluate."
@@ -185,7 +185,7 @@ def test_what_cannot_be_asked_is_said_before_anything_is_looked_at(
     # as in a fresh clone: nothing was fetched
     settings.MODELS_DIR = tmp_path / "models"
     settings.MODELS_DIR.mkdir()
-    for name in ("registry.toml", "own-detector.safetensors", "own-masks.safetensors"):
+    for name in ("registry.toml", "own-3.safetensors", "own-detector.safetensors", "own-masks.safetensors"):
         (settings.MODELS_DIR / name).symlink_to(MODELS_FOLDER / name)
     labelled = coco(tmp_path, [LABEL])
     models = () if "--model" in arguments else ("--model", "embedded")
@@ -231,8 +231,9 @@ def test_without_a_type_that_has_objects_there_is_no_profile(tmp_path: Path, eva
 def test_without_a_model_it_is_what_the_server_does_active_profile_included(tmp_path: Path, settings: Any) -> None:
     settings.OBJECT_TYPES, settings.MODELS = ["face", "license-plate"], "embedded"
     thresholds = {ObjectType.FACE: 0.33}
-    profiles.save(ThresholdProfile(name="street", thresholds=thresholds, format="auto"))  # type: ignore[arg-type]
-    profiles.activate("street")
+    street = ThresholdProfile(name="street", thresholds=thresholds, format="auto")  # type: ignore[arg-type]
+    profiles.save(street, accept_unproven=True)
+    profiles.activate("street", accept_unproven=True)
     figures = tmp_path / "figures.json"
     out, _, failed = run(
         "--set", coco(tmp_path, [LABEL]), "--cache", tmp_path / "cache.sqlite3", "--json", figures, "--device", "cpu"

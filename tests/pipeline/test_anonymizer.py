@@ -44,6 +44,13 @@ def test_a_result_has_all_that_a_notebook_needs(anonymizer: Anonymizer) -> None:
     assert result.seconds > 0
 
 
+def test_the_cost_of_a_miss_moves_scores_to_the_thresholds_and_the_metadata_says_so(detector: FakeDetector) -> None:
+    results = [Anonymizer(store=FakeStore(detector, cost=cost)).image(np.asarray(drawn())) for cost in (1.0, 4.0)]
+    rows = [[(each["score"], each["miss_cost"]) for each in result.metadata["detections"]] for result in results]
+    # the chance .3 reaches .5 only as 4 * .3 / (4 * .3 + .7)
+    assert rows == [[(0.9, 1), (0.7, 1)], [(0.973, 4), (0.9032, 4), (0.6316, 4)]]
+
+
 @pytest.mark.parametrize("method", ["blur", "pixelate", "blacken"])
 def test_only_what_the_mask_shows_is_changed(anonymizer: Anonymizer, method: str) -> None:
     result = anonymizer.image(encoded(drawn(), "PNG"), Options(method=method))
@@ -122,8 +129,29 @@ def test_a_large_picture_that_is_looked_at_small_is_warned_of(anonymizer: Anonym
     assert warning.startswith(
         "The picture has 640 pixels on its long side, and fake analysed it at 320: objects under 16"
     )
-    assert anonymizer.image(encoded(drawn(640, 480)), Options(format="auto")).warnings == ()
+    for format in ("auto", "thorough"):  # noqa: A001
+        assert anonymizer.image(encoded(drawn(640, 480)), Options(format=format)).warnings == ()  # type: ignore[arg-type]
     assert anonymizer.image(encoded(drawn(320, 240))).warnings == ()
+
+
+def test_what_the_first_look_of_auto_cannot_see_in_a_very_large_picture_is_warned_of(anonymizer: Anonymizer) -> None:
+    picture = np.zeros((3200, 6000, 3), np.uint8)
+    options = Options(format="auto", face=True, method="detect", save_mask="none")  # type: ignore[arg-type]
+
+    result = anonymizer.image(picture, options)
+
+    assert result.warnings == result.not_fully_analysed
+    (warning,) = result.warnings
+    assert "the first look analysed it at 1920: objects under 25 pixels may be missed" in warning
+    assert "format=thorough" in warning
+
+
+def test_a_wide_picture_is_looked_at_in_pieces_and_less_is_warned_of(anonymizer: Anonymizer) -> None:
+    wide, plain = (anonymizer.image(encoded(drawn(width, 400))).warnings for width in (1200, 800))
+
+    # 1200 x 400 is in three pieces of 534 x 400, each of which is analysed at 320
+    assert "analysed it at 719" in wide[0]
+    assert "analysed it at 320" in plain[0]
 
 
 def test_a_file_is_saved_whole_and_under_the_right_ending(anonymizer: Anonymizer, tmp_path: Path) -> None:

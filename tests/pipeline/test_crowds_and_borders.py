@@ -13,7 +13,7 @@ from anonymizer.pipeline.anonymizer import Anonymizer
 from anonymizer.pipeline.detections import ObjectType
 from anonymizer.pipeline.images.io import encode_png
 from anonymizer.pipeline.model_zoo.store import ModelStore
-from anonymizer.pipeline.options.formats import Auto
+from anonymizer.pipeline.options.formats import Thorough
 from anonymizer.pipeline.options.options import Method, Options
 from tests.pipeline.detection.models.onnx_reference import crowd, cut
 
@@ -59,7 +59,7 @@ def test_a_crowd_of_1520_loses_none(
     square = np.concatenate([middle - reach, middle + reach])
     sheet = crowd(cut(pixels, square, 0, (cell, cell)), COLUMNS, ROWS)
 
-    (found,) = anonymizer.detect([sheet], [wanted], Auto())
+    (found,) = anonymizer.detect([sheet], [wanted], Thorough())
 
     sure = found[found.scores >= 0.1]
     centres = (sure.boxes[:, :2] + sure.boxes[:, 2:]) / 2

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from anonymizer import Anonymizer, Detections, ObjectType
-from anonymizer.pipeline.detection.calibration import Calibration
+from anonymizer.pipeline.detection.calibration import Calibration, Calibrations
 from anonymizer.pipeline.errors import DetectorFailed
 from anonymizer.pipeline.model_zoo.store import ModelStore
 from anonymizer.pipeline.options.formats import Whole
@@ -49,22 +50,27 @@ class Told:
 class Together(ModelStore):
     """Two models for plates, the first of which serves faces alone."""
 
-    def __init__(self, first: Told, second: Told, calibrations: dict[str, dict[ObjectType, Calibration]]) -> None:
+    costs: ClassVar[dict[ObjectType, float]] = {}
+
+    def __init__(self, first: Told, second: Told, maps: dict[str, dict[ObjectType, Calibration]]) -> None:
         super().__init__(device="cpu")
-        self.both, self.calibrations = [first, second], calibrations
+        self.both, self.maps = [first, second], maps
 
     def serves(self) -> dict[ObjectType, tuple[str, ...]]:
         return {FACE: (self.both[0].id,), PLATE: (self.both[0].id, self.both[1].id)}
 
-    def calibration(self, model_id: str) -> dict[ObjectType, Calibration]:
-        return self.calibrations.get(model_id, {})
+    def calibrations(self, model_id: str) -> Calibrations:
+        return Calibrations(self.maps.get(model_id, {}))
+
+    def miss_cost(self, object_type: ObjectType) -> float:
+        return self.costs.get(object_type, 1.0)
 
     def detectors(self, object_types: object) -> list[Told]:  # type: ignore[override]
         return self.both
 
 
-def found(first: Found, second: Found, **calibrations: dict[ObjectType, Calibration]) -> Detections:
-    (of_one,) = Anonymizer(store=Together(Told("a", first), Told("b", second), calibrations)).engine.detect(
+def found(first: Found, second: Found, **maps: dict[ObjectType, Calibration]) -> Detections:
+    (of_one,) = Anonymizer(store=Together(Told("a", first), Told("b", second), maps)).engine.detect(
         [PICTURE], [FACE, PLATE], Whole()
     )
     return of_one
@@ -113,6 +119,20 @@ def test_the_higher_chance_counts_not_the_higher_score() -> None:
     box = (10, 10, 60, 30)
     low = Calibration(((0.0, 0.0), (1.0, 0.5)))
     assert rows(found([(box, 0.6, PLATE)], [(box, 0.9, PLATE)], b={PLATE: low})) == [("a", 0.6)]
+
+
+def test_chances_are_weighted_by_what_a_miss_of_their_type_costs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Together, "costs", {FACE: 4.0})
+    face, plate = (10, 10, 60, 60), (100, 10, 160, 60)
+    # .5 becomes 4 * .5 / (4 * .5 + .5) = .8
+    assert rows(found([(face, 0.5, FACE), (plate, 0.6, PLATE)], [])) == [("a", 0.8), ("a", 0.6)]
+
+
+def test_models_are_merged_by_chances_before_misses_are_weighted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Together, "costs", {PLATE: 4.0})
+    box = (10, 10, 60, 30)
+    low = Calibration(((0.0, 0.0), (1.0, 0.5)))
+    assert rows(found([(box, 0.6, PLATE)], [(box, 0.9, PLATE)], b={PLATE: low})) == [("a", 0.857)]
 
 
 def test_without_the_second_there_is_no_result() -> None:

@@ -78,7 +78,7 @@ def test_a_type_that_was_asked_for_and_has_no_model_is_answered_with_503(
         for query in ("person=1", "face=1&person=1", ""):
             answer = server.upload(encoded(), query)
             assert (answer.status_code, answer.json()["code"]) == (503, "model_missing")
-            assert "No working model serves person (own-detector.safetensors is missing)" in answer.json()["error"]
+            assert "No working model serves person (own-3.safetensors is missing)" in answer.json()["error"]
             assert "Run `git checkout" in answer.json()["error"]
             assert answer.headers["Retry-After"]
         ready = server.get("/readyz")

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 
 from anonymizer.evaluation.datasets.dataset import LabelledImage, LabelledSet, Objects
-from anonymizer.pipeline.detection.calibration import Calibration
-from anonymizer.pipeline.detection.models.own import OwnDetector
+from anonymizer.pipeline.detection.calibration import Calibration, Calibrations
+from anonymizer.pipeline.detection.models.nanodet.own import OwnNanoDet
 from anonymizer.pipeline.detections import OBJECT_TYPES, ObjectType
 from anonymizer.training import train as training
 from anonymizer.training.finetune import GENTLE, OWN, calibrations, finetune, split
@@ -125,7 +125,7 @@ def test_it_learns_what_it_is_shown_and_forgets_nothing_else(tmp_path: Path, by_
 
     def found(file: Path) -> list[tuple[float, float]]:
         """For each picture the best score of the vehicle, and the most that is said of another type."""
-        detector = OwnDetector(file, device="cpu")
+        detector = OwnNanoDet(file, device="cpu")
         detector.min_score = 0.001
         best = []
         for image in judge.images:
@@ -168,19 +168,36 @@ def test_a_picture_that_cannot_be_read_is_named_and_left_out(tmp_path: Path) -> 
     samples = read_samples(images, progress=False)
     assert len(samples) == 2
     assert [each.where for each in images.problems] == [str(images.images[1].path)]
-    maps, _ = calibrations(OWN, images, {}, progress=False)
-    assert maps == {}
+    maps, _ = calibrations(OWN, images, Calibrations(), progress=False)
+    assert maps == Calibrations()
     assert len(images.problems) == 2
 
 
 def test_scores_are_measured_where_enough_was_found(data: Path) -> None:
     whole = LabelledSet.read(data / "val.json")
     faces = whole.subset(each for each in whole.images if each.source == "fddb")
-    few, many = faces.subset(faces.images[:4]), faces.subset(faces.images[4:40])
+    few, many = faces.subset(faces.images[:4]), faces.subset(faces.images[4:64])
+    before = Calibrations({FACE: BEFORE}, small={FACE: BEFORE}, close={FACE: BEFORE})
 
-    maps, notes = calibrations(OWN, few, {FACE: BEFORE}, progress=False)
-    assert maps == {FACE: BEFORE}
-    assert "are too few to calibrate" in notes[0]
-    maps, notes = calibrations(OWN, many, {FACE: BEFORE}, progress=False)
-    assert maps[FACE] != BEFORE
+    maps, notes = calibrations(OWN, few, before, progress=False)
+    assert maps == before
+    assert len(notes) == 3
+    assert all("are too few to calibrate" in note for note in notes)
+    maps, notes = calibrations(OWN, many, before, progress=False)
+    assert maps.whole[FACE] != BEFORE
+    assert maps.close[FACE] != BEFORE
     assert notes[0].startswith("face: calibrated with")
+    assert notes[2].startswith("face in enlarged views: calibrated with")
+
+
+def test_a_calibration_that_makes_chances_worse_on_other_pictures_is_not_used(data: Path) -> None:
+    whole = LabelledSet.read(data / "val.json")
+    images = [each for each in whole.images if each.source == "fddb"][:60]
+    # the pictures for the judgement say the opposite of those for the fit: nothing is labelled in them
+    odd = [
+        replace(each, objects=each.objects | {FACE: NONE}) if number % 2 else each for number, each in enumerate(images)
+    ]
+    doubtful = Calibrations({FACE: Calibration(((0.0, 0.0), (1.0, 0.01)))})
+    maps, notes = calibrations(OWN, whole.subset(odd), doubtful, progress=False)
+    assert maps == doubtful
+    assert "makes the chances worse on the other pictures" in notes[0]

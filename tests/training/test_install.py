@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from anonymizer import Anonymizer
-from anonymizer.evaluation.thresholds.calibrate import write_calibration
-from anonymizer.pipeline.detection.calibration import Calibration
+from anonymizer.evaluation.thresholds.calibrate import write_calibrations
+from anonymizer.pipeline.detection.calibration import Calibration, Calibrations
 from anonymizer.pipeline.detections import ObjectType
 from anonymizer.pipeline.errors import DetectorFailed
 from anonymizer.pipeline.model_zoo.registry import Registry
@@ -23,8 +23,9 @@ from anonymizer.training.install import install
 from tests.pictures import drawn
 
 FACE, PLATE = ObjectType.FACE, ObjectType.LICENSE_PLATE
-OWN = MODELS_FOLDER / "own-detector.safetensors"
+OWN = MODELS_FOLDER / "own-3.safetensors"
 STEEP = Calibration(((0.0, 0.0), (0.5, 0.25), (1.0, 1.0)))
+MAPS = Calibrations({FACE: STEEP}, {FACE: Calibration(((0.0, 0.0), (1.0, 0.5)))})
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
     """A models' folder as it is in a fresh clone."""
     folder = tmp_path / "models"
     folder.mkdir()
-    for each in ("registry.toml", "own-detector.safetensors", "own-masks.safetensors"):
+    for each in ("registry.toml", "own-3.safetensors", "own-detector.safetensors", "own-masks.safetensors"):
         shutil.copyfile(MODELS_FOLDER / each, folder / each)
     return folder
 
@@ -41,13 +42,13 @@ def folder(tmp_path: Path) -> Path:
 def other(tmp_path: Path) -> Path:
     """Weights that are a little different."""
     state = load_file(OWN)
-    state["score.0.bias"] += 0.25
+    state["predict.0.bias"] += 0.25
     save_file(state, tmp_path / "other.safetensors")
     return tmp_path / "other.safetensors"
 
 
 def put(folder: Path, weights: Path = OWN, model_id: str = "my-detector", **changed: Any) -> None:
-    given = {"object_types": [FACE, PLATE], "calibration": {FACE: STEEP}, "description": "Ours, from ünder the roof"}
+    given = {"object_types": [FACE, PLATE], "calibrations": MAPS, "description": "Ours, from ünder the roof"}
     install(weights, model_id, models_folder=folder, **given | changed)
 
 
@@ -59,8 +60,8 @@ def test_an_installed_model_serves_what_is_asked_of_it(folder: Path) -> None:
 
     assert store.problems() == []
     assert store.serves()[FACE] == ("my-detector",)
-    assert store.serves()[PLATE] == ("own-2",)
-    assert store.calibration("my-detector") == {FACE: STEEP}
+    assert store.serves()[PLATE] == ("own-3",)
+    assert store.calibrations("my-detector") == MAPS
     assert store.registry.models["my-detector"].description == "Ours, from ünder the roof"
     (found,) = Anonymizer(store=store).engine.detect([np.asarray(drawn(320, 240))], [FACE], Whole())
     assert set(found.models) <= {"my-detector"}
@@ -71,7 +72,7 @@ def test_a_model_serves_no_more_than_it_was_installed_for(folder: Path) -> None:
     put(folder, object_types=[PLATE])
     with pytest.raises(DetectorFailed, match=r"face may be served by .* not by 'my-detector'"):
         ModelStore(folder, models="face=my-detector")
-    assert ModelStore(folder).calibration("my-detector") == {}
+    assert ModelStore(folder).calibrations("my-detector") == Calibrations()
 
 
 def test_another_takes_its_place_only_where_asked(folder: Path, other: Path) -> None:
@@ -99,18 +100,18 @@ def test_the_same_weights_may_be_installed_again(folder: Path) -> None:
 
 
 def test_what_a_user_wrote_into_the_file_stays(folder: Path) -> None:
-    note = '# mine\n[profiles.mine]\nface = ["own-2"]\n'
+    note = '# mine\n[profiles.mine]\nface = ["own-3"]\n'
     (folder / "registry.local.toml").write_text(note)
     put(folder)
     put(folder, replace=True)
     assert (folder / "registry.local.toml").read_text().startswith(note)
-    assert ModelStore(folder, models="mine").serves() == {FACE: ("own-2",)}
+    assert ModelStore(folder, models="mine").serves() == {FACE: ("own-3",)}
 
 
 @pytest.mark.parametrize(
     ("changed", "sentence"),
     [
-        ({"model_id": "own-2"}, "'own-2', but that is a model of the project"),
+        ({"model_id": "own-3"}, "'own-3', but that is a model of the project"),
         ({"model_id": "My Detector"}, "'My Detector', but must be at most 63 small letters"),
         ({"model_id": "a/b"}, "'a/b', but must be"),
         ({"model_id": ""}, "'', but must be"),
@@ -145,5 +146,7 @@ def test_an_entry_written_by_hand_in_another_order_is_not_guessed_at(folder: Pat
 def test_a_calibration_may_be_measured_again(folder: Path) -> None:
     put(folder)
     local = folder / Registry.read(folder / "registry.toml").models["my-detector"].registry
-    write_calibration(local, "my-detector", {PLATE: STEEP})
-    assert ModelStore(folder).calibration("my-detector") == {PLATE: STEEP}
+    write_calibrations(local, "my-detector", Calibrations({PLATE: STEEP}, close={PLATE: STEEP}))
+    # those of the faces stay
+    both = Calibrations({PLATE: STEEP} | MAPS.whole, MAPS.small, close={PLATE: STEEP})
+    assert ModelStore(folder).calibrations("my-detector") == both

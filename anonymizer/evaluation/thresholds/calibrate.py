@@ -1,138 +1,139 @@
-"""Measure what a model's scores mean, and store the calibration in the registry of models.
+"""Measure what a model's scores mean, and store the calibrations in the registry of models.
 
 Usage: `python -m anonymizer.evaluation.thresholds.calibrate MODEL ...`
 
 A calibration maps a score to the probability that the detection is right. It is fitted on every other image of a
-labelled set (isotonic regression; Zadrozny and Elkan, KDD 2002) and tested on the remaining images.
+labelled set (isotonic regression; Zadrozny and Elkan, KDD 2002) and tested on the remaining images. Small objects and
+enlarged views get a calibration of their own where the remaining images show clearly that they need one.
 """
 
 from __future__ import annotations
 
 import argparse
 import re
+import tomllib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import isotonic_regression
 from tqdm import tqdm
 
 from anonymizer.evaluation.datasets.dataset import LabelledImage, LabelledSet
 from anonymizer.evaluation.datasets.issues import ProblemKind, Problems
-from anonymizer.evaluation.metrics.matching import DetectionCounts
-from anonymizer.pipeline.detection.calibration import Calibration
+from anonymizer.evaluation.metrics.matching import match_detections
+from anonymizer.evaluation.thresholds.calibration_fit import (
+    MIN_DETECTIONS,
+    MIN_OBJECTS,
+    JudgedDetections,
+    every_other,
+    fit_calibration,
+    is_clearly_better,
+    reliability_error,
+)
+from anonymizer.pipeline.detection.calibration import SMALL_PX, Calibration, Calibrations
 from anonymizer.pipeline.detection.protocol import Detector
-from anonymizer.pipeline.detection.windows import detect_windows
-from anonymizer.pipeline.detections import ObjectType
+from anonymizer.pipeline.detection.second_look import MAX_ZOOM
+from anonymizer.pipeline.detection.windows import detect_windows, with_scales
+from anonymizer.pipeline.detections import OBJECT_TYPES, Detections, ObjectType
 from anonymizer.pipeline.errors import AnonymizerError
+from anonymizer.pipeline.model_zoo.registry import CALIBRATION_KEYS
 from anonymizer.pipeline.model_zoo.store import ModelStore
-from anonymizer.pipeline.options.formats import Whole
-from anonymizer.pipeline.options.options import Options
+from anonymizer.pipeline.options.formats import Tiles, Whole
 
 __all__ = [
     "MIN_DETECTIONS",
-    "count_detections",
+    "MIN_OBJECTS",
     "find_entry",
     "fit_calibration",
-    "format_calibration",
+    "fit_calibrations",
+    "format_calibrations",
+    "judge_detections",
     "reliability_error",
-    "write_calibration",
+    "write_calibrations",
 ]
 
-KNOTS = 12
-BINS = 10
-#: the highest chance: no score is certain
-MAX_CHANCE = 0.99
-#: the smallest group of detections for one knot, and the smallest number of detections for a calibration
-MIN_GROUP, MIN_DETECTIONS = 10, 50
-
-#: (score, whether the detection is an object) of each detection
-ScoredHits = Sequence[tuple[float, bool]]
-
-
-def fit_calibration(detections: ScoredHits, *, knots: int = KNOTS) -> Calibration:
-    """Fit the rising function from scores to chances that is nearest to the data (isotonic regression).
-
-    Args:
-        detections: (score, whether it is an object) of each detection.
-        knots: the most knots of the function.
-
-    Returns:
-        The calibration.
-
-    Raises:
-        ValueError: there are fewer than `MIN_DETECTIONS` detections, or none of them is an object.
-    """
-    if len(detections) < MIN_DETECTIONS or not any(hit for _, hit in detections):
-        raise ValueError(f"{len(detections)} detections are too few for a calibration, or none of them is an object.")
-    scores, hits = np.array(sorted(detections), float).T
-    chances = isotonic_regression(hits).x
-    # one knot at the mean of each group; half of the groups follow the scores of hits, half those of all detections
-    shares = np.linspace(0, 1, knots // 2 + 1)[:-1]
-    edges = np.unique(np.concatenate([np.quantile(scores, shares), np.quantile(scores[hits > 0], shares)]))
-    group = np.searchsorted(edges, scores, side="right")
-    members = [group == number for number in np.unique(group) if (group == number).sum() >= MIN_GROUP]
-    pairs = [(0.0, 0.0), *((scores[rows].mean(), chances[rows].mean()) for rows in members), (1.0, 1.0)]
-    at, level = np.round(pairs, 4).T
-    kept = np.concatenate([np.diff(at) > 0.005, [True]])
-    # tiny steps between knots of the same chance keep the order of the scores
-    level = np.append(np.minimum(level[kept][:-1], MAX_CHANCE) + 1e-4 * np.arange(kept.sum() - 1), 1)
-    return Calibration.read(np.stack([at[kept], np.maximum.accumulate(level)], 1).round(4).tolist())
+#: the data sets of val in which a type is fully labelled
+SOURCES = (
+    "fddb", "wider", "masks", "anpr", "cars", "dashcam", "plates-world", "voc", "highway", "coco-person", "coco",
+    "kitti", "cctv-traffic",
+)  # fmt: skip
+ALL, SMALL = "all", f"under {SMALL_PX} px"
+#: by size of the table, the limits of the shorter side in pixels of the image
+SIZES = {
+    ALL: (0.0, np.inf),
+    SMALL: (0.0, SMALL_PX),
+    f"{SMALL_PX} to {2 * SMALL_PX} px": (SMALL_PX, 2 * SMALL_PX),
+    f"{2 * SMALL_PX} px and more": (2 * SMALL_PX, np.inf),
+}
+#: enlarged views are measured on such tiles
+CLOSE_TILES = Tiles(2, 2, 0.2, 0.2)
+_COLUMNS = (
+    "model", "type", "views", "size", "detections", "right", "error as scored", "error calibrated",
+    "error with a map of its own",
+)  # fmt: skip
 
 
-def reliability_error(detections: ScoredHits, chance: Callable[[np.ndarray], np.ndarray] = np.asarray) -> float:
-    """Compute the expected calibration error (Naeini et al., AAAI 2015).
-
-    It is the mean difference between the predicted chance and the share of hits, over ten bins of the chance.
-
-    Args:
-        detections: (score, whether it is an object) of each detection.
-        chance: a function from scores to chances; default: the score is the chance.
-
-    Returns:
-        The error, 0..1.
-    """
-    scores, hits = np.array(detections, float).reshape(-1, 2).T
-    chances = chance(scores)
-    bins = np.minimum((chances * BINS).astype(int), BINS - 1)
-    errors = [abs(chances[bins == n].mean() - hits[bins == n].mean()) * (bins == n).sum() for n in np.unique(bins)]
-    return float(sum(errors) / max(1, len(detections)))
-
-
-def count_detections(
+def judge_detections(
     detector: Detector,
     images: Iterable[LabelledImage],
     *,
     object_types: Sequence[ObjectType],
     problems: Problems | None = None,
-) -> dict[ObjectType, dict[int, DetectionCounts]]:
-    """Run a detector on labelled images and count its hits, with the scores as the detector gives them.
+    close: bool = False,
+) -> dict[ObjectType, JudgedDetections]:
+    """Run a detector on labelled images and judge what it detects, with the scores as the detector gives them.
 
     Args:
         detector: the detector.
         images: the labelled images. In each image, only the types that are fully labelled count.
         object_types: the types to detect.
         problems: unreadable images are added to it and left out; default: raise an error for them.
+        close: detect in enlarged tiles; default: in the whole image.
 
     Returns:
-        The counts by object type and by the id of the image.
+        The detections by object type, for types that are labelled in an image. Those of ignored objects are left out.
 
     Raises:
         ValueError: an image cannot be read, and there is no `problems`.
     """
-    options, counts_of = Options(), defaultdict[ObjectType, dict[int, DetectionCounts]](dict)
+    parts = defaultdict[ObjectType, list[JudgedDetections]](list)
     for image in images:
         types = [object_type for object_type in object_types if object_type in image.labelled]
         if types and (pixels := _read_pixels(image, problems)) is not None:
-            (detections,) = detect_windows([pixels], Whole(), detector, types)
+            found = _detect_close(pixels, detector, types) if close else _detect_whole(pixels, detector, types)
             for object_type in types:
-                of_type, counts = detections.of_type(object_type), DetectionCounts(options.threshold(object_type))
-                counts.add(of_type.boxes, of_type.scores, image.objects[object_type])
-                counts_of[object_type][image.id] = counts
-    return counts_of
+                parts[object_type].append(_judge(found.of_type(object_type), image, object_type))
+    return {object_type: JudgedDetections.merge(of_type) for object_type, of_type in parts.items()}
+
+
+def _detect_whole(pixels: NDArray[np.uint8], detector: Detector, types: Sequence[ObjectType]) -> Detections:
+    return detect_windows([pixels], Whole(), detector, types)[0]
+
+
+def _detect_close(pixels: NDArray[np.uint8], detector: Detector, types: Sequence[ObjectType]) -> Detections:
+    """What the detector finds in enlarged tiles of an image, with its own scores."""
+
+    def only_close(detections: Detections, *, close: bool) -> Detections:
+        return detections if close else Detections.empty()
+
+    long_side = max(pixels.shape[:2])
+    # a tile as large as the whole image at its largest scale, but not larger than a second look makes it
+    most = MAX_ZOOM * long_side / (CLOSE_TILES.columns - (CLOSE_TILES.columns - 1) * CLOSE_TILES.overlap_x)
+    enlarging = with_scales(detector, (min(max(detector.scales(long_side)), round(most)),))
+    return detect_windows([pixels], CLOSE_TILES, enlarging, types, only_close)[0]
+
+
+def _judge(found: Detections, image: LabelledImage, object_type: ObjectType) -> JudgedDetections:
+    objects, found = image.objects[object_type], found[np.argsort(-found.scores, kind="stable")]
+    rows = match_detections(found.boxes, objects)
+    counts = np.array([row is None or not objects.ignored[row] for row in rows], bool)
+    hits = np.array([row is not None for row in rows], bool)
+    sides = (found.boxes[:, 2:] - found.boxes[:, :2]).min(axis=1, initial=np.inf)
+    return JudgedDetections(found.scores, hits, sides, np.full(len(found), image.id, np.int64))[counts]
 
 
 def _read_pixels(image: LabelledImage, problems: Problems | None) -> NDArray[np.uint8] | None:
@@ -145,13 +146,101 @@ def _read_pixels(image: LabelledImage, problems: Problems | None) -> NDArray[np.
         return None
 
 
-def write_calibration(registry: Path, model_id: str, calibration: Mapping[ObjectType, Calibration]) -> None:
-    """Write a calibration into a model's entry of the registry. It replaces the existing one.
+@dataclass(frozen=True)
+class ReliabilityRow:
+    """How well the chances of some detections come true, on images that no calibration was fitted to.
+
+    Attributes:
+        views: `whole` or `close`.
+        size: which objects, a key of `SIZES`.
+        detections: how many there are.
+        right: how many of them are objects.
+        as_scored: the expected calibration error of the scores.
+        calibrated: that of the chances by the map of all objects.
+        own: that of the chances by a map for these detections alone; None: there is none.
+        is_kept: whether that map is clearly better, and therefore kept.
+    """
+
+    views: str
+    size: str
+    detections: int
+    right: int
+    as_scored: float
+    calibrated: float
+    own: float | None = None
+    is_kept: bool = False
+
+
+def fit_calibrations(
+    object_type: ObjectType, whole: JudgedDetections, close: JudgedDetections, fitting: Collection[int]
+) -> tuple[Calibrations, list[ReliabilityRow]]:
+    """Fit the calibrations of one object type on some images, and judge them on the others.
+
+    Small objects, and enlarged views, get a map of their own if it is clearly better on the images that it was not
+    fitted to. Its Brier score must be lower there by more than 1.64 standard errors (`is_clearly_better`). It is shrunk
+    to the map of all objects. If small objects have their own map, the other objects have one fitted without them.
+
+    Args:
+        object_type: of the detections.
+        whole: detections in whole images.
+        close: detections in enlarged views.
+        fitting: the ids of the images to fit on; all others are judged on.
+
+    Returns:
+        The calibrations, and the rows of a table about them.
+
+    Raises:
+        ValueError: there are too few detections or objects for a calibration.
+    """
+    (fit, test), (close_fit, close_test) = whole.halves(fitting), close.halves(fitting)
+    common = fit_calibration(fit.found)
+    small, small_row = _own_map("whole", SMALL, _of_size(fit, SMALL), _of_size(test, SMALL), common)
+    near, near_row = _own_map("close", ALL, close_fit, close_test, common)
+    rows = [small_row if size == SMALL else _row("whole", size, _of_size(test, size), common) for size in SIZES]
+    others = common if small is None else _fit_or_none(fit[fit.sides >= SMALL_PX]) or common
+    maps = [{} if each is None else {object_type: each} for each in (others, small, near)]
+    return Calibrations(*maps), [*rows, near_row]
+
+
+def _own_map(
+    views: str, size: str, fit: JudgedDetections, test: JudgedDetections, common: Calibration
+) -> tuple[Calibration | None, ReliabilityRow]:
+    """A map for some detections alone, if it is clearly better than the common one; and what was measured."""
+    row, own = _row(views, size, test, common), _fit_or_none(fit, common)
+    if own is None:
+        return None, row
+    is_kept = is_clearly_better(test.calibrated(own), test.calibrated(common))
+    row = replace(row, own=reliability_error(test.found, own), is_kept=is_kept)
+    return own if is_kept else None, row
+
+
+def _row(views: str, size: str, test: JudgedDetections, common: Calibration) -> ReliabilityRow:
+    errors = reliability_error(test.found), reliability_error(test.found, common)
+    return ReliabilityRow(views, size, len(test), test.objects, *errors)
+
+
+def _of_size(detections: JudgedDetections, size: str) -> JudgedDetections:
+    low, high = SIZES[size]
+    return detections[(detections.sides >= low) & (detections.sides < high)]
+
+
+def _fit_or_none(detections: JudgedDetections, parent: Calibration | None = None) -> Calibration | None:
+    try:
+        return fit_calibration(detections.found, parent=parent)
+    except ValueError:
+        # too few
+        return None
+
+
+def write_calibrations(registry: Path, model_id: str, calibrations: Calibrations) -> None:
+    """Write the calibrations of a model into its entry of the registry.
+
+    They replace all existing maps of their object types. The maps of other types stay.
 
     Args:
         registry: the file `registry.toml`.
         model_id: the id of the model.
-        calibration: by object type.
+        calibrations: of the object types that were measured.
 
     Raises:
         ValueError: the registry has no such model.
@@ -160,8 +249,12 @@ def write_calibration(registry: Path, model_id: str, calibration: Mapping[Object
     entry = find_entry(text, model_id)
     if not entry:
         raise ValueError(f"{registry} has no model {model_id!r}.")
-    rest = re.sub(r"^calibration = .*\n", "", entry, flags=re.M)
-    registry.write_text(text.replace(entry, f"{rest}{format_calibration(calibration)}\n"), encoding="utf-8")
+    (row,) = tomllib.loads(entry)["model"]
+    before = Calibrations.read({name: row.get(key, {}) for key, name in CALIBRATION_KEYS.items()})
+    others = [before.of_type(each) for each in OBJECT_TYPES if each not in calibrations.whole]
+    rest = re.sub(rf"^({'|'.join(CALIBRATION_KEYS)}) = .*\n", "", entry, flags=re.M)
+    lines = "".join(f"{line}\n" for line in format_calibrations(Calibrations.merge([calibrations, *others])))
+    registry.write_text(text.replace(entry, rest + lines), encoding="utf-8")
 
 
 def find_entry(text: str, model_id: str) -> str:
@@ -178,23 +271,30 @@ def find_entry(text: str, model_id: str) -> str:
     return entry[0] if entry else ""
 
 
-def format_calibration(calibration: Mapping[ObjectType, Calibration]) -> str:
-    """Format a calibration as a line of the registry.
+def format_calibrations(calibrations: Calibrations) -> list[str]:
+    """Format calibrations as lines of the registry.
 
     Args:
-        calibration: by object type.
+        calibrations: the maps of one model.
+
+    Returns:
+        A line for each kind of views and objects that has a map.
     """
-    maps = ", ".join(
+    kinds = {key: getattr(calibrations, name) for key, name in CALIBRATION_KEYS.items()}
+    return [f"{key} = {{ {_format_maps(maps)} }}" for key, maps in kinds.items() if maps]
+
+
+def _format_maps(maps: Mapping[ObjectType, Calibration]) -> str:
+    return ", ".join(
         f"{object_type} = [{', '.join(f'[{score:g}, {chance:g}]' for score, chance in of_type.knots)}]"
-        for object_type, of_type in calibration.items()
+        for object_type, of_type in maps.items()
     )
-    return f"calibration = {{ {maps} }}"
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m anonymizer.evaluation.thresholds.calibrate",
-        description="Measure what the scores of models mean: fit a calibration on every other image of a labelled set, "
+        description="Measure what the scores of models mean: fit calibrations on every other image of a labelled set, "
         "and print the calibration error on the remaining images.",
     )
     parser.add_argument("models", nargs="+", metavar="MODEL", help="id of a model in the registry")
@@ -203,8 +303,8 @@ def _parser() -> argparse.ArgumentParser:
         help="a labelled set in the format of COCO, YOLO or Pascal VOC (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
-        "--source", nargs="+", default=("fddb", "anpr", "cars", "dashcam", "voc", "highway"), metavar="NAME",
-        help="use only the images from these data sets (default: fddb anpr cars dashcam voc highway)",
+        "--source", nargs="+", default=SOURCES, metavar="NAME",
+        help=f"use only the images from these data sets (default: {' '.join(SOURCES)})",
     )  # fmt: skip
     parser.add_argument("--limit", type=int, metavar="N", help="use at most N images of each data set (default: all)")
     parser.add_argument(
@@ -212,7 +312,11 @@ def _parser() -> argparse.ArgumentParser:
         help="the folder with the registry and the weights (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: %(default)s)")
-    parser.add_argument("--write", action="store_true", help="write the calibrations into the registry")
+    parser.add_argument(
+        "--write", action="store_true",
+        help="write the calibrations into the registry; those of small objects and enlarged views only where they are "
+        "clearly better",
+    )  # fmt: skip
     return parser
 
 
@@ -224,37 +328,41 @@ def main() -> None:
     try:
         images = list(LabelledSet.read(args.set).of(args.source, args.limit))
         store = ModelStore(args.folder, device=args.device)
-        print("| model | type | detections | error as scored | error calibrated |\n|---|---|---|---|---|")
+        print(f"The errors are on the images that no calibration was fitted to.\n\n| {' | '.join(_COLUMNS)} |")
+        print("|" + "---|" * len(_COLUMNS))
         for model_id in args.models:
-            calibration = _calibrate(store.detector(model_id), model_id, images)
+            calibrations = _calibrate(store.detector(model_id), model_id, images)
             if args.write:
-                write_calibration(args.folder / store.registry.models[model_id].registry, model_id, calibration)
+                write_calibrations(args.folder / store.registry.models[model_id].registry, model_id, calibrations)
     except (ValueError, OSError, AnonymizerError) as error:
         parser.exit(1, f"{error}\n")
 
 
-def _calibrate(detector: Detector, model_id: str, images: Sequence[LabelledImage]) -> dict[ObjectType, Calibration]:
-    """Fit a calibration for each object type of a model, and print a row of the table for each."""
-    fitting_ids, calibration = _every_other(images), {}
-    counts_of = count_detections(detector, tqdm(images, desc=model_id), object_types=detector.object_types)
-    for object_type, of_image in counts_of.items():
-        fitting = [row for number, counts in of_image.items() if number in fitting_ids for row in counts.found]
-        testing = [row for number, counts in of_image.items() if number not in fitting_ids for row in counts.found]
+def _calibrate(detector: Detector, model_id: str, images: Sequence[LabelledImage]) -> Calibrations:
+    """Fit the calibrations of a model, and print the rows of the table for each object type."""
+    whole, close = (
+        judge_detections(
+            detector, tqdm(images, desc=f"{model_id}, {views}"), object_types=detector.object_types, close=close
+        )
+        for views, close in (("whole", False), ("close", True))
+    )
+    fitting, parts = every_other(images), []
+    for object_type in whole:
         try:
-            calibration[object_type] = fit_calibration(fitting)
+            calibrations, rows = fit_calibrations(object_type, whole[object_type], close[object_type], fitting)
         except ValueError as error:
             raise ValueError(f"{model_id}, {object_type}: {error}") from error
-        before, after = reliability_error(testing), reliability_error(testing, calibration[object_type])
-        print(f"| {model_id} | {object_type} | {len(testing)} | {before:.3f} | {after:.3f} |", flush=True)
-    return calibration
+        parts.append(calibrations)
+        for row in rows:
+            print(_table_line(model_id, object_type, row), flush=True)
+    return Calibrations.merge(parts)
 
 
-def _every_other(images: Iterable[LabelledImage]) -> set[int]:
-    """The ids of every other image of each data set."""
-    by_source: defaultdict[str, list[int]] = defaultdict(list)
-    for image in images:
-        by_source[image.source].append(image.id)
-    return {number for numbers in by_source.values() for number in numbers[::2]}
+def _table_line(model_id: str, object_type: ObjectType, row: ReliabilityRow) -> str:
+    own = "" if row.own is None else f"{row.own:.3f} ({'kept' if row.is_kept else 'not clearly better'})"
+    cells = (model_id, object_type, row.views, row.size, row.detections, row.right)
+    errors = (f"{row.as_scored:.3f}", f"{row.calibrated:.3f}", own)
+    return f"| {' | '.join(map(str, (*cells, *errors)))} |"
 
 
 if __name__ == "__main__":

@@ -42,8 +42,8 @@ class Command(AnonymizerCommand):
       blur the faces and license plates of one image
   anonymizer run photos videos/clip.mp4 --output out --method blacken
       blacken all installed object types in a folder and in a video
-  anonymizer run photos --output out --format auto --strict
-      analyse large images in tiles too; fail if an image is not fully analysed
+  anonymizer run photos --output out --format thorough --strict
+      analyse large images closely everywhere; fail if an image is not fully analysed
   anonymizer run photos --output out --method detect --save-mask none --json > report.jsonl
       only report what is detected, with one JSON line for each file
   anonymizer run photos --output out --workers 4 --profile street.json
@@ -92,6 +92,10 @@ class Command(AnonymizerCommand):
         working.add_argument("--json", action="store_true", help="print one JSON line for each file, and nothing else")
         working.add_argument("--workers", type=int, default=1, metavar="N", help="number of processes")
         working.add_argument("--device", default=settings.DEVICE, help="auto, cpu, cuda or cuda:N")
+        working.add_argument(
+            "--runtime", default=settings.RUNTIME, metavar="NAME",
+            help="what runs the networks on a CPU: auto, torch, openvino or onnxruntime; default: auto (OpenVINO)",
+        )  # fmt: skip
 
     def handle(self, *args: Any, **given: Any) -> None:
         """Check everything first, then process every file.
@@ -101,8 +105,8 @@ class Command(AnonymizerCommand):
             CommandError: a file failed, or the command was interrupted.
         """
         make_anonymizer = partial(
-            _make_anonymizer, given["device"], settings.MODELS_DIR, settings.MODELS, engine.limits(),
-            legacy_masks=settings.LEGACY_INSTANCE_MASK,
+            _make_anonymizer, (given["device"], given["runtime"]), settings.MODELS_DIR, settings.MODELS,
+            engine.limits(), legacy_masks=settings.LEGACY_INSTANCE_MASK,
         )  # fmt: skip
         try:
             options = self._read_options(given, make_anonymizer().store)
@@ -237,5 +241,9 @@ def _load_profile(value: str) -> ThresholdProfile | None:
         raise UsageError(f"--profile {value}: there is no database of profiles here; name a file.") from error
 
 
-def _make_anonymizer(device: str, folder: Path, models: str, limits: Limits, *, legacy_masks: bool) -> Anonymizer:
-    return Anonymizer(store=ModelStore(folder, device=device, models=models), limits=limits, legacy_masks=legacy_masks)
+def _make_anonymizer(
+    target: tuple[str, str], folder: Path, models: str, limits: Limits, *, legacy_masks: bool
+) -> Anonymizer:
+    device, runtime = target
+    store = ModelStore(folder, device=device, models=models, runtime=runtime)
+    return Anonymizer(store=store, limits=limits, legacy_masks=legacy_masks)

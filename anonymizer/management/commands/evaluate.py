@@ -123,6 +123,10 @@ class Command(AnonymizerCommand):
             "--cache", type=Path, metavar="FILE", help="file that keeps the detections; default: in ~/.cache/anonymizer"
         )
         working.add_argument("--device", default=settings.DEVICE, help="auto, cpu, cuda or cuda:N")
+        working.add_argument(
+            "--runtime", default=settings.RUNTIME, metavar="NAME",
+            help="what runs the networks on a CPU: auto, torch, openvino or onnxruntime; default: auto (OpenVINO)",
+        )  # fmt: skip
 
     def handle(self, *args: Any, **given: Any) -> None:
         """Evaluate all models, print a table, and write what is asked for.
@@ -266,9 +270,9 @@ def _list_candidates(labelled: LabelledSet, given: dict[str, Any]) -> list[Candi
     asked = _parse_types(given, "types") or OBJECT_TYPES
     params = {"format": given["format"]} if given["format"] else {}
     names = dict.fromkeys(given["models"])
-    device = given["device"]
+    target = {"device": given["device"], "runtime": given["runtime"]}
     chosen = []
-    for candidate in [_named_candidate(name, params, device) for name in names] or [_server_candidate(params, device)]:
+    for candidate in [_named_candidate(name, params, target) for name in names] or [_server_candidate(params, target)]:
         types = tuple(kind for kind in candidate.types if kind in asked)
         if not types:
             served = ", ".join(candidate.types)
@@ -278,7 +282,7 @@ def _list_candidates(labelled: LabelledSet, given: dict[str, Any]) -> list[Candi
     return chosen
 
 
-def _server_candidate(params: dict[str, object], device: str) -> Candidate:
+def _server_candidate(params: dict[str, object], target: dict[str, str]) -> Candidate:
     """What this server uses: its models, and the thresholds of the active profile if there is one."""
     try:
         active = profiles.active()
@@ -286,14 +290,14 @@ def _server_candidate(params: dict[str, object], device: str) -> Candidate:
         # without a database, no profile is active
         active = None
     options, _ = Options.from_params(params, defaults=settings.DEFAULT_OPTIONS | (active.options() if active else {}))
-    store = ModelStore(settings.MODELS_DIR, device=device, models=settings.MODELS)
+    store = ModelStore(settings.MODELS_DIR, models=settings.MODELS, **target)
     types = tuple(kind for kind in OBJECT_TYPES if kind in (settings.OBJECT_TYPES or OBJECT_TYPES))
     return Candidate(f"server ({settings.MODELS}{f', {active.name}' if active else ''})", store, types, options)
 
 
-def _named_candidate(text: str, params: dict[str, object], device: str) -> Candidate:
+def _named_candidate(text: str, params: dict[str, object], target: dict[str, str]) -> Candidate:
     options, _ = Options.from_params(params, defaults=settings.DEFAULT_OPTIONS)
-    return Candidate(text, *named_models(text, settings.MODELS_DIR, device=device), options)
+    return Candidate(text, *named_models(text, settings.MODELS_DIR, **target), options)
 
 
 def _parse_types(given: dict[str, Any], name: str) -> tuple[ObjectType, ...] | None:

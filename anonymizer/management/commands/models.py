@@ -25,9 +25,9 @@ class Command(AnonymizerCommand):
     help = "List, fetch and verify models, and show where their files are."
     examples = """
   anonymizer models list
-      show all models, their licences and whether they are installed
+      show all models, their licences, what is known of their quality, and whether they are installed
   anonymizer models fetch recommended
-      download the small models with permissive licences, 10 MB
+      download the small models with permissive licences, 22 MB
   anonymizer models fetch egoblur-face-gen2 --mirror /media/usb
       copy one model from a folder, without a network
   anonymizer models verify
@@ -38,7 +38,10 @@ class Command(AnonymizerCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the actions."""
         actions = parser.add_subparsers(dest="action", required=True, title="actions", metavar="ACTION")
-        actions.add_parser("list", help="list every model: id, types, profiles, state, size and licence")
+        actions.add_parser(
+            "list",
+            help="list every model: id, types, profiles, state, size, licence, and what is known of its quality",
+        )
         fetching = actions.add_parser("fetch", help="download models and check their SHA-256 sums")
         fetching.add_argument(
             "names", nargs="*", default=["recommended"], metavar="PROFILE|ID",
@@ -80,6 +83,11 @@ class Command(AnonymizerCommand):
             )
         for line in align_columns(rows):
             self.stdout.write(line)
+        self.stdout.write("\nWhat their authors published of their quality, and what was measured here:")
+        for entry in store.registry.models.values():
+            self.stdout.write(f"{entry.id}: {entry.description}")
+            for line in _quality(entry):
+                self.stdout.write(f"  {line}")
 
     def _where(self, store: ModelStore) -> None:
         for entry in store.registry.models.values():
@@ -89,7 +97,7 @@ class Command(AnonymizerCommand):
 
     def _verify(self, store: ModelStore) -> None:
         entries = [entry for entry in store.registry.models.values() if _is_installed(store, entry)]
-        problems = {entry.id: store.problem(entry) for entry in entries}
+        problems = {entry.id: store.file_problem(entry) for entry in entries}
         for name, problem in problems.items():
             if problem is None:
                 self.stdout.write(f"{name}: unchanged")
@@ -108,6 +116,8 @@ class Command(AnonymizerCommand):
         for entry in entries:
             try:
                 self.stdout.write(self._fetch_one(store, entry, mirror, deadline))
+                for line in _quality(entry):
+                    self.stdout.write(f"  {line}")
             except FetchFailed as error:
                 failed += 1
                 self.stderr.write(str(error))
@@ -122,7 +132,7 @@ class Command(AnonymizerCommand):
         Raises:
             FetchFailed: the model could not be fetched.
         """
-        problem = store.problem(entry)
+        problem = store.file_problem(entry)
         if problem is None:
             return f"{entry.id}: already installed"
         if entry.url is None:
@@ -139,8 +149,8 @@ class Command(AnonymizerCommand):
         if fetched.recorded is None:
             return f"{text}, its SHA-256 sum is right"
         return (
-            f"{text}. Its publisher gives no SHA-256 sum: the sum of this first fetch was recorded and is checked from "
-            f"now on ({fetched.recorded})"
+            f"{text}. Its publisher gives {'an MD5 sum, which is right, but ' if entry.md5 else ''}no SHA-256 sum: "
+            f"the sum of this first fetch was recorded and is checked from now on ({fetched.recorded})"
         )
 
 
@@ -168,10 +178,23 @@ def _is_installed(store: ModelStore, entry: ModelEntry) -> bool:
     return path is not None and path.is_file()
 
 
+def _quality(entry: ModelEntry) -> list[str]:
+    """What is known of a model's quality, and what it still needs, one line each."""
+    lines = [
+        f"published: {entry.published or 'nothing that can be compared'}",
+        f"measured here: {entry.measured or 'nothing yet'}",
+    ]
+    if entry.missing_package is not None:
+        lines.append(f'needs: pip install "anonymizer[{entry.extra}]"')
+    return lines
+
+
 def _state(store: ModelStore, entry: ModelEntry) -> str:
     if not _is_installed(store, entry):
         return "missing"
-    return "installed" if store.problem(entry) is None else "damaged"
+    if store.file_problem(entry) is not None:
+        return "damaged"
+    return "installed" if entry.missing_package is None else f"needs {entry.missing_package}"
 
 
 def _size(store: ModelStore, entry: ModelEntry) -> str:

@@ -32,6 +32,7 @@ VARIABLES = {
     "mask_scale": "ANONYMIZER_MASK_SCALE",
     "format": "ANONYMIZER_FORMAT",
     "device": "ANONYMIZER_DEVICE",
+    "runtime": "ANONYMIZER_RUNTIME",
     "models": "ANONYMIZER_MODELS",
     "workers": "ANONYMIZER_WORKERS",
     "video_workers": "ANONYMIZER_VIDEO_WORKERS",
@@ -52,7 +53,7 @@ class Command(AnonymizerCommand):
   anonymizer serve -a face -a license-plate --port 8080
       serve faces and license plates only, on another port
   anonymizer serve --format auto --workers 2
-      analyse large images in tiles too, and two images at a time
+      look at large images a second time where it matters, and analyse two images at a time
   anonymizer serve --video-workers 0
       accept no videos, which needs half the memory
 """
@@ -81,7 +82,7 @@ class Command(AnonymizerCommand):
             help="what the addresses in answers begin with; default: the host of the request",
         )  # fmt: skip
         requests = parser.add_argument_group("defaults of requests")
-        requests.add_argument("--format", help="whole, auto, pano:WIDTH or JSON tiling; default: whole")
+        requests.add_argument("--format", help="whole, auto, thorough, pano:WIDTH or JSON tiling; default: whole")
         requests.add_argument("--save-mask", help="all, binary, instance or none; default: all")
         requests.add_argument("--mask-scale", metavar="PERCENT", help="size of the masks; default: 100")
         requests.add_argument("--video-encoder", metavar="NAME", help="auto, libx264, h264_nvenc ...; default: auto")
@@ -93,6 +94,10 @@ class Command(AnonymizerCommand):
             "--output", metavar="FOLDER", help="folder of results; default: `output` in ANONYMIZER_DATA_DIR"
         )
         working.add_argument("--device", help="auto, cpu, cuda or cuda:N; default: auto")
+        working.add_argument(
+            "--runtime", metavar="NAME",
+            help="what runs the networks on a CPU: auto, torch, openvino or onnxruntime; default: auto (OpenVINO)",
+        )  # fmt: skip
         working.add_argument("--workers", type=int, metavar="N", help="worker processes for images; default: 1")
         working.add_argument(
             "--video-workers", type=int, metavar="N", help="worker processes for videos; 0: no videos; default: 1"
@@ -112,6 +117,7 @@ class Command(AnonymizerCommand):
                 settings.MODELS_DIR,
                 device=options["device"] or settings.DEVICE,
                 models=options["models"] or settings.MODELS,
+                runtime=options["runtime"] or settings.RUNTIME,
             )
         except AnonymizerError as error:
             raise UsageError(str(error)) from error
@@ -169,7 +175,7 @@ def _fetch_recommended(store: ModelStore, seconds: float, environment: dict[str,
     """
     stamp = store.folder / ".fetch-failed"
     failed_recently = stamp.exists() and time.time() - stamp.stat().st_mtime < RETRY_FETCH_S
-    wanted = store.choice.profile in (AUTO, "recommended") and store.unusable_models("recommended")
+    wanted = store.choice.profile in (AUTO, "recommended") and store.incomplete_models("recommended")
     if seconds <= 0 or failed_recently or not wanted or not os.access(store.folder, os.W_OK):
         return True
     command = child_command("models", "fetch", "recommended", "--seconds", str(seconds))
@@ -192,8 +198,11 @@ def _models_line(worker: dict[str, Any], store: ModelStore) -> str:
     if masks := [model_id for model_id in worker["loaded"] if model_id not in detectors]:
         served["masks"] = "+".join(masks)
     hint = ""
-    if store.choice.profile == AUTO and store.unusable_models("recommended"):
+    unusable = store.unusable_models("recommended") if store.choice.profile == AUTO else []
+    if unusable and store.incomplete_models("recommended"):
         hint = "; embedded models; `anonymizer models fetch recommended` fetches better ones"
+    elif unusable:
+        hint = f'; {" and ".join(entry.id for entry in unusable)} would need `pip install "anonymizer[models]"`'
     elif store.choice.profile == AUTO and worker["device"].startswith("cuda") and store.unusable_models("quality"):
         hint = "; `anonymizer models fetch quality` fetches better ones"
     names = ", ".join(f"{name} {ids}" for name, ids in served.items()) or "none"

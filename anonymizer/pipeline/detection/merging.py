@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from anonymizer.pipeline.detections import Detections, Mask
 from anonymizer.pipeline.errors import TooManyObjects
 
-__all__ = ["MAX_OBJECTS", "View", "merge_views"]
+__all__ = ["MAX_OBJECTS", "View", "is_cut", "merge_views"]
 
 #: An image with more objects fails: no object is dropped without notice.
 MAX_OBJECTS = 20_000
@@ -100,18 +100,10 @@ def _check_count(count: int) -> None:
 
 def _to_image(view: View, part: Detections, size_hw: tuple[int, int]) -> tuple[Detections, NDArray[np.bool_]]:
     """Detections in pixels of the image, and which of them may be cut off by an inner border of the view."""
-    height, width = size_hw
-    near = CUT_PX * max(view.x2 - view.x1, view.y2 - view.y1) / view.side
-    x1, y1, x2, y2 = (part.boxes + np.array([view.x1, view.y1] * 2, np.float32)).T
-    wraps = view.x2 > width
-    cut = (
-        ((x1 < view.x1 + near) & (view.x1 > 0))
-        | ((y1 < view.y1 + near) & (view.y1 > 0))
-        | ((x2 > view.x2 - near) & ((view.x2 < width) | wraps))
-        | ((y2 > view.y2 - near) & (view.y2 < height))
-    )
-    boxes = np.stack([x1, y1, x2, y2], 1)
-    if not wraps:
+    width = size_hw[1]
+    cut = is_cut(view, part, size_hw)
+    boxes = part.boxes + np.array([view.x1, view.y1] * 2, np.float32)
+    if view.x2 <= width:
         return replace(part, boxes=boxes, masks=tuple(_shift_mask(mask, view) for mask in part.masks)), cut
     # a box across the seam of a panorama becomes two: one ends at the right border, one begins at the left border
     part = replace(part, masks=())
@@ -120,6 +112,29 @@ def _to_image(view: View, part: Detections, size_hw: tuple[int, int]) -> tuple[D
     at_left, at_right = left[:, 0] < left[:, 2], right[:, 0] < right[:, 2]
     both = Detections.merge([replace(part, boxes=left)[at_left], replace(part, boxes=right)[at_right]])
     return both, np.concatenate([cut[at_left], cut[at_right]])
+
+
+def is_cut(view: View, part: Detections, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
+    """Tell which objects may be cut off by an inner border of a view.
+
+    Args:
+        view: of an image.
+        part: n objects in it, with boxes in pixels of the view.
+        size_hw: height and width of the image in pixels.
+
+    Returns:
+        (n,) bool: the box ends at a border of the view that is no border of the image.
+    """
+    height, width = size_hw
+    near = CUT_PX * max(view.x2 - view.x1, view.y2 - view.y1) / view.side
+    x1, y1, x2, y2 = (part.boxes + np.array([view.x1, view.y1] * 2, np.float32)).T
+    cut = (
+        ((x1 < view.x1 + near) & (view.x1 > 0))
+        | ((y1 < view.y1 + near) & (view.y1 > 0))
+        | ((x2 > view.x2 - near) & (view.x2 != width))
+        | ((y2 > view.y2 - near) & (view.y2 < height))
+    )
+    return np.asarray(cut, bool)
 
 
 def _shift_mask(mask: Mask | None, view: View) -> Mask | None:

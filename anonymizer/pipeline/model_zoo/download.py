@@ -19,7 +19,8 @@ import requests
 
 from anonymizer.pipeline.errors import DetectorFailed
 from anonymizer.pipeline.model_zoo.folders import MODELS_FOLDER, VARIABLE
-from anonymizer.pipeline.model_zoo.registry import ModelEntry, RecordedSums, read_recorded
+from anonymizer.pipeline.model_zoo.recorded import RecordedSums, read_recorded, write_recorded
+from anonymizer.pipeline.model_zoo.registry import ModelEntry
 
 __all__ = ["FetchFailed", "FetchResult", "NoConnection", "fetch"]
 
@@ -297,6 +298,7 @@ class _Fetch:
         if self.entry.archive is None and self.entry.size not in (None, size):
             self._drop_part()
             raise FetchFailed(f"{self.name} has {size} bytes, but the registry says {self.entry.size}.")
+        self._check_published_md5()
         if self.entry.archive is None:
             self._check_sum(self.name, part_sum, self.sum)
             complete, sums = self.part, RecordedSums(part_sum)
@@ -307,12 +309,24 @@ class _Fetch:
             self._check_sum(self.entry.file, sums.file, self.sum, complete)
         is_first = self.sum is None
         if is_first:
-            _record(self.folder, self.entry.id, sums)
+            write_recorded(self.folder, self.entry.id, sums)
         with complete.open("rb") as file:
             os.fsync(file.fileno())
         complete.replace(path)
         self._drop_part()
         return FetchResult(path, downloaded=True, recorded=part_sum if is_first else None)
+
+    def _check_published_md5(self) -> None:
+        """Compare with the sum that the publisher gives, where no sha256 is known yet."""
+        if self.entry.md5 is None or self.sum is not None:
+            return
+        with self.part.open("rb") as file:
+            # it finds damage; it is not safe against someone who makes another file with the same sum
+            actual = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        if actual != self.entry.md5:
+            self._drop_part()
+            expected = f"its publisher has {self.entry.md5}"
+            raise FetchFailed(f"{self.name} has the md5 {actual}, but {expected}: the download was deleted.")
 
     def _check_sum(self, name: str, actual: str, expected: str | None, *extracted: Path) -> None:
         """Compare checksums; if they differ, delete the part and the extracted files."""
@@ -341,16 +355,6 @@ class _Fetch:
             self._drop_part()
             raise FetchFailed(f"{self.name} is no zip with the model in it ({error}): it was deleted.") from error
         return target
-
-
-def _record(folder: Path, model_id: str, sums: RecordedSums) -> None:
-    rows = read_recorded(folder) | {model_id: sums}
-    text = "# sha256 of models whose publisher gives none, recorded at the first download\n"
-    for name, row in rows.items():
-        text += f'\n[{name}]\nfile = "{row.file}"\n' + (f'archive = "{row.archive}"\n' if row.archive else "")
-    part = folder / "recorded.toml.part"
-    part.write_text(text)
-    part.replace(folder / "recorded.toml")
 
 
 def _sha256(path: Path) -> str:

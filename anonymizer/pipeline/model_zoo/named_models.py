@@ -13,7 +13,7 @@ __all__ = ["named_models"]
 
 
 def named_models(
-    text: str, folder: Path | None = None, *, device: str = "auto"
+    text: str, folder: Path | None = None, *, device: str = "auto", runtime: str = "auto"
 ) -> tuple[ModelStore, tuple[ObjectType, ...]]:
     """Make a store for the named models, for an evaluation.
 
@@ -21,6 +21,7 @@ def named_models(
         text: the id of one detector, or what `ModelStore` takes as `models`.
         folder: of the models, as `ModelStore` takes it.
         device: as `ModelStore` takes it.
+        runtime: as `ModelStore` takes it.
 
     Returns:
         The store, and the object types to evaluate. For one detector: the types that it detects. For `TYPE=ID+ID,...`:
@@ -33,7 +34,7 @@ def named_models(
     entry = registry.models.get(text)
     if entry is not None and not entry.makes_masks:
         choice = ",".join(f"{object_type}={text}" for object_type in entry.object_types)
-        return ModelStore(folder, device=device, models=f"embedded,{choice}"), entry.object_types
+        return ModelStore(folder, device=device, models=f"embedded,{choice}", runtime=runtime), entry.object_types
     profiles = (AUTO, *registry.profiles)
     if text.partition(",")[0] not in profiles and "=" not in text:
         detectors = ", ".join(entry.id for entry in registry.models.values() if not entry.makes_masks)
@@ -41,6 +42,6 @@ def named_models(
             f"There is no profile or detector {text!r}. "
             f"There are: profiles {', '.join(profiles)}; detectors {detectors}."
         )
-    store = ModelStore(folder, device=device, models=text)
+    store = ModelStore(folder, device=device, models=text, runtime=runtime)
     named = tuple(key for key in OBJECT_TYPES if key in store.choice.overrides.keys() - {MASKS})
     return store, named if named and "=" in text.partition(",")[0] else OBJECT_TYPES

@@ -6,6 +6,7 @@ models and profiles in the same format.
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,23 +15,23 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from anonymizer.pipeline.detection.calibration import Calibration
+from anonymizer.pipeline.detection.calibration import Calibrations
 from anonymizer.pipeline.detections import OBJECT_TYPES, ObjectType
 from anonymizer.pipeline.errors import DetectorFailed
 from anonymizer.pipeline.model_zoo.folders import PROJECT, find_model_file, find_registry, is_checkout
 
 __all__ = [
     "AUTO",
+    "CALIBRATION_KEYS",
     "LOCAL",
     "MASKS",
+    "MISS_COST",
     "PROJECT",
     "Loader",
     "ModelChoice",
     "ModelEntry",
-    "RecordedSums",
     "Registry",
     "parse_choice",
-    "read_recorded",
 ]
 
 #: name of the user's registry, which git ignores
@@ -38,10 +39,16 @@ LOCAL = "registry.local.toml"
 
 #: the key of a profile for the model that makes segmentation masks
 MASKS = "masks"
+#: the key of a profile for how many needless blurs a missed object is worth
+MISS_COST = "miss-cost"
 #: stands for the best profile whose files are complete, chosen for each object type
 AUTO = "auto"
 #: what a profile names models for
 PROFILE_KEYS = (*OBJECT_TYPES, MASKS)
+#: by extra of this package, the package that it brings (pyproject.toml)
+EXTRAS = {"models": "transformers"}
+#: by key of a model, the attribute of `Calibrations` that it holds
+CALIBRATION_KEYS = {"calibration": "whole", "calibration-small": "small", "calibration-close": "close"}
 
 
 class Loader(StrEnum):
@@ -49,6 +56,8 @@ class Loader(StrEnum):
 
     CENTERFACE = "centerface"
     OWN = "own"
+    OWN_NANODET = "own-nanodet"
+    NANODET = "nanodet"
     YOLOX = "yolox"
     YUNET = "yunet"
     Y5FU = "y5fu"
@@ -56,6 +65,9 @@ class Loader(StrEnum):
     EGOBLUR = "egoblur"
     SAM = "sam"
     OWN_MASKS = "own-masks"
+    D_FINE = "d-fine"
+    DEIMV2 = "deimv2"
+    RF_DETR = "rf-detr"
 
     @property
     def makes_masks(self) -> bool:
@@ -69,7 +81,7 @@ class ModelEntry:
 
     Attributes:
         id: what `Detections.models` holds.
-        description: one line about the model and its measured quality.
+        description: one line about the model, without figures.
         object_types: the types that it detects or segments.
         loader: the code that loads its file.
         file: name of its file in the folder of the models, or its path in the package that brings it.
@@ -82,8 +94,12 @@ class ModelEntry:
         sha256: of the file; None: its publisher gives none, and it is recorded at the first download.
         package: the installed package that brings the file; None: it lies in the folder of the models.
         base: id of the model whose backbone it uses.
-        calibration: by object type, from scores to the chance that a box is right.
+        calibrations: from scores to the chance that a box is right.
         registry: name of the registry file that it is listed in.
+        published: what its authors say about its quality; None: nothing that can be compared.
+        measured: what was measured here, on the project's own pictures and machine; None: nothing.
+        md5: of the download, as its publisher gives it; checked at the first download where there is no sha256.
+        extra: name of the extra of this package that it needs, such as `models`; None: it needs none.
     """
 
     id: str
@@ -100,8 +116,12 @@ class ModelEntry:
     sha256: str | None = None
     package: str | None = None
     base: str | None = None
-    calibration: Mapping[ObjectType, Calibration] = field(default_factory=dict)
+    calibrations: Calibrations = field(default_factory=Calibrations)
     registry: str = PROJECT
+    published: str | None = None
+    measured: str | None = None
+    md5: str | None = None
+    extra: str | None = None
 
     @property
     def makes_masks(self) -> bool:
@@ -109,8 +129,20 @@ class ModelEntry:
         return self.loader.makes_masks
 
     @property
+    def missing_package(self) -> str | None:
+        """The package of the extra that it needs, if that is not installed."""
+        package = None if self.extra is None else EXTRAS[self.extra]
+        return package if package is not None and find_spec(package) is None else None
+
+    @property
     def install_command(self) -> str:
-        """The command that installs the file."""
+        """The commands that install the file, and the packages that it needs."""
+        if self.missing_package is not None:
+            return f'pip install "anonymizer[{self.extra}]" && {self._file_command}'
+        return self._file_command
+
+    @property
+    def _file_command(self) -> str:
         if self.package is not None:
             return f"pip install {self.package}"
         if self.url is not None:
@@ -142,10 +174,13 @@ class Registry:
     Attributes:
         models: by id.
         profiles: by name of the profile and object type (or `masks`), the ids of the models that are run together.
+        miss_costs: by name of the profile, how many needless blurs a missed object is worth, from 1 up; profiles that
+            do not say it are left out.
     """
 
     models: Mapping[str, ModelEntry]
     profiles: Mapping[str, Mapping[str, tuple[str, ...]]]
+    miss_costs: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def read(cls, file: Path, local: Path | None = None) -> Registry:
@@ -183,12 +218,19 @@ class Registry:
                 if entry.id in models:
                     raise ValueError(f"there is another model {entry.id!r}, in {models[entry.id].registry}")
                 models[entry.id] = entry
-            profiles = dict(self.profiles)
+            profiles, miss_costs = dict(self.profiles), dict(self.miss_costs)
             for name, rows in content.get("profiles", {}).items():
-                if name in profiles:
-                    raise ValueError(f"there is another profile {name!r}, in {PROJECT}")
-                profiles[name] = {key: tuple(ids) for key, ids in rows.items()}
-            registry = Registry(models, profiles)
+                named = _named_models(name, rows)
+                if name in profiles and named:
+                    raise ValueError(
+                        f"there is another profile {name!r}, in {PROJECT}; only its {MISS_COST} may change"
+                    )
+                if name not in profiles and not named:
+                    raise ValueError(f"profile {name} names no model")
+                profiles.setdefault(name, named)
+                if MISS_COST in rows:
+                    miss_costs[name] = _miss_cost(name, rows[MISS_COST])
+            registry = Registry(models, profiles, miss_costs)
             registry._check()
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise DetectorFailed(f"{file} cannot be read: {error}.") from error
@@ -220,12 +262,18 @@ class Registry:
         bases = [self.models[entry.base] for entry in entries if entry.base]
         return list({entry.id: entry for entry in [*entries, *bases]}.values())
 
+    def miss_cost(self, profile: str) -> float:
+        """How many needless blurs a missed object is worth in a profile, from 1 up; 1 where it does not say."""
+        return self.miss_costs.get(profile, 1.0)
+
     def _check(self) -> None:
         if not self.models:
             raise ValueError("it has no model")
         for entry in self.models.values():
             if entry.base is not None and entry.base not in self.models:
                 raise ValueError(f"{entry.id} has the base {entry.base!r}, which does not exist")
+            if entry.extra not in (None, *EXTRAS):
+                raise ValueError(f"{entry.id} needs the extra {entry.extra!r}; known are {', '.join(EXTRAS)}")
             if entry.sha256 is None and entry.url is None:
                 raise ValueError(f"{entry.id} has no sha256, and no url to record one from")
         for name, rows in self.profiles.items():
@@ -300,40 +348,26 @@ def parse_choice(text: str, registry: Registry) -> ModelChoice:
     return ModelChoice(profile, overrides)
 
 
-@dataclass(frozen=True, slots=True)
-class RecordedSums:
-    """The checksums of a model that were recorded at its first download.
-
-    Attributes:
-        file: sha256 of the model's file.
-        archive: sha256 of the archive that the file came in; None: it came without an archive.
-    """
-
-    file: str
-    archive: str | None = None
-
-
-def read_recorded(folder: Path) -> dict[str, RecordedSums]:
-    """Read the checksums that were recorded at first downloads into a folder, by id of the model.
-
-    Raises:
-        DetectorFailed: `recorded.toml` exists and cannot be read.
-    """
-    file = folder / "recorded.toml"
-    try:
-        return {name: RecordedSums(**sums) for name, sums in tomllib.loads(file.read_text()).items()}
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, TypeError) as error:
-        raise DetectorFailed(f"{file} cannot be read: {error}.") from error
-
-
 def _entry(row: dict[str, Any], registry: str) -> ModelEntry:
     types = tuple(ObjectType(name) for name in row["object_types"])
-    calibration = {ObjectType(key): Calibration.read(knots) for key, knots in row.get("calibration", {}).items()}
+    maps = {name: row.get(key, {}) for key, name in CALIBRATION_KEYS.items()}
     if row["loader"] not in [*Loader]:
         raise ValueError(f"{row['id']} has the loader {row['loader']!r}; known are {', '.join(Loader)}")
     loader = Loader(row["loader"])
-    return ModelEntry(
-        **row | {"object_types": types, "loader": loader, "calibration": calibration, "registry": registry}
-    )
+    values = {key: value for key, value in row.items() if key not in CALIBRATION_KEYS}
+    read = {"object_types": types, "loader": loader, "calibrations": Calibrations.read(maps), "registry": registry}
+    return ModelEntry(**values | read)
+
+
+def _named_models(profile: str, rows: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """The ids of the models in the rows of a profile, by object type or `masks`."""
+    for key in rows:
+        if key not in (*PROFILE_KEYS, MISS_COST):
+            raise ValueError(f"profile {profile}: {key!r} is none of {', '.join((*PROFILE_KEYS, MISS_COST))}")
+    return {key: tuple(ids) for key, ids in rows.items() if key != MISS_COST}
+
+
+def _miss_cost(profile: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value < math.inf:
+        raise ValueError(f"profile {profile}: {MISS_COST} is {value!r}, but must be a number from 1 up")
+    return float(value)

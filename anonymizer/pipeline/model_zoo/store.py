@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from anonymizer.pipeline.detection.calibration import Calibration
+from anonymizer.pipeline.detection.calibration import Calibrations
 from anonymizer.pipeline.detections import OBJECT_TYPES, ObjectType
 from anonymizer.pipeline.devices import check_device, resolve_device
 from anonymizer.pipeline.errors import AnonymizerError, DetectorFailed, ModelMissing
 from anonymizer.pipeline.model_zoo.folders import MODELS_FOLDER, default_folder, find_registry
-from anonymizer.pipeline.model_zoo.loaders import DETECTORS, SEGMENTERS
+from anonymizer.pipeline.model_zoo.loaders import DETECTORS, SEGMENTERS, Target
+from anonymizer.pipeline.model_zoo.recorded import read_recorded
 from anonymizer.pipeline.model_zoo.registry import (
     AUTO,
     MASKS,
+    MISS_COST,
     ModelChoice,
     ModelEntry,
     Registry,
     parse_choice,
-    read_recorded,
 )
+from anonymizer.pipeline.runtime.choice import check_runtime
 
 if TYPE_CHECKING:
     from anonymizer.pipeline.detection.protocol import Detector
@@ -43,9 +45,10 @@ class ModelStore:
         models: which models to use: `auto`, a profile of the registry, `TYPE=ID+ID` separated by commas, or both.
             `auto` takes the profile `quality` on a GPU, else `recommended`, else `embedded`, for each object type the
             first one whose files are complete. It chooses once: one store never mixes the results of two choices.
+        runtime: what runs the networks on a CPU: `auto`, `torch`, `openvino` or `onnxruntime`. `auto` is OpenVINO.
 
     Raises:
-        InvalidParameter: the device has another name.
+        InvalidParameter: the device or the runtime has another name.
         DetectorFailed: the registry cannot be read, or `models` is none of these.
 
     Example:
@@ -53,9 +56,12 @@ class ModelStore:
         ('own-2',)
     """
 
-    def __init__(self, folder: Path | None = None, *, device: str = "auto", models: str = AUTO) -> None:
+    def __init__(
+        self, folder: Path | None = None, *, device: str = "auto", models: str = AUTO, runtime: str = "auto"
+    ) -> None:
         self.folder = folder or default_folder()
         self._wanted_device = check_device(device)
+        self._target = Target(self._wanted_device, check_runtime(runtime))
         self.registry = Registry.of_folder(self.folder)
         self.choice: ModelChoice = parse_choice(models, self.registry)
         self._verified: set[str] = set()
@@ -90,8 +96,12 @@ class ModelStore:
         return [problem for entry in entries if (problem := self.problem(entry)) is not None]
 
     def unusable_models(self, profile: str) -> list[ModelEntry]:
-        """The models of a profile whose files are missing or damaged."""
+        """The models of a profile whose files are missing or damaged, or that need a package that is not installed."""
         return [entry for entry in self.registry.profile_entries(profile) if self.problem(entry) is not None]
+
+    def incomplete_models(self, profile: str) -> list[ModelEntry]:
+        """The models of a profile whose files are missing or damaged."""
+        return [entry for entry in self.registry.profile_entries(profile) if self.file_problem(entry) is not None]
 
     def install_hint(self, object_type: ObjectType) -> str:
         """A sentence with the commands that install the models for an object type."""
@@ -122,17 +132,29 @@ class ModelStore:
     def keys(self, object_types: Sequence[ObjectType]) -> dict[str, str]:
         """By object type, a key for caches of detections.
 
-        It changes with the models, the checksums of their files, and their calibrations.
+        It changes with the models, the checksums of their files, their calibrations, and the cost of a miss.
         """
         return {
             object_type.value: "+".join(self._key(entry, object_type) for entry in self._chosen[object_type])
+            + ("" if self.miss_cost(object_type) == 1 else f",{MISS_COST}={self.miss_cost(object_type):.12g}")
             for object_type in object_types
             if self._chosen[object_type]
         }
 
-    def calibration(self, model_id: str) -> Mapping[ObjectType, Calibration]:
-        """By object type, the calibration of a model. Types that are left out keep their scores."""
-        return self.registry.models[model_id].calibration
+    def calibrations(self, model_id: str) -> Calibrations:
+        """The calibrations of a model: from its scores to the chance that a box is right."""
+        return self.registry.models[model_id].calibrations
+
+    def miss_cost(self, object_type: ObjectType) -> float:
+        """How many needless blurs a missed object of a type is worth, from 1 up (`miss-cost` in the registry).
+
+        It is that of the profile which serves the type, also where `models` names other models for the type.
+        """
+        return self.registry.miss_cost(self._profiles[object_type])
+
+    def miss_costs(self, object_types: Sequence[ObjectType]) -> dict[ObjectType, float]:
+        """The cost of a miss by object type."""
+        return {object_type: self.miss_cost(object_type) for object_type in object_types}
 
     def detectors(self, object_types: Sequence[ObjectType]) -> list[Detector]:
         """Load the detectors for these object types, each once.
@@ -157,7 +179,7 @@ class ModelStore:
             raise DetectorFailed(f"There is no detector {model_id!r}; there are {detectors}.")
         if model_id not in self._detectors:
             load = DETECTORS[entry.loader]
-            detector = self._load(entry, lambda path: load(entry, path, self._wanted_device))
+            detector = self._load(entry, lambda path: load(entry, path, self._target))
             if detector.id != model_id:
                 # its detections would carry the id of another model
                 raise DetectorFailed(f"The model {model_id} calls itself {detector.id}.")
@@ -185,6 +207,12 @@ class ModelStore:
         return {model_id: model.device for model_id, model in models.items()}
 
     def problem(self, entry: ModelEntry) -> str | None:
+        """Why a model cannot be used: the package that it needs is not installed, or `file_problem`; None: it can."""
+        if entry.missing_package is not None:
+            return f"the package {entry.missing_package} is not installed"
+        return self.file_problem(entry)
+
+    def file_problem(self, entry: ModelEntry) -> str | None:
         """What is wrong with the file of a model, or with the file of its base model; None: nothing.
 
         A complete file is not checked again, as computing a checksum takes a while. A damaged one is checked again when
@@ -206,7 +234,7 @@ class ModelStore:
         if problem is not None:
             self._damaged[entry.id] = version, problem
             return problem
-        if entry.base is not None and (base_problem := self.problem(self.registry.models[entry.base])):
+        if entry.base is not None and (base_problem := self.file_problem(self.registry.models[entry.base])):
             return f"its base model {entry.base}: {base_problem}"
         self._verified.add(entry.id)
         return None
@@ -216,11 +244,19 @@ class ModelStore:
         """By object type, and for masks, the models to use."""
         return {key: self._choose(key) for key in (*OBJECT_TYPES, MASKS)}
 
+    @functools.cached_property
+    def _profiles(self) -> dict[str, str]:
+        """By object type, and for masks, the name of the profile that serves it."""
+        return {key: self._profile(key) for key in (*OBJECT_TYPES, MASKS)}
+
     def _choose(self, key: str) -> tuple[ModelEntry, ...]:
         if key in self.choice.overrides:
             return tuple(self.registry.models[model_id] for model_id in self.choice.overrides[key])
+        return self.registry.entries(self._profiles[key], key)
+
+    def _profile(self, key: str) -> str:
         if self.choice.profile != AUTO:
-            return self.registry.entries(self.choice.profile, key)
+            return self.choice.profile
         for profile in ("quality", "recommended"):
             entries = self.registry.entries(profile, key)
             # the cheap check first, the one that imports torch second, checksums last
@@ -230,8 +266,8 @@ class ModelStore:
                 and (profile != "quality" or self._has_gpu)
                 and all(self.problem(entry) is None for entry in entries)
             ):
-                return entries
-        return self.registry.entries("embedded", key)
+                return profile
+        return "embedded"
 
     @functools.cached_property
     def _has_gpu(self) -> bool:
@@ -267,16 +303,14 @@ class ModelStore:
 
     def _key(self, entry: ModelEntry, object_type: ObjectType) -> str:
         key = f"{entry.id}@{(self._expected_sum(entry) or '')[:16]}"
-        calibration = entry.calibration.get(object_type)
-        if calibration is None:
-            return key
-        return f"{key}~{hashlib.sha256(repr(calibration.knots).encode()).hexdigest()[:8]}"
+        maps = entry.calibrations.digest(object_type)
+        return f"{key}~{maps}" if maps else key
 
     def _segmenter(self, entry: ModelEntry) -> Segmenter:
         if entry.id not in self._segmenters:
             load = SEGMENTERS[entry.loader]
             base = self.registry.models[entry.base].path(self.folder) if entry.base else None
-            self._segmenters[entry.id] = self._load(entry, lambda path: load(path, base, self._wanted_device))
+            self._segmenters[entry.id] = self._load(entry, lambda path: load(path, base, self._target))
         return self._segmenters[entry.id]
 
     def _load(self, entry: ModelEntry, load: Callable[[Path], T]) -> T:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from anonymizer.pipeline.detections import OBJECT_TYPES, ObjectType
 from anonymizer.pipeline.errors import InvalidParameter
 from anonymizer.pipeline.options.converters import boolean, choice, kernel_size, profile_name, share, whole_number
-from anonymizer.pipeline.options.formats import Auto, Format, Pano, Tiles, Whole, parse_format
+from anonymizer.pipeline.options.formats import Format, Whole, parse_format
 from anonymizer.pipeline.options.regions import SIDES, Region, parse_ignores
 
 __all__ = ["DamagedFrames", "Method", "Options", "Parameter", "SaveMask", "Topic", "VideoEncoder", "parameters"]
@@ -150,7 +150,7 @@ class Options:
     license_plate_threshold: float = _option(Topic.DETECTION, 0.5, share, _THRESHOLD_HELP.format("license plate"))
     person_threshold: float = _option(Topic.DETECTION, 0.4, share, _THRESHOLD_HELP.format("person"))
     vehicle_threshold: float = _option(Topic.DETECTION, 0.4, share, _THRESHOLD_HELP.format("vehicle"))
-    format: Format = _option(Topic.DETECTION, Whole(), parse_format, "whole, auto, pano:WIDTH or JSON tiling")
+    format: Format = _option(Topic.DETECTION, Whole(), parse_format, "whole, auto, thorough, pano:WIDTH or JSON tiling")
     no_object_tracking: bool = _option(Topic.VIDEOS, False, boolean, "videos: do not track objects between frames")
     keep_bit_rate: bool = _option(Topic.VIDEOS, False, boolean, "videos: keep the bit rate within 5 %")
     re_encode: bool = _option(
@@ -318,7 +318,7 @@ def _spelled(name: str) -> str:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Whole | Auto | Pano | Tiles):
+    if isinstance(value, Format):
         return str(value)
     if isinstance(value, tuple):
         return [dict(zip(SIDES, (region.x, region.y, region.width, region.height), strict=True)) for region in value]

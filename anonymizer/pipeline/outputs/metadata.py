@@ -24,6 +24,7 @@ def image_metadata(
     options: Options,
     *,
     seconds: float,
+    miss_costs: Mapping[ObjectType, float],
 ) -> dict[str, Any]:
     """Make the metadata of one image.
 
@@ -34,6 +35,7 @@ def image_metadata(
         regions: where pixels are redacted. An object without a region lies in `ignores` and counts as not anonymised.
         options: the options of the request.
         seconds: duration of detection and redaction; reading and writing do not count.
+        miss_costs: by object type, how many needless blurs a miss is worth in the scores; 1 where it is left out.
 
     Returns:
         JSON values.
@@ -47,7 +49,8 @@ def image_metadata(
         "duration": round(seconds, 4),
         "profile": options.profile or None,
         "detections": [
-            _detection(name, size_hw, detections, row, by_row.get(row), options) for row in range(len(detections))
+            _detection(name, size_hw, detections, row, by_row.get(row), options, miss_costs)
+            for row in range(len(detections))
         ],
     }
 
@@ -60,6 +63,8 @@ def frame_metadata(
     detections: Detections,
     regions: Sequence[RedactionRegion],
     options: Options,
+    *,
+    miss_costs: Mapping[ObjectType, float],
 ) -> dict[str, Any]:
     """Make the metadata of one frame of a video: that of an image, with the frame's number, its time and the tracks.
 
@@ -71,6 +76,7 @@ def frame_metadata(
         detections: the objects that are redacted in the frame.
         regions: where pixels are redacted.
         options: the options of the request.
+        miss_costs: by object type, how many needless blurs a miss is worth in the scores; 1 where it is left out.
 
     Returns:
         JSON values.
@@ -84,7 +90,7 @@ def frame_metadata(
         "time": round(time_s, 6),
         "profile": options.profile or None,
         "detections": [
-            _detection(number, size_hw, detections, row, by_row.get(row), options)
+            _detection(number, size_hw, detections, row, by_row.get(row), options, miss_costs)
             | {"track_id": int(track_id) if track_id >= 0 else None}
             for row, track_id in enumerate(detections.track_ids)
         ],
@@ -98,6 +104,7 @@ def _detection(
     row: int,
     region: RedactionRegion | None,
     options: Options,
+    miss_costs: Mapping[ObjectType, float],
 ) -> dict[str, Any]:
     height, width = size_hw
     object_type = detections.object_type(row)
@@ -115,6 +122,7 @@ def _detection(
         "mask_rle": None if region is None else masks.rle(region, size_hw),
         "source": str(detections.sources[row]),
         "model": str(detections.models[row]),
+        "miss_cost": miss_costs.get(object_type, 1.0),
         "mask_source": None if region is None else mask_source(detections, row, options),
     }
 

@@ -23,6 +23,8 @@ from anonymizer.pipeline.detection.inference_errors import check_finite, transla
 from anonymizer.pipeline.detection.models.own_network import Backbone, ConvNorm, Separable
 from anonymizer.pipeline.detections import OBJECT_TYPES, Mask, ObjectType
 from anonymizer.pipeline.devices import resolve_device
+from anonymizer.pipeline.runtime.choice import resolve_runtime
+from anonymizer.pipeline.runtime.loading import load_module
 from anonymizer.pipeline.segmentation.crops import Window
 from anonymizer.pipeline.segmentation.mask_rules import apply_mask_rules, can_have_mask
 
@@ -124,6 +126,19 @@ def backbone_sha256(weights: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
+class _MaskNetwork(nn.Module):
+    """The backbone and the decoder."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone, self.decoder = Backbone(), MaskDecoder()
+
+    def forward(self, x: Tensor, types: Tensor) -> Tensor:
+        """From crops (b, 3, CROP_SIDE, CROP_SIDE), 0..1, and types (b,) to logits (b, MASK_SIDE, MASK_SIDE)."""
+        logits: Tensor = self.decoder(backbone_features(self.backbone, x), types)
+        return logits
+
+
 class MaskHead:
     """A segmenter that runs `MaskDecoder` on the backbone of the own detector.
 
@@ -133,6 +148,7 @@ class MaskHead:
         path: the weights of the decoder, a safetensors file.
         base_path: the weights of the own detector, a safetensors file.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        runtime: `auto`, `torch` or `openvino`.
         model_id: what `Mask.source` holds.
 
     Raises:
@@ -141,11 +157,13 @@ class MaskHead:
             detector.
     """
 
-    def __init__(self, path: Path, base_path: Path, *, device: str = "auto", model_id: str = "own-masks") -> None:
+    def __init__(
+        self, path: Path, base_path: Path, *, device: str = "auto", runtime: str = "auto", model_id: str = "own-masks"
+    ) -> None:
         self.id = model_id
         self._device = resolve_device(device)
         self.device = str(self._device)
-        self._dtype = torch.float16 if self._device.type == "cuda" else torch.float32
+        dtype = torch.float16 if self._device.type == "cuda" else torch.float32
         weights = backbone_weights(base_path)
         with safe_open(path, "pt") as file:
             trained_on = (file.metadata() or {}).get("backbone")
@@ -153,11 +171,13 @@ class MaskHead:
             raise ValueError(
                 f"{path.name} was trained on another detector: run python -m anonymizer.training.train_masks"
             )
-        self._backbone, self._decoder = Backbone(), MaskDecoder()
-        self._backbone.load_state_dict(weights)
-        self._decoder.load_state_dict(load_file(path))
-        for network in (self._backbone, self._decoder):
-            network.eval().to(self._device, self._dtype).to(memory_format=torch.channels_last)
+        network = _MaskNetwork().eval()
+        network.backbone.load_state_dict(weights)
+        network.decoder.load_state_dict(load_file(path))
+        self._network = load_module(
+            network, torch.zeros(2, 3, CROP_SIDE, CROP_SIDE), torch.zeros(2, dtype=torch.int64), name="own-masks",
+            runtime=resolve_runtime(runtime, self._device), device=self._device, dtype=dtype,
+        )  # fmt: skip
 
     def warm_up(self) -> None:
         """Run once on a blank image, so that the first image does not wait."""
@@ -199,8 +219,7 @@ class MaskHead:
     def _run(self, crops: NDArray[np.uint8], types: NDArray[np.uint8]) -> NDArray[np.float32]:
         """The probability 0..1 that each pixel belongs to the object, (b, MASK_SIDE, MASK_SIDE) float32."""
         with translate_errors(f"segmenter {self.id}"), torch.inference_mode():
-            tensor = torch.from_numpy(crops).to(self._device).permute(0, 3, 1, 2).to(self._dtype).div_(255)
-            maps = backbone_features(self._backbone, tensor.contiguous(memory_format=torch.channels_last))
-            logits = self._decoder(maps, torch.from_numpy(types.astype(np.int64)).to(self._device)).float()
+            tensor = torch.from_numpy(crops).to(self._device).permute(0, 3, 1, 2).float().div_(255)
+            (logits,) = self._network(tensor, torch.from_numpy(types.astype(np.int64)).to(self._device))
             check_finite(f"segmenter {self.id}", logits)
             return np.asarray(logits.sigmoid().cpu().numpy())

@@ -16,6 +16,7 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from anonymizer.pipeline.detection.protocol import Detector
+from anonymizer.pipeline.detection.windows import VIDEO_WIDE, WIDE, piece_side
 from anonymizer.pipeline.detections import Detections, ObjectType
 from anonymizer.pipeline.engine import Engine
 from anonymizer.pipeline.errors import BrokenMedia
@@ -156,30 +157,35 @@ def downscale_warnings(track: VideoTrack, options: Options, detectors: Sequence[
     """
     if not isinstance(options.format, Whole):
         return
-    long_side = max(track.size_wh)
+    long_side, side = max(track.size_wh), piece_side(track.size_hw, _wide(options))
     for detector in detectors:
-        main = max(detector.scales(long_side)) if options.no_object_tracking else detector.video_scale(long_side)
-        if long_side > MUCH_SMALLER * main:
-            least = detector.least_size * long_side / main
+        main = max(detector.scales(side)) if options.no_object_tracking else detector.video_scale(side)
+        if side > MUCH_SMALLER * main:
             yield (
-                f"The frames have {long_side} pixels on their long side and {detector.id} analyses each in {main}: "
-                f"objects under {least:.0f} pixels may be missed. format=auto analyses more closely and takes longer."
+                f"The frames have {long_side} pixels on their long side and {detector.id} analyses each in "
+                f"{round(main * long_side / side)}: objects under {detector.least_size * side / main:.0f} pixels may "
+                "be missed. format=auto analyses more closely and takes longer."
             )
+
+
+def _wide(options: Options) -> float:
+    """How many times as long as its short side a frame may be before it is analysed in pieces."""
+    return WIDE if options.no_object_tracking else VIDEO_WIDE
 
 
 def _analysis_size_wh(track: VideoTrack, options: Options, detectors: Sequence[Detector]) -> tuple[int, int]:
     """Width and height in pixels that a track's stored frames are scaled to for the detectors, with square pixels.
 
-    With the format `whole`, frames are not larger than the largest scale of the detectors. Other formats need the
-    frames at full size.
+    With the format `whole`, frames, or the pieces of very wide ones, are not larger than the largest scale of the
+    detectors. Other formats need the frames at full size.
     """
     width, height = track.size_wh
     aspect = float(track.pixel_aspect)
     wide, high = (width * aspect, height) if aspect <= 1 else (width, height / aspect)
     if isinstance(options.format, Whole):
-        long_side = round(max(wide, high))
-        scales = (scale for detector in detectors for scale in _scales(detector, long_side))
-        shrink = min(1.0, max(scales, default=long_side) / long_side)
+        side = piece_side((round(high), round(wide)), _wide(options))
+        scales = (scale for detector in detectors for scale in _scales(detector, side))
+        shrink = min(1.0, max(scales, default=side) / side)
         wide, high = wide * shrink, high * shrink
     return max(1, round(wide)), max(1, round(high))
 
@@ -243,11 +249,11 @@ def _detect(
     else:
         by_rotation: dict[tuple[int, ...], list[int]] = {}
         for row, (track, frame, image) in enumerate(batch):
-            key = (_rotation_step(track.track, frame.number), max(image.shape[:2]))
+            key = (_rotation_step(track.track, frame.number), piece_side(image.shape[:2], VIDEO_WIDE))
             by_rotation.setdefault(key, []).append(row)
         found = [Detections.empty()] * len(batch)
-        for (step, long_side), rows in by_rotation.items():
-            scales = partial(_scales_in_rotation, long_side=long_side, step=step)
+        for (step, side), rows in by_rotation.items():
+            scales = partial(_scales_in_rotation, long_side=side, step=step)
             of_rows = engine.detect([batch[row][2] for row in rows], object_types, options.format, scales=scales)
             for row, detections in zip(rows, of_rows, strict=True):
                 found[row] = detections

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from anonymizer.pipeline.detections import Detections
+from anonymizer.pipeline.detections import Detections, ObjectType
 from anonymizer.pipeline.options.options import Options
 from anonymizer.pipeline.outputs import metadata
 from anonymizer.pipeline.redaction.regions import RedactionRegion
@@ -26,6 +26,7 @@ class FrameOutputs:
         tracks: all tracks; with several, the metadata names the stream of each frame.
         options: of the work; they choose what the metadata shows.
         name: of the video, shown in the metadata.
+        miss_costs: by object type, how many needless blurs a miss is worth in the scores.
     """
 
     def __init__(
@@ -35,8 +36,9 @@ class FrameOutputs:
         tracks: Sequence[VideoTrack],
         options: Options,
         name: str,
+        miss_costs: Mapping[ObjectType, float],
     ) -> None:
-        self._masks, self._options, self._name = masks, options, name
+        self._masks, self._options, self._name, self._miss_costs = masks, options, name, miss_costs
         self._several = len(tracks) > 1
         self._file: IO[str] = metadata_path.open("w")
         self._file.write("[")
@@ -64,8 +66,9 @@ class FrameOutputs:
         for mask in self._masks:
             mask.write(track, pts, regions, whole=blackened)
         frame = metadata.frame_metadata(
-            self._name, number, float(pts * track.time_base), track.size_hw, detections, regions, self._options
-        )
+            self._name, number, float(pts * track.time_base), track.size_hw, detections, regions, self._options,
+            miss_costs=self._miss_costs,
+        )  # fmt: skip
         if blackened:
             frame["blackened"] = True
         if self._several:

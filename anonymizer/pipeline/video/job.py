@@ -265,7 +265,8 @@ class _VideoJob:
             for path, instances in ((self._binary, False), (self._instance, True))
             if path is not None
         ]
-        return FrameOutputs(self._metadata, masks, self._tracks, self._options, self._name)
+        miss_costs = self._engine.store.miss_costs(self._types)
+        return FrameOutputs(self._metadata, masks, self._tracks, self._options, self._name, miss_costs)
 
     def _report_progress(self, stages: StageThreads, stats: RenderStats) -> None:
         """Report the progress until all threads have ended.

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -10,17 +11,26 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from anonymizer.pipeline.detection import batching
 from anonymizer.pipeline.detection.batching import in_batches
 from anonymizer.pipeline.detection.merging import AGREEMENT, MAX_OBJECTS, merge_views
 from anonymizer.pipeline.detection.protocol import Image
-from anonymizer.pipeline.detection.windows import View, detect_windows, plan_views
+from anonymizer.pipeline.detection.windows import (
+    VIDEO_WIDE,
+    View,
+    closest_scale,
+    detect_windows,
+    piece_side,
+    plan_views,
+    with_scales,
+)
 from anonymizer.pipeline.detections import OBJECT_TYPES, Detections, Mask, ObjectType
 from anonymizer.pipeline.devices import resolve_device
 from anonymizer.pipeline.errors import DetectorFailed, InvalidParameter, OutOfMemory, TooManyObjects
-from anonymizer.pipeline.options.formats import Auto, Format, Pano, Tiles, Whole
+from anonymizer.pipeline.options.formats import Auto, Format, Pano, Thorough, Tiles, Whole
 
 FACE, PLATE = ObjectType.FACE, ObjectType.LICENSE_PLATE
-FORMATS = [Whole(), Auto(), Pano(2048), Tiles(3, 2, 0.2, 0.1)]
+FORMATS = [Whole(), Auto(), Thorough(), Pano(2048), Tiles(3, 2, 0.2, 0.1)]
 
 
 def objects(*boxes: Sequence[float], scores: Sequence[float] | None = None, kind: ObjectType = PLATE) -> Detections:
@@ -87,7 +97,7 @@ def test_nothing_found_is_empty(how: Format) -> None:
 
 
 @pytest.mark.parametrize("how", FORMATS, ids=str)
-@pytest.mark.parametrize("size_hw", [(1, 1), (40, 30), (150, 300), (700, 90)])
+@pytest.mark.parametrize("size_hw", [(1, 1), (40, 30), (150, 300), (90, 180)])
 def test_the_whole_is_always_looked_at_at_each_scale(how: Format, size_hw: tuple[int, int]) -> None:
     views = plan_views(size_hw, how, FakeDetector())
 
@@ -110,20 +120,23 @@ def test_types_that_were_not_asked_for_are_left_out() -> None:
 def test_each_picture_gets_its_own_objects() -> None:
     spots = [(3, 4, 9, 9), (200, 100, 230, 120), (10, 80, 30, 90)]
 
-    found = detect_windows([plain(150, 300, each) for each in spots], Auto(), FakeDetector(), [PLATE])
+    found = detect_windows([plain(150, 300, each) for each in spots], Thorough(), FakeDetector(), [PLATE])
 
     assert [each.boxes.tolist() for each in found] == [[list(each)] for each in spots]
 
 
 def test_no_picture_gives_no_result() -> None:
-    assert detect_windows([], Auto(), FakeDetector(), [PLATE]) == []
+    assert detect_windows([], Thorough(), FakeDetector(), [PLATE]) == []
 
 
 @given(st.integers(1, 700), st.integers(1, 700))
-def test_auto_tiles_cover_every_pixel_and_overlap(height: int, width: int) -> None:
-    views = plan_views((height, width), Auto(), FakeDetector())[2:]
+def test_thorough_tiles_cover_every_pixel_and_overlap(height: int, width: int) -> None:
+    whole = plan_views((height, width), Whole(), FakeDetector())
+    views = plan_views((height, width), Thorough(), FakeDetector())
 
-    if max(height, width) <= 128:
+    assert views[: len(whole)] == whole
+    views = views[len(whole) :]
+    if closest_scale((height, width), Whole(), FakeDetector()) >= 1:
         assert not views
         return
     assert (covered((height, width), views) > 0).all()
@@ -134,17 +147,85 @@ def test_auto_tiles_cover_every_pixel_and_overlap(height: int, width: int) -> No
         assert max(starts) + 64 >= length
 
 
-def test_auto_looks_at_tiles_in_the_pictures_own_scale() -> None:
-    tiles = plan_views((300, 500), Auto(), FakeDetector())[2:]
+def test_thorough_looks_at_tiles_in_the_pictures_own_scale() -> None:
+    tiles = plan_views((300, 500), Thorough(), FakeDetector())[2:]
 
     assert {(each.x2 - each.x1, each.y2 - each.y1, each.side) for each in tiles} == {(64, 64, 64)}
 
 
-def test_auto_leaves_no_wide_step_between_the_tiles_and_the_whole() -> None:
-    views = plan_views((1000, 4096), Auto(), FakeDetector())
+def test_thorough_leaves_no_wide_step_between_the_tiles_and_the_whole() -> None:
+    views = plan_views((2100, 4096), Thorough(), FakeDetector())
 
     scales = sorted({each.side / max(each.x2 - each.x1, each.y2 - each.y1) for each in views})
     assert max(np.diff(np.log2(scales))) <= 2.6
+
+
+@given(st.integers(1, 300), st.integers(1, 3000), st.booleans(), st.sampled_from([Whole(), Auto(), Thorough()]))
+def test_a_wide_picture_is_looked_at_in_pieces_that_overlap(short: int, more: int, upright: bool, how: Format) -> None:
+    long = 2 * short + more
+    size_hw = (long, short) if upright else (short, long)
+
+    views = plan_views(size_hw, how, FakeDetector())
+
+    assert views[0] == View(0, 0, size_hw[1], size_hw[0], 32)
+    least, pieces = max(short, 64), [each for each in views[1:] if each.side != 32]
+    if isinstance(how, Thorough):
+        pieces = [each for each in pieces if each.side == 128]
+    ends = sorted({(each.y1, each.y2) if upright else (each.x1, each.x2) for each in pieces})
+    assert all(end - start <= max(1.5 * least + 1, long / 2) or (start, end) == (0, long) for start, end in ends)
+    assert (ends[0][0], max(end for _, end in ends)) == (0, long)
+    for (start, end), (following, _) in itertools.pairwise(ends):
+        assert end - following >= 0.5 * least - 1 or start == following
+    assert (covered(size_hw, pieces) > 0).all()
+
+
+@given(st.integers(1, 5000), st.integers(1, 5000))
+def test_no_picture_is_seen_smaller_in_pieces_than_as_a_whole(height: int, width: int) -> None:
+    class Real(FakeDetector):
+        def scales(self, long_side: int) -> tuple[int, ...]:
+            return (256, 416, 640) if long_side <= 800 else (256, 416, 640, 1280)
+
+    closest = closest_scale((height, width), Whole(), Real())
+
+    assert closest >= max(Real().scales(max(height, width))) / max(height, width)
+
+
+def test_given_tiles_and_panoramas_have_no_pieces() -> None:
+    for how in (Tiles(2, 1, 0.1, 0.1), Pano(512)):
+        views = plan_views((100, 900), how, FakeDetector())
+        assert views[:2] == [View(0, 0, 900, 100, side) for side in (32, 128)]
+
+
+def test_frames_of_a_video_are_in_pieces_only_beyond_three_to_one() -> None:
+    detector = with_scales(FakeDetector(), (64,))  # type: ignore[arg-type]
+
+    assert plan_views((100, 250), Whole(), detector) == [View(0, 0, 250, 100, 64)]
+    assert len(plan_views((100, 350), Whole(), detector)) > 2
+    assert (piece_side((100, 250), VIDEO_WIDE), piece_side((100, 350), VIDEO_WIDE)) == (250, 150)
+
+
+def test_the_first_look_of_auto_at_a_large_picture_is_larger_where_it_finds_carriers() -> None:
+    faces_only = FakeDetector()
+    faces_only.object_types = (FACE,)  # type: ignore[assignment]
+
+    assert [view.side for view in plan_views((400, 600), Auto(), FakeDetector())] == [32, 300]
+    assert [view.side for view in plan_views((400, 600), Auto(), faces_only)] == [32, 128]
+    assert [view.side for view in plan_views((4000, 6000), Auto(), FakeDetector())] == [32, 1920]
+    assert [view.side for view in plan_views((150, 200), Auto(), FakeDetector())] == [32, 128]
+
+
+def test_scores_in_enlarged_views_are_calibrated_apart() -> None:
+    def calibrate(detections: Detections, *, close: bool) -> Detections:
+        return replace(detections, scores=np.full(len(detections), 0.6 if close else 0.4))
+
+    image = plain(150, 300, (217, 93, 231, 99))
+    (tiled,) = detect_windows([image], Thorough(), FakeDetector(), [PLATE], calibrate)
+    (whole,) = detect_windows([image], Whole(), FakeDetector(), [PLATE], calibrate)
+    (first,) = detect_windows([image], Auto(), FakeDetector(), [PLATE], calibrate)
+
+    assert [found.scores.tolist() for found in (tiled, whole, first)] == [
+        [pytest.approx(score)] for score in (0.6, 0.4, 0.4)
+    ]
 
 
 @given(
@@ -292,7 +373,8 @@ def test_a_detector_that_raises_gives_no_result() -> None:
         detect_windows([plain(20, 20)], Whole(), FakeDetector(run), [PLATE])
 
 
-def test_a_batch_that_does_not_fit_is_halved_and_nothing_is_lost() -> None:
+def test_a_batch_that_does_not_fit_is_halved_and_nothing_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(batching.BATCH_PIXELS, "cpu", 2_000_000)
     detector = FakeDetector()
     run = detector._run
 

@@ -18,7 +18,8 @@ import pytest
 from anonymizer.pipeline.detections import ObjectType
 from anonymizer.pipeline.model_zoo import download
 from anonymizer.pipeline.model_zoo.download import FetchFailed, FetchResult, NoConnection, fetch
-from anonymizer.pipeline.model_zoo.registry import ModelEntry, Registry, read_recorded
+from anonymizer.pipeline.model_zoo.recorded import read_recorded
+from anonymizer.pipeline.model_zoo.registry import ModelEntry, Registry
 from anonymizer.pipeline.model_zoo.store import MODELS_FOLDER
 from tests.conftest import free_port
 from tests.model_server import ModelServer, model_server
@@ -319,6 +320,19 @@ def test_the_sum_of_a_first_fetch_is_recorded_and_checked_ever_after(server: Mod
 
     server.files["blur.zip"] = zipped(content)
     assert fetch(entry, folder).recorded is None
+
+
+def test_the_md5_of_a_publisher_is_checked_where_no_sha256_is_known(server: ModelServer, folder: Path) -> None:
+    content = b"a network" * 1000
+    server.files["blur.jit"] = content[:-1] + b"!"
+    entry = replace(unsummed(f"{server.url}/blur.jit", archive=None), md5=hashlib.md5(content).hexdigest())
+
+    with pytest.raises(FetchFailed, match=f"but its publisher has {entry.md5}: the download was deleted"):
+        fetch(entry, folder)
+    assert left_in(folder) == set()
+
+    server.files["blur.jit"] = content
+    assert fetch(entry, folder).recorded == hashlib.sha256(content).hexdigest()
 
 
 @pytest.mark.parametrize("content", [b"no zip", zipped(b"", "two.jit")[:-30], zipped(b"x", "notes.txt")])

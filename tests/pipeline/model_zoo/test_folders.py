@@ -21,7 +21,7 @@ from anonymizer.pipeline.model_zoo.registry import LOCAL
 from anonymizer.pipeline.model_zoo.store import ModelStore
 from tests.model_server import model_server
 
-OWN = "own-detector.safetensors"
+OWN = "own-3.safetensors"
 FACE, PLATE, PERSON, VEHICLE = OBJECT_TYPES
 
 
@@ -42,7 +42,7 @@ def installed(tmp_path: Path) -> Path:
     )
     models = packages / "anonymizer" / "model_files"
     models.mkdir(exist_ok=True)
-    for name in ("registry.toml", OWN, "own-masks.safetensors"):
+    for name in ("registry.toml", OWN, "own-detector.safetensors", "own-masks.safetensors"):
         (models / name).unlink(missing_ok=True)
         (models / name).symlink_to(MODELS_FOLDER / name)
     return packages
@@ -70,7 +70,7 @@ def test_an_empty_folder_uses_the_models_that_come_with_the_project(volume: Path
     assert store.folder == volume
     assert store.problems() == []
     assert set(store.serves()) == {*OBJECT_TYPES}
-    assert store.registry.models["own-2"].path(volume) == MODELS_FOLDER / OWN
+    assert store.registry.models["own-3"].path(volume) == MODELS_FOLDER / OWN
     assert store.segmenter() is not None
 
 
@@ -89,8 +89,8 @@ def test_a_folder_with_a_registry_of_its_own_uses_no_other_files(volume: Path) -
 
 
 def test_the_users_registry_may_lie_in_a_folder_without_the_projects(volume: Path) -> None:
-    (volume / LOCAL).write_text('[profiles.mine]\nface = ["own-2"]\n')
-    assert ModelStore(volume, device="cpu", models="mine").serves() == {FACE: ("own-2",)}
+    (volume / LOCAL).write_text('[profiles.mine]\nface = ["own-3"]\n')
+    assert ModelStore(volume, device="cpu", models="mine").serves() == {FACE: ("own-3",)}
     (volume / LOCAL).write_text("not toml")
     with pytest.raises(DetectorFailed, match=r"registry\.local\.toml cannot be read"):
         ModelStore(volume)
@@ -117,7 +117,7 @@ def test_the_variable_names_the_folder_of_the_library(volume: Path, monkeypatch:
 def test_an_installed_package_has_its_models(installed: Path) -> None:
     code = (
         "store = ModelStore(device='cpu', models='embedded'); print(store.folder); print(len(store.serves()));"
-        "print(store.registry.models['own-2'].install_command)"
+        "print(store.registry.models['own-3'].install_command)"
     )
 
     lines = run_installed(installed, code).splitlines()

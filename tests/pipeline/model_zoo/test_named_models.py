@@ -16,10 +16,10 @@ FACE, PLATE, PERSON, VEHICLE = OBJECT_TYPES
     [
         ("centerface", (FACE,), {FACE: ("centerface",)}),
         ("own-2", (PLATE, PERSON, VEHICLE, FACE), dict.fromkeys(OBJECT_TYPES, ("own-2",))),
-        ("embedded", OBJECT_TYPES, {FACE: ("centerface", "own-2"), PLATE: ("own-2",)}),
+        ("embedded", OBJECT_TYPES, {FACE: ("centerface", "own-3"), PLATE: ("own-3",)}),
         ("face=own-2", (FACE,), {FACE: ("own-2",)}),
         ("face=own-2,vehicle=own-2", (FACE, VEHICLE), {FACE: ("own-2",), VEHICLE: ("own-2",)}),
-        ("embedded,face=centerface", OBJECT_TYPES, {FACE: ("centerface",), PLATE: ("own-2",)}),
+        ("embedded,face=centerface", OBJECT_TYPES, {FACE: ("centerface",), PLATE: ("own-3",)}),
         ("masks=own-masks", OBJECT_TYPES, {}),
     ],
 )

@@ -66,6 +66,22 @@ def test_a_missing_file_of_a_users_own_is_for_the_user_to_bring(local: Path) -> 
         (MODEL.replace('"mine"', '"own-2"'), "there is another model 'own-2', in registry.toml"),
         (MODEL + MODEL, "there is another model 'mine', in registry.local.toml"),
         ('[profiles.embedded]\nface = ["own-2"]\n', "there is another profile 'embedded', in registry.toml"),
+        ("[profiles.embeded]\nmiss-cost = 2\n", "profile embeded names no model"),
+        ("[profiles.embedded]\nmiss_cost = 2\n", "profile embedded: 'miss_cost' is none of face, .*, miss-cost"),
+        *(
+            (
+                f"[profiles.embedded]\nmiss-cost = {value}\n",
+                f"profile embedded: miss-cost is {shown}, but must be a number from 1 up",
+            )
+            for value, shown in (
+                ("0.5", "0.5"),
+                ("'4'", "'4'"),
+                ("true", "True"),
+                ("inf", "inf"),
+                ("nan", "nan"),
+                ("[4]", r"\[4\]"),
+            )
+        ),
         ('[profiles.mine]\nface = ["mine"]\n', "face may be served by .* not by 'mine'"),
         (MODEL.replace('loader = "own"', 'loader = "mine"'), "mine has the loader 'mine'; known are"),
         ("not toml", "Expected"),
@@ -77,6 +93,16 @@ def test_what_it_contradicts_is_named_with_the_file(local: Path, text: str, sent
         ModelStore(local.parent)
 
 
+def test_a_cost_of_misses_alone_changes_that_of_a_profile_of_the_project(local: Path) -> None:
+    local.write_text("[profiles.embedded]\nmiss-cost = 8\n")
+    before, after = (
+        Registry.read(local.with_name("registry.toml"), local.with_name("none")),
+        Registry.of_folder(local.parent),
+    )
+    assert (before.miss_cost("embedded"), after.miss_cost("embedded")) == (4, 8)
+    assert after.profiles == before.profiles
+
+
 def test_an_empty_file_changes_nothing(local: Path) -> None:
     before = Registry.read(local.with_name("registry.toml"))
     local.write_text("# nothing yet\n")
@@ -84,7 +110,7 @@ def test_an_empty_file_changes_nothing(local: Path) -> None:
 
 
 def test_git_ignores_what_is_the_users(tmp_path: Path) -> None:
-    ours = ["registry.toml", "own-detector.safetensors", "own-masks.safetensors"]
+    ours = ["registry.toml", "own-3.safetensors", "own-detector.safetensors", "own-masks.safetensors"]
     users = ["registry.local.toml", "my-detector-0123456789ab.safetensors"]
     shutil.copyfile(MODELS_FOLDER / ".gitignore", tmp_path / ".gitignore")
     subprocess.run(["git", "init", "-q", tmp_path], check=True, timeout=60)

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -14,22 +15,29 @@ import torch
 from safetensors.torch import save_file
 
 from anonymizer import Anonymizer
+from anonymizer.pipeline.detection.calibration import Calibrations
 from anonymizer.pipeline.detections import OBJECT_TYPES, ObjectType
 from anonymizer.pipeline.errors import DetectorFailed, ModelMissing
+from anonymizer.pipeline.model_zoo import registry
+from anonymizer.pipeline.model_zoo.recorded import RecordedSums, write_recorded
 from anonymizer.pipeline.model_zoo.registry import Registry
 from anonymizer.pipeline.model_zoo.store import MODELS_FOLDER, ModelStore
 from anonymizer.pipeline.options.formats import Whole
 from tests.pictures import drawn
+from tests.pipeline.detection.models.detr.made import made_file
 
 FACE, PLATE, PERSON, VEHICLE = OBJECT_TYPES
-FILE = "own-detector.safetensors"
-EMBEDDED = dict.fromkeys(OBJECT_TYPES, ("own-2",)) | {FACE: ("centerface", "own-2")}
+FILE = "own-3.safetensors"
+#: the keys of calibrations in the registry, with a chance to tell them apart
+KINDS = {"calibration": 0.9, "calibration-small": 0.7, "calibration-close": 0.8}
+EMBEDDED = dict.fromkeys(OBJECT_TYPES, ("own-3",)) | {FACE: ("centerface", "own-3")}
 RECOMMENDED = {
-    FACE: ("yunet-n", "own-2"),
-    PLATE: ("y5fu-640", "y5fu-320", "own-2"),
-    PERSON: ("yolox-nano", "own-2"),
-    VEHICLE: ("yolox-nano", "own-2"),
+    FACE: ("yunet-n", "own-3"),
+    PLATE: ("y5fu-640", "y5fu-320", "own-3"),
+    PERSON: ("d-fine-n",),
+    VEHICLE: ("d-fine-n",),
 }
+DFINE = "dfine_n_coco.pth"
 
 
 @pytest.fixture
@@ -37,7 +45,7 @@ def folder(tmp_path: Path) -> Path:
     """A models' folder as it is in a fresh clone."""
     folder = tmp_path / "models"
     folder.mkdir()
-    for each in ("registry.toml", FILE, "own-masks.safetensors"):
+    for each in ("registry.toml", FILE, "own-detector.safetensors", "own-masks.safetensors"):
         shutil.copyfile(MODELS_FOLDER / each, folder / each)
     return folder
 
@@ -47,7 +55,13 @@ def recommended(folder: Path, data: Path) -> Path:
     """With the recommended models."""
     for each in (data / "weights").iterdir():
         shutil.copyfile(each, folder / each.name)
-    return folder
+    return with_dfine(folder)
+
+
+def with_dfine(folder: Path) -> Path:
+    """With a file as D-FINE's authors write it, but made weights, and its sum in the registry."""
+    made_file("dfine_n", folder / DFINE, fainter=6)
+    return with_sum(folder, "d-fine-n", DFINE)
 
 
 def exchanged(old: str, new: str, text: str = (MODELS_FOLDER / "registry.toml").read_text()) -> str:
@@ -101,11 +115,10 @@ def test_a_harmed_file_is_named_with_its_remedy(folder: Path, harm: Callable[[Pa
         store.detectors([FACE, PLATE])
 
     assert "license plate" in str(error.value)
-    assert "git checkout models/own-detector.safetensors" in str(error.value)
+    assert "git checkout models/own-3.safetensors" in str(error.value)
     assert store.serves() == {FACE: ("centerface",)}
-    # the masks stand on it
-    assert len(store.problems()) == 2
-    assert all(FILE in each for each in store.problems())
+    (problem,) = store.problems()
+    assert FILE in problem
 
 
 def test_a_type_is_not_served_by_half_of_its_models(folder: Path) -> None:
@@ -131,18 +144,18 @@ def test_a_file_that_was_mended_serves(folder: Path) -> None:
 
 def test_a_whole_file_of_another_architecture_gives_no_result(folder: Path) -> None:
     save_file(torch.nn.Linear(3, 3).state_dict(), folder / FILE)
-    store = ModelStore(with_sum(folder, "own-2", FILE), device="cpu")
+    store = ModelStore(with_sum(folder, "own-3", FILE), device="cpu")
 
     assert PLATE in store.serves()
-    with pytest.raises(DetectorFailed, match="own-2"):
+    with pytest.raises(DetectorFailed, match="own-3"):
         store.detectors([PLATE])
 
 
 def test_a_whole_file_that_holds_no_weights_gives_no_result(folder: Path) -> None:
     (folder / FILE).write_bytes(b"not weights")
 
-    with pytest.raises(DetectorFailed, match="own-2"):
-        ModelStore(with_sum(folder, "own-2", FILE), device="cpu").detectors([PLATE])
+    with pytest.raises(DetectorFailed, match="own-3"):
+        ModelStore(with_sum(folder, "own-3", FILE), device="cpu").detectors([PLATE])
 
 
 @pytest.mark.parametrize(
@@ -179,16 +192,16 @@ def test_each_model_is_loaded_once(folder: Path) -> None:
 
     first, second = store.detectors(OBJECT_TYPES), store.detectors([PLATE])
 
-    assert [each.id for each in first] == ["centerface", "own-2"]
+    assert [each.id for each in first] == ["centerface", "own-3"]
     assert second[0] is first[1]
-    assert store.loaded() == {"centerface": "cpu", "own-2": "cpu"}
+    assert store.loaded() == {"centerface": "cpu", "own-3": "cpu"}
 
 
 def test_a_detector_may_be_had_by_its_id(recommended: Path) -> None:
     store = ModelStore(recommended, device="cpu", models="embedded")
     assert store.detector("yunet-n").id == "yunet-n"
     for name in ("nonesuch", "sam-vit-b"):
-        with pytest.raises(DetectorFailed, match=f"no detector '{name}'; there are centerface, own-2,"):
+        with pytest.raises(DetectorFailed, match=f"no detector '{name}'; there are centerface, own-3,"):
             store.detector(name)
     with pytest.raises(ModelMissing, match="models fetch maskrcnn-resnet50-v2"):
         store.detector("maskrcnn-resnet50-v2")
@@ -202,7 +215,7 @@ def test_a_model_must_call_itself_what_the_registry_calls_it(folder: Path) -> No
 
 
 def test_the_own_detector_calls_itself_what_the_registry_calls_it(folder: Path) -> None:
-    (folder / "registry.toml").write_text(exchanged('"own-2"', '"own-9"'))
+    (folder / "registry.toml").write_text(exchanged('"own-3"', '"own-9"'))
     (detector,) = ModelStore(folder, device="cpu").detectors([PLATE])
     assert detector.id == "own-9"
 
@@ -217,7 +230,7 @@ def test_the_recommended_models_serve_once_they_are_there(recommended: Path) -> 
 
 def test_auto_takes_a_profile_only_where_all_of_it_is_whole(recommended: Path) -> None:
     (recommended / "y5fu_320x_sim.onnx").unlink()
-    (recommended / "yolox_nano.onnx").write_bytes(b"x" * 3660092)
+    (recommended / DFINE).write_bytes(b"damaged")
 
     serves = ModelStore(recommended, device="cpu").serves()
 
@@ -235,14 +248,45 @@ def test_a_choice_is_made_once(recommended: Path) -> None:
 
 
 def test_quality_is_taken_on_a_gpu_only(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = "maskrcnn_resnet50_fpn_v2_coco-73cbd019.pth"
-    (folder / file).write_bytes(b"weights")
-    with_sum(folder, "maskrcnn-resnet50-v2", file)
+    (folder / "rf-detr-seg-large.pt").write_bytes(b"weights")
+    write_recorded(folder, "rf-detr-seg-l", RecordedSums(hashlib.sha256(b"weights").hexdigest()))
 
-    assert ModelStore(folder, device="cpu").serves()[PERSON] == ("own-2",)
+    assert ModelStore(folder, device="cpu").serves()[PERSON] == ("own-3",)
     monkeypatch.setattr(ModelStore, "device", "cuda:0")
     serves = ModelStore(folder).serves()
-    assert (serves[PERSON], serves[PLATE]) == (("maskrcnn-resnet50-v2",), ("own-2",))
+    assert (serves[PERSON], serves[PLATE]) == (("rf-detr-seg-l",), ("own-3",))
+
+
+@pytest.fixture
+def without_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the library transformers is not installed."""
+    monkeypatch.setattr(registry, "find_spec", lambda name: None if name == "transformers" else find_spec(name))
+
+
+@pytest.mark.usefixtures("without_extra")
+def test_a_model_whose_package_is_not_installed_is_named_with_the_command(recommended: Path) -> None:
+    store = ModelStore(recommended, device="cpu", models="recommended")
+
+    command = r'Run `pip install "anonymizer\[models\]" && anonymizer models fetch d-fine-n`'
+    with pytest.raises(ModelMissing, match=rf"serves person \(the package transformers is not installed\)\. {command}"):
+        store.require([PERSON])
+    with pytest.raises(ModelMissing, match=f"d-fine-n cannot be used .*{command}"):
+        store.detector("d-fine-n")
+    assert [entry.id for entry in store.unusable_models("recommended")] == ["d-fine-n"]
+    # its file is as it should be
+    assert store.incomplete_models("recommended") == []
+
+
+@pytest.mark.usefixtures("without_extra")
+def test_auto_takes_other_models_where_a_package_is_not_installed(recommended: Path) -> None:
+    assert ModelStore(recommended, device="cpu").serves() == RECOMMENDED | {PERSON: ("own-3",), VEHICLE: ("own-3",)}
+
+
+def test_an_authors_file_finds_persons_and_vehicles_through_the_library(folder: Path) -> None:
+    store = ModelStore(with_dfine(folder), device="cpu", models="person=d-fine-n,vehicle=d-fine-n")
+    (found,) = Anonymizer(store=store).engine.detect([np.asarray(drawn(320, 240))], [PERSON, VEHICLE], Whole())
+    assert set(found.models) <= {"d-fine-n"}
+    assert store.loaded() == {"d-fine-n": "cpu"}
 
 
 @pytest.mark.parametrize(
@@ -250,9 +294,9 @@ def test_quality_is_taken_on_a_gpu_only(folder: Path, monkeypatch: pytest.Monkey
     [
         ("auto", {}),
         ("embedded", {}),
-        ("face=own-2", {FACE: ("own-2",)}),
-        ("embedded, face=own-2", {FACE: ("own-2",)}),
-        ("auto,license-plate=y5fu-320+own-2,face=yunet-n", {PLATE: ("y5fu-320", "own-2"), FACE: ("yunet-n",)}),
+        ("face=own-3", {FACE: ("own-3",)}),
+        ("embedded, face=own-3", {FACE: ("own-3",)}),
+        ("auto,license-plate=y5fu-320+own-3,face=yunet-n", {PLATE: ("y5fu-320", "own-3"), FACE: ("yunet-n",)}),
         ("recommended", RECOMMENDED),
         ("recommended,face=centerface", RECOMMENDED | {FACE: ("centerface",)}),
     ],
@@ -264,7 +308,9 @@ def test_models_may_be_chosen(
     if set(changed) - {FACE} or models == "auto":
         needed = {each for ids in changed.values() for each in ids}
         for entry in Registry.read(folder / "registry.toml").models.values():
-            if entry.id in needed and entry.url:
+            if entry.id == "d-fine-n" and entry.id in needed:
+                with_dfine(folder)
+            elif entry.id in needed and entry.url:
                 shutil.copyfile(data / "weights" / entry.file, folder / entry.file)
 
     assert ModelStore(folder, device="cpu", models=models).serves() == usual | changed
@@ -275,13 +321,13 @@ def test_models_may_be_chosen(
     [
         ("", "must be one of auto, embedded, recommended, quality"),
         ("best", "no profile 'best'"),
-        ("face=nonesuch", "face may be served by centerface, own-2, yunet-n, .* not by 'nonesuch'"),
-        ("person=yunet-n", "person may be served by own-2, yolox-nano, .* not by 'yunet-n'"),
+        ("face=nonesuch", "face may be served by centerface, own-3, own-2, yunet-n, .* not by 'nonesuch'"),
+        ("person=yunet-n", "person may be served by own-3, own-2, d-fine-n, .* not by 'yunet-n'"),
         ("auto,face=", "not by ''"),
-        ("head=own-2", "'head' is none of face, license-plate, person, vehicle, masks"),
+        ("head=own-3", "'head' is none of face, license-plate, person, vehicle, masks"),
         ("embedded,recommended", "'recommended' is none of"),
         ("person=sam-vit-b", "not by 'sam-vit-b'"),
-        ("masks=own-2", "masks may be served by .*sam-vit-b, sam-vit-h, not by 'own-2'"),
+        ("masks=own-3", "masks may be served by .*sam-vit-b, sam-vit-h, not by 'own-3'"),
         ("masks=sam-vit-b+sam-vit-h", "masks are made by one model, not by 2"),
     ],
 )
@@ -304,6 +350,7 @@ def test_a_device_that_is_not_there_gives_no_result(folder: Path) -> None:
         "not toml",
         '[[model]]\nid = "a"\nobject_types = ["cat"]',
         exchanged('loader = "own"', 'loader = "another"'),
+        exchanged('extra = "models"', 'extra = "more"'),
         exchanged('face = ["centerface"', 'face = ["nonesuch"'),
         (MODELS_FOLDER / "registry.toml").read_text() + 'calibration.face = [[0.1, 0.5]]',
         (MODELS_FOLDER / "registry.toml").read_text() + 'base = "nonesuch"',
@@ -321,12 +368,17 @@ def test_every_score_of_a_profile_that_was_measured_is_calibrated(profile: str) 
     registry = Registry.read(MODELS_FOLDER / "registry.toml")
     for each in OBJECT_TYPES:
         assert registry.entries(profile, each)
-        assert all(each in entry.calibration for entry in registry.entries(profile, each))
+        measured = [entry for entry in registry.entries(profile, each) if "AP50" in (entry.measured or "")]
+        assert all(each in entry.calibrations.whole for entry in measured)
+        assert measured or profile == "recommended"
 
 
 def test_every_model_of_the_registry_is_described() -> None:
     for each in Registry.read(MODELS_FOLDER / "registry.toml").models.values():
         assert each.description
+        # figures are either published or measured
+        assert not re.search(r"\d\.\d| \.\d|\bms\b|AP|measured|published", each.description)
+        assert each.published is None or re.search(r"\((.* authors|torchvision|Roboflow)\)$", each.published)
         assert each.licence
         assert each.source
         assert each.input
@@ -336,11 +388,20 @@ def test_every_model_of_the_registry_is_described() -> None:
 def test_kept_detections_depend_on_the_models_sum_and_calibration(folder: Path) -> None:
     before = ModelStore(folder, models="face=centerface").keys([PLATE, FACE])
     another(folder)
-    replaced = ModelStore(with_sum(folder, "own-2", FILE), models="face=centerface").keys([PLATE, FACE])
-    edited(folder, "own-2", "calibration = { license-plate = [[0.1, 0.2], [0.6, 0.9]] }", "calibration")
+    replaced = ModelStore(with_sum(folder, "own-3", FILE), models="face=centerface").keys([PLATE, FACE])
+    edited(folder, "own-3", "calibration = { license-plate = [[0.1, 0.2], [0.6, 0.9]] }", "calibration")
     calibrated = ModelStore(folder, models="face=centerface").keys([PLATE, FACE])
 
-    assert len({each["license-plate"] for each in (before, replaced, calibrated)}) == 3
+    assert calibrated["license-plate"].endswith(",miss-cost=4")
+    small = "calibration-small = { license-plate = [[0.1, 0.1], [0.6, 0.8]] }"
+    edited(folder, "own-3", f"calibration = {{ license-plate = [[0.1, 0.2], [0.6, 0.9]] }}\n{small}", "calibration")
+    with_small = ModelStore(folder, models="face=centerface").keys([PLATE])
+    text = (folder / "registry.toml").read_text()
+    (folder / "registry.toml").write_text(exchanged("miss-cost = 4", "miss-cost = 1.5", text))
+    weighted = ModelStore(folder, models="face=centerface").keys([PLATE])
+
+    states = (before, replaced, calibrated, with_small, weighted)
+    assert len({each["license-plate"] for each in states}) == 5
     assert before["face"] == replaced["face"] == calibrated["face"]
 
 
@@ -351,12 +412,41 @@ def test_two_models_of_a_type_are_both_in_its_key(recommended: Path) -> None:
     assert second.startswith("y5fu-320@2a985dc63a5cc947~")
 
 
-def test_a_calibration_is_read_by_model_and_type(folder: Path) -> None:
-    edited(folder, "own-2", "calibration = { license-plate = [[0.1, 0.2], [0.6, 0.9]] }", "calibration")
+def test_a_calibration_is_read_by_model_kind_and_type(folder: Path) -> None:
+    edited(folder, "own-3", "", "calibration-close")
+    lines = [f"{name} = {{ license-plate = [[0.1, 0.2], [0.6, {chance}]] }}" for name, chance in KINDS.items()]
+    edited(folder, "own-3", "\n".join(lines), "calibration")
     store = ModelStore(folder)
 
-    assert store.calibration("maskrcnn-resnet50-v2") == {}
-    assert store.calibration("own-2")[PLATE].knots == ((0.1, 0.2), (0.6, 0.9))
+    assert store.calibrations("maskrcnn-resnet50-v2") == Calibrations()
+    read = store.calibrations("own-3")
+    assert [maps[PLATE].knots[1][1] for maps in (read.whole, read.small, read.close)] == list(KINDS.values())
+
+
+@pytest.mark.parametrize("models", ["embedded", "embedded,plate", "mine", "mine,plate", "bare", "auto", "auto,plate"])
+def test_the_cost_of_a_miss_is_that_of_the_profile_whatever_models_serve(folder: Path, models: str) -> None:
+    text = exchanged("miss-cost = 4", "miss-cost = 3")
+    (folder / "registry.toml").write_text(text)
+    (folder / "registry.local.toml").write_text(
+        '[profiles.mine]\nlicense-plate = ["own-3"]\nmiss-cost = 2.5\n[profiles.bare]\nlicense-plate = ["own-3"]\n'
+    )
+    store = ModelStore(folder, device="cpu", models=models.replace("plate", "license-plate=own-3"))
+    expected = {"embedded": 3.0, "mine": 2.5, "bare": 1.0, "auto": 3.0}[models.split(",")[0]]
+    assert store.miss_cost(PLATE) == expected
+    assert store.keys([PLATE])["license-plate"].endswith(f",miss-cost={expected:g}") == (expected != 1)
+
+
+def test_each_type_has_the_cost_of_the_profile_that_auto_takes_for_it(recommended: Path) -> None:
+    text = (recommended / "registry.toml").read_text()
+    for cost in (3, 2):
+        # the last one first: quality stays at 4, recommended gets 3, embedded 2
+        head, tail = text.rsplit("[profiles.quality]", 1)
+        at = head.rindex("miss-cost = 4")
+        text = f"{head[:at]}miss-cost = {cost}{head[at + 13 :]}[profiles.quality]{tail}"
+    (recommended / "registry.toml").write_text(text)
+    (recommended / "yunet_n_dynamic.onnx").unlink()
+    store = ModelStore(recommended, device="cpu")
+    assert (store.miss_cost(FACE), store.miss_cost(PLATE)) == (2, 3)
 
 
 def test_no_mask_model_is_no_error_unless_it_was_asked_for(folder: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from anonymizer.pipeline.detections import OBJECT_TYPES, ObjectType
 from anonymizer.pipeline.errors import InvalidParameter
-from anonymizer.pipeline.options.formats import Auto, Pano, Tiles, Whole
+from anonymizer.pipeline.options.formats import Auto, Pano, Thorough, Tiles, Whole
 from anonymizer.pipeline.options.options import Method, Options, SaveMask, parameters
 from anonymizer.pipeline.options.regions import Region
 
@@ -50,6 +50,7 @@ def test_false_is_written_in_many_ways(text: str) -> None:
     [
         ("whole", Whole()),
         ("auto", Auto()),
+        ("Thorough", Thorough()),
         ("pano:4096", Pano(4096)),
         ('{"number": [3, 2], "overlap": [0.1, 0.2]}', Tiles(3, 2, 0.1, 0.2)),
     ],
@@ -96,7 +97,7 @@ def test_what_the_server_defaults_to_is_overridden_by_the_request() -> None:
         ("format", "pano:12", "512 to 32768"),
         ("format", '{"number": [0, 1], "overlap": [0, 0]}', "1 to 32"),
         ("format", '{"number": [2, 1], "overlap": [0.95, 0]}', "0 to 0.9"),
-        ("format", "tiles", "whole, auto"),
+        ("format", "tiles", "whole, auto, thorough"),
         ("quality", "101", "from 1 to 100"),
         ("compress-level", "10", "from 0 to 9"),
         ("mask-scale", "0", "from 1 to 100"),

@@ -215,7 +215,9 @@ class TestMaskHead:
         weights = load_file(head_file)
         weights["logit.bias"] = torch.full_like(weights["logit.bias"], torch.nan)
         save_file(weights, tmp_path / "nan.safetensors", {"backbone": backbone_sha256(backbone_weights(BASE))})
-        head = MaskHead(tmp_path / "nan.safetensors", BASE, device="cpu")
+        with pytest.raises(ValueError, match="not finite numbers"):
+            MaskHead(tmp_path / "nan.safetensors", BASE, device="cpu", runtime="openvino")
+        head = MaskHead(tmp_path / "nan.safetensors", BASE, device="cpu", runtime="torch")
         box = rows((40, 30, 100, 90))
         with pytest.raises(DetectorFailed, match="not finite numbers"):
             head.segment(noise(), box, persons(box))

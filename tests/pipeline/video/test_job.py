@@ -315,6 +315,13 @@ class TestMasks:
             assert np.array_equal(mask.to_ndarray(format="gray") == 255, wanted == 1)
             assert np.array_equal(numbered.to_ndarray(format="rgb24"), wanted[..., None] * np.array([0, 1, 64]))
 
+    def test_the_metadata_says_what_a_miss_costs_in_the_scores(
+        self, finder: MagentaDetector, clip: Callable[[str], Path], folder: Path
+    ) -> None:
+        result = Anonymizer(store=FakeStore(finder, cost=4.0)).video(clip("one-frame"), folder)
+        (found,) = frames_of(result)[0]["detections"]
+        assert (found["score"], found["miss_cost"]) == (0.973, 4)
+
     def test_only_those_that_are_asked_for_are_made(
         self, anonymizer: Anonymizer, clip: Callable[[str], Path], folder: Path
     ) -> None:

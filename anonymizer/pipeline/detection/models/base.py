@@ -12,6 +12,7 @@ from anonymizer.pipeline.detection.batching import in_batches
 from anonymizer.pipeline.detection.protocol import Image
 from anonymizer.pipeline.detections import Detections, ObjectType
 from anonymizer.pipeline.devices import resolve_device
+from anonymizer.pipeline.runtime.choice import resolve_runtime
 
 __all__ = ["BatchedDetector", "FixedScales", "OwnSizeAndCloseUp"]
 
@@ -25,6 +26,7 @@ class BatchedDetector(ABC):
         model_id: id of the model; what `Detections.models` holds.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         half: whether the network runs in half precision on a GPU.
+        runtime: `auto`, `torch`, `openvino` or `onnxruntime`: what runs the network on a CPU.
 
     Attributes:
         object_types: the types that it detects.
@@ -35,7 +37,8 @@ class BatchedDetector(ABC):
         memory_weight: memory for one image, relative to a one-stage network with an input of the same size.
 
     Raises:
-        DetectorFailed: the device does not exist.
+        DetectorFailed: the device does not exist, or the runtime is not installed.
+        InvalidParameter: there is no such runtime.
 
     Example:
         A family needs little more than this::
@@ -55,10 +58,11 @@ class BatchedDetector(ABC):
     warm_up_hw: tuple[int, int] = (320, 320)
     memory_weight: int = 1
 
-    def __init__(self, model_id: str, device: str, *, half: bool = False) -> None:
+    def __init__(self, model_id: str, device: str, *, half: bool = False, runtime: str = "torch") -> None:
         self.id = model_id
         self._device = resolve_device(device)
         self.device = str(self._device)
+        self._runtime = resolve_runtime(runtime, self._device)
         self._dtype = torch.float16 if half and self._device.type == "cuda" else torch.float32
 
     @abstractmethod

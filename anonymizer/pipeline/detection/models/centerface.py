@@ -24,15 +24,16 @@ NMS_IOU = 0.3
 
 
 class CenterFace(OwnSizeAndCloseUp):
-    """CenterFace as a torch module, from the ONNX file `centerface.onnx`.
+    """CenterFace from the ONNX file `centerface.onnx`.
 
     Args:
         weights: the ONNX file.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        runtime: `auto`, `torch`, `openvino` or `onnxruntime`.
 
     Raises:
         DetectorFailed: the device does not exist.
-        Exception: of onnx or onnx2torch, if the file is not such a network.
+        Exception: of onnx or the runtime, if the file is not such a network.
     """
 
     object_types: tuple[ObjectType, ...] = (ObjectType.FACE,)
@@ -43,10 +44,12 @@ class CenterFace(OwnSizeAndCloseUp):
     close_up_side = 480
     video_side = 512
 
-    def __init__(self, weights: Path, *, device: str = "auto") -> None:
-        super().__init__("centerface", device, half=True)
+    def __init__(self, weights: Path, *, device: str = "auto", runtime: str = "auto") -> None:
+        super().__init__("centerface", device, half=True, runtime=runtime)
         # the fourth output, landmarks, is not used
-        self._network = OnnxNetwork(self.id, weights, device=self._device, dtype=self._dtype, outputs=3)
+        self._network = OnnxNetwork(
+            self.id, weights, runtime=self._runtime, device=self._device, dtype=self._dtype, outputs=3, any_size=True
+        )
 
     @torch.inference_mode()
     def _detect_batch(self, images: Sequence[Image], side: int) -> list[Detections]:

@@ -130,19 +130,23 @@ class MaskRCNN(BatchedDetector):
         )
 
 
-def paste_mask(mask: Tensor, box: Tensor, size_hw: tuple[int, int]) -> Mask | None:
-    """Resize the mask of one object to its box (Mask R-CNN, He et al., arXiv 1703.06870, section 3.1).
+def paste_mask(
+    mask: Tensor, box: Tensor, size_hw: tuple[int, int], *, extent: Tensor | None = None, threshold: float = 0.5
+) -> Mask | None:
+    """Resize the mask of one object to the pixels of its box (Mask R-CNN, He et al., arXiv 1703.06870, section 3.1).
 
     The result is no larger than the box: a thousand masks of whole images would fill the memory. Unlike
     `paste_masks_in_image` of torchvision, it does not round the box first, which moves small masks by a pixel.
 
     Args:
-        mask: (m, m) float32, for each part of the box the probability 0..1 that it is the object.
+        mask: (m, n) float32, for each part of the box the probability 0..1 that it is the object, or another value.
         box: (4,) x1, y1, x2, y2 in pixels of the image.
         size_hw: height and width of the image in pixels.
+        extent: (4,) x1, y1, x2, y2 in pixels of the image, which the mask covers; default: the box.
+        threshold: values above it are the object.
 
     Returns:
-        The pixels with a probability above .5; None: there are none, and the box has to be redacted instead.
+        The pixels of the object; None: there are none, and the box has to be redacted instead.
     """
     x1, y1, x2, y2 = box.tolist()
     left, top = math.floor(x1), math.floor(y1)
@@ -150,10 +154,12 @@ def paste_mask(mask: Tensor, box: Tensor, size_hw: tuple[int, int]) -> Mask | No
     rows = torch.arange(top, min(math.ceil(y2), size_hw[0])) + 0.5
     if not len(columns) or not len(rows):
         return None
+    if extent is not None:
+        x1, y1, x2, y2 = extent.tolist()
     # coordinates of the mask, -1..1 from side to side
     across, down = 2 * (columns - x1) / (x2 - x1) - 1, 2 * (rows - y1) / (y2 - y1) - 1
     grid = torch.stack(torch.meshgrid(across, down, indexing="xy"), -1)[None]
     pixels: NDArray[np.bool_] = (
-        functional.grid_sample(mask[None, None], grid, align_corners=False)[0, 0] > 0.5
+        functional.grid_sample(mask[None, None], grid, align_corners=False)[0, 0] > threshold
     ).numpy()
     return Mask(left, top, pixels) if pixels.any() else None

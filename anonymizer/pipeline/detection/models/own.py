@@ -15,10 +15,11 @@ from torchvision.ops import batched_nms
 from anonymizer.pipeline.detection.inference_errors import check_finite
 from anonymizer.pipeline.detection.models.base import FixedScales
 from anonymizer.pipeline.detection.models.letterbox import Letterbox
-from anonymizer.pipeline.detection.models.own_network import ConvNorm, OwnNetwork, boxes_xyxy
+from anonymizer.pipeline.detection.models.own_network import ConvNorm, OwnNetwork, boxes_xyxy, cells_of
 from anonymizer.pipeline.detection.protocol import Image
 from anonymizer.pipeline.detections import OBJECT_TYPES, Detections
 from anonymizer.pipeline.devices import on_device
+from anonymizer.pipeline.runtime.loading import load_module
 
 __all__ = ["OwnDetector"]
 
@@ -46,6 +47,7 @@ class OwnDetector(FixedScales):
     Args:
         weights: the safetensors file.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        runtime: `auto`, `torch` or `openvino`.
         model_id: what `Detections.models` holds.
 
     Raises:
@@ -59,26 +61,27 @@ class OwnDetector(FixedScales):
     least_size = 8.0
     tile_side = 640
 
-    def __init__(self, weights: Path, *, device: str = "auto", model_id: str = "own-2") -> None:
-        super().__init__(model_id, device, half=True)
+    def __init__(self, weights: Path, *, device: str = "auto", runtime: str = "auto", model_id: str = "own-2") -> None:
+        super().__init__(model_id, device, half=True, runtime=runtime)
         network = OwnNetwork().eval()
         # strict, except for the counters of the batch norms, which only training needs
         missing, unexpected = network.load_state_dict(load_file(weights), strict=False)
         if unexpected or any(not name.endswith("num_batches_tracked") for name in missing):
             raise ValueError(f"{weights.name} holds the weights of another network")
-        self._network = _fuse_batch_norms(network).to(self._device, self._dtype).to(memory_format=torch.channels_last)
+        self._network = load_module(
+            _WithoutCells(_fuse_batch_norms(network)), torch.zeros(1, 3, 320, 320), name="own-2",
+            runtime=self._runtime, device=self._device, dtype=self._dtype,
+        )  # fmt: skip
 
     @torch.inference_mode()
     def _detect_batch(self, images: Sequence[Image], side: int) -> list[Detections]:
         letterbox = Letterbox.of(images[0], side, pad=PAD)
         tensor = on_device([letterbox(image) for image in images], self._device)
-        tensor = tensor.to(self._dtype).div_(255).contiguous(memory_format=torch.channels_last)
-        logits, distances, cells = self._network(tensor)
+        logits, distances = self._network(tensor.float().div_(255))
         check_finite(f"detector {self.id}", logits, distances)
-        boxes = boxes_xyxy(distances, cells.to(distances.dtype))
+        boxes = boxes_xyxy(distances, cells_of(tensor.shape[-2], tensor.shape[-1], self._device))
         return [
-            self._select(logits[row].sigmoid().float(), boxes[row].float(), image.shape[:2], side)
-            for row, image in enumerate(images)
+            self._select(logits[row].sigmoid(), boxes[row], image.shape[:2], side) for row, image in enumerate(images)
         ]
 
     def _select(self, scores: Tensor, boxes: Tensor, size_hw: tuple[int, ...], side: int) -> Detections:
@@ -104,6 +107,19 @@ class OwnDetector(FixedScales):
             types[keep].cpu().numpy(),
             np.full(len(keep), self.id),
         )
+
+
+class _WithoutCells(torch.nn.Module):
+    """The network without its third output: positions in pixels, which half precision does not hold."""
+
+    def __init__(self, network: OwnNetwork) -> None:
+        super().__init__()
+        self._network = network
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """From images (b, 3, h, w) to logits and distances, both (b, n, 4)."""
+        logits, distances, _ = self._network(x)
+        return logits, distances
 
 
 def _fuse_batch_norms(network: OwnNetwork) -> OwnNetwork:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["STRIDES", "OwnNetwork", "boxes_xyxy"]
+__all__ = ["STRIDES", "OwnNetwork", "boxes_xyxy", "cells_of"]
 
 STRIDES = (8, 16, 32)
 #: the stages of the backbone: repeats, kernel, stride of the first block, expansion, channels in, channels out
@@ -188,6 +188,20 @@ class OwnNetwork(nn.Module):
             distances.append(functional.softplus(self.distance[n](features).float()).flatten(2).transpose(1, 2))
             cells.append(_cells(features.shape[-2], features.shape[-1], STRIDES[n], features.device))
         return torch.cat(logits, 1).float(), torch.cat(distances, 1), torch.cat(cells)
+
+
+def cells_of(height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
+    """The cells of all feature maps, in the order of the network's outputs.
+
+    Args:
+        height, width: of the network's input, in pixels: multiples of 32.
+        device: of the result.
+
+    Returns:
+        (n, 3) float32, x and y of each cell's centre and its stride, in pixels.
+    """
+    device = torch.device(device)
+    return torch.cat([_cells(height // stride, width // stride, stride, device) for stride in STRIDES]).float()
 
 
 def boxes_xyxy(distances: Tensor, cells: Tensor) -> Tensor:

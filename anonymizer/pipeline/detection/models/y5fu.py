@@ -38,29 +38,34 @@ ROW = 15
 
 
 class Y5fu(BatchedDetector):
-    """A plate detector as a torch module, from `y5fu_320x_sim.onnx` or `y5fu_640x_sim.onnx`.
+    """A plate detector, from `y5fu_320x_sim.onnx` or `y5fu_640x_sim.onnx`.
 
     The input of the network has one fixed size.
 
     Args:
         weights: the ONNX file.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        runtime: `auto`, `torch`, `openvino` or `onnxruntime`.
         model_id: what `Detections.models` holds.
 
     Raises:
         DetectorFailed: the device does not exist.
         ValueError: the input of the network has no fixed size.
-        Exception: of onnx or onnx2torch, if the file is not such a network.
+        Exception: of onnx or the runtime, if the file is not such a network.
     """
 
     object_types: tuple[ObjectType, ...] = (ObjectType.LICENSE_PLATE,)
     min_score = 0.02
     least_size = 6.0
 
-    def __init__(self, weights: Path, *, device: str = "auto", model_id: str = "y5fu-640") -> None:
+    def __init__(
+        self, weights: Path, *, device: str = "auto", runtime: str = "auto", model_id: str = "y5fu-640"
+    ) -> None:
         # full precision: the graph ends in pixels, and half precision holds large ones only in steps of half a pixel
-        super().__init__(model_id, device)
-        self._network = OnnxNetwork(model_id, weights, device=self._device, dtype=self._dtype)
+        super().__init__(model_id, device, runtime=runtime)
+        self._network = OnnxNetwork(
+            model_id, weights, runtime=self._runtime, device=self._device, dtype=self._dtype, exact=True
+        )
         if self._network.input_side is None:
             raise ValueError(f"{weights.name} has no input of a fixed size")
         self._side = self.tile_side = self._network.input_side

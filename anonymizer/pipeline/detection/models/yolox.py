@@ -30,23 +30,24 @@ NMS_IOU = 0.55
 #:     256 + 416 + 640, limit 240       .882 .783 .892   .876 .889 .889   .830 .757 .796   3.5
 #:     256 + 416 + 832, limit 160       .901 .807 .892   .876 .889 .889   .825 .748 .796   5.2
 LARGEST_PX = 160
-#: up to this scale, objects of any size are kept
+#: Up to this scale, objects of any size are kept, if the file does not say the side of its training.
 WHOLE_SIDE = 416
 #: COCO's classes, counted from 0: person; car, motorcycle, bus and truck
 CLASSES = {ObjectType.PERSON: (0,), ObjectType.VEHICLE: (2, 3, 5, 7)}
 
 
 class YoloX(FixedScales):
-    """YOLOX as a torch module, from an ONNX file; made for `yolox_nano.onnx`, other sizes have the same outputs.
+    """YOLOX from an ONNX file; made for `yolox_nano.onnx`, other sizes have the same outputs.
 
     Args:
         weights: the ONNX file.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        runtime: `auto`, `torch`, `openvino` or `onnxruntime`.
         model_id: what `Detections.models` holds.
 
     Raises:
         DetectorFailed: the device does not exist.
-        Exception: of onnx or onnx2torch, if the file is not such a network.
+        Exception: of onnx or the runtime, if the file is not such a network.
     """
 
     object_types: tuple[ObjectType, ...] = tuple(CLASSES)
@@ -55,9 +56,14 @@ class YoloX(FixedScales):
     least_size = 8.0
     tile_side = 640
 
-    def __init__(self, weights: Path, *, device: str = "auto", model_id: str = "yolox-nano") -> None:
-        super().__init__(model_id, device, half=True)
-        self._network = OnnxNetwork(model_id, weights, device=self._device, dtype=self._dtype)
+    def __init__(
+        self, weights: Path, *, device: str = "auto", runtime: str = "auto", model_id: str = "yolox-nano"
+    ) -> None:
+        super().__init__(model_id, device, half=True, runtime=runtime)
+        self._network = OnnxNetwork(
+            model_id, weights, runtime=self._runtime, device=self._device, dtype=self._dtype, any_size=True
+        )
+        self._whole_side = self._network.input_side or WHOLE_SIDE
 
     @torch.inference_mode()
     def _detect_batch(self, images: Sequence[Image], side: int) -> list[Detections]:
@@ -76,7 +82,7 @@ class YoloX(FixedScales):
             boxes: (n, 4) on the canvas.
             scores: (n, 2), in the order of `CLASSES`.
         """
-        small_enough = (boxes[:, 2:] - boxes[:, :2]).amax(1) <= (LARGEST_PX if side > WHOLE_SIDE else torch.inf)
+        small_enough = (boxes[:, 2:] - boxes[:, :2]).amax(1) <= (LARGEST_PX if side > self._whole_side else torch.inf)
         rows, columns = torch.where((scores > self.min_score) & small_enough[:, None])
         types = torch.tensor([object_type.number for object_type in CLASSES], device=scores.device)[columns]
         return suppress_overlaps(self.id, boxes[rows], scores[rows, columns], types, resize=letterbox, nms_iou=NMS_IOU)

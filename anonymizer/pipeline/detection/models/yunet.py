@@ -22,16 +22,17 @@ NMS_IOU = 0.4
 
 
 class YuNet(OwnSizeAndCloseUp):
-    """YuNet as a torch module, from the ONNX file `yunet_n_dynamic.onnx`.
+    """YuNet from the ONNX file `yunet_n_dynamic.onnx`.
 
     Args:
         weights: the ONNX file.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        runtime: `auto`, `torch`, `openvino` or `onnxruntime`.
         model_id: what `Detections.models` holds.
 
     Raises:
         DetectorFailed: the device does not exist.
-        Exception: of onnx or onnx2torch, if the file is not such a network.
+        Exception: of onnx or the runtime, if the file is not such a network.
     """
 
     object_types: tuple[ObjectType, ...] = (ObjectType.FACE,)
@@ -48,9 +49,13 @@ class YuNet(OwnSizeAndCloseUp):
     close_up_side = 256
     video_side = 512
 
-    def __init__(self, weights: Path, *, device: str = "auto", model_id: str = "yunet-n") -> None:
-        super().__init__(model_id, device, half=True)
-        self._network = OnnxNetwork(model_id, weights, device=self._device, dtype=self._dtype)
+    def __init__(
+        self, weights: Path, *, device: str = "auto", runtime: str = "auto", model_id: str = "yunet-n"
+    ) -> None:
+        super().__init__(model_id, device, half=True, runtime=runtime)
+        self._network = OnnxNetwork(
+            model_id, weights, runtime=self._runtime, device=self._device, dtype=self._dtype, any_size=True
+        )
 
     @torch.inference_mode()
     def _detect_batch(self, images: Sequence[Image], side: int) -> list[Detections]:

@@ -49,7 +49,8 @@ def blank(height: int, width: int) -> Image:
     return np.zeros((height, width, 3), np.uint8)
 
 
-def test_images_of_one_shape_are_one_batch() -> None:
+def test_images_of_one_shape_are_one_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(batching.BATCH_PIXELS, "cpu", 64 * 64 * 6)
     detector = Recorder()
 
     found = detector.detect([blank(10, 20), blank(20, 10), blank(10, 20)], 64)

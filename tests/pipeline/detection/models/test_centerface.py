@@ -15,7 +15,7 @@ from anonymizer.pipeline.detections import ObjectType
 
 @pytest.fixture(scope="module")
 def detector() -> CenterFace:
-    return CenterFace(Path(default_onnx_path), device="cpu")
+    return CenterFace(Path(default_onnx_path), device="cpu", runtime="torch")
 
 
 @pytest.fixture(scope="module")

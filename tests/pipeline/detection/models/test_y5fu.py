@@ -18,7 +18,8 @@ SIDES = (320, 640)
 @pytest.fixture(scope="module")
 def detectors(data: Path) -> dict[int, Y5fu]:
     return {
-        side: Y5fu(data / "weights" / f"y5fu_{side}x_sim.onnx", device="cpu", model_id=f"y5fu-{side}") for side in SIDES
+        side: Y5fu(data / "weights" / f"y5fu_{side}x_sim.onnx", device="cpu", runtime="torch", model_id=f"y5fu-{side}")
+        for side in SIDES
     }
 
 
@@ -116,4 +117,4 @@ def test_it_looks_at_no_larger_size(detectors: dict[int, Y5fu]) -> None:
 
 def test_a_network_of_any_size_is_another_one(data: Path) -> None:
     with pytest.raises(ValueError, match="no input of a fixed size"):
-        Y5fu(data / "weights" / "yunet_n_dynamic.onnx", device="cpu")
+        Y5fu(data / "weights" / "yunet_n_dynamic.onnx", device="cpu", runtime="torch")

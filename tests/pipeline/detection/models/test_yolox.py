@@ -3,13 +3,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
 from anonymizer.pipeline.detection import windows
+from anonymizer.pipeline.detection.models.letterbox import Letterbox
 from anonymizer.pipeline.detection.models.yolox import LARGEST_PX, PAD, YoloX
 from anonymizer.pipeline.detections import OBJECT_TYPES, ObjectType
-from anonymizer.pipeline.options.formats import Auto
+from anonymizer.pipeline.options.formats import Thorough
 from tests.pipeline.detection.models import onnx_reference as reference
 
 
@@ -20,7 +22,7 @@ def weights(data: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def detector(weights: Path) -> YoloX:
-    return YoloX(weights, device="cpu")
+    return YoloX(weights, device="cpu", runtime="torch")
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +131,7 @@ def test_no_vehicle_of_a_crowd_is_lost(data: Path, detector: YoloX) -> None:
     box = boxes[(boxes[:, 2] - boxes[:, 0]).argmax()]
     sheet = reference.crowd(reference.cut(image, box, 0.2, (64, 64)), 40, 38)
 
-    (found,) = windows.detect_windows([sheet], Auto(), detector, [ObjectType.VEHICLE])
+    (found,) = windows.detect_windows([sheet], Thorough(), detector, [ObjectType.VEHICLE])
 
     sure = found[found.scores > 0.2]
     centres = (sure.boxes[:, :2] + sure.boxes[:, 2:]) / 2
@@ -148,3 +150,19 @@ def test_its_sizes(detector: YoloX) -> None:
     assert detector.scales(6000) == (256, 416, 640, 1280)
     assert detector.scales(640) == (256, 416, 640)
     assert detector.scales(100) == (200,)
+
+
+def test_a_file_of_larger_training_keeps_large_objects_up_to_its_own_side(weights: Path, tmp_path: Path) -> None:
+    """As YOLOX-s: the same outputs as YOLOX-nano, exported for 640 pixels."""
+    model = onnx.load(weights)
+    for dimension in model.graph.input[0].type.tensor_type.shape.dim[2:]:
+        dimension.dim_value = 640
+    onnx.save(model, tmp_path / "yolox_s.onnx")
+    larger, usual = YoloX(tmp_path / "yolox_s.onnx", device="cpu", model_id="yolox-s"), YoloX(weights, device="cpu")
+    # one person, 400 x 600 pixels on the canvas, as the network gives it
+    boxes, scores = torch.tensor([[20.0, 20.0, 420.0, 620.0]]), torch.tensor([[0.9, 0.0]])
+    letterbox = Letterbox.of(np.zeros((640, 640, 3), np.uint8), 640, pad=PAD)
+
+    assert len(larger._select(boxes, scores, letterbox, 640)) == 1
+    assert len(usual._select(boxes, scores, letterbox, 640)) == 0
+    assert len(larger._select(boxes, scores, letterbox, 1280)) == 0

@@ -10,7 +10,7 @@ from anonymizer.pipeline.detection import windows
 from anonymizer.pipeline.detection.models.yunet import YuNet
 from anonymizer.pipeline.detections import ObjectType
 from anonymizer.pipeline.errors import DetectorFailed
-from anonymizer.pipeline.options.formats import Auto
+from anonymizer.pipeline.options.formats import Thorough
 from tests.pipeline.detection.models import onnx_reference as reference
 
 
@@ -21,7 +21,7 @@ def weights(data: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def detector(weights: Path) -> YuNet:
-    return YuNet(weights, device="cpu")
+    return YuNet(weights, device="cpu", runtime="torch")
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +114,7 @@ def test_no_face_of_a_crowd_is_lost(data: Path, detector: YuNet) -> None:
     image, boxes = reference.photos(data, "fddb", 4)[3]
     sheet = reference.crowd(reference.cut(image, boxes[0], 0.35, (56, 64)), 50, 31)
 
-    (found,) = windows.detect_windows([sheet], Auto(), detector, [ObjectType.FACE])
+    (found,) = windows.detect_windows([sheet], Thorough(), detector, [ObjectType.FACE])
 
     sure = found[found.scores > 0.4]
     centres = (sure.boxes[:, :2] + sure.boxes[:, 2:]) / 2
@@ -132,7 +132,7 @@ def test_large_pictures_are_looked_at_in_a_small_size_too(
 
 
 def test_values_that_are_no_numbers_give_no_result(weights: Path) -> None:
-    detector = YuNet(weights, device="cpu")
+    detector = YuNet(weights, device="cpu", runtime="torch")
     next(detector._network._module.parameters()).data.fill_(torch.nan)
 
     with pytest.raises(DetectorFailed, match="not finite numbers"):
@@ -143,4 +143,4 @@ def test_a_file_that_is_no_network_is_refused(tmp_path: Path) -> None:
     (tmp_path / "faces.onnx").write_bytes(b"nothing of the kind")
 
     with pytest.raises(Exception, match=r"(?i)protobuf|parsing"):
-        YuNet(tmp_path / "faces.onnx", device="cpu")
+        YuNet(tmp_path / "faces.onnx", device="cpu", runtime="torch")

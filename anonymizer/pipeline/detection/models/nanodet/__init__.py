@@ -1,0 +1,1 @@
+"""NanoDet-Plus, and the own detector with its network."""
