@@ -149,10 +149,10 @@ def test_what_is_frozen_stays_and_nothing_of_an_earlier_run_is_taken_up(tmp_path
 
     assert set(tuned) == set(start)
     changed = {name for name in tuned if not torch.equal(tuned[name], start[name])}
-    frozen = ("backbone.stem.", *(f"backbone.blocks.{n}." for n in range(GENTLE.frozen)))
+    frozen = ("backbone.stem.", *(f"backbone.stages.{n}." for n in range(GENTLE.frozen)))
     assert not [name for name in changed if name.startswith(frozen) or "running" in name]
-    assert "score.0.weight" in changed
-    assert "backbone.blocks.15.project.conv.weight" in changed
+    assert "predict.0.weight" in changed
+    assert "backbone.stages.2.3.branch2.2.conv.weight" in changed
 
 
 def test_a_set_that_teaches_nothing_is_an_error(tmp_path: Path) -> None:

@@ -133,7 +133,7 @@ def test_large_pictures_are_looked_at_in_a_small_size_too(
 
 def test_values_that_are_no_numbers_give_no_result(weights: Path) -> None:
     detector = YuNet(weights, device="cpu", runtime="torch")
-    next(detector._network._module.parameters()).data.fill_(torch.nan)
+    next(detector._network._network._module.parameters()).data.fill_(torch.nan)
 
     with pytest.raises(DetectorFailed, match="not finite numbers"):
         detector.detect([np.zeros((64, 64, 3), np.uint8)], 64)
