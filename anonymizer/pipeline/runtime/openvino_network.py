@@ -80,11 +80,14 @@ class OpenVinoNetwork:
         if not all(bool(torch.isfinite(value).all()) for value in module.state_dict().values()):
             raise ValueError(f"the weights of {name} hold values that are not finite numbers")
         file = cache_folder() / f"{name}-{_key(module)}.xml"
-        if not file.exists():
-            model = _convert(module, inputs)
-            if not _save(model, file):
-                return cls(model, exact=exact)
-        return cls(_core().read_model(file), exact=exact)
+        if file.exists():
+            try:
+                return cls(_core().read_model(file), exact=exact)
+            except RuntimeError as error:
+                log.warning("%s is damaged, and is made anew (%s).", file, error)
+        model = _convert(module, inputs)
+        _save(model, file)
+        return cls(model, exact=exact)
 
     def _request(self) -> openvino.InferRequest:
         """The request of this thread: a request that runs takes no other inputs, and videos have several threads."""
@@ -143,8 +146,8 @@ def _convert(module: nn.Module, inputs: tuple[Tensor, ...]) -> openvino.Model:
         return openvino.convert_model(module, example_input=inputs if len(inputs) > 1 else inputs[0])
 
 
-def _save(model: openvino.Model, file: Path) -> bool:
-    """Write a model; whether that was possible. Another process that reads it sees both of its files or none."""
+def _save(model: openvino.Model, file: Path) -> None:
+    """Write a model, if that is possible. Another process that reads it sees both of its files or none."""
     import openvino
 
     try:
@@ -157,5 +160,3 @@ def _save(model: openvino.Model, file: Path) -> bool:
             part.replace(file)
     except (OSError, RuntimeError) as error:
         log.warning("%s cannot be written (%s): each process converts the network anew.", file, error)
-        return False
-    return True

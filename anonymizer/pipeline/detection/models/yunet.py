@@ -53,8 +53,9 @@ class YuNet(OwnSizeAndCloseUp):
         self, weights: Path, *, device: str = "auto", runtime: str = "auto", model_id: str = "yunet-n"
     ) -> None:
         super().__init__(model_id, device, half=True, runtime=runtime)
+        # exact: in bfloat16 a small face of val kept only an IoU of .79 with its box in float32
         self._network = OnnxNetwork(
-            model_id, weights, runtime=self._runtime, device=self._device, dtype=self._dtype, any_size=True
+            model_id, weights, runtime=self._runtime, device=self._device, dtype=self._dtype, any_size=True, exact=True
         )
 
     @torch.inference_mode()
