@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from anonymizer.pipeline.detection.box_fusion import fuse_boxes, group_boxes
 from anonymizer.pipeline.detections import Detections, Mask
 from anonymizer.pipeline.errors import TooManyObjects
 
@@ -21,10 +22,6 @@ __all__ = ["MAX_OBJECTS", "View", "is_cut", "merge_views"]
 MAX_OBJECTS = 20_000
 #: A box that ends this close to an inner border of a view may be cut off there. In pixels of the resized view.
 CUT_PX = 3.0
-#: A cut box belongs to a larger box of its type if at least this share of its area lies in the larger box, …
-CONTAINED = 0.8
-#: … and if the score of the larger box is at least this share of its own: a faint box does not replace a sure one.
-COMPARABLE = 0.5
 #: Share of the rest to 1 that is added to a score if another view detects the object with score 1. AP50 on val, plate
 #: anpr, cars, dashcam; person voc, highway; vehicle voc, highway (false positives an image for persons of voc):
 #:     0    .961 .822 .985  .773 .611  .845 .821 (.21)
@@ -151,45 +148,23 @@ def _merge_boxes(
     *,
     one_of_each: bool,
 ) -> Detections:
-    """Merge boxes of the same object: whole boxes before cut ones, then by falling score.
-
-    Two boxes of one view are two objects, as the detector separates them. A box grows by the cut boxes that are merged
-    into it, so that every detected pixel stays covered.
-    """
+    """Merge boxes of the same object. Whole boxes lead before cut ones, then those of higher scores."""
     order = np.lexsort((-detections.scores, cut))
-    boxes, types, cut, views = detections.boxes[order], detections.types[order], cut[order], views[order]
-    scores, masks = detections.scores[order].copy(), [detections.masks[row] for row in order]
-    areas = np.prod(boxes[:, 2:] - boxes[:, :2], 1)
-    alive = np.ones(len(boxes), bool)
-    for row in range(len(boxes)):
-        if not alive[row]:
-            continue
-        others = alive & (types == types[row]) & (views != views[row])
-        later = np.flatnonzero(others[row + 1 :]) + row + 1
-        overlap = _intersections(boxes[row], boxes[later])
-        same = overlap > iou * (areas[row] + areas[later] - overlap)
-        # a part that a border cut off, and the whole object of another view
-        same |= cut[later] & (overlap > CONTAINED * areas[later]) & (scores[row] >= COMPARABLE * scores[later])
-        if same.any():
-            joined = later[same]
-            if one_of_each:
-                joined = joined[np.argsort(-overlap[same], kind="stable")]
-                joined = joined[np.unique(views[joined], return_index=True)[1]]
-            high, low = sorted((scores[row], scores[joined].max()), reverse=True)
-            scores[row] = high + agreement * (1 - high) * low
-            alive[joined] = False
-            extent = boxes[joined[cut[joined]]]
-            low = np.minimum(boxes[row, :2], extent[:, :2].min(axis=0, initial=np.inf))
-            high = np.maximum(boxes[row, 2:], extent[:, 2:].max(axis=0, initial=-np.inf))
-            if (low < boxes[row, :2]).any() or (high > boxes[row, 2:]).any():
-                # its mask does not cover what the other view added
-                masks[row] = None
-            boxes[row] = [*low, *high]
-    return replace(detections[order], boxes=boxes, scores=scores, masks=tuple(masks))[alive]
-
-
-def _intersections(box: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Areas (n,) that a box (4,) shares with others (n, 4)."""
-    low = np.maximum(box[:2], others[:, :2])
-    high = np.minimum(box[2:], others[:, 2:])
-    return np.asarray(np.prod(np.clip(high - low, 0, None), 1), np.float32)
+    detections, cut, views = detections[order], cut[order], views[order]
+    boxes, scores, types = detections.boxes, detections.scores, detections.types
+    leaders = group_boxes(boxes, scores, types, views, cut, iou=iou, one_of_each=one_of_each)
+    leads = np.asarray(leaders == np.arange(len(leaders)), bool)
+    second = np.zeros(len(leaders), np.float32)
+    np.maximum.at(second, leaders[~leads], scores[~leads])
+    high, low = np.maximum(scores, second), np.minimum(scores, second)
+    merged_scores = np.where(second > 0, high + agreement * (1 - high) * low, scores)
+    fused, masks = fuse_boxes(boxes, scores, types, cut, leaders), list(detections.masks)
+    for row in np.flatnonzero(leads & np.array([mask is not None for mask in masks], bool)):
+        # A mask covers what its own box holds. It is dropped where a cut box of another view reaches further.
+        parts = boxes[(leaders == row) & cut]
+        low_xy, high_xy = parts[:, :2].min(0, initial=np.inf), parts[:, 2:].max(0, initial=-np.inf)
+        if (low_xy < boxes[row, :2]).any() or (high_xy > boxes[row, 2:]).any():
+            masks[row] = None
+        else:
+            fused[row] = boxes[row]
+    return replace(detections, boxes=fused, scores=merged_scores, masks=tuple(masks))[leads]

@@ -21,6 +21,13 @@ __all__ = ["CenterFace"]
 #: pixels of the input per cell of the heatmap
 STRIDE = 4
 NMS_IOU = 0.3
+#: Images are enlarged, because half of the faces of a crowd have less than 16 pixels: images up to `SMALL_IMAGE_PX` by
+#: the first factor, larger ones by the second. AP50 on val (wider, masks, fddb), with and without the close-up:
+#:     own size           .737 .829 .957     .719 .862 .954
+#:     1.25 times         .796 .856 .962     .783 .862 .956
+#:     1.5 times          .838 .855 .956     .845 .873 .958
+#:     twice              .835 .856 .949
+ENLARGEMENTS, SMALL_IMAGE_PX = (1.25, 1.5), 800
 
 
 class CenterFace(OwnSizeAndCloseUp):
@@ -37,7 +44,7 @@ class CenterFace(OwnSizeAndCloseUp):
     """
 
     object_types: tuple[ObjectType, ...] = (ObjectType.FACE,)
-    min_score = 0.1
+    min_score = 0.05
     least_size = 8.0
     tile_side = 1280
     largest_side = 1920
@@ -50,6 +57,12 @@ class CenterFace(OwnSizeAndCloseUp):
         self._network = OnnxNetwork(
             self.id, weights, runtime=self._runtime, device=self._device, dtype=self._dtype, outputs=3, any_size=True
         )
+
+    def scales(self, long_side: int) -> tuple[int, ...]:
+        """As `Detector.scales` says: the enlarged image, and a close-up of large images."""
+        factor = ENLARGEMENTS[long_side > SMALL_IMAGE_PX]
+        enlarged = min(round(factor * long_side), self.largest_side)
+        return (enlarged, self.close_up_side) if enlarged == self.largest_side else (enlarged,)
 
     @torch.inference_mode()
     def _detect_batch(self, images: Sequence[Image], side: int) -> list[Detections]:

@@ -87,9 +87,10 @@ def test_no_pictures_give_no_results(detector: CenterFace) -> None:
 
 
 @pytest.mark.parametrize(
-    ("long_side", "scales"), [(300, (300,)), (640, (640,)), (1280, (1280, 480)), (6000, (1920, 480))]
+    ("long_side", "scales"),
+    [(300, (375,)), (640, (800,)), (800, (1000,)), (801, (1202,)), (1280, (1920, 480)), (6000, (1920, 480))],
 )
-def test_large_pictures_are_looked_at_in_a_small_size_too(
+def test_pictures_are_enlarged_and_large_ones_are_looked_at_in_a_small_size_too(
     detector: CenterFace, long_side: int, scales: tuple[int, ...]
 ) -> None:
     assert detector.scales(long_side) == scales
