@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from anonymizer.pipeline.detection.calibration import weigh_misses
+from anonymizer.pipeline.detection.detail import detailed_views
 from anonymizer.pipeline.detection.merging import merge_views
 from anonymizer.pipeline.detection.protocol import Detector
 from anonymizer.pipeline.detection.second_look import CARRIERS, find_regions, look_again
@@ -133,11 +135,12 @@ class Engine:
             find_regions(Detections.merge(of_image), image.shape[:2], wanted)
             for image, of_image in zip(images, zip(*first, strict=True), strict=True)
         ]
+        details = cache(lambda index, side: detailed_views(images[index], side))
         parts = []
         for detector, types, found in zip(detectors, served, first, strict=True):
             scales = [closest_scale(image.shape[:2], Auto(), detector) for image in images]
             calibrations = self.store.calibrations(detector.id)
-            again = look_again(images, regions, detector, types, scales, calibrations.apply)
+            again = look_again(images, regions, details, detector, types, scales, calibrations.apply)
             parts.append(
                 [
                     merge_looks(of_image.of_type(*types), closer, image.shape[:2])

@@ -2,14 +2,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from anonymizer.pipeline.detection.merging import View
 from anonymizer.pipeline.detection.protocol import Image
 from anonymizer.pipeline.detection.second_look import (
-    CANVAS_PX,
+    CROP_PX,
     MAX_ZOOM,
     WANTED_PX,
     Region,
@@ -56,10 +58,10 @@ class ColourDetector(FakeDetector):
         rows: list[Row] = []
         for channel, object_type, least in ((2, PERSON, 4), (0, FACE, 16)):
             seen = (image[..., channel] > 180) & (image[..., 1] < 60)
-            # columns and rows of all boxes of the colour: the tests have one of each
-            y, x = np.nonzero(seen)
-            if len(x) and (x.max() + 1 - x.min()) * scale >= least:
-                rows.append((object_type, 0.9, (x.min(), y.min(), x.max() + 1, y.max() + 1)))
+            _, _, stats, _ = cv2.connectedComponentsWithStats(seen.astype(np.uint8))
+            for x, y, width, height, _ in stats[1:].tolist():
+                if width * scale >= least:
+                    rows.append((object_type, 0.9, (x, y, x + width, y + height)))
         return objects(*rows)
 
 
@@ -173,6 +175,11 @@ class TestMerging:
             )  # fmt: skip
 
 
+def plain(index: int, side: int) -> list[View]:
+    """An image without fine detail."""
+    return []
+
+
 class TestLookingAgain:
     def test_a_face_is_found_at_its_place(self) -> None:
         detector, image = ColourDetector(), street()
@@ -180,19 +187,19 @@ class TestLookingAgain:
         regions = find_regions(first, SIZE_HW, [FACE])
         detector.looked.clear()
 
-        (parts,) = look_again([image], [regions], detector, [FACE], [640 / 6000], keep)
+        (parts,) = look_again([image], [regions], plain, detector, [FACE], [640 / 6000], keep)
 
         ((view, found),) = parts
         assert [each.object_type for each in found] == [FACE]
         assert np.abs(found.boxes[0] + [view.x1, view.y1] * 2 - [2040, 1010, 2080, 1050]).max() <= 1
-        assert detector.looked == [((320, CANVAS_PX, 3), CANVAS_PX)]
+        assert detector.looked == [((320, CROP_PX, 3), CROP_PX)]
 
     def test_regions_that_the_first_look_saw_as_large_are_left_out(self) -> None:
         detector, image = ColourDetector(), street()
         region = Region(1000, 1000, 1100, 1100, 0.5, frozenset([FACE]))
 
-        assert look_again([image], [[region]], detector, [FACE], [0.4], keep) == [[]]
-        assert look_again([image], [[region]], detector, [PLATE], [0.1], keep) == [[]]
+        assert look_again([image], [[region]], plain, detector, [FACE], [0.4], keep) == [[]]
+        assert look_again([image], [[region]], plain, detector, [PLATE], [0.1], keep) == [[]]
         assert detector.looked == []
 
     def test_a_crowd_takes_no_longer_than_full_tiling(self) -> None:
@@ -202,9 +209,9 @@ class TestLookingAgain:
             Region(x, y, x + 200, y + 200, MAX_ZOOM, types) for x in range(0, 1800, 150) for y in range(0, 1300, 150)
         ]
 
-        look_again([image], [crowd], detector, [FACE], [640 / 2000], keep)
+        look_again([image], [crowd], plain, detector, [FACE], [640 / 2000], keep)
 
-        assert len(detector.looked) == len(own_scale_tiles((1500, 2000), CANVAS_PX))
+        assert len(detector.looked) == len(own_scale_tiles((1500, 2000), CROP_PX))
 
     def test_images_share_canvases_and_keep_their_own_objects(self) -> None:
         class Everything(ColourDetector):
@@ -213,7 +220,7 @@ class TestLookingAgain:
 
         images, regions = [street(), street()], [Region(0, 0, 100, 100, 1.0, frozenset([FACE]))]
 
-        first, second = look_again(images, [regions, regions], Everything(), [FACE], [0.1, 0.1], keep)
+        first, second = look_again(images, [regions, regions], plain, Everything(), [FACE], [0.1, 0.1], keep)
 
         assert [found.scores.tolist() for _, found in (*first, *second)] == [[pytest.approx(0.9)], [pytest.approx(0.8)]]
 
@@ -225,10 +232,32 @@ class TestLookingAgain:
         types = frozenset([FACE])
         inside, at_border = Region(0, 0, 100, 100, 1.0, types), Region(5900, 0, 6000, 100, 1.0, types)
 
-        (((_, cut),),) = look_again([street()], [[inside]], AtTheBorder(), [FACE], [0.1], keep)
-        (((_, whole),),) = look_again([street()], [[at_border]], AtTheBorder(), [FACE], [0.1], keep)
+        (((_, cut),),) = look_again([street()], [[inside]], plain, AtTheBorder(), [FACE], [0.1], keep)
+        (((_, whole),),) = look_again([street()], [[at_border]], plain, AtTheBorder(), [FACE], [0.1], keep)
 
         assert (len(cut), len(whole)) == (0, 1)
+
+    def test_detailed_parts_are_seen_at_the_own_scale_where_the_first_look_was_far(self) -> None:
+        detector, view = ColourDetector(), View(2000, 1000, 2200, 1100, 200)
+        asked: list[tuple[int, int]] = []
+
+        def details(index: int, side: int) -> list[View]:
+            asked.append((index, side))
+            return [view]
+
+        ((part,),) = look_again([street()], [[]], details, detector, [FACE], [0.1], keep)
+        assert look_again([street()], [[]], details, detector, [FACE], [0.9], keep) == [[]]
+
+        assert part[0] == view
+        assert np.abs(part[1].boxes + [2000, 1000] * 2 - [2040, 1010, 2080, 1050]).max() <= 1
+        assert asked == [(0, CROP_PX)]
+
+    def test_a_region_that_a_detailed_part_shows_is_not_seen_twice(self) -> None:
+        types, view = frozenset([FACE]), View(2000, 1000, 2200, 1100, 200)
+        shown, larger = (Region(2020, 1010, 2100, 1060, zoom, types) for zoom in (1.2, 2.0))
+        for region, count in ((shown, 1), (larger, 2)):
+            (parts,) = look_again([street()], [[region]], lambda *_: [view], ColourDetector(), [FACE], [0.1], keep)
+            assert len(parts) == count
 
     def test_scores_are_calibrated_as_those_of_a_closer_look(self) -> None:
         asked = []
@@ -238,7 +267,7 @@ class TestLookingAgain:
             return detections
 
         region = Region(0, 0, 100, 100, 1.0, frozenset([FACE]))
-        look_again([street()], [[region]], ColourDetector(), [FACE], [0.1], calibrate)
+        look_again([street()], [[region]], plain, ColourDetector(), [FACE], [0.1], calibrate)
 
         assert asked == [True]
 
@@ -259,7 +288,7 @@ class TestTheEngine:
     def test_a_detector_that_fails_in_the_second_look_gives_no_result(self) -> None:
         class Failing(ColourDetector):
             def detect(self, images: Sequence[Image], side: int) -> list[Detections]:  # type: ignore[override]
-                if images[0].shape[1] == CANVAS_PX:
+                if images[0].shape[1] == CROP_PX:
                     raise RuntimeError("broken")
                 return super().detect(images, side)
 
