@@ -253,7 +253,7 @@ NAMES = {
     "pipeline.stills.Limits": "pipeline.limits:Limits",
     "pipeline.stills.Still": "pipeline.images.decoded:DecodedImage",
     "pipeline.stills.as_samples": "pipeline.images.decoded:contiguous_samples",
-    "pipeline.stills.clean_icc": "pipeline.images.decoded:validate_icc_profile",
+    "pipeline.stills.clean_icc": "pipeline.images.metadata.icc:scrub_icc_profile",
     "pipeline.stills.nearest_indices": "pipeline.images.decoded:nearest_palette_indices",
     "pipeline.stills.stored": "pipeline.orientation:stored",
     "pipeline.stills.translated": "pipeline.images.decoded:translate_errors",

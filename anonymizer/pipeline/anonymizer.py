@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from anonymizer.pipeline.detection.protocol import Detector
 from anonymizer.pipeline.detection.windows import closest_scale
@@ -18,6 +17,7 @@ from anonymizer.pipeline.detections import Detections, ObjectType
 from anonymizer.pipeline.engine import Engine
 from anonymizer.pipeline.errors import InvalidParameter
 from anonymizer.pipeline.image_batches import BATCH_IMAGES, ImageBatches, is_full
+from anonymizer.pipeline.images.decoded import Samples
 from anonymizer.pipeline.images.io import Picture
 from anonymizer.pipeline.images.sources import Source, Sources, expand_sources, load_source
 from anonymizer.pipeline.limits import Limits
@@ -27,10 +27,10 @@ from anonymizer.pipeline.options.converters import choice
 from anonymizer.pipeline.options.formats import Auto, Format, Whole, parse_format
 from anonymizer.pipeline.options.options import Options
 from anonymizer.pipeline.outputs import metadata, overlay
-from anonymizer.pipeline.redaction.effects import redact
+from anonymizer.pipeline.redaction.planes import redact_alpha, redact_colours, varies_in_boxes
 from anonymizer.pipeline.redaction.regions import redaction_regions
 from anonymizer.pipeline.results import ImageResult, VideoProgress, VideoResult
-from anonymizer.pipeline.segmentation.mask_rules import BOX
+from anonymizer.pipeline.segmentation.mask_rules import BOX, with_box_masks
 
 __all__ = ["Anonymizer"]
 
@@ -117,7 +117,7 @@ class Anonymizer:
         picture = load_source(source, limits=self.limits, name=name)
         started = time.perf_counter()
         object_types = options.object_types(tuple(self.store.serves()))
-        (found,) = self.engine.detect([picture.rgb()], object_types, options.format)
+        (found,) = self.engine.detect_pictures([picture], object_types, options.format)
         return self.render(picture, found, object_types, options, seconds=time.perf_counter() - started)
 
     def images(
@@ -164,8 +164,8 @@ class Anonymizer:
         object_types = options.object_types(tuple(self.store.serves()))
         sources = expand_sources(source)
 
-        def detect(images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
-            return self.engine.detect(images, object_types, options.format)
+        def detect(pictures: Sequence[Picture]) -> list[Detections]:
+            return self.engine.detect_pictures(pictures, object_types, options.format)
 
         def render(picture: Picture, found: Detections, seconds: float) -> ImageResult:
             return self.render(picture, found, object_types, options, seconds=seconds)
@@ -201,13 +201,13 @@ class Anonymizer:
         types = [cast("ObjectType", _object_type("object_types", name)) for name in object_types or self.store.serves()]
         form = Whole() if format is None else parse_format("format", format)
         found: list[Detections] = []
-        batch: list[NDArray[np.uint8]] = []
+        batch: list[Picture] = []
         for index, source in enumerate(expand_sources(images, parameter="images")):
-            batch.append(load_source(source, limits=self.limits, parameter=f"images[{index}]").rgb())
-            if is_full(batch):
-                found += self.engine.detect(batch, types, form)
+            batch.append(load_source(source, limits=self.limits, parameter=f"images[{index}]"))
+            if is_full([picture.pixels for picture in batch]):
+                found += self.engine.detect_pictures(batch, types, form)
                 batch = []
-        return found + self.engine.detect(batch, types, form)
+        return found + self.engine.detect_pictures(batch, types, form)
 
     def render(
         self,
@@ -236,11 +236,17 @@ class Anonymizer:
         started = time.perf_counter()
         found = found.of_type(*object_types)
         over = metadata.over_threshold(found, options)
+        alpha = picture.alpha
         if not options.bbox:
+            if alpha is not None:
+                # the colours alone do not show the outline of an object there
+                found = with_box_masks(found, over & varies_in_boxes(alpha, found.boxes), picture.size_hw)
             found = self.engine.add_masks(picture.size_hw, picture.rgb, found, over)
         chosen = found[over]
         regions = redaction_regions(chosen, picture.size_hw, options)
-        pixels = redact(picture.pixels, regions, options, seed=self._seed(picture))
+        pixels = redact_colours(picture.pixels, picture.spare_bits, regions, options, seed=self._seed(picture))
+        if alpha is not None:
+            alpha = redact_alpha(alpha, regions, options, seed=self._seed(picture, alpha))
         if options.debug:
             pixels = overlay.draw(pixels, chosen, regions, scores=options.score)
         detectors = self.store.detectors(object_types)
@@ -248,6 +254,7 @@ class Anonymizer:
         return ImageResult(
             picture=picture,
             pixels=pixels,
+            alpha=alpha,
             detections=chosen,
             found=found,
             regions=regions,
@@ -304,8 +311,10 @@ class Anonymizer:
             self.engine, Path(source), Path(folder), options or Options(), name=name, progress=progress, stop=stop
         )
 
-    def _seed(self, picture: Picture) -> int:
+    def _seed(self, picture: Picture, alpha: Samples | None = None) -> int:
         digest = hashlib.blake2b(cast("Any", np.ascontiguousarray(picture.pixels)), key=self.engine.noise_key)
+        if alpha is not None:
+            digest.update(cast("Any", alpha))
         return int.from_bytes(digest.digest()[:8], "big")
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anonymizer.pipeline.detection.calibration import weigh_misses
+from anonymizer.pipeline.detection.composites import further_looks
 from anonymizer.pipeline.detection.detail import detailed_views
 from anonymizer.pipeline.detection.merging import merge_views
 from anonymizer.pipeline.detection.protocol import Detector
@@ -18,6 +19,7 @@ from anonymizer.pipeline.detection.windows import View, closest_scale, detect_wi
 from anonymizer.pipeline.detections import OBJECT_TYPES, Detections, Mask, ObjectType
 from anonymizer.pipeline.devices import check_device
 from anonymizer.pipeline.errors import DetectorFailed
+from anonymizer.pipeline.images.io import Picture
 from anonymizer.pipeline.limits import Limits
 from anonymizer.pipeline.model_zoo.store import ModelStore
 from anonymizer.pipeline.options.formats import Auto, Format
@@ -111,6 +113,34 @@ class Engine:
             for image, of_image in zip(images, zip(*parts, strict=True), strict=True)
         ]
         return [self._weighted(of_image) for of_image in merged]
+
+    def detect_pictures(
+        self,
+        pictures: Sequence[Picture],
+        object_types: Sequence[ObjectType],
+        format: Format,  # noqa: A002 (the API's name)
+    ) -> list[Detections]:
+        """Run `detect` on images that may have transparency or 16 bits.
+
+        Args:
+            pictures: of any sizes. Those that may show an object in another way too (`further_looks`) are looked at
+                again in each of these ways.
+            object_types: the types to detect.
+            format: how images are cut into views.
+
+        Returns:
+            One `Detections` for each image, whatever the scores, with each object once.
+
+        Raises:
+            ModelMissing, DetectorFailed, OutOfMemory, TooManyObjects: there is no result.
+        """
+        found = self.detect([picture.rgb() for picture in pictures], object_types, format)
+        for number, picture in enumerate(pictures):
+            # one look at a time: together they would take much memory
+            more = [self.detect([look], object_types, format)[0] for look in further_looks(picture)]
+            if more:
+                found[number] = _merged_models([found[number], *more], picture.size_hw)
+        return found
 
     def _after_second_look(
         self,

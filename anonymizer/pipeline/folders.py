@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -26,11 +27,13 @@ if TYPE_CHECKING:
 __all__ = ["Job", "NotFullyAnalysed", "OnProgress", "Outcome", "State", "list_jobs", "run_jobs"]
 
 #: A file with one of these endings should be an image or a video. If it is neither, it fails; it is not passed over.
-#: `.ts` and `.mts` are endings of programs too, so such videos are recognised by their bytes.
 MEDIA_ENDINGS = frozenset(
     ".jpg .jpeg .jpe .jfif .png .webp .tif .tiff .bmp .heic .heif .avif .gif "
-    ".mp4 .m4v .mov .mkv .webm .avi .m2ts".split()
+    ".mp4 .m4v .mov .mkv .webm .avi .m2ts .m2t .3gp .3g2 .wmv .asf .flv .f4v "
+    ".mpg .mpeg .vob .mxf .ogv .divx .dv".split()
 )
+#: these are endings of programs too: text with such an ending is no video
+PROGRAM_ENDINGS = frozenset((".ts", ".mts"))
 #: the endings that the result of a video may get if its own container cannot be written
 OTHER_ENDINGS = (".mp4", ".mkv")
 
@@ -82,48 +85,84 @@ class NotFullyAnalysed(AnonymizerError):
         self.warnings = warnings
 
 
+#: is called with a folder that was not searched, and the reason as a sentence
+OnUnsearched = Callable[[Path, str], None]
 #: is called with a job and the progress within its video
 OnProgress = Callable[[Job, "VideoProgress"], None]
 
 
-def list_jobs(source: Path, target: Path) -> tuple[list[Job], int]:
+def list_jobs(source: Path, target: Path, *, on_unsearched: OnUnsearched | None = None) -> tuple[list[Job], int]:
     """List the images and videos of a folder and its sub-folders, and count the other files.
+
+    Hidden files, files in hidden folders, and what is no regular file (a FIFO, a device) are counted as other files.
 
     Args:
         source: a folder, or one file.
         target: a folder. Sub-folders of the source are kept below it. Files in it are never taken as input.
+        on_unsearched: is called for each sub-folder that cannot be read or is a link; default: an error.
 
     Returns:
         The jobs in the order of their names, and the number of files that are neither images nor videos.
 
     Raises:
-        ValueError: the target is the source, so that results would replace originals.
+        ValueError: the target is the source or holds it, so that results could replace originals.
+        OSError: a folder cannot be read or is a link, and there is no `on_unsearched`.
     """
+    unsearched = on_unsearched or _refuse_folder
     if source.is_file():
         if (target / source.name).resolve() == source.resolve():
             raise ValueError("the output folder is where the input lies: results would replace originals")
         return [Job(source, target / source.name)], 0
     if source.resolve() == target.resolve():
         raise ValueError("the output folder is the input folder: results would replace originals")
+    if source.resolve().is_relative_to(target.resolve()):
+        raise ValueError("the output folder holds the input folder: results could replace originals")
     found, others = [], 0
-    for folder, sub_folders, names in os.walk(source):
+    for folder, sub_folders, names in os.walk(source, onerror=lambda error: _tell_unreadable(error, unsearched)):
         sub_folders[:] = sorted(name for name in sub_folders if (Path(folder) / name).resolve() != target.resolve())
+        for link in (Path(folder) / name for name in sub_folders):
+            if link.is_symlink():
+                # os.walk does not follow it: it may lead back to where it lies
+                unsearched(link, "The folder is a link, which is not followed.")
         for name in sorted(names):
             file = Path(folder) / name
-            if _is_media(file):
+            if not _is_hidden(file.relative_to(source)) and _is_media(file):
                 found.append(Job(file, target / file.relative_to(source)))
             else:
                 others += 1
     return found, others
 
 
+def _refuse_folder(folder: Path, reason: str) -> None:
+    raise OSError(f"{folder}: {reason}")
+
+
+def _tell_unreadable(error: OSError, unsearched: OnUnsearched) -> None:
+    unsearched(Path(error.filename), f"The folder cannot be read: {error.strerror}.")
+
+
+def _is_hidden(relative: Path) -> bool:
+    """Whether a file or one of its folders is hidden, as the AppleDouble files of macOS (`._IMG_1.jpg`) are."""
+    return any(part.startswith(".") for part in relative.parts)
+
+
 def _is_media(file: Path) -> bool:
-    if file.suffix.lower() in MEDIA_ENDINGS:
-        return True
+    ending = file.suffix.lower()
     try:
-        _media_info(file)
-    except (AnonymizerError, OSError):
+        # before it is opened: opening a FIFO waits for a writer
+        if not stat.S_ISREG(file.stat().st_mode):
+            return False
+        if ending in PROGRAM_ENDINGS:
+            with file.open("rb") as opened:
+                if b"\0" in opened.read(HEAD_BYTES):
+                    return True
+        if ending not in MEDIA_ENDINGS:
+            _media_info(file)
+    except AnonymizerError:
         return False
+    except OSError:
+        # a broken link or a file without the right to read it: it fails as a job, which names it
+        return ending in MEDIA_ENDINGS | PROGRAM_ENDINGS
     return True
 
 
@@ -262,7 +301,8 @@ class _JobRunner:
         # on the same disk: each file appears complete or not at all
         with tempfile.TemporaryDirectory(prefix=".anonymizer-", dir=job.target.parent) as folder:
             result = anonymizer.video(
-                job.source,
+                # FFmpeg takes the colon in a relative path for the end of a protocol's name
+                job.source.absolute(),
                 folder,
                 self.options,
                 name=job.source.name,

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import replace
 from typing import Any, Never
 
-import numpy as np
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
@@ -45,7 +44,7 @@ class ImageBatches:
     """One run over many images.
 
     Args:
-        detect: takes images (h, w, 3) uint8 RGB, returns the detections of each.
+        detect: takes images, returns the detections of each.
         render: takes an image, its detections and the seconds that they took, returns the result.
         limits: the largest image that is accepted.
         skip: log images that have no result, and go on; otherwise their error is raised.
@@ -54,7 +53,7 @@ class ImageBatches:
 
     def __init__(
         self,
-        detect: Callable[[Sequence[NDArray[np.uint8]]], list[Detections]],
+        detect: Callable[[Sequence[Picture]], list[Detections]],
         render: Callable[[Picture, Detections, float], ImageResult],
         limits: Limits,
         *,
@@ -123,7 +122,7 @@ class ImageBatches:
         """The detections of a batch; None for each image if the batch fails: then each image is tried alone."""
         if len(pictures) > 1:
             try:
-                return self._detect([picture.rgb() for picture in pictures])
+                return self._detect(pictures)
             except ModelMissing:
                 raise
             except AnonymizerError as error:
@@ -133,7 +132,7 @@ class ImageBatches:
     def _result(self, picture: Picture, found: Detections | None, seconds: float) -> ImageResult:
         if found is None:
             started = time.perf_counter()
-            (found,) = self._detect([picture.rgb()])
+            (found,) = self._detect([picture])
             seconds = time.perf_counter() - started
         return self._render(picture, found, seconds)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,7 @@ class ImageResult:
         legacy_masks: whether instance masks have the older layout.
         not_fully_analysed: those of the warnings that say that a detector analysed a much smaller copy of the image, so
             that small objects may be missed.
+        alpha: the redacted alpha, in the shape and dtype of `picture.alpha`; None if all pixels are opaque.
         miss_costs: by object type, how many needless blurs a miss is worth in the scores (`weigh_misses`).
     """
 
@@ -67,6 +68,7 @@ class ImageResult:
     seconds: float
     legacy_masks: bool = False
     not_fully_analysed: tuple[str, ...] = ()
+    alpha: NDArray[np.uint8] | NDArray[np.uint16] | None = None
     miss_costs: Mapping[ObjectType, float] = field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -97,7 +99,7 @@ class ImageResult:
     @property
     def image(self) -> NDArray[np.uint8]:
         """The redacted image as (h, w, 3) uint8 RGB, upright."""
-        return replace(self.picture, pixels=self.pixels).rgb()
+        return self.picture.rgb(self.pixels)
 
     @property
     def binary_mask(self) -> NDArray[np.uint8]:
@@ -138,6 +140,7 @@ class ImageResult:
                 self.picture,
                 self.pixels,
                 info.format,
+                alpha=self.alpha,
                 quality=self.options.quality,
                 compress_level=self.options.compress_level,
             )
@@ -146,9 +149,11 @@ class ImageResult:
         return encode_picture(
             self.picture,
             self.pixels,
+            alpha=self.alpha,
+            redacted=self.binary_mask > 0 if self.regions and self.picture.has_palette else None,
             quality=self.options.quality,
             compress_level=self.options.compress_level,
-            strip_metadata=self.options.strip_metadata,
+            keep_metadata=self.options.keep_metadata,
         )
 
     def save(

@@ -85,11 +85,14 @@ def _anonymise_image(task: Task) -> tuple[ImageResult, dict[str, str]]:
     picture = load_picture(original.read(), limits=anonymizer.limits, name=task.name)
     started = time.perf_counter()
     keys = engine.store().keys(object_types) | {"format": str(options.format)}
+    if picture.alpha is not None or picture.pixels.dtype != "uint8":
+        # detections of older versions, which took no further look at such pictures, do not serve
+        keys["looks"] = "2"
     detections = _kept_detections(task, keys)
     # The model that makes masks does not change the detections: only the masks of another model are made again.
     keys["masks"] = task.detector_keys.get("masks", "") if options.bbox else _mask_key()
     if detections is None:
-        (detections,) = anonymizer.engine.detect([picture.rgb()], object_types, options.format)
+        (detections,) = anonymizer.engine.detect_pictures([picture], object_types, options.format)
     elif keys["masks"] != task.detector_keys.get("masks"):
         detections = detections.without_made_masks()
     result = anonymizer.render(picture, detections, object_types, options, seconds=time.perf_counter() - started)

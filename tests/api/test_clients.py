@@ -131,6 +131,24 @@ def test_unknown_parameters_are_warned_of(server: Server) -> None:
     assert task["warnings"] == ["'colour' is not a known parameter and was ignored."]
 
 
+@pytest.mark.parametrize(
+    ("query", "kept"),
+    [
+        ("", (True, False)),
+        ("&keep-metadata=all", (True, True)),
+        ("&keep_metadata=none", (False, False)),
+        ("&strip-metadata=true", (False, False)),
+    ],
+)
+def test_names_are_kept_where_all_metadata_is_asked_for(server: Server, query: str, kept: tuple[bool, bool]) -> None:
+    exif = Image.Exif()
+    exif[0x0110], exif[0x013B] = "Model", "Somebody"
+    task = server.upload(encoded(exif=exif), f"face=1{query}").json()
+    content = server.get(f"/v1/file/{task['id']}/anonymised").content
+    with Image.open(io.BytesIO(content)) as image:
+        assert tuple(tag in image.getexif() for tag in (0x0110, 0x013B)) == kept
+
+
 def test_parameters_may_be_form_fields_too(server: Server) -> None:
     answer = requests.post(
         f"{server.url}/v1/file?face=1", data={"method": "blacken", "name": "b.jpg"},

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.conftest import ROOT
 from tests.pictures import decoded, drawn, encoded
@@ -135,3 +136,48 @@ def test_originals_stay_as_they_were(album: Path, tmp_path: Path) -> None:
     assert (album / "a.jpg").read_bytes() == before
     assert not (album / "out" / "out").exists()
     assert np.array_equal(decoded(before).shape, decoded((album / "out" / "a.jpg").read_bytes()).shape)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kept"),
+    [
+        ((), (True, False)),
+        (("--keep-metadata", "all"), (True, True)),
+        (("--keep-metadata", "none"), (False, False)),
+        (("--strip-metadata",), (False, False)),
+    ],
+)
+def test_names_are_kept_where_all_metadata_is_asked_for(
+    arguments: tuple[str, ...], kept: tuple[bool, bool], tmp_path: Path
+) -> None:
+    exif = Image.Exif()
+    exif[0x0110], exif[0x013B] = "Model", "Somebody"
+    (tmp_path / "a.jpg").write_bytes(encoded(exif=exif))
+    done = anonymize("--input", tmp_path / "a.jpg", "--output", tmp_path / "out", "--face", *arguments, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    with Image.open(tmp_path / "out" / "a.jpg") as image:
+        assert tuple(tag in image.getexif() for tag in (0x0110, 0x013B)) == kept
+
+
+def test_a_folder_that_is_a_link_is_named_and_the_command_fails(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "else").mkdir()
+    (tmp_path / "in" / "a.jpg").write_bytes(encoded())
+    (tmp_path / "in" / "._a.jpg").write_bytes(b"AppleDouble")
+    (tmp_path / "in" / "link").symlink_to(tmp_path / "else")
+    done = anonymize("--input", tmp_path / "in", "--output", tmp_path / "out", "--face", folder=tmp_path)
+    assert done.returncode == 1
+    assert f"NOT SEARCHED {tmp_path / 'in' / 'link'}: The folder is a link" in done.stderr
+    assert "1 folder(s) were not searched." in done.stderr
+    assert "1 done, 0 skipped (have a result), 0 failed, 1 other file(s)" in done.stdout
+
+
+def test_an_output_folder_that_holds_the_input_is_wrong_usage(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    for folder in (tmp_path, tmp_path / "sub"):
+        (folder / "a.jpg").write_bytes(encoded())
+    before = (tmp_path / "a.jpg").read_bytes()
+    done = anonymize("--input", tmp_path / "sub", "--output", tmp_path, "--face", "--overwrite", folder=tmp_path)
+    assert done.returncode == 2
+    assert "holds the input folder" in done.stderr
+    assert (tmp_path / "a.jpg").read_bytes() == before

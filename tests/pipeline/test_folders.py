@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,56 @@ def test_results_are_never_taken_as_input(folder: Path) -> None:
 def test_originals_are_never_replaced(folder: Path, tmp_path: Path, source: str) -> None:
     with pytest.raises(ValueError, match="replace originals"):
         folders.list_jobs(tmp_path / source, folder)
+
+
+def test_an_output_folder_that_holds_the_input_is_refused(folder: Path) -> None:
+    with pytest.raises(ValueError, match="holds the input folder"):
+        folders.list_jobs(folder / "sub", folder)
+
+
+def test_hidden_files_and_what_is_no_regular_file_are_counted(folder: Path, tmp_path: Path) -> None:
+    (folder / "._a.jpg").write_bytes(encoded())
+    (folder / ".trash").mkdir()
+    (folder / ".trash" / "b.jpg").write_bytes(encoded())
+    os.mkfifo(folder / "pipe.jpg")
+    todo, others = folders.list_jobs(folder, tmp_path / "out")
+    assert names(todo) == ["a.jpg", "broken.png", "clip.mp4", "picture"]
+    assert others == 4
+
+
+def test_other_video_endings_are_named(folder: Path, tmp_path: Path) -> None:
+    for name in ("c.3gp", "c.wmv", "c.mts"):
+        (folder / name).write_bytes(b"\0" * 100)
+    (folder / "program.mts").write_text("export {}")
+    todo, others = folders.list_jobs(folder, tmp_path / "out")
+    assert {"c.3gp", "c.wmv", "c.mts"} <= set(names(todo))
+    assert others == 2
+
+
+def test_folders_that_are_links_are_named(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "else").mkdir()
+    (folder / "link").symlink_to(tmp_path / "else")
+    told: dict[Path, str] = {}
+    todo, _ = folders.list_jobs(folder, tmp_path / "out", on_unsearched=told.setdefault)
+    assert names(todo) == ["a.jpg", "broken.png", "clip.mp4", "picture"]
+    assert told == {folder / "link": "The folder is a link, which is not followed."}
+    with pytest.raises(OSError, match="is a link"):
+        folders.list_jobs(folder, tmp_path / "out")
+
+
+def test_folders_that_cannot_be_read_are_named(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.scandir
+
+    def scandir(path: str) -> object:
+        # root may read every folder, so that the mode alone would not do
+        if Path(path).name == "sub":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    told: dict[Path, str] = {}
+    folders.list_jobs(folder, tmp_path / "out", on_unsearched=told.setdefault)
+    assert told == {folder / "sub": "The folder cannot be read: Permission denied."}
 
 
 def test_each_picture_is_done_or_failed_by_itself(folder: Path, tmp_path: Path) -> None:
@@ -112,6 +163,14 @@ class TestVideos:
         assert outcome.state is State.DONE, outcome.detail
         assert outcome.counts["face"] >= 1
         assert told[-1] == (job, 10)
+
+    def test_a_name_with_colons_works_by_a_relative_path(
+        self, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(source.parent)
+        job = Job(source.rename("12:30:45.mp4"), tmp_path / "out" / "12:30:45.mp4")
+        (outcome,) = folders.run_jobs([job], Options(face=True), make_anonymizer=make)
+        assert outcome.state is State.DONE, outcome.detail
 
     def test_what_fails_leaves_nothing(self, source: Path, tmp_path: Path) -> None:
         detector = FakeDetector(error=DetectorFailed("The detector fake failed."))

@@ -55,10 +55,14 @@ def test_an_array_is_redacted_as_the_file_of_it_is(anonymizer: Anonymizer, kind:
     assert np.array_equal(decoded(anonymizer.image(given).encode(format="png")), decoded(expected))
 
 
-def test_alpha_is_carried(anonymizer: Anonymizer) -> None:
+def test_alpha_is_carried_outside_of_what_is_redacted(anonymizer: Anonymizer) -> None:
     alpha = np.asarray(drawn(seed=3))[..., 0]
     result = anonymizer.image(np.dstack([np.asarray(drawn()), alpha]), Options(method="blacken"))
-    assert np.array_equal(decoded(result.encode(format="png"))[..., 3], alpha)
+    redacted = result.binary_mask > 0
+    assert 0 < redacted.mean() < 0.5
+    written = decoded(result.encode(format="png"))[..., 3]
+    assert np.array_equal(written[~redacted], alpha[~redacted])
+    assert (written[redacted] == 255).all()
     assert result.image.shape == (240, 320, 3)
     with pytest.raises(InvalidParameter, match="an image with an alpha channel"):
         result.encode(format="jpg")

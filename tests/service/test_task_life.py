@@ -15,6 +15,7 @@ import pytest
 from django.db import IntegrityError
 from django.utils import timezone
 from django_q.models import OrmQ
+from PIL import Image
 
 from anonymizer.models import File, FileKind, Status, Task
 from anonymizer.pipeline.detections import Detections
@@ -295,6 +296,22 @@ class TestRunningAgain:
             new = submit.run_again(Task.objects.get(pk=first.pk), options, options.object_types())
             work.process(str(new.pk))
             assert detector.calls > calls
+
+    def test_a_picture_with_transparency_that_was_looked_at_once_is_looked_at_again(
+        self, upload: Upload, detector: FakeDetector
+    ) -> None:
+        first = upload(encoded(Image.merge("RGBA", [*drawn().split(), drawn(seed=1).split()[0]]), "PNG"))
+        work.process(str(first.pk))
+        calls = detector.calls
+        work.process(str(submit.run_again(Task.objects.get(pk=first.pk)).pk))
+        assert detector.calls == calls
+        old = Task.objects.get(pk=first.pk)
+        # as an older version kept it
+        Task.objects.filter(pk=first.pk).update(
+            detector_keys={key: value for key, value in old.detector_keys.items() if key != "looks"}
+        )
+        work.process(str(submit.run_again(Task.objects.get(pk=first.pk)).pk))
+        assert detector.calls == 2 * calls
 
     def test_a_picture_without_objects_runs_no_detector_either(self, upload: Upload, detector: FakeDetector) -> None:
         detector.detect = lambda images, side: [Detections.empty() for _ in images]  # type: ignore[method-assign]

@@ -52,7 +52,8 @@ class Command(AnonymizerCommand):
     exit_codes = (
         "exit codes:\n"
         "  0  every file is done, or already had a result\n"
-        "  1  a file failed and has no result; with --strict also if it was not fully analysed\n"
+        "  1  a file failed and has no result; with --strict also if it was not fully analysed;\n"
+        "     or a folder was not searched, because it is a link or cannot be read\n"
         "  2  wrong usage, or a model is missing: nothing was processed\n"
         "  130  interrupted (Ctrl-C)"
     )
@@ -114,8 +115,13 @@ class Command(AnonymizerCommand):
             raise UsageError(str(error)) from error
         if given["workers"] < 1:
             raise UsageError(f"--workers is {given['workers']}, but must be 1 or more.")
-        jobs, others = _list_jobs([*given["inputs"], *given["input"]], given["output"])
+        unsearched: dict[Path, str] = {}
+        jobs, others = _list_jobs([*given["inputs"], *given["input"]], given["output"], unsearched)
+        for folder, reason in unsearched.items():
+            self.stderr.write(f"NOT SEARCHED {folder}: {reason}")
         self._run(jobs, others, options, given, make_anonymizer)
+        if unsearched:
+            raise CommandError(f"{len(unsearched)} folder(s) were not searched.", returncode=1)
 
     def _read_options(self, given: dict[str, Any], store: ModelStore) -> Options:
         """Read the options of the request, make sure that models serve it, and warn about the profile."""
@@ -186,8 +192,8 @@ def _add_parameter(group: Any, name: str, parameter: Parameter) -> None:
     )  # fmt: skip
 
 
-def _list_jobs(inputs: list[Path], output: Path) -> tuple[list[folders.Job], int]:
-    """List the files of all inputs, and count the others.
+def _list_jobs(inputs: list[Path], output: Path, unsearched: dict[Path, str]) -> tuple[list[folders.Job], int]:
+    """List the files of all inputs, count the others, and note in `unsearched` the folders that were left out.
 
     Raises:
         UsageError: an input does not exist, results would replace originals, or two files would have the same result.
@@ -202,7 +208,7 @@ def _list_jobs(inputs: list[Path], output: Path) -> tuple[list[folders.Job], int
         if not path.exists():
             raise UsageError(f"The input {path} does not exist.")
         try:
-            listed, uncounted = folders.list_jobs(path, output)
+            listed, uncounted = folders.list_jobs(path, output, on_unsearched=unsearched.setdefault)
         except ValueError as error:
             raise UsageError(f"--output {output}: {error}.") from error
         others += uncounted

@@ -17,10 +17,11 @@ from anonymizer.pipeline.images.decoded import (
     DecodedImage,
     Encoding,
     check_size,
+    is_unused,
     nearest_palette_indices,
     translate_errors,
-    validate_icc_profile,
 )
+from anonymizer.pipeline.images.metadata.icc import scrub_icc_profile
 from anonymizer.pipeline.images.png_chunks import pack_bits
 from anonymizer.pipeline.limits import Limits
 
@@ -147,7 +148,7 @@ def _icc(data: bytes, header: bytes) -> bytes | None:
     if len(header) < 124 or struct.unpack_from("<L", header, 56)[0] != _EMBEDDED_PROFILE:
         return None
     at, length = struct.unpack_from("<LL", header, 112)
-    return validate_icc_profile(data[_FILE_HEADER + at : _FILE_HEADER + at + length])
+    return scrub_icc_profile(data[_FILE_HEADER + at : _FILE_HEADER + at + length])
 
 
 def write_bmp(decoded: DecodedImage, encoding: Encoding) -> bytes:
@@ -161,8 +162,14 @@ def write_bmp(decoded: DecodedImage, encoding: Encoding) -> bytes:
         The file's bytes.
     """
     details: _Details = decoded.details
+    table = details.table
     if decoded.indices is not None:
-        rows = pack_bits(nearest_palette_indices(decoded), details.bits)
+        indices = nearest_palette_indices(decoded)
+        rows = pack_bits(indices, details.bits)
+        if decoded.redacted is not None:
+            colours = np.frombuffer(table, np.uint8).reshape(-1, 4).copy()
+            colours[is_unused(indices, len(colours))] = 0
+            table = colours.tobytes()
     else:
         bgr = decoded.samples[..., ::-1]
         rows = (
@@ -170,7 +177,7 @@ def write_bmp(decoded: DecodedImage, encoding: Encoding) -> bytes:
         )
     padded = np.pad(rows, ((0, 0), (0, -rows.shape[1] % 4)))
     pixels = (padded if details.top_down else padded[::-1]).tobytes()
-    offset = _FILE_HEADER + len(details.header) + len(details.table)
+    offset = _FILE_HEADER + len(details.header) + len(table)
     header = bytearray(details.header)
     struct.pack_into("<L", header, 20, len(pixels))
     if len(header) >= 124:
@@ -178,8 +185,8 @@ def write_bmp(decoded: DecodedImage, encoding: Encoding) -> bytes:
         if kind in (_EMBEDDED_PROFILE, _LINKED_PROFILE):
             kind = _EMBEDDED_PROFILE if decoded.icc else _SRGB
         struct.pack_into("<L", header, 56, kind)
-        place = (len(header) + len(details.table) + len(pixels), len(decoded.icc)) if decoded.icc else (0, 0)
+        place = (len(header) + len(table) + len(pixels), len(decoded.icc)) if decoded.icc else (0, 0)
         struct.pack_into("<LL", header, 112, *place)
         struct.pack_into("<L", header, 120, 0)
-    body = bytes(header) + details.table + pixels + (decoded.icc or b"")
+    body = bytes(header) + table + pixels + (decoded.icc or b"")
     return b"BM" + struct.pack("<LHHL", _FILE_HEADER + len(body), 0, 0, offset) + body

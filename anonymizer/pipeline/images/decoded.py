@@ -17,6 +17,7 @@ from PIL import Image
 
 from anonymizer.pipeline.errors import BrokenMedia, OutOfMemory, TooLarge
 from anonymizer.pipeline.images.exif_tags import Exif
+from anonymizer.pipeline.images.metadata.panorama import Panorama
 from anonymizer.pipeline.limits import Limits
 from anonymizer.pipeline.orientation import upright
 
@@ -27,15 +28,20 @@ __all__ = [
     "Samples",
     "check_size",
     "contiguous_samples",
+    "is_unused",
     "nearest_palette_indices",
     "translate_errors",
-    "validate_icc_profile",
 ]
 
 # Pillow has one limit for all. Here `check_size` checks each image against its own limits before it is decoded.
 Image.MAX_IMAGE_PIXELS = None
 
 Samples = NDArray[np.uint8] | NDArray[np.uint16]
+
+#: Kind of a colour of a palette whose alpha is neither 0 nor 255.
+_PARTLY_TRANSPARENT = 1
+#: How much alpha counts beside red, green and blue. From 2 on, no colour makes an opaque pixel transparent.
+_ALPHA_WEIGHT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,24 +77,31 @@ class DecodedImage:
 
     Attributes:
         samples: (h, w), (h, w, 3) RGB or (h, w, 4) CMYK with 0 = no ink; uint8 or uint16.
-        alpha: (h, w) of the same dtype, written to the output bit for bit; default: none.
+        alpha: (h, w) uint8 or uint16, written to the output bit for bit; default: none. Of an image with a palette it
+            is only set if it was redacted.
+        premultiplied: whether the colours are multiplied by alpha already; default: False.
         indices: (h, w) uint8, into `palette`; default: the image has no palette.
         palette: (n, 4) uint8, RGB and alpha. Changed pixels get the nearest of these colours.
+        redacted: (h, w) bool, pixels whose index is chosen anew even if their colour is unchanged; default: none.
         orientation: 1 to 8, as in EXIF: how `samples` are turned to stand upright.
         exif: scrubbed; if it has an orientation, it is the one above.
-        icc: the ICC colour profile; default: none.
+        icc: the scrubbed ICC colour profile; default: none.
+        panorama: the properties of a panorama, by name; default: none, the image is no panorama.
         density: default: not stated.
         details: what only the reader and the writer of the format use.
     """
 
     samples: Samples
     alpha: Samples | None = None
+    premultiplied: bool = False
     indices: NDArray[np.uint8] | None = None
     palette: NDArray[np.uint8] | None = None
+    redacted: NDArray[np.bool_] | None = None
     orientation: int = 1
     exif: Exif = field(default_factory=Exif)
     icc: bytes | None = None
     density: Density | None = None
+    panorama: Panorama = field(default_factory=dict)
     details: Any = None
 
     def __repr__(self) -> str:
@@ -102,7 +115,7 @@ class DecodedImage:
         return self.samples.shape[1], self.samples.shape[0]
 
     def without_exif(self) -> DecodedImage:
-        """The image turned upright, without EXIF and orientation. ICC profile and density stay."""
+        """The image turned upright, without EXIF, panorama properties and orientation. ICC profile and density stay."""
         density = self.density
         if density is not None and self.orientation >= 5:
             density = Density(density.y, density.x, density.unit)
@@ -111,9 +124,11 @@ class DecodedImage:
             samples=upright(self.samples, self.orientation),
             alpha=None if self.alpha is None else upright(self.alpha, self.orientation),
             indices=None if self.indices is None else upright(self.indices, self.orientation),
+            redacted=None if self.redacted is None else upright(self.redacted, self.orientation),
             orientation=1,
             exif=Exif(),
             density=density,
+            panorama={},
         )
 
 
@@ -172,29 +187,19 @@ def translate_errors(name: str) -> Iterator[None]:
         raise BrokenMedia(f"The {name} picture is broken: {error}.") from error
 
 
-def validate_icc_profile(profile: bytes | None) -> bytes | None:
-    """Cut an ICC profile to the length that its header states.
-
-    Returns:
-        The profile, without data after it; None if the bytes are not an ICC profile (ICC.1:2022, header of 128 bytes).
-    """
-    if profile is None or len(profile) < 132 or profile[36:40] != b"acsp":
-        return None
-    length = int.from_bytes(profile[:4], "big")
-    return profile[:length] if 132 <= length <= len(profile) else None
-
-
 def nearest_palette_indices(decoded: DecodedImage) -> NDArray[np.uint8]:
     """Palette indices for changed samples.
 
-    A pixel keeps its kind of alpha: transparent, partly transparent or opaque. Partly transparent colours are not told
-    apart further. Otherwise a palette with a different alpha for each colour would force the original colours to stay.
+    Without an alpha plane, a pixel keeps its kind of alpha: transparent, partly transparent or opaque. Partly
+    transparent colours are not told apart further. Otherwise a palette with a different alpha for each colour would
+    force the original colours to stay. An alpha plane takes the place of the alpha that the old indices stand for.
 
     Args:
-        decoded: an image with a palette, whose `samples` may differ from those that `indices` stand for.
+        decoded: an image with a palette, whose `samples` and `alpha` may differ from those that `indices` stand for.
 
     Returns:
-        (h, w) uint8: the old index if the colour is unchanged, else that of the nearest colour (Euclidean in RGB).
+        (h, w) uint8: the old index if the colour is unchanged and the pixel is not in `redacted`. Otherwise the first
+        index of the nearest colour: Euclidean in RGB, and with an alpha plane in RGB and twice alpha.
 
     Raises:
         ValueError: the image has no palette.
@@ -202,23 +207,46 @@ def nearest_palette_indices(decoded: DecodedImage) -> NDArray[np.uint8]:
     if decoded.indices is None or decoded.palette is None:
         raise ValueError("the picture has no palette")
     colours, alphas = decoded.palette[:, :3], decoded.palette[:, 3]
-    kinds = np.digitize(alphas, [1, 255])
-    changed = (colours[decoded.indices] != decoded.samples).any(axis=2)
+    old = alphas[decoded.indices]
+    wanted = old if decoded.alpha is None else decoded.alpha
+    changed = (colours[decoded.indices] != decoded.samples).any(axis=2) | (wanted != old)
+    if decoded.redacted is not None:
+        changed |= decoded.redacted
+    kinds, wanted_kinds = np.digitize(alphas, [1, 255]), np.digitize(wanted, [1, 255])
+    # without an alpha plane, alpha must not take part in the distance: it is that of the original
+    weight = 0 if decoded.alpha is None else _ALPHA_WEIGHT
     indices = decoded.indices.copy()
-    for kind in np.unique(kinds[decoded.indices[changed]]):
-        of_kind = changed & (kinds[decoded.indices] == kind)
+    for kind in np.unique(wanted_kinds[changed]):
+        selected = changed & (wanted_kinds == kind)
         members = np.flatnonzero(kinds == kind)
-        indices[of_kind] = members[_nearest_colours(decoded.samples[of_kind], colours[members])]
+        if not len(members) or (weight and kind == _PARTLY_TRANSPARENT):
+            members = np.arange(len(kinds))
+        pixels = np.column_stack([decoded.samples[selected], wanted[selected]])
+        indices[selected] = members[_nearest_colours(pixels, decoded.palette[members], weight)]
     return indices
 
 
-def _nearest_colours(pixels: NDArray[Any], colours: NDArray[np.uint8]) -> NDArray[np.intp]:
-    """(n,) index of the colour, of (m, 3), that is nearest to each of (n, 3) pixels; the first one if several are."""
+def is_unused(indices: NDArray[np.uint8], count: int) -> NDArray[np.bool_]:
+    """Which of the colours of a palette no pixel uses. After a redaction they may still show what was redacted.
+
+    Args:
+        indices: (h, w) uint8, each below `count`.
+        count: the number of colours.
+
+    Returns:
+        (count,) bool.
+    """
+    return np.asarray(np.bincount(indices.ravel(), minlength=count) == 0, np.bool_)
+
+
+def _nearest_colours(pixels: NDArray[Any], colours: NDArray[np.uint8], weight: int) -> NDArray[np.intp]:
+    """(n,) index of the colour, of (m, 4), that is nearest to each of (n, 4) pixels; the first one if several are."""
     # imported here as it takes half a second, and few images have a palette
     from scipy.cluster.vq import vq
 
-    packed = pixels.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
+    packed = pixels.astype(np.uint32) @ np.array([1 << 24, 1 << 16, 1 << 8, 1], np.uint32)
     unique, inverse = np.unique(packed, return_inverse=True)
-    rgb = np.stack([unique >> 16, unique >> 8 & 255, unique & 255], axis=1).astype(np.float32)
-    codes, _ = vq(rgb, colours.astype(np.float32))
+    rgba = np.stack([unique >> 24, unique >> 16 & 255, unique >> 8 & 255, unique & 255], axis=1)
+    scales = np.array([1, 1, 1, weight], np.float32)
+    codes, _ = vq(rgba.astype(np.float32) * scales, colours.astype(np.float32) * scales)
     return np.asarray(codes[inverse], np.intp)

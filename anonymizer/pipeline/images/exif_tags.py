@@ -2,15 +2,19 @@
 
 EXIF is stored as a TIFF file (TIFF 6.0, section 2): directories (IFDs) of tags. The functions here serve both. The list
 of known tags leaves out what may hide original pixels: the thumbnail of IFD1, MakerNote, previews in private tags, and
-the gaps between values. The GPS position is kept; the option `strip_metadata` drops it.
+the gaps between values. `Exif.technical` leaves out names and free texts as well.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
+
+from anonymizer.pipeline.images.metadata.kept_tags import IS_JSON_ONLY, NAMES
+from anonymizer.pipeline.images.metadata.signatures import holds_picture, text_holds_picture
+from anonymizer.pipeline.images.metadata.texts import comment_texts, is_json, is_text, plain_texts, wide_texts
 
 __all__ = [
     "Directory",
@@ -29,10 +33,14 @@ ORIENTATION = 0x0112
 EXIF_IFD, GPS_IFD, INTEROP_IFD = 0x8769, 0x8825, 0xA005
 
 #: Field types of TIFF 6.0, and the bytes of one value of each.
-_BYTE, _ASCII, _SHORT, _LONG, _RATIONAL, _UNDEFINED = 1, 2, 3, 4, 5, 7
-_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
+_BYTE, _ASCII, _SHORT, _LONG, _RATIONAL, _UNDEFINED, _SIGNED_SHORT, _SIGNED_LONG = 1, 2, 3, 4, 5, 7, 8, 9
+#: Of TIFF's first supplement (an offset of a directory), and of EXIF 3.0 (UTF-8).
+_IFD, _UTF8 = 13, 129
+_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, _IFD: 4, _UTF8: 1}
 #: Types of unsigned integers, and their codes in `struct`.
-_INTEGERS = {_BYTE: "B", _SHORT: "H", _LONG: "L"}
+_INTEGERS = {_BYTE: "B", _SHORT: "H", _LONG: "L", _IFD: "L"}
+#: Types that programs write by mistake for these. Their values count where they are not negative.
+_SIGNED = {6: _BYTE, _SIGNED_SHORT: _SHORT, _SIGNED_LONG: _LONG}
 
 #: Known tags: of EXIF 3.0 (CIPA DC-008), and of Windows from 0x9C9B on (title, comment, author, keywords, subject).
 _IFD0_TAGS = {
@@ -51,20 +59,10 @@ _CHILDREN: Mapping[int, Mapping[int, set[int]]] = {
     EXIF_IFD: {INTEROP_IFD: {0x0001, 0x0002}},
 }
 #: Most bytes of one value by kind, and of all together so that they fit a JPEG segment. A camera writes about 2,000.
-_TEXT_BYTES, _BLOB_BYTES, _NUMBER_BYTES, _TOTAL_BYTES = 1024, 256, 256, 60_000
+_TEXT_BYTES, _BLOB_BYTES, _NUMBER_BYTES, _TOTAL_BYTES = 32_768, 256, 256, 60_000
 _USER_COMMENT = 0x9286
-#: First bytes of image formats. A value that contains one may hold a preview.
-_IMAGE_SIGNATURES = (
-    b"\xff\xd8\xff",
-    b"\x89PNG",
-    b"ftyp",
-    b"RIFF",
-    b"GIF8",
-    b"II*\0",
-    b"MM\0*",
-    b"JFIF",
-    b"\xff\x4f\xff\x51",
-)
+#: Texts of Windows, which are UTF-16.
+_WIDE_TEXTS = range(0x9C9B, 0x9CA0)
 
 
 class Entry(NamedTuple):
@@ -100,7 +98,8 @@ class Exif:
     @property
     def orientation(self) -> int:
         """1 to 8; 1 if it is missing or invalid."""
-        value = self.integer(ORIENTATION)
+        entry = self.tags.get(ORIENTATION)
+        value = read_integer(_unsigned(entry, self.order), self.order)
         return value if value is not None and 1 <= value <= 8 else 1
 
     def integer(self, tag: int) -> int | None:
@@ -123,6 +122,10 @@ class Exif:
     def without_orientation(self) -> Exif:
         """A copy for an image that is stored upright."""
         return Exif(self.order, {tag: entry for tag, entry in self.tags.items() if tag != ORIENTATION})
+
+    def technical(self) -> Exif:
+        """A copy without names, serial numbers and free texts. ImageDescription and UserComment stay where JSON."""
+        return Exif(self.order, _technical_tags(self.tags, self.order, 0))
 
     def to_bytes(self) -> bytes:
         """The block with its TIFF header, without the signature `Exif` before it; empty if there are no tags."""
@@ -153,19 +156,41 @@ def scrub_directory(data: bytes, directory: Mapping[int, Entry], order: str) -> 
         order: "<" or ">".
 
     Returns:
-        The known tags that are short enough and contain no image. An invalid orientation is left out.
+        The known tags that are short enough and contain no image. If all together are too long for a JPEG segment, the
+        longest values are left out. An invalid orientation is left out, and a valid one has the type SHORT.
     """
     tags = _scrub_children(data, directory, order, 0, _IFD0_TAGS)
+    while len(Exif(order, tags).to_bytes()) > _TOTAL_BYTES:
+        _drop_longest(tags)
     exif = Exif(order, tags)
-    if len(exif.to_bytes()) > _TOTAL_BYTES:
-        exif = Exif(order, {ORIENTATION: tags[ORIENTATION]} if ORIENTATION in tags else {})
-    return exif if 1 <= (exif.integer(ORIENTATION) or 0) <= 8 else exif.without_orientation()
+    value = read_integer(_unsigned(tags.get(ORIENTATION), order), order)
+    if value is None or not 1 <= value <= 8:
+        return exif.without_orientation()
+    return Exif(order, {**tags, ORIENTATION: Entry(_SHORT, 1, struct.pack(order + "H", value))})
+
+
+def _drop_longest(tags: Directory) -> None:
+    """Remove the longest value of a directory and of those within it."""
+    places = [(own, tag) for own in _directories(tags) for tag in own]
+    values = [(len(entry.value), at) for at, (own, tag) in enumerate(places) if isinstance(entry := own[tag], Entry)]
+    own, tag = places[max(values)[1]]
+    del own[tag]
+
+
+def _directories(directory: Directory) -> Iterator[Directory]:
+    """A directory, and those within it."""
+    yield directory
+    for entry in directory.values():
+        if isinstance(entry, dict):
+            yield from _directories(entry)
 
 
 def _scrub_children(data: bytes, directory: Mapping[int, Entry], order: str, own: int, names: set[int]) -> Directory:
-    kept: Directory = {tag: entry for tag, entry in directory.items() if tag in names and _is_harmless(tag, entry)}
+    kept: Directory = {
+        tag: entry for tag, entry in directory.items() if tag in names and _is_harmless(tag, entry, order)
+    }
     for pointer, child_names in _CHILDREN.get(own, {}).items():
-        at = read_integer(directory.get(pointer), order)
+        at = read_integer(_unsigned(directory.get(pointer), order), order)
         if at is None:
             continue
         try:
@@ -177,12 +202,54 @@ def _scrub_children(data: bytes, directory: Mapping[int, Entry], order: str, own
     return kept
 
 
-def _is_harmless(tag: int, entry: Entry) -> bool:
-    if any(signature in entry.value for signature in _IMAGE_SIGNATURES):
+def _is_harmless(tag: int, entry: Entry, order: str) -> bool:
+    """Whether a value is short, or a long text; and whether it holds no picture."""
+    if not _is_text_tag(tag, entry):
+        limit = _BLOB_BYTES if entry.field_type == _UNDEFINED else _NUMBER_BYTES
+        return len(entry.value) <= limit and not holds_picture(entry.value)
+    if len(entry.value) > _TEXT_BYTES or text_holds_picture(entry.value):
         return False
-    if entry.field_type in (_ASCII, _BYTE) or tag == _USER_COMMENT:
-        return len(entry.value) <= _TEXT_BYTES
-    return len(entry.value) <= (_BLOB_BYTES if entry.field_type == _UNDEFINED else _NUMBER_BYTES)
+    # a long value that is no text may be anything, also pixels
+    return len(entry.value) <= _BLOB_BYTES or any(map(is_text, _texts(tag, entry, order)))
+
+
+def _is_text_tag(tag: int, entry: Entry) -> bool:
+    return entry.field_type in (_ASCII, _UTF8) or tag == _USER_COMMENT or tag in _WIDE_TEXTS
+
+
+def _texts(tag: int, entry: Entry, order: str) -> Iterator[str]:
+    """What the value of a text tag may say: often there are several ways to read it."""
+    if tag in _WIDE_TEXTS:
+        return wide_texts(entry.value, order)
+    return comment_texts(entry.value, order) if tag == _USER_COMMENT else plain_texts(entry.value)
+
+
+def _technical_tags(tags: Directory, order: str, own: int) -> Directory:
+    kept: Directory = {}
+    for tag, entry in tags.items():
+        if isinstance(entry, dict):
+            if child := _technical_tags(entry, order, tag):
+                kept[tag] = child
+        elif tag in IS_JSON_ONLY.get(own, ()):
+            if any(map(is_json, _texts(tag, entry, order))):
+                kept[tag] = entry
+        elif tag not in NAMES.get(own, ()) and not (_is_known_text(own, tag, entry) and len(entry.value) > _BLOB_BYTES):
+            # a camera, a lens or a time has a short name: a long one is a free text
+            kept[tag] = entry
+    return kept
+
+
+def _is_known_text(own: int, tag: int, entry: Entry) -> bool:
+    """Whether the tag is a text of EXIF; those of GeoTIFF in the main directory are none."""
+    return _is_text_tag(tag, entry) and (own != 0 or tag in _IFD0_TAGS)
+
+
+def _unsigned(entry: Entry | Directory | None, order: str) -> Entry | None:
+    """The entry, with an unsigned type if it has a signed one and its first value is not negative."""
+    if not isinstance(entry, Entry) or entry.field_type not in _SIGNED or not entry.value:
+        return entry if isinstance(entry, Entry) else None
+    first = entry.value[0] if order == ">" else entry.value[_SIZES[entry.field_type] - 1]
+    return None if first & 0x80 else entry._replace(field_type=_SIGNED[entry.field_type])
 
 
 def read_integer(entry: Entry | Directory | None, order: str) -> int | None:

@@ -13,10 +13,13 @@ import io
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
+import av
+import cv2
 import numpy as np
 import pillow_heif
+from numpy.typing import NDArray
 from PIL import Image
 from PIL.AvifImagePlugin import AvifImageFile
 
@@ -24,11 +27,13 @@ from anonymizer.pipeline.errors import BrokenMedia, UnsupportedMedia
 from anonymizer.pipeline.images.decoded import (
     DecodedImage,
     Encoding,
+    Samples,
     check_size,
     translate_errors,
-    validate_icc_profile,
 )
 from anonymizer.pipeline.images.exif_tags import Exif, read_exif
+from anonymizer.pipeline.images.metadata.icc import scrub_icc_profile
+from anonymizer.pipeline.images.metadata.panorama import read_panorama, write_panorama
 from anonymizer.pipeline.limits import Limits
 
 __all__ = ["check_avif", "check_heic", "read_avif", "read_heic", "write_avif", "write_heic"]
@@ -37,6 +42,8 @@ _DEFAULT_QUALITY = 90
 _HEIC_LOSSLESS, _AVIF_LOSSLESS = -1, 100
 #: Boxes that contain the boxes of properties, and how many bytes of their own come first.
 _PARENTS = {b"meta": 4, b"iprp": 0, b"ipco": 0}
+#: Side of a square, in pixels, that fits in the smallest coding block (16) within what the deblocking filter changes.
+_UNFILLED_SIDE = 8
 #: Entity group of images that are alternatives of one another.
 _ALTERNATIVES = "altr"
 #: Colour primaries and transfer functions of AVIF (ITU-T H.273) that are BT.709, sRGB or unspecified. Pillow writes
@@ -147,15 +154,71 @@ def read_heic(data: bytes, limits: Limits) -> DecodedImage:
         has_alpha = picture.has_alpha
         colour = pixels[..., :-1] if has_alpha else pixels
         samples = np.ascontiguousarray(colour[..., 0] if colour.ndim == 3 and colour.shape[2] == 1 else colour)
+        if _looks_unfilled(samples) and _has_unfilled_blocks(data):
+            raise BrokenMedia("The HEIC picture is broken: its data end before the picture is complete.")
         return DecodedImage(
             samples=samples,
             alpha=np.ascontiguousarray(pixels[..., -1]) if has_alpha else None,
+            premultiplied=bool(picture.premultiplied_alpha),
             exif=exif.without_orientation().with_size((samples.shape[1], samples.shape[0])),
-            icc=validate_icc_profile(info.get("icc_profile")),
+            icc=scrub_icc_profile(info.get("icc_profile")),
+            panorama=read_panorama(info.get("xmp")),
             details=_HeicDetails(
                 str(picture.mode), info["bit_depth"], info.get("chroma", 420), info.get("nclx_profile")
             ),
         )
+
+
+def _looks_unfilled(samples: Samples) -> bool:
+    """Whether a part has the colour of blocks that are not in the file.
+
+    libde265 neither decodes nor reports them. It leaves them zero, and zero in all of Y, Cb and Cr is a dark green.
+    In a grey image they are black.
+    """
+    if samples.ndim == 2:
+        return _has_square(samples == 0, _UNFILLED_SIDE)
+    empty = (samples[..., 0] == 0) & (samples[..., 2] == 0) & (samples[..., 1] > 0)
+    return _has_square(empty, _UNFILLED_SIDE)
+
+
+def _has_unfilled_blocks(data: bytes) -> bool:
+    """Whether FFmpeg finds a block in which Y, Cb and Cr are zero, which no real colour has, or cannot decode a tile.
+
+    FFmpeg's buffers are zero at first, too. Unlike libheif, it gives the values as they are coded.
+    """
+    count = 0
+    try:
+        with av.open(io.BytesIO(data), "r") as container:
+            # one a tile
+            streams = len(container.streams.video)
+            for packet in container.demux(video=list(range(streams))):
+                for frame in packet.decode():
+                    count += 1
+                    if _has_empty_square(frame):
+                        return True
+    except av.error.FFmpegError:
+        return True
+    return count == 0 or count < streams
+
+
+def _has_empty_square(frame: av.VideoFrame) -> bool:
+    dtype = np.uint8 if frame.format.components[0].bits == 8 else np.uint16
+    planes = [
+        np.frombuffer(cast("Any", plane), dtype).reshape(plane.height, -1)[:, : plane.width] for plane in frame.planes
+    ]
+    if len(planes) < 3:
+        return False
+    height, width = planes[1].shape
+    down, across = planes[0].shape[0] // height, planes[0].shape[1] // width
+    luma = planes[0][: height * down : down, : width * across : across]
+    return _has_square((luma == 0) & (planes[1] == 0) & (planes[2] == 0), _UNFILLED_SIDE // 2)
+
+
+def _has_square(mask: NDArray[np.bool_], side: int) -> bool:
+    if not mask.any():
+        return False
+    kernel = np.ones((side, side), np.uint8)
+    return bool(cv2.erode(mask.astype(np.uint8), kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0).any())
 
 
 def _refuse_several_images(file: pillow_heif.HeifFile) -> None:
@@ -189,6 +252,8 @@ def write_heic(decoded: DecodedImage, encoding: Encoding) -> bytes:
         options["chroma"] = details.chroma
     if decoded.icc is not None:
         options["icc_profile"] = decoded.icc
+    if packet := write_panorama(decoded.panorama):
+        options["xmp"] = packet
     if details.nclx is not None:
         options["nclx_profile"] = details.nclx
         names = ("color_primaries", "matrix_coefficients", "full_range_flag")
@@ -237,7 +302,8 @@ def read_avif(data: bytes, limits: Limits) -> DecodedImage:
             alpha=np.ascontiguousarray(pixels[..., 3]) if pixels.shape[2] == 4 else None,
             orientation=exif.orientation,
             exif=exif.with_size(image.size),
-            icc=validate_icc_profile(image.info.get("icc_profile")),
+            icc=scrub_icc_profile(image.info.get("icc_profile")),
+            panorama=read_panorama(image.info.get("xmp")),
             details=subsampling,
         )
 
@@ -274,6 +340,8 @@ def write_avif(decoded: DecodedImage, encoding: Encoding) -> bytes:
     colour = decoded.samples if decoded.samples.ndim == 3 else np.dstack([decoded.samples] * 3)
     quality = encoding.quality or _DEFAULT_QUALITY
     options: dict[str, Any] = {"quality": quality, "subsampling": decoded.details, "exif": decoded.exif.to_bytes()}
+    if packet := write_panorama(decoded.panorama):
+        options["xmp"] = packet
     if decoded.alpha is not None:
         colour = np.dstack([colour, decoded.alpha])
         options["quality"] = _AVIF_LOSSLESS

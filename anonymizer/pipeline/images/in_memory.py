@@ -10,11 +10,12 @@ import cv2
 import numpy as np
 import pillow_heif
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
-from anonymizer.pipeline.errors import InvalidParameter
-from anonymizer.pipeline.images.decoded import DecodedImage, Samples, check_size, translate_errors, validate_icc_profile
+from anonymizer.pipeline.errors import InvalidParameter, UnsupportedMedia
+from anonymizer.pipeline.images.decoded import DecodedImage, Samples, check_size, translate_errors
 from anonymizer.pipeline.images.io import Picture, encode_picture, load_picture
+from anonymizer.pipeline.images.metadata.icc import scrub_icc_profile
 from anonymizer.pipeline.limits import Limits
 from anonymizer.pipeline.media_kinds import IMAGE_FORMATS
 
@@ -96,7 +97,8 @@ def picture_of_pil(
     Raises:
         InvalidParameter: the image has a mode without a known range, such as `F`, or no pixel.
         TooLarge: it has more pixels than the limit.
-        BrokenMedia: its file cannot be read.
+        BrokenMedia: its file cannot be read, or does not hold every row.
+        UnsupportedMedia: it is not loaded yet, and its file is a TIFF of several pages in CCITT Group 4 or JPEG.
     """
     deep = image.mode.startswith("I;16")
     if not deep and image.mode not in _PIL_MODES:
@@ -107,10 +109,9 @@ def picture_of_pil(
         raise InvalidParameter(parameter, f"a PIL image of size {image.size}", "an image with at least one pixel")
     check_size(image.width, image.height, limits)
     with translate_errors("PIL"):
+        _check_unread_file(image, limits)
         icc = (
-            validate_icc_profile(image.info.get("icc_profile"))
-            if image.mode in ("L", "LA", "P", "RGB", "RGBA")
-            else None
+            scrub_icc_profile(image.info.get("icc_profile")) if image.mode in ("L", "LA", "P", "RGB", "RGBA") else None
         )
         upright = ImageOps.exif_transpose(image)
         if deep:
@@ -120,6 +121,22 @@ def picture_of_pil(
     if channels in (2, 4):
         return _picture(pixels[..., 0] if channels == 2 else pixels[..., :3], pixels[..., -1], name, icc)
     return _picture(pixels, None, name, icc)
+
+
+def _check_unread_file(image: Image.Image, limits: Limits) -> None:
+    """Refuse an image that PIL has yet to decode, from a file that does not hold all of its rows."""
+    if not isinstance(image, ImageFile.ImageFile) or not image.tile or image.fp is None:
+        return
+    place = image.fp.tell()
+    image.fp.seek(0)
+    data = image.fp.read()
+    image.fp.seek(place)
+    try:
+        load_picture(data, limits=replace(limits, bytes=max(limits.bytes, len(data))))
+    except UnsupportedMedia:
+        # PIL reads more kinds of files. In these two compressions, libtiff may leave rows unfilled and not say so.
+        if image.format == "TIFF" and image.info.get("compression") in ("group4", "jpeg", "tiff_jpeg"):
+            raise
 
 
 def _hides(image: Image.Image) -> bool:
@@ -135,14 +152,21 @@ def _picture(colour: NDArray[Any], alpha: NDArray[Any] | None, name: str | None,
 
 
 def encode_as(
-    picture: Picture, pixels: Samples, form: str, *, quality: int | None = None, compress_level: int = 5
+    picture: Picture,
+    pixels: Samples,
+    form: str,
+    *,
+    alpha: Samples | None = None,
+    quality: int | None = None,
+    compress_level: int = 5,
 ) -> bytes:
     """Write a picture that was made in memory as a new file.
 
     Args:
-        picture: its alpha and its ICC profile are written too.
+        picture: its ICC profile is written too.
         pixels: of the shape and dtype of `picture.pixels`.
         form: a key of `IMAGE_FORMATS`: "png".
+        alpha: of the shape and dtype of `picture.alpha`; default: that of the picture.
         quality: 1..100, for JPEG, WebP, HEIC and AVIF; default: 95, or the default of the encoder.
         compress_level: PNG, 0..9.
 
@@ -151,7 +175,7 @@ def encode_as(
     """
     if form not in _ABILITIES:
         raise InvalidParameter("format", form, f"one of {', '.join(_ABILITIES)}")
-    ability, alpha = _ABILITIES[form], picture._decoded.alpha
+    ability, alpha = _ABILITIES[form], picture._decoded.alpha if alpha is None else alpha
     if alpha is not None and not ability.alpha:
         raise InvalidParameter("format", form, f"one of {_able('alpha')} for an image with an alpha channel")
     if pixels.dtype == np.uint16 and not ability.deep:

@@ -1,8 +1,8 @@
 """Read and write JPEG, with the quantisation tables and the chroma subsampling of the source.
 
-EXIF (scrubbed), the ICC profile, density and Adobe's colour transform are kept. All other application segments and
-comments are dropped (JFXX, MPF, XMP, Photoshop). So is everything after the end of the first image: MPF previews, gain
-maps, motion photos.
+EXIF, the ICC profile, panorama properties (all scrubbed), density and Adobe's colour transform are kept. All other
+application segments and comments are dropped (JFXX, MPF, other XMP, Photoshop). So is everything after the end of the
+first image: MPF previews, gain maps, motion photos.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import io
 import re
 from dataclasses import dataclass, field
 from fractions import Fraction
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -19,15 +18,15 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from anonymizer.pipeline.errors import BrokenMedia, UnsupportedMedia
+from anonymizer.pipeline.images.completeness import Scan, ends_flat, has_all_scans, is_refined, pad_scans
 from anonymizer.pipeline.images.decoded import (
     DecodedImage,
     Density,
     Encoding,
     check_size,
     translate_errors,
-    validate_icc_profile,
 )
-from anonymizer.pipeline.images.exif_tags import Exif, read_exif
+from anonymizer.pipeline.images.metadata.jpeg_segments import pack_segments, read_segments
 from anonymizer.pipeline.limits import Limits
 
 __all__ = ["check_jpeg", "read_jpeg", "write_jpeg"]
@@ -45,10 +44,13 @@ _ARITHMETIC = {0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 #: Zero bytes that are enough for two coded units (MCU) of ten blocks with the shortest codes: the one that is cut off,
 #: and the next one.
-_PADDING = 1024
+_PADDING = bytes(1024)
+#: Two paddings of which each bit differs. A missing bit, for which libjpeg takes a zero, is one in one of them.
+_MIXED_PADDING = bytes(np.random.default_rng(0).integers(1, 255, 1024, np.uint8))
+_MIXED_PADDINGS = (_MIXED_PADDING, bytes(255 - value for value in _MIXED_PADDING))
 #: A marker with a segment: no padding, no stuffed zero, no marker that stands alone.
 _ANY_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
-_ICC_SIGNATURE, _EXIF_SIGNATURE, _JFIF_SIGNATURE, _ADOBE_SIGNATURE = b"ICC_PROFILE\0", b"Exif\0", b"JFIF\0", b"Adobe"
+_JFIF_SIGNATURE, _ADOBE_SIGNATURE = b"JFIF\0", b"Adobe"
 _MODES = {1: "L", 3: "RGB", 4: "CMYK"}
 #: Colour transforms of Adobe's segment (APP14).
 _RGB_TRANSFORM, _YCCK_TRANSFORM = 0, 2
@@ -61,12 +63,14 @@ class _Layout:
     Attributes:
         segments: marker and payload of the segments before the first scan.
         scan_start: offset of the first scan.
-        scan_ends: offsets of the markers that follow the entropy-coded data of each scan.
+        scans: all scans.
+        has_end: whether there is an end marker (EOI).
     """
 
     segments: list[tuple[int, bytes]] = field(default_factory=list)
     scan_start: int = 0
-    scan_ends: list[int] = field(default_factory=list)
+    scans: list[Scan] = field(default_factory=list)
+    has_end: bool = True
 
     def payload(self, marker: int, signature: bytes = b"") -> bytes | None:
         """Payload of the first segment with this marker and signature."""
@@ -120,16 +124,15 @@ def read_jpeg(data: bytes, limits: Limits) -> DecodedImage:
         bare = _without_metadata(data, layout)
         image = _decode(bare)
         pixels = np.asarray(image)
-        if not _is_complete(data, layout, pixels):
-            raise BrokenMedia("The JPEG picture is broken: its data end before the picture is complete.")
-        exif_block = layout.payload(_APP1, _EXIF_SIGNATURE)
-        exif = read_exif(exif_block) if exif_block else Exif()
+        _check_complete(data, layout, pixels)
+        exif, icc, panorama = read_segments(layout.segments)
         return DecodedImage(
             samples=pixels,
             orientation=exif.orientation,
             exif=exif.with_size((width, height)),
-            icc=_icc_profile(layout),
+            icc=icc,
             density=_density(layout),
+            panorama=panorama,
             details=_details(layout, image, components),
         )
 
@@ -148,7 +151,10 @@ def check_jpeg(data: bytes, limits: Limits) -> None:
             channels.
     """
     with translate_errors("JPEG"):
-        _check(data, limits)
+        layout, _ = _check(data, limits)
+        if not layout.has_end:
+            # only decoding tells whether the file ends early
+            _check_complete(data, layout, np.asarray(_decode(_without_metadata(data, layout))))
 
 
 def _check(data: bytes, limits: Limits) -> tuple[_Layout, tuple[int, int, int]]:
@@ -158,8 +164,8 @@ def _check(data: bytes, limits: Limits) -> tuple[_Layout, tuple[int, int, int]]:
 
 def _parse_segments(data: bytes) -> _Layout:
     """Find the segments and scans of the first image."""
-    layout, at = _Layout(), 2
-    while True:
+    layout, at, interval = _Layout(), 2, 0
+    while layout.has_end:
         marker, at = _next_marker(data, at)
         if marker == _EOI:
             break
@@ -171,17 +177,27 @@ def _parse_segments(data: bytes) -> _Layout:
             raise BrokenMedia("The JPEG picture is broken: the file ends within its header.")
         if marker == _SOS:
             layout.scan_start = layout.scan_start or at - 2
-            following = _NEXT_MARKER.search(data, end)
-            if following is None:
-                raise BrokenMedia("The JPEG picture is broken: the file ends before the picture does.")
-            layout.scan_ends.append(following.start())
-            end = following.start()
+            start, following = end, _NEXT_MARKER.search(data, end)
+            layout.has_end = following is not None
+            end = following.start() if following else _end_without_marker(data, start)
+            layout.scans.append(Scan(data[at + 2 : start], start, end, interval))
         elif not layout.scan_start:
             layout.segments.append((marker, data[at + 2 : end]))
+        if marker == _DRI:
+            interval = int.from_bytes(data[at + 2 : at + 4], "big")
         at = end
     if not layout.scan_start or not any(marker in _FRAMES for marker, _ in layout.segments):
         raise BrokenMedia("The JPEG picture is broken: there is no picture in it.")
     return layout
+
+
+def _end_without_marker(data: bytes, start: int) -> int:
+    """Where the entropy-coded data end in a file without an end marker: before half a marker, or zeros."""
+    end = max(start, len(data.rstrip(b"\0")))
+    if data[start:end].endswith(b"\xff"):
+        # a zero after 0xFF belongs to it
+        return end + 1 if end < len(data) else end - 1
+    return end
 
 
 def _next_marker(data: bytes, at: int) -> tuple[int, int]:
@@ -219,7 +235,7 @@ def _without_metadata(data: bytes, layout: _Layout) -> bytes:
         or (marker == _APP0 and payload.startswith(_JFIF_SIGNATURE))
         or (marker == _APP14 and payload.startswith(_ADOBE_SIGNATURE))
     ]
-    return b"\xff\xd8" + _join(kept) + data[layout.scan_start : layout.scan_ends[-1]] + b"\xff\xd9"
+    return b"\xff\xd8" + _join(kept) + data[layout.scan_start : layout.scans[-1].end] + b"\xff\xd9"
 
 
 def _join(segments: list[tuple[int, bytes]]) -> bytes:
@@ -234,32 +250,26 @@ def _decode(bare: bytes) -> JpegImageFile:
     return image
 
 
-def _is_complete(data: bytes, layout: _Layout, pixels: np.ndarray[Any, Any]) -> bool:
-    """Whether the scans hold the whole image. If they do not, libjpeg only warns and fills up with flat blocks.
+def _check_complete(data: bytes, layout: _Layout, pixels: np.ndarray[Any, Any]) -> None:
+    """Refuse scans that do not hold the whole image. libjpeg only warns of them and fills up with flat blocks.
 
-    Zero bytes are added after each scan, and the image is decoded again. They do not change a complete image. In an
-    incomplete one they are taken for blocks, unless only a part of the last unit is missing. The second decoding is
-    left out if the last block of a sequential image is not flat, as that block was then in the file.
+    Bytes are added after each scan and restart interval, and the image is decoded again. They do not change a complete
+    image. In an incomplete one they are taken for blocks. The second decoding is left out if the last coded unit (MCU)
+    of a sequential image is not flat, as that unit was then in the file.
     """
-    ends_flat = bool((pixels[-8:, -8:] == pixels[-1, -1]).all())
-    if len(layout.scan_ends) == 1 and not ends_flat:
-        return True
-    parts = [data[start:end] for start, end in pairwise((layout.scan_start, *layout.scan_ends))]
-    stuffed = b"".join(part + bytes(_PADDING) for part in parts)
+    marker, frame = layout.frame
+    complete = has_all_scans(data, layout.scans, frame)
+    if not layout.has_end:
+        complete = complete and (marker != _PROGRESSIVE or is_refined(layout.scans, frame))
+    elif complete and len(layout.scans) == 1 and not layout.scans[0].interval and not ends_flat(pixels, frame):
+        return
     bare = _without_metadata(data, layout)
-    header = bare[: len(bare) - 2 - (layout.scan_ends[-1] - layout.scan_start)]
-    return bool(np.array_equal(np.asarray(_decode(header + stuffed + b"\xff\xd9")), pixels))
-
-
-def _icc_profile(layout: _Layout) -> bytes | None:
-    parts = sorted(
-        payload[len(_ICC_SIGNATURE) :]
-        for marker, payload in layout.segments
-        if marker == _APP2 and payload.startswith(_ICC_SIGNATURE)
-    )
-    if not parts or [part[0] for part in parts if part] != list(range(1, len(parts) + 1)):
-        return None
-    return validate_icc_profile(b"".join(part[2:] for part in parts))
+    header = bare[: len(bare) - 2 - (layout.scans[-1].end - layout.scan_start)]
+    for padding in (_PADDING,) if layout.has_end else _MIXED_PADDINGS:
+        padded = header + pad_scans(data, layout.scans, layout.scan_start, padding) + b"\xff\xd9"
+        complete = complete and np.array_equal(np.asarray(_decode(padded)), pixels)
+    if not complete:
+        raise BrokenMedia("The JPEG picture is broken: its data end before the picture is complete.")
 
 
 def _density(layout: _Layout) -> Density | None:
@@ -352,11 +362,7 @@ def _add_metadata(coded: bytes, decoded: DecodedImage, details: _Details) -> byt
     if decoded.density is not None and not details.keep_rgb and decoded.samples.shape[2:] != (4,):
         x, y = (int(value).to_bytes(2, "big") for value in (decoded.density.x, decoded.density.y))
         segments.append((_APP0, _JFIF_SIGNATURE + b"\x01\x02" + bytes([decoded.density.unit]) + x + y + b"\0\0"))
-    if exif := decoded.exif.to_bytes():
-        segments.append((_APP1, _EXIF_SIGNATURE + b"\0" + exif))
-    if decoded.icc is not None:
-        parts = [decoded.icc[i : i + 65_000] for i in range(0, len(decoded.icc), 65_000)]
-        segments += [(_APP2, _ICC_SIGNATURE + bytes((i, len(parts))) + part) for i, part in enumerate(parts, 1)]
+    segments += pack_segments(decoded.exif, decoded.icc, decoded.panorama)
     # A CMYK image without Adobe's segment must not get one: readers would invert it.
     segments += [
         (marker, payload)

@@ -1,8 +1,8 @@
 """Read and write PNG: greyscale of 1 to 16 bits, palette, RGB and alpha, interlaced or not.
 
 Only known chunks reach the decoder and the output: colour (iCCP, gAMA, cHRM, sRGB, cICP, sBIT), density (pHYs),
-background, transparency and scrubbed EXIF. Texts, XMP, private chunks and data after IEND are dropped. The output is
-not interlaced.
+background, transparency, scrubbed EXIF and the properties of a panorama (XMP). EXIF may lie in a text chunk, as a raw
+profile. All other texts, XMP, private chunks and data after IEND are dropped. The output is not interlaced.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import cv2
@@ -20,6 +20,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
 from anonymizer.pipeline.errors import BrokenMedia, UnsupportedMedia
+from anonymizer.pipeline.images.completeness import has_all_rows
 from anonymizer.pipeline.images.decoded import (
     DecodedImage,
     Density,
@@ -27,11 +28,14 @@ from anonymizer.pipeline.images.decoded import (
     Samples,
     check_size,
     contiguous_samples,
+    is_unused,
     nearest_palette_indices,
     translate_errors,
-    validate_icc_profile,
 )
-from anonymizer.pipeline.images.exif_tags import Exif, read_exif
+from anonymizer.pipeline.images.exif_tags import read_exif
+from anonymizer.pipeline.images.metadata.icc import scrub_icc_profile
+from anonymizer.pipeline.images.metadata.panorama import read_panorama, write_panorama
+from anonymizer.pipeline.images.metadata.png_texts import raw_exif, xmp_packet, xmp_text
 from anonymizer.pipeline.images.png_chunks import SIGNATURE, Chunk, pack_pixels, read_chunks, write_chunks
 from anonymizer.pipeline.limits import Limits
 
@@ -89,7 +93,8 @@ def read_png(data: bytes, limits: Limits) -> DecodedImage:
         bits, colour_type = first[b"IHDR"][8:10]
         needed = [chunk for chunk in chunks if chunk[0] in (b"IHDR", b"PLTE", b"IDAT")]
         plane = _decode(needed, first[b"IHDR"])
-        return _to_decoded_image(plane, first, colour_type, bits)
+        decoded = _to_decoded_image(plane, first, colour_type, bits)
+        return _with_metadata(decoded, chunks, first)
 
 
 def check_png(data: bytes, limits: Limits) -> None:
@@ -127,7 +132,7 @@ def _decode(needed: list[Chunk], header: bytes) -> Samples:
     width, height, bits, colour_type = struct.unpack_from(">LLBB", header)
     bare = write_chunks(needed)
     if bits == 16:
-        _check_length(needed, width * _CHANNELS[colour_type] * 2, height, interlaced=header[12] == 1)
+        _check_rows(needed, header)
         found = cv2.imdecode(np.frombuffer(bare, np.uint8), cv2.IMREAD_UNCHANGED)
         if found is None or found.dtype != np.uint16 or found.shape[:2] != (height, width):
             raise BrokenMedia("The PNG picture is broken: it cannot be decoded.")
@@ -137,25 +142,23 @@ def _decode(needed: list[Chunk], header: bytes) -> Samples:
     image = PngImageFile(io.BytesIO(bare))
     image.load()
     plane = np.asarray(image)
+    if header[12] or not plane[-1].any():
+        # Pillow fills missing rows with zeros, and leaves no row but the last ones out.
+        _check_rows(needed, header)
     if plane.dtype == np.bool_:
         return plane.astype(np.uint8) * 255
     return plane
 
 
-def _check_length(needed: list[Chunk], row_bytes: int, height: int, *, interlaced: bool) -> None:
-    """Refuse a file with too little data, which OpenCV does not report. Interlacing only adds to the length."""
-    unzip, length = zlib.decompressobj(), 0
-    enough = height * (row_bytes + 1) if not interlaced else height * row_bytes
-    for name, content in needed:
-        while name == b"IDAT" and content and length < enough:
-            length += len(unzip.decompress(content, 2**20))
-            content = unzip.unconsumed_tail
-    if length < enough:
+def _check_rows(needed: list[Chunk], header: bytes) -> None:
+    """Refuse a file with too few rows, which neither Pillow nor OpenCV reports."""
+    width, height, bits, colour_type = struct.unpack_from(">LLBB", header)
+    contents = (content for name, content in needed if name == b"IDAT")
+    if not has_all_rows(contents, (width, height), bits * _CHANNELS[colour_type], interlaced=header[12] == 1):
         raise BrokenMedia("The PNG picture is broken: its data end before the picture is complete.")
 
 
 def _to_decoded_image(plane: Samples, first: dict[bytes, bytes], colour_type: int, bits: int) -> DecodedImage:
-    exif = read_exif(first[b"eXIf"]) if b"eXIf" in first else Exif()
     transparency = first.get(b"tRNS")
     alpha: Samples | None = None
     indices = palette = key = None
@@ -170,7 +173,8 @@ def _to_decoded_image(plane: Samples, first: dict[bytes, bytes], colour_type: in
         alpha = contiguous_samples(plane[..., -1])
         samples = contiguous_samples(plane[..., 0] if colour_type == _GREY_ALPHA else plane[..., :3])
     elif transparency is not None and len(transparency) == (2 if colour_type == _GREY else 6):
-        key = tuple(int(v) for v in np.frombuffer(transparency, ">u2"))
+        # of higher bits, most readers take only those that a sample has
+        key = tuple(int(v) % 2**bits for v in np.frombuffer(transparency, ">u2"))
         levels = _to_8_bits(np.array(key), bits)
         alpha = np.where(plane == levels[0] if plane.ndim == 2 else (plane == levels).all(axis=2), 0, 255)
         alpha = alpha.astype(np.uint8)
@@ -179,10 +183,6 @@ def _to_decoded_image(plane: Samples, first: dict[bytes, bytes], colour_type: in
         alpha=alpha,
         indices=indices,
         palette=palette,
-        orientation=exif.orientation,
-        exif=exif.with_size((plane.shape[1], plane.shape[0])),
-        icc=_icc(first.get(b"iCCP")),
-        density=_density(first.get(b"pHYs")),
         details=_Details(
             colour_type,
             bits,
@@ -191,6 +191,21 @@ def _to_decoded_image(plane: Samples, first: dict[bytes, bytes], colour_type: in
             first.get(b"PLTE") if colour_type == _PALETTE else None,
             key,
         ),
+    )
+
+
+def _with_metadata(decoded: DecodedImage, chunks: list[Chunk], first: dict[bytes, bytes]) -> DecodedImage:
+    """The image with EXIF, of its chunk or else of a raw profile in a text; colour profile, density and panorama."""
+    exif = read_exif(first.get(b"eXIf", b""))
+    if not exif.tags:
+        exif = read_exif(raw_exif(chunks) or b"")
+    return replace(
+        decoded,
+        orientation=exif.orientation,
+        exif=exif.with_size(decoded.size_wh),
+        icc=_icc(first.get(b"iCCP")),
+        density=_density(first.get(b"pHYs")),
+        panorama=read_panorama(xmp_packet(chunks)),
     )
 
 
@@ -214,7 +229,7 @@ def _icc(content: bytes | None) -> bytes | None:
     if not name or rest[:1] != b"\0":
         return None
     try:
-        return validate_icc_profile(zlib.decompressobj().decompress(rest[1:], _ICC_BYTES))
+        return scrub_icc_profile(zlib.decompressobj().decompress(rest[1:], _ICC_BYTES))
     except zlib.error:
         return None
 
@@ -239,8 +254,12 @@ def write_png(decoded: DecodedImage, encoding: Encoding) -> bytes:
     details: _Details = decoded.details
     width, height = decoded.size_wh
     level = encoding.compress_level
+    plte, transparency = details.plte, details.transparency
     if details.colour_type == _PALETTE:
-        data = [(b"IDAT", pack_pixels(nearest_palette_indices(decoded), bits=details.bits, compress_level=level))]
+        indices = nearest_palette_indices(decoded)
+        data = [(b"IDAT", pack_pixels(indices, bits=details.bits, compress_level=level))]
+        if decoded.redacted is not None:
+            plte, transparency = _without_unused(indices, plte or b"", transparency)
     else:
         plane = _stored_plane(decoded, details)
         if details.bits == 8:
@@ -257,10 +276,24 @@ def write_png(decoded: DecodedImage, encoding: Encoding) -> bytes:
         )
     if exif := decoded.exif.to_bytes():
         before.append((b"eXIf", exif))
-    palette = [(b"PLTE", details.plte)] if details.plte is not None else []
-    after = [] if details.transparency is None else [(b"tRNS", details.transparency)]
+    if packet := write_panorama(decoded.panorama):
+        before.append(xmp_text(packet))
+    palette = [(b"PLTE", plte)] if plte is not None else []
+    after = [] if transparency is None else [(b"tRNS", transparency)]
     after += [(name, content) for name, content in details.copied if name == b"bKGD"]
     return write_chunks([(b"IHDR", header), *before, *palette, *after, *data])
+
+
+def _without_unused(indices: NDArray[np.uint8], plte: bytes, transparency: bytes | None) -> tuple[bytes, bytes | None]:
+    """The contents of PLTE and tRNS in which the colours that no pixel uses are black and opaque."""
+    colours = np.frombuffer(plte, np.uint8).reshape(-1, 3).copy()
+    unused = is_unused(indices, len(colours))
+    colours[unused] = 0
+    if transparency is None:
+        return colours.tobytes(), None
+    alphas = np.frombuffer(transparency, np.uint8)[: len(colours)].copy()
+    alphas[unused[: len(alphas)]] = 255
+    return colours.tobytes(), alphas.tobytes()
 
 
 def _stored_plane(decoded: DecodedImage, details: _Details) -> Samples:
@@ -269,7 +302,8 @@ def _stored_plane(decoded: DecodedImage, details: _Details) -> Samples:
     if details.bits < 8:
         samples = ((samples.astype(np.uint16) * (2**details.bits - 1) + 127) // 255).astype(np.uint8)
     if details.key is not None and decoded.alpha is not None:
-        return _apply_transparent_key(samples, decoded.alpha == 0, details.key, 2**details.bits - 1)
+        # a redacted alpha has values in between
+        return _apply_transparent_key(samples, decoded.alpha < 128, details.key, 2**details.bits - 1)
     if decoded.alpha is not None:
         return contiguous_samples(np.dstack([samples, decoded.alpha]))
     return samples

@@ -19,6 +19,7 @@ from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
 from anonymizer.pipeline.errors import BrokenMedia, UnsupportedMedia
+from anonymizer.pipeline.images.completeness import decode_group4, has_planes, read_parts
 from anonymizer.pipeline.images.decoded import (
     DecodedImage,
     Density,
@@ -26,9 +27,9 @@ from anonymizer.pipeline.images.decoded import (
     Samples,
     check_size,
     contiguous_samples,
+    is_unused,
     nearest_palette_indices,
     translate_errors,
-    validate_icc_profile,
 )
 from anonymizer.pipeline.images.exif_tags import (
     Directory,
@@ -41,6 +42,10 @@ from anonymizer.pipeline.images.exif_tags import (
     read_integers,
     scrub_directory,
 )
+from anonymizer.pipeline.images.jpeg import read_jpeg
+from anonymizer.pipeline.images.metadata.geotiff import is_geographic
+from anonymizer.pipeline.images.metadata.icc import scrub_icc_profile
+from anonymizer.pipeline.images.metadata.panorama import read_panorama, write_panorama
 from anonymizer.pipeline.limits import Limits
 
 __all__ = ["check_tiff", "read_tiff", "write_tiff"]
@@ -50,7 +55,8 @@ _NEW_SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 0x00FE, 0x010
 _STRIPS, _CHANNELS, _STRIP_BYTES, _TILES, _TILE_BYTES = 0x0111, 0x0115, 0x0117, 0x0144, 0x0145
 _X_DENSITY, _Y_DENSITY, _DENSITY_UNIT = 0x011A, 0x011B, 0x0128
 _COLOUR_MAP, _INK_SET, _EXTRA, _FORMAT = 0x0140, 0x014C, 0x0152, 0x0153
-_ICC, _DNG_VERSION = 0x8773, 0xC612
+_FILL_ORDER, _JPEG_TABLES, _ICC, _DNG_VERSION = 0x010A, 0x015B, 0x8773, 0xC612
+_XMP = 0x02BC
 #: Tags that describe the pixels: sizes, bits, compression, strips, tiles, palette, inks, JPEG tables.
 _STRUCTURE = {
     *(_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, 0x010A, _STRIPS, _CHANNELS, 0x0116, _STRIP_BYTES, 0x011C),
@@ -76,7 +82,9 @@ _MODES = {
     (_CMYK, (8, 8, 8, 8)): "CMYK",
     (_YCBCR, (8, 8, 8)): "RGB",
 }
-_JPEG_COMPRESSION = 7
+#: Value of ExtraSamples: the colours are multiplied by alpha.
+_ASSOCIATED = 1
+_UNCOMPRESSED, _GROUP4, _JPEG_COMPRESSION = 1, 4, 7
 #: Pillow's name of the compression to write, by the compression that was read.
 _COMPRESSIONS = {
     1: "raw",
@@ -122,7 +130,8 @@ def read_tiff(data: bytes, limits: Limits) -> DecodedImage:
     """
     with translate_errors("TIFF"):
         order, page, details = _check(data, limits)
-        plane = _decode(data, order, page, details)
+        _check_jpeg_parts(data, page, order, limits)
+        plane = _decode(data, order, page, details, limits)
         return _to_decoded_image(data, plane, page, order, details)
 
 
@@ -195,17 +204,48 @@ def _page_details(page: dict[int, Entry], order: str) -> _Details:
 
 
 def _check_extent(data: bytes, page: dict[int, Entry], order: str) -> None:
-    """Refuse a file that ends before its strips or tiles do, or that does not tell where they are."""
-    for places, lengths in ((_STRIPS, _STRIP_BYTES), (_TILES, _TILE_BYTES)):
-        starts, sizes = read_integers(page.get(places), order), read_integers(page.get(lengths), order)
-        if starts and len(starts) == len(sizes):
-            if max(start + size for start, size in zip(starts, sizes, strict=True)) > len(data):
-                break
-            return
-    raise BrokenMedia("The TIFF picture is broken: the file ends before the picture does.")
+    """Refuse a file that ends before its strips or tiles do, or that has too few of them or too few bytes in them."""
+    parts = read_parts(page, order)
+    if any(part.start + part.length > len(data) for part in parts):
+        raise BrokenMedia("The TIFF picture is broken: the file ends before the picture does.")
+    if (read_integer(page.get(_COMPRESSION), order) or 1) != _UNCOMPRESSED:
+        return
+    bits = (read_integers(page.get(_BITS), order) or (1,))[0]
+    channels = 1 if has_planes(page, order) else read_integer(page.get(_CHANNELS), order) or 1
+    if any(part.length < (part.width * channels * bits + 7) // 8 * part.height for part in parts):
+        raise BrokenMedia("The TIFF picture is broken: it has fewer rows than its header says.")
 
 
-def _decode(data: bytes, order: str, page: dict[int, Entry], details: _Details) -> Samples:
+def _check_jpeg_parts(data: bytes, page: dict[int, Entry], order: str, limits: Limits) -> None:
+    """Refuse strips or tiles in JPEG that do not hold all of their rows. libtiff only warns of them."""
+    if read_integer(page.get(_COMPRESSION), order) != _JPEG_COMPRESSION:
+        return
+    tables = page[_JPEG_TABLES].value[2:].removesuffix(b"\xff\xd9") if _JPEG_TABLES in page else b""
+    for part in read_parts(page, order):
+        stream = data[part.start : part.start + part.length]
+        width, height = read_jpeg(stream[:2] + tables + stream[2:], limits).size_wh
+        if width < part.width or height < part.height:
+            raise BrokenMedia("The TIFF picture is broken: it has fewer rows than its header says.")
+
+
+def _decode_group4(data: bytes, page: dict[int, Entry], order: str, limits: Limits) -> Samples:
+    parts = read_parts(page, order)
+    # tiles may be larger than the picture
+    check_size(parts[0].width, sum(part.height for part in parts), limits)
+    coded = [data[part.start : part.start + part.length] for part in parts]
+    from_last = read_integer(page.get(_FILL_ORDER), order) == 2
+    black = decode_group4(coded, parts[0].width, parts[0].height, parts[-1].height, from_last=from_last)
+    width, height = (read_integer(page.get(tag), order) or 0 for tag in (_WIDTH, _HEIGHT))
+    across = -(-width // parts[0].width)
+    rows = [np.hstack(black[at : at + across]) for at in range(0, len(black), across)]
+    plane = np.vstack(rows)[:height, :width]
+    is_white = ~plane if read_integer(page.get(_PHOTOMETRIC), order) == _WHITE_IS_ZERO else plane
+    return is_white.astype(np.uint8) * 255
+
+
+def _decode(data: bytes, order: str, page: dict[int, Entry], details: _Details, limits: Limits) -> Samples:
+    if read_integer(page.get(_COMPRESSION), order) == _GROUP4:
+        return _decode_group4(data, page, order, limits)
     bare: Directory = {tag: entry for tag, entry in page.items() if tag in _STRUCTURE}
     if details.extra is not None:
         # Declared as unassociated alpha. Otherwise Pillow divides the colours by alpha, or drops alpha.
@@ -234,13 +274,15 @@ def _to_decoded_image(
     exif = scrub_directory(data, page, order)
     density = _density(page, order)
     density_tags = (_X_DENSITY, _Y_DENSITY, _DENSITY_UNIT)
-    exif = Exif(order, {tag: entry for tag, entry in exif.tags.items() if tag not in density_tags})
+    tags = {tag: entry for tag, entry in exif.tags.items() if tag not in density_tags}
+    exif = Exif(order, tags | {tag: entry for tag, entry in page.items() if is_geographic(tag, entry, order)})
     decoded = DecodedImage(
         samples=plane,
         orientation=exif.orientation,
         exif=exif.with_size((plane.shape[1], plane.shape[0])),
-        icc=validate_icc_profile(page[_ICC].value) if _ICC in page else None,
+        icc=scrub_icc_profile(page[_ICC].value) if _ICC in page else None,
         density=density,
+        panorama=read_panorama(page[_XMP].value) if _XMP in page else {},
         details=details,
     )
     if details.mode == "P":
@@ -252,7 +294,12 @@ def _to_decoded_image(
         return replace(decoded, samples=palette[indices, :3], indices=indices, palette=palette)
     if details.extra is not None:
         colour = plane[..., 0] if details.mode == "L" else plane[..., :3]
-        return replace(decoded, samples=contiguous_samples(colour), alpha=contiguous_samples(plane[..., -1]))
+        return replace(
+            decoded,
+            samples=contiguous_samples(colour),
+            alpha=contiguous_samples(plane[..., -1]),
+            premultiplied=details.extra == _ASSOCIATED,
+        )
     return decoded
 
 
@@ -281,7 +328,8 @@ def write_tiff(decoded: DecodedImage, encoding: Encoding) -> bytes:
     """
     details: _Details = decoded.details
     out = io.BytesIO()
-    _to_pil_image(decoded, details.mode).save(out, "TIFF", compression=details.compression)
+    image = _to_pil_image(decoded, details.mode)
+    image.save(out, "TIFF", compression=details.compression)
     coded = out.getvalue()
     order, at = read_header(coded)
     page, _ = read_directory(coded, order, at)
@@ -290,9 +338,17 @@ def write_tiff(decoded: DecodedImage, encoding: Encoding) -> bytes:
     if details.extra is not None:
         tags[_EXTRA] = Entry(3, 1, struct.pack(order + "H", details.extra))
     if details.mode == "P":
-        tags[_COLOUR_MAP] = Entry(3, 768, struct.pack(order + "768H", *details.colour_map))
+        tags[_COLOUR_MAP] = Entry(3, 768, struct.pack(order + "768H", *_colour_map(image, decoded, details)))
     # Pillow's own directory stays in the file, unused. It describes only the pixels.
     return _with_directory(coded, order, tags)
+
+
+def _colour_map(image: Image.Image, decoded: DecodedImage, details: _Details) -> list[int]:
+    """The palette to write; after a redaction, the colours that no pixel uses are black."""
+    colours = np.array(details.colour_map).reshape(3, 256)
+    if decoded.redacted is not None:
+        colours[:, is_unused(np.asarray(image), 256)] = 0
+    return colours.ravel().tolist()
 
 
 def _to_pil_image(decoded: DecodedImage, mode: str) -> Image.Image:
@@ -311,6 +367,8 @@ def _metadata_tags(decoded: DecodedImage, order: str) -> Directory:
     tags: Directory = _convert_byte_order(decoded.exif.tags, decoded.exif.order, order)
     if decoded.icc is not None:
         tags[_ICC] = Entry(7, len(decoded.icc), decoded.icc)
+    if packet := write_panorama(decoded.panorama):
+        tags[_XMP] = Entry(1, len(packet), packet)
     if decoded.density is not None:
         for tag, value in ((_X_DENSITY, decoded.density.x), (_Y_DENSITY, decoded.density.y)):
             tags[tag] = Entry(5, 1, struct.pack(order + "LL", value.numerator, value.denominator))
@@ -319,7 +377,7 @@ def _metadata_tags(decoded: DecodedImage, order: str) -> Directory:
 
 
 #: Codes in `struct` of the numbers that a value consists of, by field type.
-_ITEM_CODES = {3: "H", 4: "L", 5: "L", 8: "h", 9: "l", 10: "l", 11: "f", 12: "d"}
+_ITEM_CODES = {3: "H", 4: "L", 5: "L", 8: "h", 9: "l", 10: "l", 11: "f", 12: "d", 13: "L"}
 
 
 def _convert_byte_order(tags: Directory, old: str, new: str) -> Directory:

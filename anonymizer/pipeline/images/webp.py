@@ -1,8 +1,8 @@
 """Read and write WebP: lossless stays lossless, and alpha comes back bit for bit.
 
-The pixels, alpha, EXIF (scrubbed) and the ICC profile are kept. XMP, unknown chunks and data after the end are dropped.
-A lossy file does not tell its quality: the default for writing is 90. The container is RIFF, as in Google's "WebP
-Container Specification".
+The pixels, alpha, EXIF, the ICC profile and panorama properties (all scrubbed) are kept. Other XMP, unknown chunks and
+data after the end are dropped. A lossy file does not tell its quality: the default for writing is 90. The container is
+RIFF, as in Google's "WebP Container Specification".
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from anonymizer.pipeline.images.decoded import (
     Encoding,
     check_size,
     translate_errors,
-    validate_icc_profile,
 )
 from anonymizer.pipeline.images.exif_tags import Exif, read_exif
+from anonymizer.pipeline.images.metadata.icc import scrub_icc_profile
+from anonymizer.pipeline.images.metadata.panorama import read_panorama, write_panorama
 from anonymizer.pipeline.limits import Limits
 
 __all__ = ["check_webp", "read_webp", "write_webp"]
@@ -65,7 +66,8 @@ def read_webp(data: bytes, limits: Limits) -> DecodedImage:
             alpha=np.ascontiguousarray(pixels[..., 3]) if pixels.shape[2] == 4 else None,
             orientation=exif.orientation,
             exif=exif.with_size(size),
-            icc=validate_icc_profile(chunks.get(b"ICCP")),
+            icc=scrub_icc_profile(chunks.get(b"ICCP")),
+            panorama=read_panorama(chunks.get(b"XMP ")),
             details=b"VP8L" in chunks,
         )
 
@@ -144,6 +146,8 @@ def write_webp(decoded: DecodedImage, encoding: Encoding) -> bytes:
     """
     pixels = decoded.samples if decoded.alpha is None else np.dstack([decoded.samples, decoded.alpha])
     options: dict[str, Any] = {"exact": True, "icc_profile": decoded.icc, "exif": decoded.exif.to_bytes()}
+    if packet := write_panorama(decoded.panorama):
+        options["xmp"] = packet
     if decoded.details:
         options["lossless"] = True
     else:

@@ -13,11 +13,22 @@ from typing import Any, ClassVar
 
 from anonymizer.pipeline.detections import OBJECT_TYPES, ObjectType
 from anonymizer.pipeline.errors import InvalidParameter
+from anonymizer.pipeline.images.metadata.kept_tags import KeepMetadata
 from anonymizer.pipeline.options.converters import boolean, choice, kernel_size, profile_name, share, whole_number
 from anonymizer.pipeline.options.formats import Format, Whole, parse_format
 from anonymizer.pipeline.options.regions import SIDES, Region, parse_ignores
 
-__all__ = ["DamagedFrames", "Method", "Options", "Parameter", "SaveMask", "Topic", "VideoEncoder", "parameters"]
+__all__ = [
+    "DamagedFrames",
+    "KeepMetadata",
+    "Method",
+    "Options",
+    "Parameter",
+    "SaveMask",
+    "Topic",
+    "VideoEncoder",
+    "parameters",
+]
 
 
 class Method(StrEnum):
@@ -196,7 +207,13 @@ class Options:
     margin: float = _option(
         Topic.REDACTION, 0.1, share, "how far each object is enlarged at full strength, as a share of its shorter side"
     )
-    strip_metadata: bool = _option(Topic.OUTPUT, False, boolean, "drop EXIF, XMP and IPTC")
+    keep_metadata: KeepMetadata = _option(
+        Topic.OUTPUT,
+        KeepMetadata.TECHNICAL,
+        choice(KeepMetadata),
+        "metadata to keep: technical (camera, exposure, time, position), all (names and texts too) or none",
+    )
+    strip_metadata: bool = _option(Topic.OUTPUT, False, boolean, "true is keep-metadata=none")
     profile: str = _option(
         Topic.DETECTION,
         "",
@@ -215,6 +232,10 @@ class Options:
             if value is not None:
                 convert = option.metadata["parameter"].convert
                 object.__setattr__(self, option.name, convert(option.name, value))
+        # two names for the same
+        if self.strip_metadata or self.keep_metadata is KeepMetadata.NONE:
+            object.__setattr__(self, "strip_metadata", True)
+            object.__setattr__(self, "keep_metadata", KeepMetadata.NONE)
 
     def __repr__(self) -> str:
         """What differs from the defaults, as it is written in Python."""
@@ -250,10 +271,13 @@ class Options:
                 share(_spelled(old), given[old])
                 values |= {name: given[old] for name in new if name not in given}
                 warnings.append(f"{_spelled(old)} is deprecated: use {' and '.join(map(_spelled, new))}.")
+        kept = str(given.get("keep_metadata", KeepMetadata.NONE)).strip().lower()
         try:
             options = cls(**values)
         except InvalidParameter as error:
             raise InvalidParameter(_spelled(error.name), error.value, error.allowed) from None
+        if options.strip_metadata and kept != KeepMetadata.NONE:
+            warnings.append(f"keep-metadata={kept} has no effect: strip-metadata is true.")
         return options, warnings + options._notes()
 
     def _notes(self) -> list[str]:

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from anonymizer.pipeline.detections import OBJECT_TYPES, Mask, ObjectType
+from anonymizer.pipeline.detections import OBJECT_TYPES, Detections, Mask, ObjectType
 
-__all__ = ["BOX", "CORE", "LEAST_SHARE", "LEAST_SIDE", "apply_mask_rules", "box_mask", "can_have_mask"]
+__all__ = [
+    "BOX",
+    "CORE",
+    "LEAST_SHARE",
+    "LEAST_SIDE",
+    "apply_mask_rules",
+    "box_mask",
+    "can_have_mask",
+    "with_box_masks",
+]
 
 #: `Mask.source` of a box that is used as a mask
 BOX = "box"
@@ -112,3 +122,21 @@ def box_mask(box: NDArray[np.float32], size_hw: tuple[int, ...]) -> Mask | None:
     x1, y1 = max(math.floor(box[0]), 0), max(math.floor(box[1]), 0)
     x2, y2 = min(max(math.ceil(box[2]), x1 + 1), size_hw[1]), min(max(math.ceil(box[3]), y1 + 1), size_hw[0])
     return Mask(x1, y1, np.ones((y2 - y1, x2 - x1), np.bool_), BOX) if x1 < x2 and y1 < y2 else None
+
+
+def with_box_masks(found: Detections, rows: NDArray[np.bool_], size_hw: tuple[int, int]) -> Detections:
+    """Use whole boxes as the masks of persons and vehicles, in place of the masks that they have.
+
+    Args:
+        found: n objects.
+        rows: (n,) which of them.
+        size_hw: height and width of the image in pixels.
+
+    Returns:
+        The same objects with these masks.
+    """
+    masks = list(found.masks)
+    for row in np.flatnonzero(rows):
+        if found.object_type(int(row)) in (ObjectType.PERSON, ObjectType.VEHICLE):
+            masks[row] = box_mask(found.boxes[row], size_hw)
+    return replace(found, masks=tuple(masks))

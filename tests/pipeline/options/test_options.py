@@ -7,7 +7,7 @@ import pytest
 from anonymizer.pipeline.detections import OBJECT_TYPES, ObjectType
 from anonymizer.pipeline.errors import InvalidParameter
 from anonymizer.pipeline.options.formats import Auto, Pano, Thorough, Tiles, Whole
-from anonymizer.pipeline.options.options import Method, Options, SaveMask, parameters
+from anonymizer.pipeline.options.options import KeepMetadata, Method, Options, SaveMask, parameters
 from anonymizer.pipeline.options.regions import Region
 
 
@@ -155,9 +155,24 @@ def test_every_parameter_of_the_contract_is_there() -> None:
         "person-threshold vehicle-threshold format no-object-tracking keep-bit-rate quality compress-level save-mask "
         "mask-scale kernel-size-face kernel-size-license-plate kernel-size-person kernel-size-vehicle "
         "face-anonymization-gradient-start face-anonymization-gradient-stop "
-        "license-plate-anonymization-gradient-start license-plate-anonymization-gradient-stop strip-metadata"
+        "license-plate-anonymization-gradient-start license-plate-anonymization-gradient-stop strip-metadata "
+        "keep-metadata"
     ).split()
     assert set(contract) <= set(parameters())
+
+
+def test_strip_metadata_is_another_name_for_keep_metadata_none() -> None:
+    stripped = Options(strip_metadata=True)
+    assert Options().keep_metadata == "technical"
+    assert stripped.keep_metadata == "none"
+    assert Options(keep_metadata=KeepMetadata.NONE) == stripped
+    assert Options.from_params(stripped.as_params()) == (stripped, [])
+    assert Options.from_params({"keep_metadata": "ALL"})[0].keep_metadata is KeepMetadata.ALL
+    both, warnings = Options.from_params({"keep-metadata": "all", "strip-metadata": "yes"})
+    assert both == stripped
+    assert warnings == ["keep-metadata=all has no effect: strip-metadata is true."]
+    with pytest.raises(InvalidParameter, match=r"^keep-metadata is 'some', but must be one of all, technical, none"):
+        Options.from_params({"keep-metadata": "some"})
 
 
 def test_errors_name_a_parameter_as_it_was_given() -> None:
