@@ -56,7 +56,8 @@ class Anonymizer:
         device: `auto`, `cpu`, `cuda` or `cuda:N`; `auto` is the first GPU, or the CPU on a machine without a GPU.
         store: the models; default: the installed models.
         limits: the largest file that is accepted; default: `Limits()`.
-        noise_key: secret from which, together with the image, the noise of `blur` and `pixelate` is made.
+        noise_key: secret from which, together with the image, the noise of `blur` and `pixelate` is made;
+            default: a random one, so that the same image gets other noise in another process.
         legacy_masks: write instance masks in the older layout.
         segment: the object types that get a segmentation mask; default: persons and vehicles.
 
@@ -71,7 +72,7 @@ class Anonymizer:
         device: str = "auto",
         store: ModelStore | None = None,
         limits: Limits | None = None,
-        noise_key: bytes = b"",
+        noise_key: bytes | None = None,
         legacy_masks: bool = False,
         segment: Sequence[ObjectType] = (ObjectType.PERSON, ObjectType.VEHICLE),
     ) -> None:

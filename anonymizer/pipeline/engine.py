@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
@@ -37,7 +38,8 @@ class Engine:
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         store: the models; default: the installed models.
         limits: the largest file that is accepted; default: `Limits()`.
-        noise_key: secret from which, together with the image, the noise of `blur` and `pixelate` is made.
+        noise_key: secret from which, together with the image, the noise of `blur` and `pixelate` is made;
+            default: a random one, so that the same image gets other noise in another process.
         legacy_masks: write instance masks in the older layout.
         segment: the object types that get a segmentation mask.
 
@@ -52,7 +54,7 @@ class Engine:
         device: str = "auto",
         store: ModelStore | None = None,
         limits: Limits | None = None,
-        noise_key: bytes = b"",
+        noise_key: bytes | None = None,
         legacy_masks: bool = False,
         segment: Sequence[ObjectType] = (ObjectType.PERSON, ObjectType.VEHICLE),
     ) -> None:
@@ -60,7 +62,7 @@ class Engine:
         self.store = store or ModelStore(device=device)
         self.limits = limits or Limits()
         #: at most the 64 bytes that BLAKE2b takes
-        self.noise_key = noise_key[:64]
+        self.noise_key = (secrets.token_bytes(32) if noise_key is None else noise_key)[:64]
         self.legacy_masks = legacy_masks
         self._segment = tuple(segment)
 

@@ -24,6 +24,7 @@ __all__ = [
     "Method",
     "Options",
     "Parameter",
+    "PlateFill",
     "SaveMask",
     "Topic",
     "VideoEncoder",
@@ -38,6 +39,13 @@ class Method(StrEnum):
     PIXELATE = "pixelate"
     BLACKEN = "blacken"
     DETECT = "detect"
+
+
+class PlateFill(StrEnum):
+    """What fills a license plate: the mean colour of its surroundings, or that of the plate with noise."""
+
+    SURROUNDINGS = "surroundings"
+    PLATE = "plate"
 
 
 class SaveMask(StrEnum):
@@ -193,6 +201,12 @@ class Options:
     kernel_size_face: float | None = _option(Topic.REDACTION, None, kernel_size, _KERNEL_HELP.format("face"))
     kernel_size_license_plate: float | None = _option(
         Topic.REDACTION, None, kernel_size, _KERNEL_HELP.format("license plate")
+    )
+    plate_fill: PlateFill = _option(
+        Topic.REDACTION,
+        PlateFill.SURROUNDINGS,
+        choice(PlateFill),
+        "what fills a blurred or pixelated license plate: the mean colour of its surroundings, or of the plate",
     )
     kernel_size_person: float | None = _option(Topic.REDACTION, None, kernel_size, _KERNEL_HELP.format("person"))
     kernel_size_vehicle: float | None = _option(Topic.REDACTION, None, kernel_size, _KERNEL_HELP.format("vehicle"))

@@ -22,7 +22,16 @@ from numpy.typing import NDArray
 from anonymizer.pipeline.errors import UnsupportedMedia
 from anonymizer.pipeline.options.options import Method, Options
 from anonymizer.pipeline.orientation import TURNS
-from anonymizer.pipeline.redaction.effects import NOISE, TINT_NOISE, blend, cell_grid, pixelate_cells
+from anonymizer.pipeline.redaction.effects import (
+    NOISE,
+    TINT_NOISE,
+    cell_px,
+    fade,
+    grids,
+    is_filled,
+    pixelate_cells,
+    surrounding_mean,
+)
 from anonymizer.pipeline.redaction.regions import RedactionRegion
 
 __all__ = [
@@ -213,18 +222,44 @@ def redact_planes(
         return
     upright = upright_planes(planes[: form.planes], orientation)
     layout = PlaneLayout.of(upright, form, orientation)
-    for region, seed in zip(regions, seeds, strict=True):
-        parts = layout.parts(region.x, region.y, region.alpha)
-        noise = None if options.method is Method.BLACKEN else _noise(seed, cell_grid(region, options), form)
-        for number, (plane, (crop_index, alpha)) in enumerate(zip(upright, parts, strict=True)):
-            # OpenCV needs a contiguous array, which a crop of a turned view is not.
-            crop = np.array(plane[crop_index], order="C")
-            if noise is None:
-                crop[alpha > 0] = form.black[number]
-            else:
-                smooth = options.method is Method.BLUR
-                blend(crop, pixelate_cells(crop, noise[number], form.max_value, smooth=smooth), alpha)
-            plane[crop_index] = crop
+    # Each region is made from the original. Where they overlap, the one with the larger cells is seen.
+    made = [
+        (cell_px(region, options), _redacted_parts(upright, form, layout, region, seed, options))
+        for region, seed in zip(regions, seeds, strict=True)
+    ]
+    for _, parts in sorted(made, key=lambda each: each[0]):
+        for plane, (index, changed, shown) in zip(upright, parts, strict=True):
+            plane[index][changed] = shown[changed]
+
+
+def _redacted_parts(
+    upright: Sequence[Plane],
+    form: PlaneFormat,
+    layout: PlaneLayout,
+    region: RedactionRegion,
+    seed: int,
+    options: Options,
+) -> list[tuple[tuple[slice, slice], NDArray[np.bool_], Plane]]:
+    """For each plane the part that a region changes, where it changes, and the new values."""
+    parts = []
+    filled = options.method is not Method.BLACKEN and is_filled(region, options)
+    has_cells = options.method is not Method.BLACKEN and not filled
+    # the edge's noise is its own: cells of one noise and of two sizes would tell the noise
+    sizes = grids(region, options) if has_cells else []
+    noises = [_noise((seed + number) % 2**64, grid, form) for number, grid in enumerate(sizes)]
+    placed = layout.parts(region.x, region.y, region.alpha)
+    for number, (plane, (index, alpha)) in enumerate(zip(upright, placed, strict=True)):
+        # OpenCV needs a contiguous array, which a crop of a turned view is not
+        crop = np.array(plane[index], order="C")
+        if has_cells:
+            smooth = options.method is Method.BLUR
+            cells = [pixelate_cells(crop, noise[number], form.max_value, smooth=smooth) for noise in noises]
+            shown = fade(cells[0], cells[1], alpha) if len(cells) > 1 else cells[0]
+        else:
+            colour = surrounding_mean(plane, index, alpha, form.max_value) if filled else form.black[number]
+            shown = np.full_like(crop, colour)
+        parts.append((index, alpha > 0, shown))
+    return parts
 
 
 @dataclass(frozen=True, slots=True)

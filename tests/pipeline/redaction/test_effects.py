@@ -16,7 +16,7 @@ from anonymizer.pipeline.detections import OBJECT_TYPES, Detections, ObjectType
 from anonymizer.pipeline.options.options import Method, Options
 from anonymizer.pipeline.options.regions import Region
 from anonymizer.pipeline.outputs.masks import binary_mask
-from anonymizer.pipeline.redaction.effects import DEFAULT_CELLS, MAX_CELLS, MIN_CELL_PX, cell_px, redact
+from anonymizer.pipeline.redaction.effects import DEFAULT_CELLS, MAX_CELLS, MIN_CELL_PX, cell_px, fade, grids, redact
 from anonymizer.pipeline.redaction.regions import RedactionRegion, redaction_regions
 
 FACE, PLATE, PERSON, VEHICLE = OBJECT_TYPES
@@ -118,7 +118,7 @@ class TestStrength:
     @pytest.mark.parametrize("object_type", [FACE, PLATE, PERSON])
     @pytest.mark.parametrize("method", METHODS)
     def test_little_is_left_at_any_size(self, method: Method, object_type: ObjectType, size: int) -> None:
-        assert correlation(size, object_type, method=method) <= 0.20
+        assert np.mean([correlation(size, object_type, seed, method=method) for seed in range(5)]) <= 0.15
 
     @pytest.mark.parametrize("method", [Method.BLUR, Method.PIXELATE])
     def test_no_setting_goes_under_the_floor(self, method: Method) -> None:
@@ -198,15 +198,91 @@ class TestNoise:
 class TestSoftEdge:
     @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
     @pytest.mark.parametrize("channels", LAYOUTS)
-    def test_it_goes_from_the_redacted_to_the_original(self, dtype: Any, channels: Any) -> None:
-        before = np.full((100, 100, *channels), np.iinfo(dtype).max, dtype)
-        before[45:55, 45:55] = 0
-        options = Options(method=Method.PIXELATE, kernel_size_license_plate=1)
-        regions = redaction_regions(found([40, 40, 60, 60], PLATE), (100, 100), options)
-        row = redact(before, regions, options, seed=3)[50].reshape(100, -1)[:, 0].astype(int)
-        assert row[61] == row[50]
-        assert (np.diff(row[61:66]) > 0).all()
-        assert row[67] == np.iinfo(dtype).max
+    def test_it_fades_from_the_cells_inside_to_those_of_the_edge(self, dtype: Any, channels: Any) -> None:
+        unit = np.iinfo(dtype).max // 255
+        alpha = np.array([[0, 1, 51, 102, 204, 255]], np.uint8)
+        inside, edge = (np.full((1, 6, *channels), value * unit, dtype) for value in (200, 100))
+        mixed = fade(inside, edge, alpha).reshape(1, 6, -1) / unit
+        assert mixed == pytest.approx(np.broadcast_to(100 + 100 * (alpha / 255)[..., None], mixed.shape), abs=1)
+        assert (edge == 100 * unit).all()
+
+    def test_its_cells_are_smaller_than_those_inside_but_never_under_the_floor(self) -> None:
+        alpha = np.full((120, 120), 255, np.uint8)
+        hard = RedactionRegion(0, 0, alpha, FACE, 100, 0)
+        alpha = alpha.copy()
+        alpha[0] = 9
+        soft = RedactionRegion(0, 0, alpha, FACE, 100, 0)
+        assert grids(hard, Options()) == [(3, 3)]
+        assert grids(soft, Options()) == [(3, 3), (4, 4)]
+        assert grids(soft, Options(kernel_size_face=0.01)) == [(4, 4), (4, 4)]
+
+    @pytest.mark.parametrize("method", [Method.BLUR, Method.PIXELATE])
+    def test_no_pixel_of_the_original_shines_through(self, method: Method) -> None:
+        options = Options(method=method, face_anonymization_gradient_start=0.5)
+        (region,) = redaction_regions(found([80, 80, 160, 160], FACE), (240, 240), options)
+        ring = np.zeros((240, 240), bool)
+        ring[region.crop] = (region.alpha > 0) & (region.alpha < 255)
+        assert ring.sum() > 2000
+        values = []
+        for seed in range(8):
+            before = np.random.default_rng(seed).integers(0, 256, (240, 240), np.uint8)
+            after = redact(before, [region], options, seed=seed)
+            values.append(np.corrcoef(before[ring], after[ring])[0, 1])
+        assert abs(np.mean(values)) < 0.05
+
+
+class TestPlates:
+    @pytest.mark.parametrize("method", [Method.BLUR, Method.PIXELATE])
+    @pytest.mark.parametrize("channels", LAYOUTS)
+    def test_they_are_filled_with_the_colour_of_their_surroundings(self, method: Method, channels: Any) -> None:
+        options, results = Options(method=method), []
+        (region,) = redaction_regions(found([40, 40, 100, 60], PLATE), (120, 140), options)
+        for plate in (0, 255):
+            before = np.full((120, 140, *channels), 90, np.uint8)
+            before[40:60, 40:100] = plate
+            before[45:55, 50:90:8] = 255 - plate
+            results.append(redact(before, [region], options, seed=plate))
+        # whatever the plate shows, the result is the same
+        np.testing.assert_array_equal(*results)
+        assert (results[0] == 90).all()
+
+    def test_a_plate_that_fills_the_image_is_grey(self) -> None:
+        options = Options(method=Method.BLUR)
+        regions = redaction_regions(found([0, 0, 60, 20], PLATE), (20, 60), options)
+        after = redact(np.full((20, 60, 3), 255, np.uint8), regions, options, seed=0)
+        assert (after == 127).all()
+
+    @pytest.mark.parametrize("kernel_size", [None, 0.01, 3])
+    def test_of_the_plate_itself_one_value_stays_at_most(self, kernel_size: float | None) -> None:
+        options = Options(method=Method.PIXELATE, plate_fill="plate", kernel_size_license_plate=kernel_size, margin=0)
+        regions = redaction_regions(found([40, 40, 100, 60], PLATE), (120, 140), options)
+        after = redact(picture(120, 140), regions, options, seed=0)[40:60, 40:100]
+        assert len(np.unique(after.reshape(-1, 3), axis=0)) == 1
+
+
+class TestObjectsInObjects:
+    @pytest.mark.parametrize("method", [Method.BLUR, Method.PIXELATE])
+    @pytest.mark.parametrize("first", [0, 1])
+    def test_the_larger_cells_are_seen_where_two_objects_overlap(self, method: Method, first: int) -> None:
+        before = picture(240, 240)
+        options = Options(method=method, bbox=True, margin=0)
+        boxes, types = [[20, 20, 220, 220], [80, 40, 120, 80]], [PERSON.number, FACE.number]
+        order = [first, 1 - first]
+        both = redact(
+            before,
+            redaction_regions(found([boxes[row] for row in order], [types[row] for row in order]), (240, 240), options),
+            options,
+            seed=4,
+        )
+        alone = redact(before, redaction_regions(found([boxes[0]], PERSON), (240, 240), options), options, seed=4)
+        np.testing.assert_array_equal(both, alone)
+
+    def test_without_one_object_the_noise_of_the_others_stays_as_it_is(self) -> None:
+        before, options = picture(120, 240), Options(method=Method.PIXELATE)
+        boxes = [[10, 10, 60, 60], [100, 20, 150, 90], [180, 30, 220, 70]]
+        all_three = redact(before, redaction_regions(found(boxes), (120, 240), options), options, seed=2)
+        fewer = redact(before, redaction_regions(found(boxes[1:]), (120, 240), options), options, seed=2)
+        np.testing.assert_array_equal(all_three[:, 80:], fewer[:, 80:])
 
 
 @pytest.mark.parametrize("method", METHODS)
