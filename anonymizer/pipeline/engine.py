@@ -237,7 +237,7 @@ def _validated_mask(found: Detections, row: int, size_hw: tuple[int, int]) -> Ma
     if mask is None or mask.source:
         return mask
     box = np.clip(found.boxes[row], 0, np.array([width, height] * 2, np.float32))
-    return apply_mask_rules(mask.pixels, mask.x, mask.y, box, size_hw, mask.source)
+    return apply_mask_rules(mask.pixels, mask.x, mask.y, box, size_hw, mask.source, found.object_type(row))
 
 
 def _unsegmented(found: Detections, row: int, size_hw: tuple[int, int]) -> Mask | None:

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from anonymizer.pipeline.detections import Mask, ObjectType
+from anonymizer.pipeline.detections import OBJECT_TYPES, Mask, ObjectType
 from anonymizer.pipeline.errors import DetectorFailed
 from anonymizer.pipeline.segmentation.crops import SPAN, Window
 from anonymizer.pipeline.segmentation.mask_rules import apply_mask_rules, can_have_mask
@@ -122,4 +122,4 @@ class HeuristicSegmenter:
             raise DetectorFailed(f"The segmenter {self.id} failed ({type(error).__name__}).") from error
         probability = shape_weight * shape_probability() + (1 - shape_weight) * colour
         pixels = window.resize_back(np.where(INSIDE, probability, 0).astype(np.float32)) > threshold
-        return apply_mask_rules(pixels, window.x1, window.y1, box, image.shape[:2], self.id)
+        return apply_mask_rules(pixels, window.x1, window.y1, box, image.shape[:2], self.id, OBJECT_TYPES[number])

@@ -213,7 +213,9 @@ class MaskHead:
             crops = np.stack([window.crop(image, CROP_SIDE) for window in windows])
             for row, window, probability in zip(batch, windows, self._run(crops, types[batch]), strict=True):
                 pixels = window.resize_back(probability) > THRESHOLDS[int(types[row])]
-                masks[row] = apply_mask_rules(pixels, window.x1, window.y1, boxes[row], (height, width), self.id)
+                masks[row] = apply_mask_rules(
+                    pixels, window.x1, window.y1, boxes[row], (height, width), self.id, OBJECT_TYPES[int(types[row])]
+                )
         return masks
 
     def _run(self, crops: NDArray[np.uint8], types: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -25,6 +25,15 @@ __all__ = [
 BOX = "box"
 #: The core of a box always belongs to the object: this share of its width and height, with round corners.
 CORE = 0.6
+#: The head of a person always belongs to it: this share of the width, from the top of the box through this share of the
+#: height. Found persons from 60 pixels on (street-masks), share with more than a tenth of the head bare, and the changed
+#: area against that of the object, with the default margin:
+#:     only the core    .175  1.79
+#:     .6, .2           .029  1.95
+#:     .7, .2           .022  1.99
+#:     .8, .2           .022  2.04
+#:     whole box        .015  2.73
+HEAD_WIDTH, HEAD_HEIGHT = 0.6, 0.2
 #: A mask that fills a smaller share of its box is not used: the object keeps its box.
 LEAST_SHARE = 0.25
 #: An object with a shorter side below this, in pixels, keeps its box: it is too small for an outline.
@@ -47,11 +56,18 @@ def can_have_mask(box: NDArray[np.float32], number: int) -> bool:
 
 
 def apply_mask_rules(
-    pixels: NDArray[np.bool_], x: int, y: int, box: NDArray[np.float32], size_hw: tuple[int, ...], source: str
+    pixels: NDArray[np.bool_],
+    x: int,
+    y: int,
+    box: NDArray[np.float32],
+    size_hw: tuple[int, ...],
+    source: str,
+    object_type: ObjectType,
 ) -> Mask | None:
     """Make the mask of an object from the pixels that a segmenter gives.
 
-    The mask includes the core of the box. If the box ends near a border of the image, the mask runs on to the border.
+    The mask includes the core of the box, and that of a person the place of the head. If
+    the box ends near a border of the image, the mask runs on to the border.
 
     Args:
         pixels: (h, w) bool, the pixels of the object; they may reach beyond the image.
@@ -60,6 +76,7 @@ def apply_mask_rules(
         box: (4,) float32 x1, y1, x2, y2 inside the image.
         size_hw: height and width of the image in pixels.
         source: id of the segmenter.
+        object_type: of the object.
 
     Returns:
         A mask inside the image; None: it fills too little of the box, and the object keeps its box.
@@ -69,7 +86,12 @@ def apply_mask_rules(
     height, width = pixels.shape
     across = _core_term(x, width, box[0], box[2])
     down = _core_term(y, height, box[1], box[3])
-    pixels, x, y = _extend_to_borders(pixels | (across + down[:, None] <= 1), x, y, box, size_hw)
+    core = across + down[:, None] <= 1
+    if object_type is ObjectType.PERSON:
+        rows = np.arange(y, y + height) + 0.5
+        is_upper = (rows > box[1] - 1) & (rows < box[1] + HEAD_HEIGHT * (box[3] - box[1]))
+        core |= is_upper[:, None] & (_offset(x, width, box[0], box[2]) <= HEAD_WIDTH)
+    pixels, x, y = _extend_to_borders(pixels | core, x, y, box, size_hw)
     left, top = max(-x, 0), max(-y, 0)
     pixels = pixels[top : max(size_hw[0] - y, 0), left : max(size_hw[1] - x, 0)]
     return Mask(x + left, y + top, pixels, source) if pixels.any() else None
@@ -105,8 +127,13 @@ def _extend_to_borders(
 
 def _core_term(start: int, length: int, low: float, high: float) -> NDArray[np.float32]:
     """The term of one axis in the equation of the core, for each pixel."""
+    return np.asarray((_offset(start, length, low, high) / np.float32(CORE)) ** _ROUND, np.float32)
+
+
+def _offset(start: int, length: int, low: float, high: float) -> NDArray[np.float32]:
+    """Distance of each pixel from the middle of a box along one axis: 1 at its sides."""
     at = np.arange(start, start + length, dtype=np.float32) + 0.5
-    return np.asarray((np.abs(2 * at - low - high) / ((high - low) * np.float32(CORE))) ** _ROUND, np.float32)
+    return np.asarray(np.abs(2 * at - low - high) / np.float32(high - low), np.float32)
 
 
 def box_mask(box: NDArray[np.float32], size_hw: tuple[int, ...]) -> Mask | None:

@@ -19,7 +19,7 @@ from segment_anything.modeling import Sam as SamNetwork
 from torch import Tensor, nn
 
 from anonymizer.pipeline.detection.inference_errors import check_finite, translate_errors
-from anonymizer.pipeline.detections import Mask
+from anonymizer.pipeline.detections import OBJECT_TYPES, Mask, ObjectType
 from anonymizer.pipeline.devices import resolve_device
 from anonymizer.pipeline.segmentation.mask_rules import apply_mask_rules
 
@@ -83,7 +83,7 @@ class Sam:
         Args:
             image: (h, w, 3) uint8 RGB.
             boxes: (n, 4) float32 x1, y1, x2, y2 in pixels of the image. Parts outside the image are ignored.
-            types: (n,) uint8, index into `OBJECT_TYPES`; not used.
+            types: (n,) uint8, index into `OBJECT_TYPES`.
 
         Returns:
             n masks. An entry is None if the object keeps its box: its box is too small, or no usable mask was found.
@@ -97,16 +97,16 @@ class Sam:
         masks: list[Mask | None] = [None] * len(boxes)
         for (x, y, view), rows in _plan_views(image, boxes, self._side):
             offset = np.array([x, y, x, y], np.float32)
-            for row, mask in zip(rows, self._segment_view(view, boxes[rows] - offset), strict=True):
+            for row, mask in zip(rows, self._segment_view(view, boxes[rows] - offset, types[rows]), strict=True):
                 masks[row] = mask and Mask(mask.x + x, mask.y + y, mask.pixels, self.id)
         return masks
 
-    def _segment_view(self, view: Image, boxes: Boxes) -> list[Mask | None]:
+    def _segment_view(self, view: Image, boxes: Boxes, types: NDArray[np.uint8]) -> list[Mask | None]:
         half = torch.autocast("cuda", torch.float16) if self._device.type == "cuda" else nullcontext()
         with translate_errors(f"segmenter {self.id}"), torch.inference_mode(), half:
-            return self._predict(view, boxes)
+            return self._predict(view, boxes, types)
 
-    def _predict(self, view: Image, boxes: Boxes) -> list[Mask | None]:
+    def _predict(self, view: Image, boxes: Boxes, types: NDArray[np.uint8]) -> list[Mask | None]:
         scale = min(self._side / max(view.shape[:2]), 1.0)
         small = view
         if scale < 1:
@@ -129,7 +129,8 @@ class Sam:
             check_finite(f"segmenter {self.id}", logits)
             of_boxes = logits[:, 0].float().cpu().numpy()
             masks += [
-                self._mask(of_box, box, ratio, view.shape[:2]) for of_box, box in zip(of_boxes, chunk, strict=True)
+                self._mask(of_box, box, OBJECT_TYPES[int(number)], ratio, view.shape[:2])
+                for of_box, box, number in zip(of_boxes, chunk, types[start : start + _CHUNK], strict=True)
             ]
         return masks
 
@@ -137,6 +138,7 @@ class Sam:
         self,
         logits: NDArray[np.float32],
         box: NDArray[np.float32],
+        object_type: ObjectType,
         ratio: NDArray[np.float32],
         size_hw: tuple[int, ...],
     ) -> Mask | None:
@@ -152,7 +154,7 @@ class Sam:
         ])  # fmt: skip
         how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         wide = cv2.warpAffine(logits, back, (x2 - x1, y2 - y1), flags=how, borderMode=cv2.BORDER_REPLICATE)
-        return apply_mask_rules(wide > self._network.mask_threshold, x1, y1, box, size_hw, self.id)
+        return apply_mask_rules(wide > self._network.mask_threshold, x1, y1, box, size_hw, self.id, object_type)
 
 
 def _plan_views(image: Image, boxes: Boxes, side: int) -> Iterator[tuple[tuple[int, int, Image], list[int]]]:

@@ -64,21 +64,36 @@ class TestCover:
     def test_the_core_of_the_box_belongs_to_it_whatever_the_network_says(self) -> None:
         pixels = np.zeros((40, 40), bool)
         pixels[:, 28:] = True
-        mask = apply_mask_rules(pixels, 10, 10, rows((10, 10, 50, 50))[0], (100, 100), "m")
+        mask = apply_mask_rules(pixels, 10, 10, rows((10, 10, 50, 50))[0], (100, 100), "m", ObjectType.VEHICLE)
         assert mask is not None
         assert mask.pixels[20, 20]
         assert mask.pixels[20, 20 - int(19 * CORE) : 20 + int(19 * CORE)].all()
         assert not mask.pixels[0, 0]
         assert mask.source == "m"
 
+    def test_the_head_of_a_person_belongs_to_it_up_to_the_top_of_the_box(self) -> None:
+        pixels = np.zeros((100, 40), bool)
+        pixels[40:] = True
+        person, vehicle = (
+            apply_mask_rules(pixels, 10, 10, rows((10, 10, 50, 110))[0], (200, 100), "m", each)
+            for each in (ObjectType.PERSON, ObjectType.VEHICLE)
+        )
+        assert person is not None
+        assert vehicle is not None
+        assert person.pixels[:20, 9:31].all()
+        assert not vehicle.pixels[:15].any()
+        np.testing.assert_array_equal(person.pixels[20:], vehicle.pixels[20:])
+
     @pytest.mark.parametrize("share", [0.0, 0.2])
     def test_a_mask_that_is_nearly_empty_is_not_believed(self, share: float) -> None:
         pixels = np.zeros((40, 40), bool)
         pixels[: int(40 * share)] = True
-        assert apply_mask_rules(pixels, 0, 0, rows((0, 0, 40, 40))[0], (100, 100), "m") is None
+        assert apply_mask_rules(pixels, 0, 0, rows((0, 0, 40, 40))[0], (100, 100), "m", ObjectType.VEHICLE) is None
 
     def test_what_passes_the_border_is_cut_off(self) -> None:
-        mask = apply_mask_rules(np.ones((50, 50), bool), -5, -5, rows((0, 0, 40, 40))[0], (30, 20), "m")
+        mask = apply_mask_rules(
+            np.ones((50, 50), bool), -5, -5, rows((0, 0, 40, 40))[0], (30, 20), "m", ObjectType.VEHICLE
+        )
         assert mask is not None
         assert (mask.x, mask.y, mask.pixels.shape) == (0, 0, (30, 20))
 
@@ -239,7 +254,8 @@ def test_masks_reach_the_bars_on_real_outlines(make: Callable[[], Segmenter], da
     assert len(figures.ious) > 400
     assert np.mean(figures.ious) >= 0.72
     assert np.mean(figures.covered) >= 0.97
-    assert np.mean(figures.changed) <= 1
+    # the heads of persons, which are always covered, take .015 of it
+    assert np.mean(figures.changed) <= 1.015
 
 
 def small_sam() -> Any:
