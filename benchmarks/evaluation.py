@@ -33,6 +33,7 @@ from anonymizer.evaluation.thresholds.choose import ThresholdChoice, Verdict, ch
 from anonymizer.pipeline.anonymizer import Anonymizer
 from anonymizer.pipeline.detections import ObjectType
 from anonymizer.pipeline.model_zoo.named_models import named_models
+from anonymizer.pipeline.options.formats import Whole
 from anonymizer.pipeline.options.options import Options
 
 SOURCES = ("fddb", "anpr", "cars", "dashcam", "voc", "highway")
@@ -176,7 +177,7 @@ def print_halves(labelled: LabelledSet, given: argparse.Namespace) -> None:
     for name in given.models:
         store, types = named_models(name, given.folder, device=given.device)
         result = evaluate(
-            labelled, Anonymizer(store=store), name=name, object_types=types, options=Options(),
+            labelled, Anonymizer(store=store), name=name, object_types=types, options=Options(format=Whole()),
             cache=DetectionCache(given.cache),
         )  # fmt: skip
         for target in TARGETS:

@@ -149,7 +149,7 @@ def test_json_is_one_line_for_each_file_and_nothing_else(
 ) -> None:
     (tmp_path / "cut.jpg").write_bytes(photo.read_bytes()[:900])
     out = tmp_path / "out"
-    assert call("run", photo, large_photo, tmp_path / "cut.jpg", "--output", out, "--json") == 1
+    assert call("run", photo, large_photo, tmp_path / "cut.jpg", "--output", out, "--json", "--format", "whole") == 1
     told = capsys.readouterr()
     done, warned, failed = map(json.loads, told.out.splitlines())
     assert done.keys() == warned.keys() == failed.keys() == OUTCOME_KEYS
@@ -165,15 +165,15 @@ def test_json_is_one_line_for_each_file_and_nothing_else(
 def test_warnings_are_shown_and_strict_makes_them_failures(
     large_photo: Path, tmp_path: Path, detector: FakeDetector, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert call("run", large_photo, "--output", tmp_path / "out") == 0
+    assert call("run", large_photo, "--output", tmp_path / "out", "--format", "whole") == 0
     assert f"warning {large_photo}: " in capsys.readouterr().out
-    assert call("run", large_photo, "--output", tmp_path / "strict", "--strict") == 1
+    assert call("run", large_photo, "--output", tmp_path / "strict", "--strict", "--format", "whole") == 1
     told = capsys.readouterr()
     assert f"FAILED {large_photo}: It was not fully analysed" in told.out
     assert f"warning {large_photo}: " in told.out
     assert told.err == "anonymizer run: 1 file(s) failed and have no result.\n"
     assert not (tmp_path / "strict").exists()
-    assert call("run", large_photo, "--output", tmp_path / "strict", "--strict", "--format", "auto") == 0
+    assert call("run", large_photo, "--output", tmp_path / "strict", "--strict") == 0
 
 
 @pytest.mark.parametrize(

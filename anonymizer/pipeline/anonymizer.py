@@ -15,7 +15,7 @@ from anonymizer.pipeline.detection.protocol import Detector
 from anonymizer.pipeline.detection.windows import closest_scale
 from anonymizer.pipeline.detections import Detections, ObjectType
 from anonymizer.pipeline.engine import Engine
-from anonymizer.pipeline.errors import InvalidParameter
+from anonymizer.pipeline.errors import InvalidParameter, NotFullyAnalysed
 from anonymizer.pipeline.image_batches import BATCH_IMAGES, ImageBatches, is_full
 from anonymizer.pipeline.images.decoded import Samples
 from anonymizer.pipeline.images.io import Picture
@@ -24,7 +24,7 @@ from anonymizer.pipeline.limits import Limits
 from anonymizer.pipeline.media_kinds import open_file
 from anonymizer.pipeline.model_zoo.store import ModelStore
 from anonymizer.pipeline.options.converters import choice
-from anonymizer.pipeline.options.formats import Auto, Format, Whole, parse_format
+from anonymizer.pipeline.options.formats import Auto, Format, parse_format
 from anonymizer.pipeline.options.options import Options
 from anonymizer.pipeline.outputs import metadata, overlay
 from anonymizer.pipeline.redaction.planes import redact_alpha, redact_colours, varies_in_boxes
@@ -112,13 +112,14 @@ class Anonymizer:
             InvalidParameter: the source is a folder, or an array of another shape or dtype; or an option does not fit
                 the installed models.
             BrokenMedia, TooLarge, UnsupportedMedia: the file is no image that is supported.
+            NotFullyAnalysed: it was analysed much smaller than it is, and `strict` of the options is set.
             ModelMissing, DetectorFailed, OutOfMemory, TooManyObjects: there is no result.
         """
         options = options or Options()
         picture = load_source(source, limits=self.limits, name=name)
         started = time.perf_counter()
         object_types = options.object_types(tuple(self.store.serves()))
-        (found,) = self.engine.detect_pictures([picture], object_types, options.format)
+        (found,) = self.engine.detect_pictures([picture], object_types, options.image_format)
         return self.render(picture, found, object_types, options, seconds=time.perf_counter() - started)
 
     def images(
@@ -166,7 +167,7 @@ class Anonymizer:
         sources = expand_sources(source)
 
         def detect(pictures: Sequence[Picture]) -> list[Detections]:
-            return self.engine.detect_pictures(pictures, object_types, options.format)
+            return self.engine.detect_pictures(pictures, object_types, options.image_format)
 
         def render(picture: Picture, found: Detections, seconds: float) -> ImageResult:
             return self.render(picture, found, object_types, options, seconds=seconds)
@@ -189,7 +190,7 @@ class Anonymizer:
         Args:
             images: one image or many: what `image` or `images` takes.
             object_types: the types to detect; default: all installed types.
-            format: how images are cut into views, such as `"auto"`; default: `Whole()`.
+            format: how images are cut into views, such as `"auto"`; default: `Auto()`.
 
         Returns:
             A list with one `Detections` for each image, also for a single image.
@@ -200,7 +201,7 @@ class Anonymizer:
             AnonymizerError: an image has no result, as for `image`.
         """
         types = [cast("ObjectType", _object_type("object_types", name)) for name in object_types or self.store.serves()]
-        form = Whole() if format is None else parse_format("format", format)
+        form = Auto() if format is None else parse_format("format", format)
         found: list[Detections] = []
         batch: list[Picture] = []
         for index, source in enumerate(expand_sources(images, parameter="images")):
@@ -232,9 +233,14 @@ class Anonymizer:
             seconds: duration of the detection, which is added to that of the redaction.
 
         Raises:
+            NotFullyAnalysed: the image was analysed much smaller than it is, and `strict` of the options is set.
             ModelMissing, DetectorFailed, OutOfMemory: masks could not be made.
         """
         started = time.perf_counter()
+        detectors = self.store.detectors(object_types)
+        downscaled = tuple(_downscale_warnings(picture.size_hw, options.image_format, detectors))
+        if options.strict and downscaled:
+            raise NotFullyAnalysed(downscaled)
         found = found.of_type(*object_types)
         over = metadata.over_threshold(found, options)
         alpha = picture.alpha
@@ -250,8 +256,6 @@ class Anonymizer:
             alpha = redact_alpha(alpha, regions, options, seed=self._seed(picture, alpha))
         if options.debug:
             pixels = overlay.draw(pixels, chosen, regions, scores=options.score)
-        detectors = self.store.detectors(object_types)
-        downscaled = tuple(_downscale_warnings(picture.size_hw, options.format, detectors))
         return ImageResult(
             picture=picture,
             pixels=pixels,
@@ -301,6 +305,7 @@ class Anonymizer:
             SourceNotFound: there is no such file.
             Cancelled: `stop` returned True.
             BrokenMedia, TooLarge, UnsupportedMedia: the file is no video that is supported.
+            NotFullyAnalysed: its frames would be analysed much smaller, and `strict` of the options is set.
             ModelMissing, DetectorFailed, EncoderFailed, OutOfMemory, TooManyObjects: there is no result.
         """
         # at first use: images need no FFmpeg
@@ -337,7 +342,7 @@ def _downscale_warnings(size_hw: tuple[int, int], format: Format, detectors: Seq
             "nothing. format=thorough looks closely everywhere."
         )
     for detector, scale in zip(detectors, scales, strict=True):
-        if isinstance(format, Whole) and MUCH_SMALLER * scale < 1:
+        if not isinstance(format, Auto) and MUCH_SMALLER * scale < 1:
             yield (
                 f"The picture has {long_side} pixels on its long side, and {detector.id} analysed it at "
                 f"{round(long_side * scale)}: objects under {detector.least_size / scale:.0f} pixels may be missed. "

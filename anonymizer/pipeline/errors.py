@@ -7,6 +7,7 @@
     ├── TooLarge             413  bytes, pixels or seconds are over the limit
     ├── UnsupportedMedia     415  the file is no image or video that is supported
     ├── BrokenMedia          422  the file is damaged
+    ├── NotFullyAnalysed     422  the file was analysed much smaller than it is, and `strict` is set
     ├── TooManyObjects       422  there are more objects than can be handled reliably
     ├── ModelMissing         503  no working model serves an object type
     ├── OutOfMemory          503  the device has too little memory for the work
@@ -20,6 +21,8 @@ Each class has the HTTP `status` and the `code` for programs; `str(error)` is th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 __all__ = [
     "AnonymizerError",
     "BrokenMedia",
@@ -29,6 +32,7 @@ __all__ = [
     "InvalidParameter",
     "MissingFile",
     "ModelMissing",
+    "NotFullyAnalysed",
     "OutOfMemory",
     "SourceNotFound",
     "StorageFailed",
@@ -105,6 +109,21 @@ class TooManyObjects(AnonymizerError):
 
     status = 422
     code = "too_many_objects"
+
+
+class NotFullyAnalysed(AnonymizerError):
+    """A file was analysed much smaller than it is, and the caller accepts only full analyses.
+
+    Args:
+        warnings: the sentences that say what was analysed smaller.
+    """
+
+    status = 422
+    code = "not_fully_analysed"
+
+    def __init__(self, warnings: Sequence[str]) -> None:
+        super().__init__("It was not fully analysed, and strict accepts only a full analysis.")
+        self.warnings = tuple(warnings)
 
 
 class ModelMissing(AnonymizerError):

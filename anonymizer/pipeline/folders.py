@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anonymizer.pipeline.anonymizer import Anonymizer
-from anonymizer.pipeline.errors import AnonymizerError
+from anonymizer.pipeline.errors import AnonymizerError, NotFullyAnalysed
 from anonymizer.pipeline.media_kinds import HEAD_BYTES, MediaInfo, MediaKind, sniff
 from anonymizer.pipeline.options.options import Method, Options
 
 if TYPE_CHECKING:
-    from anonymizer.pipeline.results import ImageResult, VideoProgress, VideoResult
+    from anonymizer.pipeline.results import VideoProgress, VideoResult
 
 __all__ = ["Job", "NotFullyAnalysed", "OnProgress", "Outcome", "State", "list_jobs", "run_jobs"]
 
@@ -73,16 +73,6 @@ class Outcome:
     warnings: tuple[str, ...] = ()
     output: Path | None = None
     seconds: float = 0.0
-
-
-class NotFullyAnalysed(AnonymizerError):
-    """A file was analysed much smaller than it is, and the caller accepts only full analyses."""
-
-    code = "not_fully_analysed"
-
-    def __init__(self, warnings: tuple[str, ...]) -> None:
-        super().__init__("It was not fully analysed, and strict accepts only a full analysis.")
-        self.warnings = warnings
 
 
 #: is called with a folder that was not searched, and the reason as a sentence
@@ -183,11 +173,11 @@ def run_jobs(
         options: what to detect and how to redact it.
         workers: number of processes. They share the cores.
         overwrite: process files again that already have a result.
-        strict: a file that is not fully analysed fails and gets no result.
+        strict: a file that is not fully analysed fails and gets no result; also if `strict` of the options is set.
         make_anonymizer: is called once in each process; it must be picklable if there are several.
         on_progress: is called with the progress within a video, if there is one process only.
     """
-    runner = _JobRunner(options, overwrite=overwrite, strict=strict)
+    runner = _JobRunner(replace(options, strict=options.strict or strict), overwrite=overwrite)
     if workers == 1:
         anonymizer = make_anonymizer()
         for job in jobs:
@@ -248,10 +238,9 @@ def _run_in_worker(runner: _JobRunner, job: Job) -> Outcome:
 class _JobRunner:
     """What is done with every job."""
 
-    def __init__(self, options: Options, *, overwrite: bool, strict: bool) -> None:
+    def __init__(self, options: Options, *, overwrite: bool) -> None:
         self.options = options
         self.overwrite = overwrite
-        self.strict = strict
 
     def run(self, anonymizer: Anonymizer, job: Job, on_progress: OnProgress | None = None) -> Outcome:
         started = time.perf_counter()
@@ -285,7 +274,6 @@ class _JobRunner:
 
     def _process_image(self, anonymizer: Anonymizer, job: Job) -> Outcome:
         result = anonymizer.image(job.source, self.options)
-        self._check_analysis(result)
         result.save_extras(job.target.parent, job.target.name)
         if self.options.method is Method.DETECT:
             output = _append(job.target, ".json")
@@ -308,7 +296,6 @@ class _JobRunner:
                 name=job.source.name,
                 progress=None if on_progress is None else lambda progress: on_progress(job, progress),
             )
-            self._check_analysis(result)
             for made, ending in (
                 (result.binary_mask, ".binary-mask.mkv"),
                 (result.instance_mask, ".instance-mask.mkv"),
@@ -320,10 +307,6 @@ class _JobRunner:
                 # last, as it shows that there is a result
                 output = result.anonymised.replace(_video_target(job, result))
         return Outcome(job, State.DONE, counts=result.counts, warnings=result.warnings, output=output)
-
-    def _check_analysis(self, result: ImageResult | VideoResult) -> None:
-        if self.strict and result.not_fully_analysed:
-            raise NotFullyAnalysed(result.not_fully_analysed)
 
 
 def _media_info(file: Path) -> MediaInfo:

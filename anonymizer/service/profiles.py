@@ -103,7 +103,7 @@ def changed_options(task: Task, changes: Mapping[str, object]) -> tuple[Options,
         profile = load_named(changes["profile"])
         for object_type in OBJECT_TYPES:
             old.pop(f"{object_type}-threshold", None)
-        if before is not None and before.format == Options.from_params(task.options)[0].format:
+        if before is not None and before.format == Options.from_params(task.options)[0].image_format:
             old.pop("format", None)
             given = {name: value for name, value in settings.DEFAULT_OPTIONS.items() if name == "format"}
         given |= profile.options() if profile else {}

@@ -6,7 +6,7 @@ import io
 import json
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from django.db import transaction
@@ -15,7 +15,7 @@ from django_q.exceptions import TimeoutException
 
 from anonymizer.models import FileKind, Kind, Status, Task, WebhookStatus
 from anonymizer.pipeline.detections import Detections, ObjectType
-from anonymizer.pipeline.errors import AnonymizerError, BrokenMedia, Cancelled
+from anonymizer.pipeline.errors import AnonymizerError, BrokenMedia, Cancelled, NotFullyAnalysed
 from anonymizer.pipeline.images.io import encode_png, load_picture
 from anonymizer.pipeline.options.options import Method, Options
 from anonymizer.pipeline.results import ImageResult
@@ -48,6 +48,8 @@ def process(task_id: str) -> str:
             published = _process_video(taken) if taken.task.kind == Kind.VIDEO else _process_image(taken)
         except Cancelled:
             return DROPPED
+        except NotFullyAnalysed as error:
+            return _fail(taken, error.code, str(error), warnings=error.warnings)
         except AnonymizerError as error:
             return _fail(taken, error.code, str(error))
         except MemoryError:
@@ -84,7 +86,7 @@ def _anonymise_image(task: Task) -> tuple[ImageResult, dict[str, str]]:
     object_types = tuple(ObjectType(name) for name in task.object_types)
     picture = load_picture(original.read(), limits=anonymizer.limits, name=task.name)
     started = time.perf_counter()
-    keys = engine.store().keys(object_types) | {"format": str(options.format)}
+    keys = engine.store().keys(object_types) | {"format": str(options.image_format)}
     if picture.alpha is not None or picture.pixels.dtype != "uint8":
         # detections of older versions, which took no further look at such pictures, do not serve
         keys["looks"] = "2"
@@ -92,7 +94,7 @@ def _anonymise_image(task: Task) -> tuple[ImageResult, dict[str, str]]:
     # The model that makes masks does not change the detections: only the masks of another model are made again.
     keys["masks"] = task.detector_keys.get("masks", "") if options.bbox else _mask_key()
     if detections is None:
-        (detections,) = anonymizer.engine.detect_pictures([picture], object_types, options.format)
+        (detections,) = anonymizer.engine.detect_pictures([picture], object_types, options.image_format)
     elif keys["masks"] != task.detector_keys.get("masks"):
         detections = detections.without_made_masks()
     result = anonymizer.render(picture, detections, object_types, options, seconds=time.perf_counter() - started)
@@ -168,9 +170,15 @@ def _artefacts(result: ImageResult) -> Iterator[files.Artefact]:
     yield files.Artefact(FileKind.DETECTIONS, detections.getvalue(), "application/x-npz", ".npz")
 
 
-def _fail(claim: Claim, cause: str, sentence: str) -> str:
+def _fail(claim: Claim, cause: str, sentence: str, *, warnings: Sequence[str] = ()) -> str:
     with transaction.atomic():
-        failed = claim.update(status=Status.FAILED, finished=timezone.now(), failure_cause=cause, error=sentence)
+        failed = claim.update(
+            status=Status.FAILED,
+            finished=timezone.now(),
+            failure_cause=cause,
+            error=sentence,
+            warnings=[*claim.task.warnings, *warnings],
+        )
         if failed:
             _notify_webhook(claim.task)
     # a task that was deleted meanwhile has no original any more: that is no failure

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.views.generic import TemplateView
 
 from anonymizer.pipeline.detections import OBJECT_TYPES
-from anonymizer.pipeline.options.options import Method
+from anonymizer.pipeline.options.options import Method, Options
 from anonymizer.service import engine, profiles
 
 __all__ = ["PageView"]
@@ -23,7 +24,11 @@ class PageView(TemplateView):
         served = engine.served_types()
         types = [(object_type.value, f"{object_type.words}s", object_type in served) for object_type in OBJECT_TYPES]
         methods = [method.value for method in Method]
+        # what a request gets that names no format, with the defaults of this server
+        defaults = Options.from_params({}, defaults=settings.DEFAULT_OPTIONS)[0]
         return super().get_context_data(
+            image_format=str(defaults.image_format),
+            video_format=str(defaults.video_format),
             object_types=types,
             methods=methods,
             takes_videos=engine.takes_videos(),

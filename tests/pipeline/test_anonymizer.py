@@ -14,7 +14,14 @@ from PIL import Image
 
 from anonymizer import Anonymizer, ObjectType, Options, show
 from anonymizer.pipeline.detections import Detections
-from anonymizer.pipeline.errors import DetectorFailed, InvalidParameter, SourceNotFound, UnsupportedMedia
+from anonymizer.pipeline.errors import (
+    DetectorFailed,
+    InvalidParameter,
+    NotFullyAnalysed,
+    SourceNotFound,
+    UnsupportedMedia,
+)
+from anonymizer.pipeline.options.formats import Whole
 from tests.conftest import ROOT
 from tests.fakes import FakeDetector, FakeStore
 from tests.pictures import decoded, drawn, encoded
@@ -125,13 +132,25 @@ def test_coverage_is_said_in_numbers(anonymizer: Anonymizer, detector: FakeDetec
 
 
 def test_a_large_picture_that_is_looked_at_small_is_warned_of(anonymizer: Anonymizer) -> None:
-    (warning,) = anonymizer.image(encoded(drawn(640, 480))).warnings
+    whole = Options(format=Whole())
+    (warning,) = anonymizer.image(encoded(drawn(640, 480)), whole).warnings
     assert warning.startswith(
         "The picture has 640 pixels on its long side, and fake analysed it at 320: objects under 16"
     )
-    for format in ("auto", "thorough"):  # noqa: A001
+    for format in (None, "auto", "thorough"):  # noqa: A001
         assert anonymizer.image(encoded(drawn(640, 480)), Options(format=format)).warnings == ()  # type: ignore[arg-type]
     assert anonymizer.image(encoded(drawn(320, 240))).warnings == ()
+
+
+@pytest.mark.parametrize("form", ["whole", "pano:512", '{"number": [1, 1], "overlap": [0, 0]}'])
+def test_strict_gives_no_result_of_a_picture_that_is_looked_at_small(anonymizer: Anonymizer, form: str) -> None:
+    content = encoded(drawn(2560, 1280))
+    (warning,) = anonymizer.image(content, Options(format=form)).warnings  # type: ignore[arg-type]
+    with pytest.raises(NotFullyAnalysed) as raised:
+        anonymizer.image(content, Options(format=form, strict=True))  # type: ignore[arg-type]
+    assert raised.value.warnings == (warning,)
+    small = anonymizer.image(encoded(drawn(320, 240)), Options(format=form, strict=True))  # type: ignore[arg-type]
+    assert small.warnings == ()
 
 
 def test_what_the_first_look_of_auto_cannot_see_in_a_very_large_picture_is_warned_of(anonymizer: Anonymizer) -> None:
@@ -147,7 +166,8 @@ def test_what_the_first_look_of_auto_cannot_see_in_a_very_large_picture_is_warne
 
 
 def test_a_wide_picture_is_looked_at_in_pieces_and_less_is_warned_of(anonymizer: Anonymizer) -> None:
-    wide, plain = (anonymizer.image(encoded(drawn(width, 400))).warnings for width in (1200, 800))
+    whole = Options(format=Whole())
+    wide, plain = (anonymizer.image(encoded(drawn(width, 400)), whole).warnings for width in (1200, 800))
 
     # 1200 x 400 is in three pieces of 534 x 400, each of which is analysed at 320
     assert "analysed it at 719" in wide[0]

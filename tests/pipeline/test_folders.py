@@ -11,6 +11,7 @@ from anonymizer import Anonymizer, Options
 from anonymizer.pipeline import folders
 from anonymizer.pipeline.errors import DetectorFailed
 from anonymizer.pipeline.folders import Job, State
+from anonymizer.pipeline.options.formats import Whole
 from tests.fakes import FakeDetector, FakeStore
 from tests.pictures import drawn, encoded
 from tests.videos import moving_square
@@ -127,7 +128,7 @@ def test_an_outcome_has_the_result_and_the_warnings_of_the_picture(tmp_path: Pat
     source = tmp_path / "large.jpg"
     source.write_bytes(encoded(drawn(1000, 600)))
     (job,), _ = folders.list_jobs(source, tmp_path / "out")
-    (outcome,) = folders.run_jobs([job], Options(), make_anonymizer=make)
+    (outcome,) = folders.run_jobs([job], Options(format=Whole()), make_anonymizer=make)
     assert (outcome.state, outcome.output) == (State.DONE, tmp_path / "out" / "large.jpg")
     assert len(outcome.warnings) == 1
     assert outcome.seconds > 0
@@ -138,9 +139,8 @@ def test_an_outcome_has_the_result_and_the_warnings_of_the_picture(tmp_path: Pat
 def test_strict_gives_no_result_of_a_picture_that_is_not_fully_analysed(folder: Path, tmp_path: Path) -> None:
     (folder / "large.jpg").write_bytes(encoded(drawn(1000, 600)))
     todo, _ = folders.list_jobs(folder, tmp_path / "out")
-    outcomes = {
-        each.job.source.name: each for each in folders.run_jobs(todo, Options(), make_anonymizer=make, strict=True)
-    }
+    whole = Options(format=Whole())
+    outcomes = {each.job.source.name: each for each in folders.run_jobs(todo, whole, make_anonymizer=make, strict=True)}
     assert outcomes["a.jpg"].state is State.DONE
     large = outcomes["large.jpg"]
     assert (large.state, large.output) == (State.FAILED, None)

@@ -20,6 +20,7 @@ from anonymizer.pipeline.errors import (
     TooManyObjects,
     UnsupportedMedia,
 )
+from anonymizer.pipeline.options.formats import Whole
 from tests.fakes import FakeDetector, FakeStore
 from tests.pictures import drawn, encoded
 
@@ -71,12 +72,12 @@ def test_results_are_those_of_one_by_one(anonymizer: Anonymizer, folder: Path, b
 def test_detectors_run_in_batches_that_stay_small(
     anonymizer: Anonymizer, detector: CountingDetector, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    list(anonymizer.images(folder))
+    list(anonymizer.images(folder, Options(format=Whole())))
     assert sum(detector.together) == 4
     assert max(detector.together) > 1
     detector.together = []
     monkeypatch.setattr(image_batches, "BATCH_MEGAPIXELS", 0.01)
-    list(anonymizer.images(folder))
+    list(anonymizer.images(folder, Options(format=Whole())))
     assert detector.together == [1, 1, 1, 1]
 
 

@@ -54,7 +54,8 @@ def test_a_named_profile_gives_what_is_not_given() -> None:
     stored_profile(format=Auto())
     options = options_of(**{"profile": "street", "person-threshold": "0.7"})
     assert (options.face_threshold, options.person_threshold, options.vehicle_threshold) == (0.2, 0.7, 0.4)
-    assert (options.format, options.profile) == (Auto(), "street")
+    # videos stay as they are by default
+    assert (options.image_format, options.video_format, options.profile) == (Auto(), Whole(), "street")
     assert options_of(profile="STREET", format="whole").format == Whole()
 
 
@@ -70,7 +71,8 @@ def test_the_active_profile_is_for_requests_that_name_none(settings: Any) -> Non
     stored_profile("night", thresholds={FACE: 0.05})
     assert options_of() == Options(format=Pano(4096))
     activate("day")
-    assert (options_of().profile, options_of().face_threshold, options_of().format) == ("day", 0.2, Auto())
+    assert (options_of().profile, options_of().face_threshold, options_of().image_format) == ("day", 0.2, Auto())
+    assert options_of().video_format == Whole()
     assert options_of(profile="  ").profile == "day"
     assert (options_of(profile="night").face_threshold, options_of(profile="night").format) == (0.05, Pano(4096))
     assert options_of(profile="None") == Options(format=Pano(4096))

@@ -60,6 +60,18 @@ def test_a_picture_is_done_with_all_that_the_contract_promises(upload: Upload, m
     assert mask[110, 130] == 255
 
 
+def test_strict_fails_what_is_only_warned_of_otherwise(upload: Upload) -> None:
+    large = encoded(drawn(1000, 600))
+    done, failed = upload(large, format="whole"), upload(large, format="whole", strict=True)
+    assert work.process(str(done.pk)) == "done"
+    assert "not fully analysed" in work.process(str(failed.pk))
+    done, failed = Task.objects.get(pk=done.pk), Task.objects.get(pk=failed.pk)
+    assert (failed.status, failed.failure_cause) == (Status.FAILED, "not_fully_analysed")
+    # the failed task says what was analysed smaller
+    assert failed.warnings == done.warnings and "analysed it at 320" in failed.warnings[0]
+    assert [file.kind for file in failed.files.all()] == [FileKind.ORIGINAL]
+
+
 def test_the_result_is_seen_only_when_it_is_whole(upload: Upload, detector: FakeDetector, media: Path) -> None:
     states: list[tuple[str, int]] = []
     task = upload()
@@ -291,7 +303,7 @@ class TestRunningAgain:
     def test_what_the_detectors_did_not_see_runs_them(self, upload: Upload, detector: FakeDetector) -> None:
         first = upload(face=True)
         work.process(str(first.pk))
-        for options in (submit.Options(face=True, format="auto"), submit.Options(face=True, person=True)):
+        for options in (submit.Options(face=True, format="whole"), submit.Options(face=True, person=True)):
             calls = detector.calls
             new = submit.run_again(Task.objects.get(pk=first.pk), options, options.object_types())
             work.process(str(new.pk))

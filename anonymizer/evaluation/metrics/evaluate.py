@@ -83,7 +83,8 @@ def evaluate(
         raise InvalidDataset(
             Problem(ProblemKind.EMPTY_SET, where, "no image is labelled for an object type to evaluate")
         )
-    predictions = predict(images, anonymizer, types, options.format, cache=cache, problems=problems, progress=progress)
+    form = options.image_format
+    predictions = predict(images, anonymizer, types, form, cache=cache, problems=problems, progress=progress)
     evaluator = _Evaluator(images, anonymizer, options, cache, segment=segment, progress=progress)
     return EvaluationResult(
         name=name or _model_ids(anonymizer, types),
@@ -91,7 +92,7 @@ def evaluate(
         images=tuple(images),
         types={object_type: evaluator.evaluate_type(object_type, predictions) for object_type in types},
         keys={ObjectType(name): key for name, key in anonymizer.store.keys(types).items()},
-        format=options.format,
+        format=form,
         options=options,
         problems=problems,
         segment=segment,

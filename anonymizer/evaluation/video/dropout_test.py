@@ -155,7 +155,7 @@ def record_detections(
         )
         frames: list[tuple[float, Detections, NDArray[np.uint8]]] = []
         while batch := list(islice(pictures, _BATCH)):
-            detections = anonymizer.engine.detect([rgb for _, rgb in batch], types, options.format, scales=scales)
+            detections = anonymizer.engine.detect([rgb for _, rgb in batch], types, options.video_format, scales=scales)
             frames += [(at, of_frame, small_grey(rgb)) for (at, rgb), of_frame in zip(batch, detections, strict=True)]
         return Recording(track.size_hw, frames)
 

@@ -89,7 +89,6 @@ class Command(AnonymizerCommand):
             if name != "profile":
                 _add_parameter(groups[parameter.topic], name, parameter)
         working = parser.add_argument_group("how to work")
-        working.add_argument("--strict", action="store_true", help="a file fails if it is not fully analysed")
         working.add_argument("--json", action="store_true", help="print one JSON line for each file, and nothing else")
         working.add_argument("--workers", type=int, default=1, metavar="N", help="number of processes")
         working.add_argument("--device", default=settings.DEVICE, help="auto, cpu, cuda or cuda:N")
@@ -148,7 +147,7 @@ class Command(AnonymizerCommand):
         with RunReport(len(jobs), stdout=self.stdout, stderr=self.stderr, as_json=given["json"]) as report:
             try:
                 for outcome in folders.run_jobs(
-                    jobs, options, workers=given["workers"], overwrite=given["overwrite"], strict=given["strict"],
+                    jobs, options, workers=given["workers"], overwrite=given["overwrite"],
                     make_anonymizer=make_anonymizer, on_progress=report.show_progress,
                 ):  # fmt: skip
                     report.add(outcome)
@@ -208,7 +207,7 @@ def _list_jobs(inputs: list[Path], output: Path, unsearched: dict[Path, str]) ->
         if not path.exists():
             raise UsageError(f"The input {path} does not exist.")
         try:
-            listed, uncounted = folders.list_jobs(path, output, on_unsearched=unsearched.setdefault)
+            listed, uncounted = folders.list_jobs(path, output, on_unsearched=unsearched.__setitem__)
         except ValueError as error:
             raise UsageError(f"--output {output}: {error}.") from error
         others += uncounted

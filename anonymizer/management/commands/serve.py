@@ -16,6 +16,7 @@ from anonymizer.pipeline.detections import OBJECT_TYPES
 from anonymizer.pipeline.errors import AnonymizerError
 from anonymizer.pipeline.model_zoo.registry import AUTO
 from anonymizer.pipeline.model_zoo.store import ModelStore
+from anonymizer.pipeline.options.options import parameters
 from anonymizer.service import profiles
 
 #: after a start that could not fetch the recommended models, the next one tries again after this time
@@ -52,8 +53,8 @@ class Command(AnonymizerCommand):
       serve all installed object types on http://127.0.0.1:7000
   anonymizer serve -a face -a license-plate --port 8080
       serve faces and license plates only, on another port
-  anonymizer serve --format auto --workers 2
-      look at large images a second time where it matters, and analyse two images at a time
+  anonymizer serve --format thorough --workers 2
+      analyse large images closely everywhere, and two images at a time
   anonymizer serve --video-workers 0
       accept no videos, which needs half the memory
 """
@@ -82,7 +83,7 @@ class Command(AnonymizerCommand):
             help="what the addresses in answers begin with; default: the host of the request",
         )  # fmt: skip
         requests = parser.add_argument_group("defaults of requests")
-        requests.add_argument("--format", help="whole, auto, thorough, pano:WIDTH or JSON tiling; default: whole")
+        requests.add_argument("--format", help=parameters()["format"].help)
         requests.add_argument("--save-mask", help="all, binary, instance or none; default: all")
         requests.add_argument("--mask-scale", metavar="PERCENT", help="size of the masks; default: 100")
         requests.add_argument("--video-encoder", metavar="NAME", help="auto, libx264, h264_nvenc ...; default: auto")

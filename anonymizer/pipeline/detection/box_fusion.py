@@ -1,7 +1,11 @@
 """Group boxes of the same object, and make one box of each group.
 
-Most types take the mean of the boxes, weighted by their scores: weighted boxes fusion (Solovyev et al. 2021, arXiv
-1910.13302). License plates take the union, because a plate that shows one character is no longer anonymous.
+Its box is the mean of the boxes, weighted by their scores: weighted boxes fusion (Solovyev et al. 2021, arXiv
+1910.13302). The union of the boxes covers a little more, but it is too large for small plates. AP50 of plates on val
+(anpr, cars, dashcam, plates-world), and recall and false blurs of all of them at the defaults:
+    union    .967 .845 .922 .657    .868 / .51
+    mean     .967 .898 .970 .749    .909 / .46
+The margin covers what the mean leaves bare.
 """
 
 from __future__ import annotations
@@ -10,8 +14,6 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-
-from anonymizer.pipeline.detections import ObjectType
 
 __all__ = ["fuse_boxes", "group_boxes"]
 
@@ -110,17 +112,16 @@ def _overlapping(boxes: NDArray[np.float32]) -> Iterator[tuple[NDArray[np.intp],
 def fuse_boxes(
     boxes: NDArray[np.float32],
     scores: NDArray[np.float32],
-    types: NDArray[np.uint8],
     cut: NDArray[np.bool_],
     leaders: NDArray[np.intp],
 ) -> NDArray[np.float32]:
     """Make one box of each group.
 
-    Whole boxes of a license plate become their union, those of other types their mean, weighted by the scores. Cut
-    boxes make the result larger, and never smaller: every pixel of them stays covered.
+    Whole boxes become their mean, weighted by the scores. Cut boxes make the result larger, and never smaller: every
+    pixel of them stays covered.
 
     Args:
-        boxes, scores, types, cut: as for `group_boxes`.
+        boxes, scores, cut: as for `group_boxes`.
         leaders: (n,) as `group_boxes` returns them.
 
     Returns:
@@ -131,12 +132,11 @@ def fuse_boxes(
     # a leader that is cut leads parts only: their extent is all that is known
     joined = np.zeros(len(boxes), bool)
     joined[leaders[leaders != np.arange(len(leaders))]] = True
-    mean = (joined[leaders] & ~cut & (types != ObjectType.LICENSE_PLATE.number))[:, None] * weights[:, None]
+    mean = (joined[leaders] & ~cut)[:, None] * weights[:, None]
     sums, totals = np.zeros_like(fused), np.zeros((len(boxes), 1))
     np.add.at(sums, leaders, mean * boxes)
     np.add.at(totals, leaders, mean)
     np.divide(sums, totals, out=fused, where=totals > 0)
-    in_extent = cut | (types == ObjectType.LICENSE_PLATE.number)
-    np.minimum.at(fused[:, :2], leaders[in_extent], boxes[in_extent, :2])
-    np.maximum.at(fused[:, 2:], leaders[in_extent], boxes[in_extent, 2:])
+    np.minimum.at(fused[:, :2], leaders[cut], boxes[cut, :2])
+    np.maximum.at(fused[:, 2:], leaders[cut], boxes[cut, 2:])
     return fused.astype(np.float32)

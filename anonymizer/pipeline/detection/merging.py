@@ -158,7 +158,7 @@ def _merge_boxes(
     np.maximum.at(second, leaders[~leads], scores[~leads])
     high, low = np.maximum(scores, second), np.minimum(scores, second)
     merged_scores = np.where(second > 0, high + agreement * (1 - high) * low, scores)
-    fused, masks = fuse_boxes(boxes, scores, types, cut, leaders), list(detections.masks)
+    fused, masks = fuse_boxes(boxes, scores, cut, leaders), list(detections.masks)
     for row in np.flatnonzero(leads & np.array([mask is not None for mask in masks], bool)):
         # A mask covers what its own box holds. It is dropped where a cut box of another view reaches further.
         parts = boxes[(leaders == row) & cut]

@@ -15,7 +15,7 @@ from anonymizer.pipeline.detections import OBJECT_TYPES, ObjectType
 from anonymizer.pipeline.errors import InvalidParameter
 from anonymizer.pipeline.images.metadata.kept_tags import KeepMetadata
 from anonymizer.pipeline.options.converters import boolean, choice, kernel_size, profile_name, share, whole_number
-from anonymizer.pipeline.options.formats import Format, Whole, parse_format
+from anonymizer.pipeline.options.formats import Auto, Format, Whole, parse_format
 from anonymizer.pipeline.options.regions import SIDES, Region, parse_ignores
 
 __all__ = [
@@ -169,7 +169,15 @@ class Options:
     license_plate_threshold: float = _option(Topic.DETECTION, 0.5, share, _THRESHOLD_HELP.format("license plate"))
     person_threshold: float = _option(Topic.DETECTION, 0.4, share, _THRESHOLD_HELP.format("person"))
     vehicle_threshold: float = _option(Topic.DETECTION, 0.4, share, _THRESHOLD_HELP.format("vehicle"))
-    format: Format = _option(Topic.DETECTION, Whole(), parse_format, "whole, auto, thorough, pano:WIDTH or JSON tiling")
+    format: Format | None = _option(
+        Topic.DETECTION,
+        None,
+        parse_format,
+        "whole, auto, thorough, pano:WIDTH or JSON tiling; default: auto for images, whole for videos",
+    )
+    strict: bool = _option(
+        Topic.DETECTION, False, boolean, "a file fails if it is not fully analysed, instead of a warning"
+    )
     no_object_tracking: bool = _option(Topic.VIDEOS, False, boolean, "videos: do not track objects between frames")
     keep_bit_rate: bool = _option(Topic.VIDEOS, False, boolean, "videos: keep the bit rate within 5 %")
     re_encode: bool = _option(
@@ -319,6 +327,16 @@ class Options:
             names = ", ".join(object_type for object_type, value in named.items() if value is not None)
             raise InvalidParameter(names, "false", f"true for at least one of {', '.join(served)}")
         return wanted
+
+    @property
+    def image_format(self) -> Format:
+        """How images are cut into views: `format`, or `Auto` if it is None."""
+        return Auto() if self.format is None else self.format
+
+    @property
+    def video_format(self) -> Format:
+        """How frames of videos are cut into views: `format`, or `Whole` if it is None, as `Auto` takes far longer."""
+        return Whole() if self.format is None else self.format
 
     def threshold(self, object_type: ObjectType) -> float:
         """Get the lowest score, 0..1, at which an object of this type is redacted."""

@@ -18,7 +18,7 @@ from anonymizer._html import html_table
 from anonymizer.pipeline.detections import OBJECT_TYPES, ObjectType
 from anonymizer.pipeline.errors import InvalidParameter
 from anonymizer.pipeline.options.converters import profile_name, share
-from anonymizer.pipeline.options.formats import Format
+from anonymizer.pipeline.options.formats import Auto, Format
 from anonymizer.pipeline.options.options import Options
 
 __all__ = ["PROVEN", "Figure", "ThresholdProfile"]
@@ -95,10 +95,14 @@ class ThresholdProfile:
         return html_table(["type", "threshold", "models", *figures], rows, title=f"{self.name}{form}")
 
     def options(self) -> dict[str, object]:
-        """Get the fields of `Options` that the profile sets: thresholds, format if there is one, and its name."""
+        """Get the fields of `Options` that the profile sets: thresholds, format if there is one, and its name.
+
+        The format `auto` becomes None, the default: images get `auto`, and videos stay `whole`.
+        """
         values: dict[str, object] = {_field_name(object_type): value for object_type, value in self.thresholds.items()}
         if self.format is not None:
-            values["format"] = self.format
+            # None replaces the format of a server, too
+            values["format"] = None if isinstance(self.format, Auto) else self.format
         return values | {"profile": self.name}
 
     def mismatches(self, options: Options, keys: Mapping[str, str]) -> list[str]:
@@ -121,10 +125,10 @@ class ThresholdProfile:
             for object_type in used
             if object_type in self.models and self.models[object_type] != keys[object_type]
         ]
-        if used and self.format is not None and self.format != options.format:
+        if used and self.format is not None and self.format != options.image_format:
             reasons.append(
-                f"The thresholds of profile {self.name} were chosen with format {self.format}, but {options.format} is "
-                "used: choose them again."
+                f"The thresholds of profile {self.name} were chosen with format {self.format}, but "
+                f"{options.image_format} is used: choose them again."
             )
         return reasons
 

@@ -25,9 +25,9 @@ __all__ = [
 BOX = "box"
 #: The core of a box always belongs to the object: this share of its width and height, with round corners.
 CORE = 0.6
-#: The head of a person always belongs to it: this share of the width, from the top of the box through this share of the
-#: height. Found persons from 60 pixels on (street-masks), share with more than a tenth of the head bare, and the changed
-#: area against that of the object, with the default margin:
+#: The head of a person always belongs to it: this share of the width, from the top of the box through this share of
+#: the height. Found persons from 60 pixels on (street-masks), share with more than a tenth of the head bare, and the
+#: changed area against that of the object, with the default margin:
 #:     only the core    .175  1.79
 #:     .6, .2           .029  1.95
 #:     .7, .2           .022  1.99

@@ -98,7 +98,7 @@ def start_analysis(
     device = engine.store.device.split(":")[0]
     detect_threads = threads if device == "cpu" else 1
     # In tiles, one frame is many images. A small batch lets the work stop soon: nothing interrupts a batch.
-    size = BATCH[device] if isinstance(options.format, Whole) else 1
+    size = BATCH[device] if isinstance(options.video_format, Whole) else 1
     # batches are given to the threads in rotation, and are collected in the same order
     decoded: list[StageQueue[_Batch]] = [StageQueue(stages, 2) for _ in range(detect_threads)]
     analysed: list[StageQueue[_AnalysedBatch]] = [StageQueue(stages, 2) for _ in range(detect_threads)]
@@ -155,7 +155,7 @@ def downscale_warnings(track: VideoTrack, options: Options, detectors: Sequence[
     Returns:
         A sentence for each such detector.
     """
-    if not isinstance(options.format, Whole):
+    if not isinstance(options.video_format, Whole):
         return
     long_side, side = max(track.size_wh), piece_side(track.size_hw, _wide(options))
     for detector in detectors:
@@ -182,7 +182,7 @@ def _analysis_size_wh(track: VideoTrack, options: Options, detectors: Sequence[D
     width, height = track.size_wh
     aspect = float(track.pixel_aspect)
     wide, high = (width * aspect, height) if aspect <= 1 else (width, height / aspect)
-    if isinstance(options.format, Whole):
+    if isinstance(options.video_format, Whole):
         side = piece_side((round(high), round(wide)), _wide(options))
         scales = (scale for detector in detectors for scale in _scales(detector, side))
         shrink = min(1.0, max(scales, default=side) / side)
@@ -243,9 +243,9 @@ def _detect(
     options: Options,
 ) -> list[Detections]:
     """The detections of each frame, with boxes in pixels of the upright frame at full size."""
-    if not isinstance(options.format, Whole) or options.no_object_tracking:
+    if not isinstance(options.video_format, Whole) or options.no_object_tracking:
         # Without tracking, all scales run for every frame: nothing would carry detections to the frames between.
-        found = engine.detect([image for _, _, image in batch], object_types, options.format)
+        found = engine.detect([image for _, _, image in batch], object_types, options.video_format)
     else:
         by_rotation: dict[tuple[int, ...], list[int]] = {}
         for row, (track, frame, image) in enumerate(batch):
@@ -254,7 +254,7 @@ def _detect(
         found = [Detections.empty()] * len(batch)
         for (step, side), rows in by_rotation.items():
             scales = partial(_scales_in_rotation, long_side=side, step=step)
-            of_rows = engine.detect([batch[row][2] for row in rows], object_types, options.format, scales=scales)
+            of_rows = engine.detect([batch[row][2] for row in rows], object_types, options.video_format, scales=scales)
             for row, detections in zip(rows, of_rows, strict=True):
                 found[row] = detections
     return [

@@ -31,7 +31,7 @@ import torch
 
 from anonymizer.pipeline.detections import OBJECT_TYPES
 from anonymizer.pipeline.engine import Engine
-from anonymizer.pipeline.errors import Cancelled, EncoderFailed, InvalidParameter
+from anonymizer.pipeline.errors import Cancelled, EncoderFailed, InvalidParameter, NotFullyAnalysed
 from anonymizer.pipeline.memory import keep_freed_memory
 from anonymizer.pipeline.options.options import Method, Options
 from anonymizer.pipeline.results import VideoProgress, VideoResult
@@ -135,6 +135,9 @@ class _VideoJob:
         with VideoReader(source, self._info, threads=1) as reader:
             self._tracks: list[VideoTrack] = reader.tracks
             self._output = plan_output(reader, options)
+        if options.strict and (downscaled := tuple(self._downscale_warnings())):
+            # known from the size alone: no frame need be analysed for it
+            raise NotFullyAnalysed(downscaled)
         totals = [track.frames for track in self._tracks]
         self._total = sum(n for n in totals if n is not None) if all(totals) else None
         wanted_masks = options.save_mask

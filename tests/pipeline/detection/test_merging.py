@@ -10,7 +10,7 @@ import pytest
 from anonymizer.pipeline.detection.merging import View, merge_views
 from anonymizer.pipeline.detections import Detections, ObjectType
 
-FACE, PLATE, PERSON = ObjectType.FACE, ObjectType.LICENSE_PLATE, ObjectType.PERSON
+FACE, PERSON = ObjectType.FACE, ObjectType.PERSON
 
 
 def found(object_type: ObjectType, *rows: tuple[float, float, float, float, float]) -> Detections:
@@ -29,16 +29,11 @@ def merged(*parts: Detections, **options: bool) -> Detections:
     return merge_views([(whole(next(sides)), part) for part in parts], (1000, 1000), **options)
 
 
-@pytest.mark.parametrize("object_type", [FACE, PERSON, ObjectType.VEHICLE])
+@pytest.mark.parametrize("object_type", ObjectType)
 def test_boxes_of_one_object_become_their_mean_weighted_by_the_scores(object_type: ObjectType) -> None:
     result = merged(found(object_type, (100, 100, 200, 200, 0.75)), found(object_type, (104, 92, 220, 204, 0.25)))
     assert result.boxes.tolist() == [[101, 98, 205, 201]]
     assert result.scores == pytest.approx([0.75 + 0.3 * 0.25 * 0.25])
-
-
-def test_boxes_of_one_plate_become_their_union() -> None:
-    result = merged(found(PLATE, (100, 100, 200, 130, 0.9)), found(PLATE, (90, 102, 190, 135, 0.2)))
-    assert result.boxes.tolist() == [[90, 100, 200, 135]]
 
 
 def test_a_box_without_a_second_one_stays_exactly_as_it_is() -> None:

@@ -22,8 +22,17 @@ def test_the_real_clients_query_string_is_understood() -> None:
     )
     options, warnings = Options.from_params(dict(part.split("=") for part in query.split("&")))
     assert options.object_types() == (ObjectType.FACE,)
-    assert options == Options(face=True, license_plate=False, person=False, vehicle=False)
+    assert options == Options(face=True, license_plate=False, person=False, vehicle=False, format=Whole())
     assert warnings == ["'watermark' is not a known parameter and was ignored."]
+
+
+def test_images_are_looked_at_twice_and_videos_once_unless_the_client_names_a_format() -> None:
+    assert (read().image_format, read().video_format) == (Auto(), Whole())
+    for form in (Whole(), Auto(), Thorough()):
+        assert (read(format=str(form)).image_format, read(format=str(form)).video_format) == (form, form)
+    # the format that a client names is kept with a task, though it may be a default
+    assert read(format="whole").as_params() == {"format": "whole"}
+    assert read(format="").as_params() == {}
 
 
 def test_an_empty_value_counts_as_not_given() -> None:

@@ -42,7 +42,7 @@ def test_by_hand_a_name_and_thresholds_are_enough() -> None:
 
 def test_its_options_are_those_of_a_request() -> None:
     options = Options(**MEASURED.options())
-    assert (options.face_threshold, options.license_plate_threshold, options.format) == (0.31, 0.2, Auto())
+    assert (options.face_threshold, options.license_plate_threshold, options.image_format) == (0.31, 0.2, Auto())
     assert options.profile == "street"
     # what it does not name stays
     assert options.person_threshold == Options().person_threshold
