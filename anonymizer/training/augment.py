@@ -41,8 +41,8 @@ ZOOM = {
 ANY_ZOOM = (0.5, 1.7)
 #: relative frequency of the images of a source; default: 1
 SHARE = {
-    "voc": 0.7, "highway": 0.5, "fddb": 0.7, "anpr": 0.5, "dashcam": 1.6, "cars": 2.5,
-    "wider-train": 4.0, "coco-person": 2.5, "coco-objects": 2.5, "plates-world": 1.8,
+    "voc": 0.7, "highway": 0.5, "fddb": 0.7, "anpr": 0.5, "dashcam": 1.6, "cars": 3.0,
+    "wider-train": 3.5, "coco-person": 2.5, "coco-objects": 2.5, "plates-world": 3.5,
 }  # fmt: skip
 #: An object is ignored if a smaller share of it is visible, or if its longer side is shorter, in pixels.
 LEAST_VISIBLE, LEAST_PX = 0.4, 6

@@ -70,7 +70,7 @@ def evaluate_pictures(
             for image, of_type in zip(images, pictures, strict=True)
             if object_type in of_type
         }
-        cache.put_detections(detection_key(anonymizer, object_type, given["options"].format), rows)
+        cache.put_detections(detection_key(anonymizer, object_type, given["options"].image_format), rows)
     labelled = LabelledSet(tuple(images), "drawn")
     return evaluate(labelled, anonymizer, name=name, cache=cache, progress=False, **given)
 

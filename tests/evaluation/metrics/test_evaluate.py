@@ -79,6 +79,7 @@ def judged(
 ) -> EvaluationResult:
     anonymizer = Anonymizer(store=FakeStore(detector or FakeDetector()))
     kwargs.setdefault("progress", False)
+    kwargs.setdefault("options", Options(format="whole"))
     return evaluate(LabelledSet(tuple(images), "drawn"), anonymizer, cache=cache, **kwargs)  # type: ignore[arg-type]
 
 
