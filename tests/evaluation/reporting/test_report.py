@@ -131,7 +131,7 @@ def test_figures_are_those_that_were_computed(tmp_path: Path) -> None:
     assert f"{face.ap.value:.2f}{face.ap.low:.2f} to {face.ap.high:.2f}" in made.text
     assert str(choose_thresholds(judged, 0.5)[FACE]) in made.text
     assert "a@1" in made.text
-    assert "format whole. Persons and vehicles were evaluated with their boxes" in made.text
+    assert "format auto. Persons and vehicles were evaluated with their boxes" in made.text
 
 
 def test_several_models_are_shown_side_by_side_and_the_first_compared(tmp_path: Path) -> None:
