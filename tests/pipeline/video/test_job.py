@@ -436,10 +436,10 @@ class TestOptions:
             anonymizer.video(source, folder, Options(video_encoder="h264_nvenc"))
 
     @pytest.mark.parametrize("name", _RATED)
-    def test_the_bit_rate_is_kept_within_five_percent(
-        self, anonymizer: Anonymizer, tmp_path: Path, folder: Path, name: str
-    ) -> None:
+    def test_the_bit_rate_is_kept_within_five_percent(self, tmp_path: Path, folder: Path, name: str) -> None:
         source = make(_RATED[name], tmp_path / name)
+        # a plate is filled with one colour, and MPEG-4 cannot spend the bits of the original on that
+        anonymizer = Anonymizer(store=FakeStore(MagentaDetector(kind=ObjectType.FACE)))
         result = anonymizer.video(source, folder, Options(keep_bit_rate=True))
         assert result.anonymised is not None
         was, now = (sum(len(content) for _, _, content in packets_of(path)) for path in (source, result.anonymised))
