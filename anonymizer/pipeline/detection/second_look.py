@@ -229,27 +229,30 @@ def look_again(
     crops: list[Crop] = []
     types: list[frozenset[ObjectType]] = []
     is_tile: list[bool] = []
+    is_detail: list[bool] = []
     for index, (image, of_image, first_scale) in enumerate(zip(images, regions, first_scales, strict=True)):
         tiles = [*details(index, crop_side)] if first_scale * GAIN <= 1 else []
         outside = [region for region in of_image if not _is_shown(region, tiles)]
         found_regions = _useful(outside, wanted, crop_side, first_scale)
         all_tiles = own_scale_tiles(image.shape[:2], crop_side)
         taken = _pixels(found_regions) + sum(map(_area, tiles))
-        if first_scale < 1 and taken > sum(map(_area, all_tiles)):
+        fully_tiled = first_scale < 1 and taken > sum(map(_area, all_tiles))
+        if fully_tiled:
             tiles, found_regions = all_tiles, []
         crops += (Crop(index, view) for view in (*tiles, *map(_view, found_regions)))
         types += [wanted] * len(tiles) + [region.types & wanted for region in found_regions]
         is_tile += [True] * len(tiles) + [False] * len(found_regions)
+        is_detail += [not fully_tiled] * len(tiles) + [False] * len(found_regions)
     canvases = pack(crops, side)
     results = detector.detect([canvas.draw(crops, images) for canvas in canvases], side) if canvases else []
     parts: list[list[tuple[View, Detections]]] = [[] for _ in images]
     for canvas, found in zip(canvases, results, strict=True):
         for number, part in canvas.split(found, crops):
             crop, of_types = crops[number], part.of_type(*types[number])
-            if is_tile[number]:
+            if is_detail[number]:
                 sides = (of_types.boxes[:, 2:] - of_types.boxes[:, :2]).max(axis=1, initial=0)
                 of_types = of_types[sides * first_scales[crop.image] <= SEEN_PX]
-            else:
+            if not is_tile[number]:
                 of_types = of_types[~is_cut(crop.view, of_types, images[crop.image].shape[:2])]
             parts[crop.image].append((crop.view, calibrate(of_types, close=True)))
     return parts
@@ -264,7 +267,8 @@ def _useful(regions: Sequence[Region], wanted: frozenset[ObjectType], side: int,
 
 def _is_shown(region: Region, tiles: Sequence[View]) -> bool:
     """Whether a view of a detailed part shows a region about as large as it is wanted."""
-    return region.zoom <= GAIN and any(
+    # a smaller zoom is for objects that the first look saw as too large for a detailed part (`SEEN_PX`)
+    return 1 <= region.zoom <= GAIN and any(
         tile.x1 <= region.x1 and tile.y1 <= region.y1 and tile.x2 >= region.x2 and tile.y2 >= region.y2
         for tile in tiles
     )
