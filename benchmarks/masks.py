@@ -4,7 +4,7 @@
 
 It prints a Markdown table with a row for each way: IoU, coverage, changed area, and milliseconds for each object. The
 boxes are those of the ground truth whose shorter side has at least 24 pixels. IoU is that of the mask itself; coverage
-and changed area are those of what `blacken` changes with the default options.
+and changed area are those of what `blacken` changes with a margin of 0.1.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ from anonymizer.pipeline.segmentation.mask_rules import box_mask
 from anonymizer.pipeline.segmentation.sam import Sam
 
 LEAST = 24
+#: the margin that all figures of masks in the code are measured with
+MARGIN = 0.1
 _TYPES = {3: ObjectType.PERSON, 4: ObjectType.VEHICLE}
 
 Image = NDArray[np.uint8]
@@ -100,7 +102,7 @@ def measure(way: Way, street: Street, into: Figures) -> None:
     found = Detections(
         street.boxes, np.ones(len(masks)), street.types, np.full(len(masks), "truth"), masks=tuple(masks)
     )
-    by_row = {shape.row: shape for shape in redaction_regions(found, (size_hw[0], size_hw[1]), Options())}
+    by_row = {shape.row: shape for shape in redaction_regions(found, (size_hw[0], size_hw[1]), Options(margin=MARGIN))}
     for row, (mask, truth) in enumerate(zip(masks, street.outlines, strict=True)):
         own = mask or box_mask(street.boxes[row], size_hw)
         assert own is not None

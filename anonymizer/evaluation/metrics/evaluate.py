@@ -50,7 +50,7 @@ def evaluate(
         anonymizer: with the models that are evaluated.
         name: what tables and plots call the models; default: their ids.
         object_types: the types that are evaluated; default: all that are labelled and that the models detect.
-        options: how images are divided into windows (`format`) and redacted (`margin`, soft edges, `bbox`). Tables
+        options: how images are divided into windows (`format`) and redacted (margins, soft edges, `bbox`). Tables
             show the figures at its thresholds. Default: `Options()`.
         cache: where detections are kept; default: `DetectionCache()`, a file in the user's cache folder.
         segment: evaluate persons and vehicles with the segmentation masks that the service would redact. All
@@ -169,7 +169,7 @@ class _Evaluator:
         """What leak coverage depends on besides the image and its labels: detections, and how they are redacted."""
         options = self.options
         masks = _segmenter_key(self.anonymizer) if self.segment else ""
-        how = (options.margin, options.soft_edge(object_type), options.bbox, masks, options.ignores, VISIBLE)
+        how = (options.margin_of(object_type), options.soft_edge(object_type), options.bbox, masks, options.ignores, VISIBLE)
         return f"{VERSION} {predictions.keys[object_type]} {how}"
 
 

@@ -105,7 +105,7 @@ def redaction_regions(detections: Detections, size_hw: tuple[int, int], options:
     Args:
         detections: the objects to redact; boxes and masks in pixels of the upright image.
         size_hw: height and width of the upright image in pixels.
-        options: `margin`, the soft edge of each type, `bbox` (redact whole boxes) and `ignores` are used.
+        options: the margin and the soft edge of each type, `bbox` (redact whole boxes) and `ignores` are used.
 
     Returns:
         One region for each object, in the order of the detections. An object without any pixel inside the image and
@@ -131,7 +131,7 @@ def _redaction_region(
     sides = np.clip(detections.boxes[row].astype(float), (-width, -height) * 2, (2 * width, 2 * height) * 2)
     short_side = max(float(min(sides[2] - sides[0], sides[3] - sides[1])), 1.0)
     # Subtract a tiny amount, as 0.1 * 30 is more than 3 in binary.
-    full = math.ceil(options.margin * short_side - 1e-6)
+    full = math.ceil(options.margin_of(object_type) * short_side - 1e-6)
     falloff = _Falloff(full, max(full, options.soft_edge(object_type) * short_side))
     placed = _placed_alpha(detections.masks[row], sides, object_type, falloff, size_hw, bbox=options.bbox)
     if placed is None:

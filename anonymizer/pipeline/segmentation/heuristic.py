@@ -28,7 +28,7 @@ _ROUND = 2.5
 #: how fast the probability falls across the outline of the rounded box, in radii
 _SOFT = 0.12
 #: By type: the weight of the shape (the colours have the rest), and the probability from which on a pixel belongs to
-#: the object. Measured by benchmarks/masks.py (IoU; with the default margin: share of the object covered, changed area
+#: the object. Measured by benchmarks/masks.py (IoU; with a margin of .1: share of the object covered, changed area
 #: over area of the box). Masks did not extend to near borders yet, which adds about .01 to the area:
 #:     persons  .3 .35  .680 .962 .946    .5 .4   .664 .973 .990    .3 .25  .668 .971 .985
 #:     vehicles .5 .35  .784 .990 1.11    .7 .6   .758 .971 .999    .5 .5   .765 .968 1.01

@@ -44,8 +44,8 @@ CROP_SIDE, MASK_SIDE = 128, 64
 _TAPS = (0, 2, 4, 10, 15)
 #: crops in one batch: on a CPU about 100 MB
 _BATCH = 32
-#: By type: the probability from which on a pixel belongs to the object. Measured by benchmarks/masks.py (IoU; with the
-#: default margin: share of the object covered, changed area over area of the box):
+#: By type: the probability from which on a pixel belongs to the object. Measured by benchmarks/masks.py (IoU; with a
+#: margin of .1: share of the object covered, changed area over area of the box):
 #:     persons  .5 .690 .989 1.01    .65 .710 .973  .92    .75 .711 .957  .85
 #:     vehicles .5 .793 .999 1.19    .65 .801 .995 1.10    .75 .792 .989 1.04
 THRESHOLDS = {ObjectType.PERSON.number: 0.65, ObjectType.VEHICLE.number: 0.78}

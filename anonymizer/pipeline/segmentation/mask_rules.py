@@ -27,7 +27,7 @@ BOX = "box"
 CORE = 0.6
 #: The head of a person always belongs to it: this share of the width, from the top of the box through this share of
 #: the height. Found persons from 60 pixels on (street-masks), share with more than a tenth of the head bare, and the
-#: changed area against that of the object, with the default margin:
+#: changed area against that of the object, with a margin of .1:
 #:     only the core    .175  1.79
 #:     .6, .2           .029  1.95
 #:     .7, .2           .022  1.99

@@ -79,7 +79,7 @@ def judged(
 ) -> EvaluationResult:
     anonymizer = Anonymizer(store=FakeStore(detector or FakeDetector()))
     kwargs.setdefault("progress", False)
-    kwargs.setdefault("options", Options(format="whole"))
+    kwargs.setdefault("options", Options(format="whole", margin=0.1))
     return evaluate(LabelledSet(tuple(images), "drawn"), anonymizer, cache=cache, **kwargs)  # type: ignore[arg-type]
 
 

@@ -56,7 +56,7 @@ def test_what_is_covered_without_need_is_counted_once_and_at_the_highest_score()
 
 def test_the_margin_that_a_perfect_detector_would_redact_too_is_no_excess() -> None:
     known = objects((50, 40, 90, 60))
-    options = Options(bbox=True)
+    options = Options(bbox=True, margin=0.1)
     assert not len(leak_coverage(found((50, 40, 90, 60, 0.9)), known, PLATE, SIZE_HW, options).excess)
     wider = leak_coverage(found((46, 40, 94, 60, 0.9)), known, PLATE, SIZE_HW, options)
     # four columns on each side, the soft edge above and below included

@@ -114,7 +114,7 @@ class TestBoxes:
 
 class TestSoftEdge:
     def test_it_falls_outward_from_the_margin_to_the_stated_share(self) -> None:
-        row = one(found((40, 20, 80, 60), object_type=PLATE))[40]
+        row = one(found((40, 20, 80, 60), object_type=PLATE), margin=0.1)[40]
         assert (row[36:84] == 255).all()
         assert (np.diff(row[83:92].astype(int)) < 0).all()
         assert (row[91:] == 0).all()
