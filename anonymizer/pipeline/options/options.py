@@ -42,7 +42,10 @@ class Method(StrEnum):
 
 
 class PlateFill(StrEnum):
-    """What fills a license plate: the mean colour of its surroundings, or that of the plate with noise."""
+    """What fills a license plate: the mean colour of its surroundings, or that of the plate with noise.
+
+    The second is weaker. Pictures of one plate then tell an attacker something of it, more with each picture.
+    """
 
     SURROUNDINGS = "surroundings"
     PLATE = "plate"
@@ -192,7 +195,8 @@ class Options:
         Topic.REDACTION,
         PlateFill.SURROUNDINGS,
         choice(PlateFill),
-        "what fills a blurred or pixelated license plate: the mean colour of its surroundings, or of the plate",
+        "what fills a blurred or pixelated license plate: surroundings (their mean colour, nothing of the plate), or "
+        "plate (its own mean colour plus noise: weaker, many pictures tell something of it)",
     )
     kernel_size_person: float | None = option(Topic.REDACTION, None, kernel_size, _KERNEL_HELP.format("person"))
     kernel_size_vehicle: float | None = option(Topic.REDACTION, None, kernel_size, _KERNEL_HELP.format("vehicle"))

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar, cast
 
 import cv2
@@ -33,11 +33,12 @@ __all__ = [
     "cell_grid",
     "cell_px",
     "fade",
+    "fill",
     "grids",
     "is_filled",
     "pixelate_cells",
     "redact",
-    "surrounding_mean",
+    "seen_masks",
 ]
 
 #: Cells across an object's shorter side. A license plate has one cell in all.
@@ -58,8 +59,8 @@ MAX_CELLS: dict[ObjectType, float] = {
 
 #: A soft edge fades to cells of this size, as a share of the cells inside; never more than `MAX_CELLS`.
 EDGE_CELL = 0.75
-#: The colour that fills a plate is the mean of its surroundings up to so many pixels away, and at least this share of
-#: the shorter side.
+#: The colour that fills a plate is the mean of its surroundings up to so many pixels and this share of the shorter side
+#: away; twice as far, and so on, where nothing is visible there.
 RING_PX, RING_SHARE = 2, 0.15
 
 #: Shortest side of a cell in pixels, so that an object of a few pixels is averaged too.
@@ -92,23 +93,70 @@ def redact(pixels: _Pixels, regions: Sequence[RedactionRegion], options: Options
     out: _Pixels = np.array(pixels, order="C")
     if options.method is Method.DETECT:
         return out
+    filled = [(region.crop, region.alpha) for region in regions if is_filled(region, options)]
+    others = [region for region in regions if not is_filled(region, options)]
+    original: NDArray[Any] = pixels
+    if filled and others:
+        # the mean of a vehicle's cell must not tell of its plate
+        original = np.array(pixels, order="C")
+        fill(original, filled, np.iinfo(out.dtype).max)
     # Each region is made from the original. Where they overlap, the one with the larger cells is seen.
-    for region in sorted(regions, key=lambda region: cell_px(region, options)):
-        crop = np.ascontiguousarray(pixels[region.crop])
+    for row, seen in seen_masks(others, options):
+        region = others[row]
+        crop = np.ascontiguousarray(original[region.crop])
         if options.method is Method.BLACKEN:
             shown = _black_like(crop)
-        elif is_filled(region, options):
-            shown = np.empty_like(crop)
-            shown[:] = surrounding_mean(pixels, region.crop, region.alpha, np.iinfo(crop.dtype).max)
         else:
             rng = np.random.default_rng(_region_seed(seed, region))
+            # two noises on the same cells would tell more of them than one does
             cells = [
                 pixelate_cells(crop, _noise(rng, grid, crop), np.iinfo(crop.dtype).max, smooth=_is_smooth(options))
-                for grid in grids(region, options)
+                for grid in dict.fromkeys(grids(region, options))
             ]
             shown = fade(cells[0], cells[1], region.alpha) if len(cells) > 1 else cells[0]
-        cv2.copyTo(shown, region.alpha, out[region.crop])
+        cv2.copyTo(shown, seen, out[region.crop])
+    fill(out, filled, np.iinfo(out.dtype).max)
     return out
+
+
+def seen_masks(regions: Sequence[RedactionRegion], options: Options) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """Find where each region is seen: not where another one has larger cells.
+
+    Args:
+        regions: with cells, or black.
+        options: the method and the kernel sizes are used, as in `cell_px`.
+
+    Yields:
+        The row of each region and a mask (h, w) uint8 of its size, in the order in which they are to be drawn. Each is
+        drawn over those before. Where the mask is 0, the region is not drawn.
+    """
+    if options.method is Method.BLACKEN or len(regions) < 2:
+        yield from ((row, region.alpha) for row, region in enumerate(regions))
+        return
+    unordered = np.array([cell_px(region, options) for region in regions])
+    order = np.argsort(unordered, kind="stable")
+    cells = unordered[order]
+    edges = np.array([_edge_px(regions[row], options) for row in order])
+    boxes = np.array([_box(regions[row]) for row in order])
+    for at, row in enumerate(order):
+        alpha = seen = regions[row].alpha
+        # only the cells of a soft edge may be smaller than those of a region that was drawn before
+        first = int(np.searchsorted(cells[:at], edges[at], side="right"))
+        left, top = boxes[at, :2]
+        low, high = np.maximum(boxes[first:at, :2], boxes[at, :2]), np.minimum(boxes[first:at, 2:], boxes[at, 2:])
+        for rival in first + np.flatnonzero((low < high).all(1)):
+            (x1, y1), (x2, y2), (x, y) = low[rival - first], high[rival - first], boxes[rival, :2]
+            theirs = regions[order[rival]].alpha[y1 - y : y2 - y, x1 - x : x2 - x]
+            larger = (theirs == 255) | ((theirs > 0) & bool(edges[rival] > edges[at]))
+            part = slice(y1 - top, y2 - top), slice(x1 - left, x2 - left)
+            seen = alpha.copy() if seen is alpha else seen
+            seen[part][larger & (alpha[part] < 255)] = 0
+        yield int(row), seen
+
+
+def _box(region: RedactionRegion) -> tuple[int, int, int, int]:
+    height, width = region.alpha.shape
+    return region.x, region.y, region.x + width, region.y + height
 
 
 def grids(region: RedactionRegion, options: Options) -> list[tuple[int, int]]:
@@ -121,12 +169,16 @@ def grids(region: RedactionRegion, options: Options) -> list[tuple[int, int]]:
     Returns:
         One or two pairs, at least one column and one row each.
     """
-    cell = cell_px(region, options)
     inside = cell_grid(region, options)
     if not np.any((region.alpha > 0) & (region.alpha < 255)):
         return [inside]
+    return [inside, _grid(region, _edge_px(region, options))]
+
+
+def _edge_px(region: RedactionRegion, options: Options) -> float:
+    """Side of the cells of a region's soft edge in pixels."""
     least = max(region.short_side / MAX_CELLS[region.object_type], MIN_CELL_PX)
-    return [inside, _grid(region, max(EDGE_CELL * cell, least))]
+    return max(EDGE_CELL * cell_px(region, options), least)
 
 
 def _region_seed(seed: int, region: RedactionRegion) -> int:
@@ -151,34 +203,48 @@ def is_filled(region: RedactionRegion, options: Options) -> bool:
 
     Args:
         region: where the object is.
-        options: `plate_fill` is used.
+        options: `method` and `plate_fill` are used.
     """
-    return region.object_type is ObjectType.LICENSE_PLATE and options.plate_fill is PlateFill.SURROUNDINGS
+    is_plate = region.object_type is ObjectType.LICENSE_PLATE
+    return is_plate and options.method is not Method.BLACKEN and options.plate_fill is PlateFill.SURROUNDINGS
 
 
-def surrounding_mean(
-    pixels: NDArray[Any], crop: tuple[slice, slice], alpha: NDArray[np.uint8], max_value: int
-) -> NDArray[Any]:
-    """The mean of the pixels around a region, which stay visible and so tell nothing new.
+def fill(pixels: NDArray[Any], parts: Sequence[tuple[tuple[slice, slice], NDArray[np.uint8]]], max_value: int) -> None:
+    """Fill parts of an image, in place, each with the mean colour of what is visible around it.
+
+    That colour tells nothing new: no pixel of any of the parts counts, and other objects are redacted already. A part
+    around which nothing is visible gets the middle of the range.
 
     Args:
-        pixels: (h, w) or (h, w, channels) uint8 or uint16.
-        crop: rows and columns of the region.
-        alpha: (h, w) uint8 of the region; pixels where it is above 0 do not count.
+        pixels: (h, w) or (h, w, channels) uint8 or uint16, in which all other objects are redacted.
+        parts: of each its rows and columns, and its alpha (h, w) uint8; it is filled where that is above 0.
         max_value: highest value of a pixel.
-
-    Returns:
-        () or (channels,) of the dtype of the pixels; the middle of their range if the region fills the image.
     """
+    if not parts:
+        return
+    hidden = np.zeros(pixels.shape[:2], bool)
+    for crop, alpha in parts:
+        hidden[crop] |= alpha > 0
+    for crop, alpha in parts:
+        pixels[crop][alpha > 0] = _visible_mean(pixels, crop, hidden, max_value)
+
+
+def _visible_mean(
+    pixels: NDArray[Any], crop: tuple[slice, slice], hidden: NDArray[np.bool_], max_value: int
+) -> NDArray[Any]:
     rows, columns = crop
-    ring = RING_PX + int(RING_SHARE * min(alpha.shape))
-    top, left = max(rows.start - ring, 0), max(columns.start - ring, 0)
-    part = pixels[top : rows.stop + ring, left : columns.stop + ring]
-    around = np.ones(part.shape[:2], bool)
-    around[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] = alpha == 0
-    if not around.any():
-        return np.full(pixels.shape[2:], max_value // 2, pixels.dtype)
-    return np.asarray(np.rint(part[around].mean(0)), pixels.dtype)
+    ring = RING_PX + int(RING_SHARE * min(rows.stop - rows.start, columns.stop - columns.start))
+    while True:
+        area = (
+            slice(max(rows.start - ring, 0), rows.stop + ring),
+            slice(max(columns.start - ring, 0), columns.stop + ring),
+        )
+        visible = ~hidden[area]
+        if visible.any():
+            return np.asarray(np.rint(pixels[area][visible].mean(0)), pixels.dtype)
+        if visible.shape == hidden.shape:
+            return np.full(pixels.shape[2:], max_value // 2, pixels.dtype)
+        ring *= 2
 
 
 def cell_px(region: RedactionRegion, options: Options) -> float:

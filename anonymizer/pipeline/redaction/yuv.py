@@ -25,12 +25,12 @@ from anonymizer.pipeline.orientation import TURNS
 from anonymizer.pipeline.redaction.effects import (
     NOISE,
     TINT_NOISE,
-    cell_px,
     fade,
+    fill,
     grids,
     is_filled,
     pixelate_cells,
-    surrounding_mean,
+    seen_masks,
 )
 from anonymizer.pipeline.redaction.regions import RedactionRegion
 
@@ -45,6 +45,8 @@ __all__ = [
 ]
 
 Plane = NDArray[Any]
+#: for each plane where a region lies in it, and its alpha there
+_PlaneParts = list[tuple[tuple[slice, slice], NDArray[np.uint8]]]
 
 #: FFmpeg's names of planar formats: each plane has one value after the other, lowest byte first.
 _PLANAR = re.compile(r"(?P<kind>yuvj?|yuva|gray|gbrp|gbrap)(?:4\d\dp)?(?:(?P<depth>\d+)le)?")
@@ -222,32 +224,45 @@ def redact_planes(
         return
     upright = upright_planes(planes[: form.planes], orientation)
     layout = PlaneLayout.of(upright, form, orientation)
+    filled = [layout.parts(region.x, region.y, region.alpha) for region in regions if is_filled(region, options)]
+    # the mean of a vehicle's cell must not tell of its plate
+    _fill(upright, filled, form)
     # Each region is made from the original. Where they overlap, the one with the larger cells is seen.
+    seeded = [each for each in zip(regions, seeds, strict=True) if not is_filled(each[0], options)]
+    placed = [layout.parts(region.x, region.y, region.alpha) for region, _ in seeded]
     made = [
-        (cell_px(region, options), _redacted_parts(upright, form, layout, region, seed, options))
-        for region, seed in zip(regions, seeds, strict=True)
+        _redacted_crops(upright, form, parts, region, seed, options)
+        for parts, (region, seed) in zip(placed, seeded, strict=True)
     ]
-    for _, parts in sorted(made, key=lambda each: each[0]):
-        for plane, (index, changed, shown) in zip(upright, parts, strict=True):
+    for row, seen in seen_masks([region for region, _ in seeded], options):
+        region = seeded[row][0]
+        parts = placed[row] if seen is region.alpha else layout.parts(region.x, region.y, seen)
+        for plane, (index, where), shown in zip(upright, parts, made[row], strict=True):
+            changed = where > 0
             plane[index][changed] = shown[changed]
+    if made:
+        _fill(upright, filled, form)
 
 
-def _redacted_parts(
+def _fill(upright: Sequence[Plane], filled: Sequence[_PlaneParts], form: PlaneFormat) -> None:
+    for number, plane in enumerate(upright):
+        fill(plane, [parts[number] for parts in filled], form.max_value)
+
+
+def _redacted_crops(
     upright: Sequence[Plane],
     form: PlaneFormat,
-    layout: PlaneLayout,
+    placed: _PlaneParts,
     region: RedactionRegion,
     seed: int,
     options: Options,
-) -> list[tuple[tuple[slice, slice], NDArray[np.bool_], Plane]]:
-    """For each plane the part that a region changes, where it changes, and the new values."""
-    parts = []
-    filled = options.method is not Method.BLACKEN and is_filled(region, options)
-    has_cells = options.method is not Method.BLACKEN and not filled
-    # the edge's noise is its own: cells of one noise and of two sizes would tell the noise
-    sizes = grids(region, options) if has_cells else []
+) -> list[Plane]:
+    """For each plane what a region shows, in the size of its part of the plane."""
+    crops = []
+    has_cells = options.method is not Method.BLACKEN
+    # the edge's noise is its own: cells of one noise and of two sizes would tell the noise; of one size there is one
+    sizes = dict.fromkeys(grids(region, options)) if has_cells else {}
     noises = [_noise((seed + number) % 2**64, grid, form) for number, grid in enumerate(sizes)]
-    placed = layout.parts(region.x, region.y, region.alpha)
     for number, (plane, (index, alpha)) in enumerate(zip(upright, placed, strict=True)):
         # OpenCV needs a contiguous array, which a crop of a turned view is not
         crop = np.array(plane[index], order="C")
@@ -256,10 +271,9 @@ def _redacted_parts(
             cells = [pixelate_cells(crop, noise[number], form.max_value, smooth=smooth) for noise in noises]
             shown = fade(cells[0], cells[1], alpha) if len(cells) > 1 else cells[0]
         else:
-            colour = surrounding_mean(plane, index, alpha, form.max_value) if filled else form.black[number]
-            shown = np.full_like(crop, colour)
-        parts.append((index, alpha > 0, shown))
-    return parts
+            shown = np.full_like(crop, form.black[number])
+        crops.append(shown)
+    return crops
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,7 +324,7 @@ class PlaneLayout:
         down = _Axis(shift_y, (chroma_h << shift_y) - height if orientation in _BACK_DOWN else 0)
         return cls(across, down, form.planes)
 
-    def parts(self, x: int, y: int, alpha: NDArray[np.uint8]) -> list[tuple[tuple[slice, slice], NDArray[np.uint8]]]:
+    def parts(self, x: int, y: int, alpha: NDArray[np.uint8]) -> _PlaneParts:
         """Find the part of each plane that belongs to a part of the image.
 
         Args:

@@ -1,0 +1,1 @@
+"""Attacks on redacted objects: what can be read from one picture, and from many."""
