@@ -54,7 +54,12 @@ class MediaInfo:
         return name.lower().endswith((self.extension, *_OTHER_EXTENSIONS.get(self.format, ())))
 
 
-_OTHER_EXTENSIONS = {"jpeg": (".jpeg", ".jpe", ".jfif"), "tiff": (".tiff",), "heic": (".heif",)}
+_OTHER_EXTENSIONS = {
+    "jpeg": (".jpeg", ".jpe", ".jfif"),
+    "tiff": (".tiff",),
+    "heic": (".heif",),
+    "m2ts": (".mts",),
+}
 
 
 def _image(name: str, extension: str) -> MediaInfo:
@@ -70,11 +75,11 @@ _TIFF, _BMP = _image("tiff", ".tif"), _image("bmp", ".bmp")
 _HEIC, _AVIF = _image("heic", ".heic"), _image("avif", ".avif")
 _MP4, _MOV = _video("mp4", "mp4", ".mp4"), _video("mov", "quicktime", ".mov")
 _MKV, _WEBM = _video("mkv", "x-matroska", ".mkv"), _video("webm", "webm", ".webm")
-_AVI, _TS = _video("avi", "x-msvideo", ".avi"), _video("ts", "mp2t", ".ts")
+_AVI, _TS, _M2TS = _video("avi", "x-msvideo", ".avi"), _video("ts", "mp2t", ".ts"), _video("m2ts", "mp2t", ".m2ts")
 
 #: the supported formats of images, by name
 IMAGE_FORMATS = {info.format: info for info in (_JPEG, _PNG, _WEBP, _TIFF, _BMP, _HEIC, _AVIF)}
-_VIDEOS = {info.format: info for info in (_MP4, _MOV, _MKV, _WEBM, _AVI, _TS)}
+_VIDEOS = {info.format: info for info in (_MP4, _MOV, _MKV, _WEBM, _AVI, _TS, _M2TS)}
 
 _ADVICE = "Send a JPEG, PNG, WebP, TIFF, BMP, HEIC or AVIF picture, or an MP4, MOV, MKV, WebM, AVI or MPEG-TS video."
 
@@ -84,6 +89,14 @@ _REFUSED = (
     (b"II+\0", "a BigTIFF picture"),
     (b"MM\0+", "a BigTIFF picture"),
     (b"8BPS", "a Photoshop file"),
+    (b"FUJIFILMCCD-RAW", "a camera raw file (RAF)"),
+    (b"IIU\0", "a camera raw file (RW2)"),
+    (b"IIRO", "a camera raw file (ORF)"),
+    (b"IIRS", "a camera raw file (ORF)"),
+    (b"MMOR", "a camera raw file (ORF)"),
+    (b"II\x1a\0\0\0HEAPCCDR", "a camera raw file (CRW)"),
+    (b"\0MRM", "a camera raw file (MRW)"),
+    (b"FOVb", "a camera raw file (X3F)"),
     (b"\0\0\0\x0cjP  ", "a JPEG 2000 picture"),
     (b"\xff\x4f\xff\x51", "a JPEG 2000 picture"),
     (b"\0\0\0\x0cJXL ", "a JPEG XL picture"),
@@ -218,10 +231,10 @@ def _matroska(head: bytes) -> MediaInfo | None:
 
 def _transport_stream(head: bytes) -> MediaInfo | None:
     """A sync byte every 188 bytes, or every 192 bytes after four bytes of time code (as in .m2ts)."""
-    for first, step in ((0, 188), (4, 192)):
+    for first, step, info in ((0, 188, _TS), (4, 192, _M2TS)):
         syncs = head[first::step]
         if len(syncs) >= 3 and set(syncs) == {0x47}:
-            return _TS
+            return info
     return None
 
 
@@ -230,7 +243,7 @@ def _describe(head: bytes) -> str:
         if head.startswith(start):
             return words
     if head[4:8] == b"ftyp":
-        return "a camera raw file" if head[8:12] == b"crx " else "a sound file"
+        return "a camera raw file (CR3)" if head[8:12] == b"crx " else "a sound file"
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if text.startswith((b"<svg", b"<?xml")) and b"<svg" in text:
         return "an SVG drawing"

@@ -3,7 +3,8 @@
 - libtiff gives back a CCITT Group 4 strip with too few rows as if it were whole. The missing rows are memory of the
   process. Here a few random rows are put after each strip, and must come out after its last row.
 - Pillow and OpenCV leave the missing rows of a PNG black. Here the decompressed bytes are counted.
-- libjpeg fills missing blocks with one colour. Here scans, restart intervals and the end of the data are checked.
+- libjpeg fills missing blocks with one colour. Here scans and restart intervals are counted. `decoder_checks` does
+  the rest.
 """
 
 from __future__ import annotations
@@ -27,12 +28,10 @@ __all__ = [
     "Part",
     "Scan",
     "decode_group4",
-    "ends_flat",
     "has_all_rows",
     "has_all_scans",
     "has_planes",
     "is_refined",
-    "pad_scans",
     "read_parts",
 ]
 
@@ -51,8 +50,6 @@ _ZEROS_AT_END = 3
 
 #: A restart marker with the fill bytes before it.
 _RESTART = re.compile(rb"\xff+([\xd0-\xd7])")
-#: Bytes that are enough for two coded units of ten blocks with the shortest codes.
-_RESTART_PADDING = 320
 
 #: First column, first row, column step and row step of the seven passes of an interlaced PNG (Adam7).
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
@@ -299,36 +296,3 @@ def is_refined(scans: Sequence[Scan], frame: bytes) -> bool:
         first, last, bits = scan.header[1 + 2 * scan.header[0] :][:3]
         last_bits |= {(c, k): bits & 15 for c in scan.components for k in range(first, last + 1)}
     return all(last_bits.get((frame[at], k)) == 0 for at in range(6, 6 + 3 * frame[5], 3) for k in range(64))
-
-
-def pad_scans(data: bytes, scans: Sequence[Scan], start: int, padding: bytes) -> bytes:
-    """The scans of a JPEG with more bytes after the data of each of them, and before each restart marker.
-
-    Decoders skip these bytes, unless the data before them are too short.
-
-    Args:
-        data: the file.
-        scans: all of them.
-        start: offset of the first one.
-        padding: bytes to add, without 0xFF.
-    """
-    parts = []
-    for scan in scans:
-        parts.append(data[start : scan.start])
-        coded = data[scan.start : scan.end]
-        parts.append(_RESTART.sub(lambda found: padding[:_RESTART_PADDING] + found[0], coded) + padding)
-        start = scan.end
-    return b"".join(parts)
-
-
-def ends_flat(pixels: NDArray[np.uint8], frame: bytes) -> bool:
-    """Whether the last coded unit (MCU) of a JPEG has one colour, but for edges, which chroma of others may reach.
-
-    Args:
-        pixels: (h, w) or (h, w, channels) of an image with one scan.
-        frame: payload of the frame header (SOF).
-    """
-    factors = frame[7 : 6 + 3 * frame[5] : 3] if frame[5] > 1 else b"\x11"
-    height, width = 8 * max(f & 15 for f in factors), 8 * max(f >> 4 for f in factors)
-    top, left = (pixels.shape[0] - 1) // height * height + 1, (pixels.shape[1] - 1) // width * width + 1
-    return bool((pixels[top:, left:] == pixels[-1, -1]).all())

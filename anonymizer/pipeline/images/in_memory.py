@@ -26,6 +26,8 @@ _ALLOWED = "(h, w) grey, (h, w, 3) RGB or (h, w, 4) RGBA, uint8 or uint16, with 
 _PIL_MODES = {"1": "L", "L": "L", "LA": "LA", "La": "LA", "PA": "RGBA", "RGBA": "RGBA", "RGBa": "RGBA"} | dict.fromkeys(
     ("P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV"), "RGB"
 )
+#: PIL's names of compressions of TIFF in which libtiff only warns of missing or damaged rows.
+_SILENT = ("tiff_ccitt", "group3", "group4", "jpeg", "tiff_jpeg")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ def picture_of_pil(
         InvalidParameter: the image has a mode without a known range, such as `F`, or no pixel.
         TooLarge: it has more pixels than the limit.
         BrokenMedia: its file cannot be read, or does not hold every row.
-        UnsupportedMedia: it is not loaded yet, and its file is a TIFF of several pages in CCITT Group 4 or JPEG.
+        UnsupportedMedia: it is not loaded yet, and its file is a TIFF of several pages in CCITT or JPEG.
     """
     deep = image.mode.startswith("I;16")
     if not deep and image.mode not in _PIL_MODES:
@@ -134,8 +136,8 @@ def _check_unread_file(image: Image.Image, limits: Limits) -> None:
     try:
         load_picture(data, limits=replace(limits, bytes=max(limits.bytes, len(data))))
     except UnsupportedMedia:
-        # PIL reads more kinds of files. In these two compressions, libtiff may leave rows unfilled and not say so.
-        if image.format == "TIFF" and image.info.get("compression") in ("group4", "jpeg", "tiff_jpeg"):
+        # PIL reads more kinds of files. In these compressions, libtiff may leave rows unfilled and not say so.
+        if image.format == "TIFF" and image.info.get("compression") in _SILENT:
             raise
 
 

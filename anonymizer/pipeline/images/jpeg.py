@@ -18,7 +18,7 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from anonymizer.pipeline.errors import BrokenMedia, UnsupportedMedia
-from anonymizer.pipeline.images.completeness import Scan, ends_flat, has_all_scans, is_refined, pad_scans
+from anonymizer.pipeline.images.completeness import Scan, has_all_scans, is_refined
 from anonymizer.pipeline.images.decoded import (
     DecodedImage,
     Density,
@@ -26,6 +26,7 @@ from anonymizer.pipeline.images.decoded import (
     check_size,
     translate_errors,
 )
+from anonymizer.pipeline.images.decoder_checks.client import jpeg_warnings
 from anonymizer.pipeline.images.metadata.jpeg_segments import pack_segments, read_segments
 from anonymizer.pipeline.limits import Limits
 
@@ -42,12 +43,8 @@ _FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _ARITHMETIC = {0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
 #: The next marker after entropy-coded data, which contain stuffed zeros, restart markers and padding.
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
-#: Zero bytes that are enough for two coded units (MCU) of ten blocks with the shortest codes: the one that is cut off,
-#: and the next one.
-_PADDING = bytes(1024)
-#: Two paddings of which each bit differs. A missing bit, for which libjpeg takes a zero, is one in one of them.
-_MIXED_PADDING = bytes(np.random.default_rng(0).integers(1, 255, 1024, np.uint8))
-_MIXED_PADDINGS = (_MIXED_PADDING, bytes(255 - value for value in _MIXED_PADDING))
+#: What libjpeg says of bytes between the last coded unit and the end marker.
+_BYTES_LEFT = re.compile(r"Corrupt JPEG data: ([0-9]+) extraneous bytes before marker 0xd9")
 #: A marker with a segment: no padding, no stuffed zero, no marker that stands alone.
 _ANY_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
 _JFIF_SIGNATURE, _ADOBE_SIGNATURE = b"JFIF\0", b"Adobe"
@@ -124,7 +121,7 @@ def read_jpeg(data: bytes, limits: Limits) -> DecodedImage:
         bare = _without_metadata(data, layout)
         image = _decode(bare)
         pixels = np.asarray(image)
-        _check_complete(data, layout, pixels)
+        _check_complete(data, layout)
         exif, icc, panorama = read_segments(layout.segments)
         return DecodedImage(
             samples=pixels,
@@ -154,7 +151,7 @@ def check_jpeg(data: bytes, limits: Limits) -> None:
         layout, _ = _check(data, limits)
         if not layout.has_end:
             # only decoding tells whether the file ends early
-            _check_complete(data, layout, np.asarray(_decode(_without_metadata(data, layout))))
+            _check_complete(data, layout)
 
 
 def _check(data: bytes, limits: Limits) -> tuple[_Layout, tuple[int, int, int]]:
@@ -250,26 +247,52 @@ def _decode(bare: bytes) -> JpegImageFile:
     return image
 
 
-def _check_complete(data: bytes, layout: _Layout, pixels: np.ndarray[Any, Any]) -> None:
-    """Refuse scans that do not hold the whole image. libjpeg only warns of them and fills up with flat blocks.
+def _check_complete(data: bytes, layout: _Layout) -> None:
+    """Refuse scans that do not hold the whole image, are damaged, or go on after its last coded unit (MCU).
 
-    Bytes are added after each scan and restart interval, and the image is decoded again. They do not change a complete
-    image. In an incomplete one they are taken for blocks. The second decoding is left out if the last coded unit (MCU)
-    of a sequential image is not flat, as that unit was then in the file.
+    libjpeg only warns of them. It fills what is missing with flat blocks, and puts what comes after damage elsewhere.
     """
     marker, frame = layout.frame
     complete = has_all_scans(data, layout.scans, frame)
-    if not layout.has_end:
-        complete = complete and (marker != _PROGRESSIVE or is_refined(layout.scans, frame))
-    elif complete and len(layout.scans) == 1 and not layout.scans[0].interval and not ends_flat(pixels, frame):
-        return
-    bare = _without_metadata(data, layout)
-    header = bare[: len(bare) - 2 - (layout.scans[-1].end - layout.scan_start)]
-    for padding in (_PADDING,) if layout.has_end else _MIXED_PADDINGS:
-        padded = header + pad_scans(data, layout.scans, layout.scan_start, padding) + b"\xff\xd9"
-        complete = complete and np.array_equal(np.asarray(_decode(padded)), pixels)
+    if not layout.has_end and marker == _PROGRESSIVE:
+        complete = complete and is_refined(layout.scans, frame)
     if not complete:
         raise BrokenMedia("The JPEG picture is broken: its data end before the picture is complete.")
+    warnings = jpeg_warnings(_for_warnings(data, layout, layout.scans[-1].end))
+    if len(warnings) == 1 and (found := _BYTES_LEFT.fullmatch(warnings[0])):
+        end = _end_without_fill(data, layout.scans[-1], int(found[1]))
+        warnings = jpeg_warnings(_for_warnings(data, layout, end)) if end else warnings
+    if warnings:
+        raise BrokenMedia(f"The JPEG picture is broken: {'; '.join(warnings)}.")
+
+
+def _for_warnings(data: bytes, layout: _Layout, end: int) -> bytes:
+    """The first image up to an offset, without what libjpeg has harmless warnings for: it tells only the first one.
+
+    Those are the revision of JFIF, Adobe's colour transform, and the last bytes of scan headers of sequential images.
+    """
+    kept = [(marker, payload) for marker, payload in layout.segments if marker in {*_FRAMES, _DQT, _DHT, _DRI}]
+    coded = bytearray(data[layout.scan_start : end])
+    if layout.frame[0] != _PROGRESSIVE:
+        for scan in layout.scans:
+            at = scan.start - layout.scan_start
+            coded[at - 3 : at] = bytes((0, 63, 0))
+    return b"\xff\xd8" + _join(kept) + bytes(coded) + b"\xff\xd9"
+
+
+def _end_without_fill(data: bytes, scan: Scan, count: int) -> int | None:
+    """Where the last scan ends without the bytes after its last coded unit; None if these may be data of the picture.
+
+    Some cameras write one byte too much, or zeros. No zero counts then: a damaged disk leaves zeros in place of data.
+    """
+    if count == 1:
+        return scan.end - 1
+    coded = data[scan.start : scan.end]
+    if any(coded[-count:]):
+        return None
+    end = scan.start + len(coded.rstrip(b"\0"))
+    # a zero after 0xFF belongs to it
+    return end + 1 if data[end - 1] == 0xFF else end
 
 
 def _density(layout: _Layout) -> Density | None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import glob
+import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from anonymizer.pipeline.errors import InvalidParameter, SourceNotFound
+from anonymizer.pipeline.files.walk import OnUnsearched, walk_files
 from anonymizer.pipeline.images.in_memory import picture_of_array, picture_of_pil
 from anonymizer.pipeline.images.io import Picture, load_picture
 from anonymizer.pipeline.limits import Limits
@@ -25,6 +27,7 @@ Source = str | os.PathLike[str] | bytes | BinaryIO | NDArray[Any] | Image.Image
 #: one image or many
 Sources = Source | Iterable[Source]
 
+_log = logging.getLogger("anonymizer")
 _ALLOWED = "a path, bytes, a binary file, a NumPy array or a PIL image"
 
 
@@ -57,13 +60,17 @@ def load_source(
     return load_picture(source, limits=limits, name=name)
 
 
-def expand_sources(source: Sources, *, parameter: str = "source") -> Iterable[Source]:
+def expand_sources(
+    source: Sources, *, parameter: str = "source", on_unsearched: OnUnsearched | None = None
+) -> Iterable[Source]:
     """List the images of a folder or a glob; anything else that is one image becomes a list of one.
 
     Args:
         source: a folder, a glob such as `photos/**/*.jpg`, one image, or an iterable of images: a list, an array
-            (n, h, w, 3). The images of a folder are taken with those of its sub-folders.
+            (n, h, w, 3). The images of a folder are taken with those of its sub-folders. Hidden files and what is no
+            regular file are left alone; the log says how many files are left alone.
         parameter: what the caller calls the source, for the error.
+        on_unsearched: is called for each sub-folder that cannot be read or is a link; default: an error.
 
     Returns:
         Sorted paths, or what was given.
@@ -71,10 +78,10 @@ def expand_sources(source: Sources, *, parameter: str = "source") -> Iterable[So
     Raises:
         SourceNotFound: there is no image in the folder, or none that matches the glob.
         InvalidParameter: it is neither an image nor an iterable of images.
-        OSError: the folder, or a sub-folder, cannot be read.
+        OSError: the folder, or a sub-folder, cannot be read or is a link, and there is no `on_unsearched`.
     """
     if isinstance(source, str | os.PathLike):
-        return _expand_path(os.fspath(source))
+        return _expand_path(os.fspath(source), on_unsearched)
     if isinstance(source, np.ndarray):
         return [source] if source.ndim != 4 else list(source)
     if _is_one(source):
@@ -91,12 +98,17 @@ def _is_one(source: object) -> bool:
     return one or hasattr(source, "read")
 
 
-def _expand_path(path: str) -> list[Source]:
+def _expand_path(path: str, on_unsearched: OnUnsearched | None) -> list[Source]:
     if Path(path).is_dir():
-        files = sorted(_files_below(Path(path)))
+        files: list[Path] = []
+        others: list[Path] = []
+        for file in walk_files(Path(path), on_unsearched=on_unsearched, on_left_alone=others.append):
+            (files if is_image_file(file) else others).append(file)
+        if others:
+            _log.info("%d other file(s) in %s are left alone.", len(others), path)
         if not files:
             raise SourceNotFound(f"There is no image in the folder {path}.")
-        return [*files]
+        return [*sorted(files)]
     if Path(path).exists() or not glob.has_magic(path):
         # also where there is no such file: whoever reads it says so
         return [path]
@@ -105,16 +117,6 @@ def _expand_path(path: str) -> list[Source]:
     if not images:
         raise SourceNotFound(f"No image matches {path}.")
     return [*images]
-
-
-def _files_below(folder: Path) -> Iterator[Path]:
-    # a folder that cannot be read is an error: its images would be missing without a word
-    for parent, _, names in os.walk(folder, onerror=_raise):
-        yield from (file for name in names if is_image_file(file := Path(parent) / name))
-
-
-def _raise(error: OSError) -> None:
-    raise error
 
 
 def source_name(source: Source, index: int) -> str:

@@ -19,7 +19,6 @@ from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
 from anonymizer.pipeline.errors import BrokenMedia, UnsupportedMedia
-from anonymizer.pipeline.images.completeness import decode_group4, has_planes, read_parts
 from anonymizer.pipeline.images.decoded import (
     DecodedImage,
     Density,
@@ -35,17 +34,23 @@ from anonymizer.pipeline.images.exif_tags import (
     Directory,
     Entry,
     Exif,
-    pack_directory,
     read_directory,
     read_header,
     read_integer,
     read_integers,
     scrub_directory,
 )
-from anonymizer.pipeline.images.jpeg import read_jpeg
 from anonymizer.pipeline.images.metadata.geotiff import is_geographic
 from anonymizer.pipeline.images.metadata.icc import scrub_icc_profile
 from anonymizer.pipeline.images.metadata.panorama import read_panorama, write_panorama
+from anonymizer.pipeline.images.tiff_parts import (
+    GROUP4,
+    STRUCTURE,
+    check_extent,
+    check_parts,
+    read_group4,
+    with_directory,
+)
 from anonymizer.pipeline.limits import Limits
 
 __all__ = ["check_tiff", "read_tiff", "write_tiff"]
@@ -55,16 +60,10 @@ _NEW_SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 0x00FE, 0x010
 _STRIPS, _CHANNELS, _STRIP_BYTES, _TILES, _TILE_BYTES = 0x0111, 0x0115, 0x0117, 0x0144, 0x0145
 _X_DENSITY, _Y_DENSITY, _DENSITY_UNIT = 0x011A, 0x011B, 0x0128
 _COLOUR_MAP, _INK_SET, _EXTRA, _FORMAT = 0x0140, 0x014C, 0x0152, 0x0153
-_FILL_ORDER, _JPEG_TABLES, _ICC, _DNG_VERSION = 0x010A, 0x015B, 0x8773, 0xC612
-_XMP = 0x02BC
-#: Tags that describe the pixels: sizes, bits, compression, strips, tiles, palette, inks, JPEG tables.
-_STRUCTURE = {
-    *(_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, 0x010A, _STRIPS, _CHANNELS, 0x0116, _STRIP_BYTES, 0x011C),
-    *(0x0124, 0x0125, 0x013D, _COLOUR_MAP, 0x0142, 0x0143, _TILES, _TILE_BYTES, _INK_SET, _EXTRA, _FORMAT, 0x015B),
-    *(0x0211, 0x0212, 0x0213, 0x0214),
-}
+_ICC, _DNG_VERSION = 0x8773, 0xC612
+_SUB_DIRECTORIES, _XMP = 0x014A, 0x02BC
 #: Those with exactly one value, whatever the image is. Pillow warns of more.
-_SINGLE = _STRUCTURE - {
+_SINGLE = STRUCTURE - {
     *(_BITS, _STRIPS, _STRIP_BYTES, _TILES, _TILE_BYTES, _COLOUR_MAP, _EXTRA, _FORMAT, 0x015B, 0x0211, 0x0212, 0x0214)
 }
 #: Values of PhotometricInterpretation.
@@ -84,7 +83,9 @@ _MODES = {
 }
 #: Value of ExtraSamples: the colours are multiplied by alpha.
 _ASSOCIATED = 1
-_UNCOMPRESSED, _GROUP4, _JPEG_COMPRESSION = 1, 4, 7
+_JPEG_COMPRESSION = 7
+#: Of camera raw files: compressions of Sony, Nikon, Samsung and Pentax; a colour filter array, and linear sensor data.
+_RAW_COMPRESSIONS, _RAW_PHOTOMETRIC = {32767, 32769, 32770, 34713, 65535}, {32803, 34892}
 #: Pillow's name of the compression to write, by the compression that was read.
 _COMPRESSIONS = {
     1: "raw",
@@ -97,7 +98,7 @@ _COMPRESSIONS = {
     32946: "tiff_deflate",
     _JPEG_COMPRESSION: "tiff_adobe_deflate",
 }
-_KEPT_BY_PILLOW = _STRUCTURE - {_EXTRA, _COLOUR_MAP}
+_KEPT_BY_PILLOW = STRUCTURE - {_EXTRA, _COLOUR_MAP}
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +131,7 @@ def read_tiff(data: bytes, limits: Limits) -> DecodedImage:
     """
     with translate_errors("TIFF"):
         order, page, details = _check(data, limits)
-        _check_jpeg_parts(data, page, order, limits)
+        check_parts(data, page, order, limits)
         plane = _decode(data, order, page, details, limits)
         return _to_decoded_image(data, plane, page, order, details)
 
@@ -156,16 +157,37 @@ def _check(data: bytes, limits: Limits) -> tuple[str, dict[int, Entry], _Details
     order, at = read_header(data)
     page, following = read_directory(data, order, at)
     width, height = (read_integer(page.get(tag), order) or 0 for tag in (_WIDTH, _HEIGHT))
+    _refuse_raw(data, order, page)
     check_size(width, height, limits)
-    _refuse_further_pages(data, order, page, following)
+    _refuse_further_pages(data, order, following)
     details = _page_details(page, order)
-    _check_extent(data, page, order)
+    check_extent(data, page, order)
     return order, page, details
 
 
-def _refuse_further_pages(data: bytes, order: str, page: dict[int, Entry], following: int) -> None:
-    if _DNG_VERSION in page or (read_integer(page.get(_NEW_SUBFILE), order) or 0) & 1:
-        raise UnsupportedMedia("The file is a camera raw file, which is not supported: send a developed picture.")
+def _refuse_raw(data: bytes, order: str, page: dict[int, Entry]) -> None:
+    """Refuse the raw files of cameras, also encrypted ones: what could be read of them is a preview."""
+    kind = ""
+    if _DNG_VERSION in page:
+        kind = " (DNG)"
+    elif data[8:10] == b"CR":
+        kind = " (CR2)"
+    elif not ((read_integer(page.get(_NEW_SUBFILE), order) or 0) & 1 or _is_sensor_data(page, order)):
+        try:
+            parts = [read_directory(data, order, at)[0] for at in read_integers(page.get(_SUB_DIRECTORIES), order)]
+        except ValueError:
+            return
+        if not any(_is_sensor_data(part, order) for part in parts):
+            return
+    raise UnsupportedMedia(f"The file is a camera raw file{kind}, which is not supported: send a developed picture.")
+
+
+def _is_sensor_data(page: dict[int, Entry], order: str) -> bool:
+    compression, photometric = (read_integer(page.get(tag), order) for tag in (_COMPRESSION, _PHOTOMETRIC))
+    return compression in _RAW_COMPRESSIONS or photometric in _RAW_PHOTOMETRIC
+
+
+def _refuse_further_pages(data: bytes, order: str, following: int) -> None:
     # the offsets of the pages may go round in a circle
     visited = set()
     while following and following not in visited:
@@ -203,54 +225,14 @@ def _page_details(page: dict[int, Entry], order: str) -> _Details:
     )
 
 
-def _check_extent(data: bytes, page: dict[int, Entry], order: str) -> None:
-    """Refuse a file that ends before its strips or tiles do, or that has too few of them or too few bytes in them."""
-    parts = read_parts(page, order)
-    if any(part.start + part.length > len(data) for part in parts):
-        raise BrokenMedia("The TIFF picture is broken: the file ends before the picture does.")
-    if (read_integer(page.get(_COMPRESSION), order) or 1) != _UNCOMPRESSED:
-        return
-    bits = (read_integers(page.get(_BITS), order) or (1,))[0]
-    channels = 1 if has_planes(page, order) else read_integer(page.get(_CHANNELS), order) or 1
-    if any(part.length < (part.width * channels * bits + 7) // 8 * part.height for part in parts):
-        raise BrokenMedia("The TIFF picture is broken: it has fewer rows than its header says.")
-
-
-def _check_jpeg_parts(data: bytes, page: dict[int, Entry], order: str, limits: Limits) -> None:
-    """Refuse strips or tiles in JPEG that do not hold all of their rows. libtiff only warns of them."""
-    if read_integer(page.get(_COMPRESSION), order) != _JPEG_COMPRESSION:
-        return
-    tables = page[_JPEG_TABLES].value[2:].removesuffix(b"\xff\xd9") if _JPEG_TABLES in page else b""
-    for part in read_parts(page, order):
-        stream = data[part.start : part.start + part.length]
-        width, height = read_jpeg(stream[:2] + tables + stream[2:], limits).size_wh
-        if width < part.width or height < part.height:
-            raise BrokenMedia("The TIFF picture is broken: it has fewer rows than its header says.")
-
-
-def _decode_group4(data: bytes, page: dict[int, Entry], order: str, limits: Limits) -> Samples:
-    parts = read_parts(page, order)
-    # tiles may be larger than the picture
-    check_size(parts[0].width, sum(part.height for part in parts), limits)
-    coded = [data[part.start : part.start + part.length] for part in parts]
-    from_last = read_integer(page.get(_FILL_ORDER), order) == 2
-    black = decode_group4(coded, parts[0].width, parts[0].height, parts[-1].height, from_last=from_last)
-    width, height = (read_integer(page.get(tag), order) or 0 for tag in (_WIDTH, _HEIGHT))
-    across = -(-width // parts[0].width)
-    rows = [np.hstack(black[at : at + across]) for at in range(0, len(black), across)]
-    plane = np.vstack(rows)[:height, :width]
-    is_white = ~plane if read_integer(page.get(_PHOTOMETRIC), order) == _WHITE_IS_ZERO else plane
-    return is_white.astype(np.uint8) * 255
-
-
 def _decode(data: bytes, order: str, page: dict[int, Entry], details: _Details, limits: Limits) -> Samples:
-    if read_integer(page.get(_COMPRESSION), order) == _GROUP4:
-        return _decode_group4(data, page, order, limits)
-    bare: Directory = {tag: entry for tag, entry in page.items() if tag in _STRUCTURE}
+    if read_integer(page.get(_COMPRESSION), order) == GROUP4:
+        return read_group4(data, page, order, limits)
+    bare: Directory = {tag: entry for tag, entry in page.items() if tag in STRUCTURE}
     if details.extra is not None:
         # Declared as unassociated alpha. Otherwise Pillow divides the colours by alpha, or drops alpha.
         bare[_EXTRA] = Entry(3, 1, struct.pack(order + "H", 2))
-    with TiffImageFile(io.BytesIO(_with_directory(data, order, bare))) as image:
+    with TiffImageFile(io.BytesIO(with_directory(data, order, bare))) as image:
         image.load()
         plane = np.asarray(image)
     if details.mode == "1":
@@ -259,13 +241,6 @@ def _decode(data: bytes, order: str, page: dict[int, Entry], details: _Details, 
         plane = plane.astype(np.uint16)
         return ~plane if read_integer(page.get(_PHOTOMETRIC), order) == _WHITE_IS_ZERO else plane
     return plane
-
-
-def _with_directory(data: bytes, order: str, directory: Directory) -> bytes:
-    """The same file with another main directory, which is placed at its end."""
-    at = len(data) + len(data) % 2
-    body = data[8:] + b"\0" * (len(data) % 2)
-    return data[:4] + struct.pack(order + "L", at) + body + pack_directory(directory, order, at=at)
 
 
 def _to_decoded_image(
@@ -340,7 +315,7 @@ def write_tiff(decoded: DecodedImage, encoding: Encoding) -> bytes:
     if details.mode == "P":
         tags[_COLOUR_MAP] = Entry(3, 768, struct.pack(order + "768H", *_colour_map(image, decoded, details)))
     # Pillow's own directory stays in the file, unused. It describes only the pixels.
-    return _with_directory(coded, order, tags)
+    return with_directory(coded, order, tags)
 
 
 def _colour_map(image: Image.Image, decoded: DecodedImage, details: _Details) -> list[int]:

@@ -108,7 +108,7 @@ def test_other_files_are_not_supported(head: bytes, words: str) -> None:
         (ebml(b"matroska"), "mkv"),
         (b"RIFF\0\x10\0\0AVI LIST", "avi"),
         ((b"G" + bytes(187)) * 8, "ts"),
-        ((bytes(4) + b"G" + bytes(187)) * 8, "ts"),
+        ((bytes(4) + b"G" + bytes(187)) * 8, "m2ts"),
     ],
 )
 def test_videos_are_known_and_are_no_pictures(head: bytes, name: str) -> None:

@@ -483,11 +483,14 @@ def test_an_unread_pil_image_of_a_short_tiff_is_refused(compression: str) -> Non
         picture_of_pil(opened)
 
 
-@pytest.mark.parametrize(("compression", "is_read"), [("group4", False), ("jpeg", False), ("tiff_lzw", True)])
+@pytest.mark.parametrize(
+    ("compression", "is_read"),
+    [("group4", False), ("group3", False), ("tiff_ccitt", False), ("jpeg", False), ("tiff_lzw", True)],
+)
 def test_an_unread_pil_image_of_several_pages_is_read_if_libtiff_reports_missing_rows(
     compression: str, *, is_read: bool
 ) -> None:
-    image = Image.fromarray(smooth()).convert("1" if compression == "group4" else "RGB")
+    image = Image.fromarray(smooth()).convert("RGB" if compression in ("jpeg", "tiff_lzw") else "1")
     pages = saved(image, "TIFF", compression=compression, save_all=True, append_images=[image])
 
     with Image.open(io.BytesIO(pages)) as opened:

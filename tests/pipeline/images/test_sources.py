@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -117,3 +118,33 @@ def test_a_folder_that_cannot_be_read_is_an_error(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(PermissionError, match="locked"):
         expand_sources(tmp_path)
+
+
+def test_folders_that_are_links_are_named(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    other = tmp_path_factory.mktemp("other")
+    (other / "d.jpg").write_bytes(encoded())
+    (folder / "link").symlink_to(other)
+    with pytest.raises(OSError, match="link: The folder is a link, which is not followed"):
+        expand_sources(folder)
+    told: dict[Path, str] = {}
+    found = list(expand_sources(folder, on_unsearched=told.setdefault))
+    assert [Path(str(path)).name for path in found] == ["a.PNG", "b.jpg", "c.jpeg", "raw"]
+    assert told == {folder / "link": "The folder is a link, which is not followed."}
+
+
+def test_hidden_files_and_what_is_no_regular_file_are_left_alone(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "anonymizer")
+    expand_sources(folder)
+    before = [record.args for record in caplog.records]
+    (folder / "._b.jpg").write_bytes(b"AppleDouble")
+    (folder / ".trash").mkdir()
+    (folder / ".trash" / "d.jpg").write_bytes(encoded())
+    (folder / ".trash" / "link").symlink_to(folder)
+    # reading it would wait for a writer
+    os.mkfifo(folder / "pipe.jpg")
+    names = [Path(str(path)).name for path in expand_sources(folder)]
+    assert names == ["a.PNG", "b.jpg", "c.jpeg", "raw"]
+    left_alone = [record.args[0] for record in caplog.records if isinstance(record.args, tuple)]
+    assert left_alone[-1] == (before[-1][0] if before else 0) + 3
