@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from anonymizer import Anonymizer
 from anonymizer.pipeline.detection.calibration import Calibrations
 from anonymizer.pipeline.detection.canvases import PAD
 from anonymizer.pipeline.detections import Detections, ObjectType
@@ -79,6 +80,11 @@ class FakeStore(ModelStore):
 
     def detectors(self, object_types: object) -> list[FakeDetector]:  # type: ignore[override]
         return [self.detector]
+
+
+def fake_anonymizer(*args: object, **kwargs: object) -> Anonymizer:
+    """An anonymizer with a fake detector, made in the process that calls this."""
+    return Anonymizer(store=FakeStore(FakeDetector()))
 
 
 @dataclass

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 import anonymizer
-from anonymizer import Anonymizer, cli
+from anonymizer import cli
 from anonymizer.management.commands import anonymize
 from anonymizer.pipeline.options.options import parameters
 from tests.conftest import ROOT
-from tests.fakes import FakeDetector, FakeStore
+from tests.fakes import fake_anonymizer
 from tests.pictures import drawn, encoded
 
 OUTCOME_KEYS = {"input", "output", "state", "counts", "warnings", "error", "seconds"}
@@ -33,11 +33,9 @@ def environment() -> Iterator[None]:
 
 
 @pytest.fixture
-def detector(monkeypatch: pytest.MonkeyPatch) -> FakeDetector:
-    """The detector of `anonymizer run`."""
-    fake = FakeDetector()
-    monkeypatch.setattr(anonymize, "_make_anonymizer", lambda *args, **kwargs: Anonymizer(store=FakeStore(fake)))
-    return fake
+def detector(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `anonymizer run` use a fake detector, in its worker process too."""
+    monkeypatch.setattr(anonymize, "_make_anonymizer", fake_anonymizer)
 
 
 @pytest.fixture
@@ -121,9 +119,7 @@ def test_the_help_of_run_has_every_parameter_with_its_default_under_its_topic(
 # --- run ---
 
 
-def test_each_file_is_one_line(
-    photo: Path, tmp_path: Path, detector: FakeDetector, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_each_file_is_one_line(photo: Path, tmp_path: Path, detector: None, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ("run", photo, "--output", tmp_path / "out", "--face", "--license-plate")
     assert call(*arguments) == 0
     first, last = capsys.readouterr().out.splitlines()
@@ -135,7 +131,7 @@ def test_each_file_is_one_line(
 
 
 def test_a_flag_does_not_take_an_input_as_its_value(
-    photo: Path, large_photo: Path, tmp_path: Path, detector: FakeDetector, capsys: pytest.CaptureFixture[str]
+    photo: Path, large_photo: Path, tmp_path: Path, detector: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ("--person", "false", "--face", photo, "--output", tmp_path / "out", "--license-plate", large_photo)
     assert call("run", *arguments, "--json") == 0
@@ -145,7 +141,7 @@ def test_a_flag_does_not_take_an_input_as_its_value(
 
 
 def test_json_is_one_line_for_each_file_and_nothing_else(
-    photo: Path, large_photo: Path, tmp_path: Path, detector: FakeDetector, capsys: pytest.CaptureFixture[str]
+    photo: Path, large_photo: Path, tmp_path: Path, detector: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "cut.jpg").write_bytes(photo.read_bytes()[:900])
     out = tmp_path / "out"
@@ -163,7 +159,7 @@ def test_json_is_one_line_for_each_file_and_nothing_else(
 
 
 def test_warnings_are_shown_and_strict_makes_them_failures(
-    large_photo: Path, tmp_path: Path, detector: FakeDetector, capsys: pytest.CaptureFixture[str]
+    large_photo: Path, tmp_path: Path, detector: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert call("run", large_photo, "--output", tmp_path / "out", "--format", "whole") == 0
     assert f"warning {large_photo}: " in capsys.readouterr().out
@@ -191,7 +187,7 @@ def test_warnings_are_shown_and_strict_makes_them_failures(
 def test_wrong_usage_is_one_sentence(
     photo: Path,
     tmp_path: Path,
-    detector: FakeDetector,
+    detector: None,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     words: list[str],
@@ -206,18 +202,6 @@ def test_wrong_usage_is_one_sentence(
     assert told.err.startswith("anonymizer run: ")
     assert sentence in told.err
     assert len(told.err.splitlines()) == 1
-    assert not (tmp_path / "out").exists()
-
-
-def test_an_interruption_is_one_line(
-    photo: Path, large_photo: Path, tmp_path: Path, detector: FakeDetector, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def interrupt() -> None:
-        raise KeyboardInterrupt
-
-    detector.during = interrupt
-    assert call("run", photo, large_photo, "--output", tmp_path / "out") == 130
-    assert capsys.readouterr().err == "anonymizer run: Interrupted: 2 of 2 file(s) were not processed.\n"
     assert not (tmp_path / "out").exists()
 
 

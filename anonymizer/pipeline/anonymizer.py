@@ -11,12 +11,11 @@ from typing import Any, cast
 
 import numpy as np
 
-from anonymizer.pipeline.detection.protocol import Detector
-from anonymizer.pipeline.detection.windows import closest_scale
+from anonymizer.pipeline.detection.downscaling import downscale_warnings
 from anonymizer.pipeline.detections import Detections, ObjectType
 from anonymizer.pipeline.engine import Engine
 from anonymizer.pipeline.errors import InvalidParameter, NotFullyAnalysed
-from anonymizer.pipeline.image_batches import BATCH_IMAGES, ImageBatches, is_full
+from anonymizer.pipeline.image_batches import BATCH_IMAGES, ImageBatches, is_full, warn_unsearched
 from anonymizer.pipeline.images.decoded import Samples
 from anonymizer.pipeline.images.io import Picture
 from anonymizer.pipeline.images.sources import Source, Sources, expand_sources, load_source
@@ -34,10 +33,6 @@ from anonymizer.pipeline.segmentation.mask_rules import BOX, with_box_masks
 
 __all__ = ["Anonymizer"]
 
-#: an image is analysed much smaller than it is from this ratio on
-MUCH_SMALLER = 1.25
-#: The same for the first look of `auto`. More is allowed, because a second look follows at all that the first suspects.
-MUCH_SMALLER_FIRST_LOOK = 2.5
 _object_type = choice(ObjectType)
 
 
@@ -141,10 +136,11 @@ class Anonymizer:
 
         Args:
             source: a folder, a glob, or an iterable of what `image` takes: a list of paths, an array (n, h, w, 3).
-                The images of a folder are taken in sorted order, with those of its sub-folders.
+                The images of a folder are taken in sorted order, with those of its sub-folders. Hidden files are left
+                alone.
             options: as for `image`, the same for all images.
-            on_error: `raise`, or `skip`: log a warning that names the image, and go on with the next one. A missing
-                model is always raised.
+            on_error: `raise`, or `skip`: log a warning that names the image, or the sub-folder that cannot be read or
+                is a link, and go on with the next one. A missing model is always raised.
             progress: show a progress bar.
             batch_size: the most images that go through the detectors together; default: 8, or fewer large images.
 
@@ -155,6 +151,7 @@ class Anonymizer:
         Raises:
             SourceNotFound: there is no image in the folder, or none matches the glob.
             InvalidParameter: an argument has a value that is not allowed.
+            OSError: a sub-folder cannot be read or is a link, and `on_error` is `raise`.
             AnonymizerError: one image has no result, as for `image`, and `on_error` is `raise`. The results of the
                 images before it are returned first.
         """
@@ -164,7 +161,7 @@ class Anonymizer:
             raise InvalidParameter("batch_size", batch_size, "a whole number from 1 up")
         options = options or Options()
         object_types = options.object_types(tuple(self.store.serves()))
-        sources = expand_sources(source)
+        sources = expand_sources(source, on_unsearched=warn_unsearched if on_error == "skip" else None)
 
         def detect(pictures: Sequence[Picture]) -> list[Detections]:
             return self.engine.detect_pictures(pictures, object_types, options.image_format)
@@ -238,7 +235,7 @@ class Anonymizer:
         """
         started = time.perf_counter()
         detectors = self.store.detectors(object_types)
-        downscaled = tuple(_downscale_warnings(picture.size_hw, options.image_format, detectors))
+        downscaled = tuple(downscale_warnings("picture", picture.size_hw, options.image_format, detectors))
         if options.strict and downscaled:
             raise NotFullyAnalysed(downscaled)
         found = found.of_type(*object_types)
@@ -329,22 +326,3 @@ def _mask_models(chosen: Detections, options: Options) -> list[str]:
     if options.bbox:
         return []
     return [mask.source for mask in chosen.masks if mask is not None and mask.source not in ("", BOX)]
-
-
-def _downscale_warnings(size_hw: tuple[int, int], format: Format, detectors: Sequence[Detector]) -> Iterator[str]:  # noqa: A002
-    """A warning for each detector that analysed only a much smaller copy of a large image; for `auto`, at most one."""
-    long_side, scales = max(size_hw), [closest_scale(size_hw, format, detector) for detector in detectors]
-    if isinstance(format, Auto) and MUCH_SMALLER_FIRST_LOOK * max(scales, default=1) < 1:
-        least = min(detector.least_size for detector in detectors) / max(scales)
-        yield (
-            f"The picture has {long_side} pixels on its long side, and the first look analysed it at "
-            f"{round(long_side * max(scales))}: objects under {least:.0f} pixels may be missed where it suspected "
-            "nothing. format=thorough looks closely everywhere."
-        )
-    for detector, scale in zip(detectors, scales, strict=True):
-        if not isinstance(format, Auto) and MUCH_SMALLER * scale < 1:
-            yield (
-                f"The picture has {long_side} pixels on its long side, and {detector.id} analysed it at "
-                f"{round(long_side * scale)}: objects under {detector.least_size / scale:.0f} pixels may be missed. "
-                "format=auto looks closer where it matters, format=thorough everywhere."
-            )

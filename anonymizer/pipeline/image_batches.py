@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Never
 
 from numpy.typing import NDArray
@@ -18,12 +19,17 @@ from anonymizer.pipeline.images.sources import Source, load_source, source_name
 from anonymizer.pipeline.limits import Limits
 from anonymizer.pipeline.results import ImageResult
 
-__all__ = ["BATCH_IMAGES", "BATCH_MEGAPIXELS", "ImageBatches", "is_full"]
+__all__ = ["BATCH_IMAGES", "BATCH_MEGAPIXELS", "ImageBatches", "is_full", "warn_unsearched"]
 
 #: how many images, and how many megapixels of them, go through the detectors together
 BATCH_IMAGES, BATCH_MEGAPIXELS = 8, 50
 
 _log = logging.getLogger("anonymizer")
+
+
+def warn_unsearched(folder: Path, reason: str) -> None:
+    """Log a folder whose images are not taken, as those are that have no result."""
+    _log.warning("Skipped the folder %s: %s", folder, reason)
 
 
 def is_full(images: Sequence[NDArray[Any]], most: int = BATCH_IMAGES) -> bool:

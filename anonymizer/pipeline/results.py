@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from anonymizer._html import html_images, html_table
 from anonymizer.pipeline.detections import Detections, ObjectType
 from anonymizer.pipeline.errors import InvalidParameter
+from anonymizer.pipeline.files.whole import side_file, write_whole
 from anonymizer.pipeline.images.in_memory import encode_as
 from anonymizer.pipeline.images.io import Picture, encode_picture, encode_png
 from anonymizer.pipeline.media_kinds import IMAGE_FORMATS, MediaInfo, image_format
@@ -195,18 +196,21 @@ class ImageResult:
 
         Args:
             folder: created if it is missing.
-            stem: how the names of the files begin: `STEM.json`, `STEM.binary-mask.png`, `STEM.instance-mask.png`.
+            stem: how the names of the files begin: `STEM.json`, `STEM.binary-mask.png`, `STEM.instance-mask.png`. A
+                name of more than 255 bytes is made shorter (`files.whole.side_file`).
         """
         folder, options = Path(folder), self.options
         if options.save_mask.binary:
             write_whole(
-                folder / f"{stem}.binary-mask.png", encode_png(masks.scaled(self.binary_mask, options.mask_scale))
+                side_file(folder / stem, ".binary-mask.png"),
+                encode_png(masks.scaled(self.binary_mask, options.mask_scale)),
             )
         if options.save_mask.instance:
             write_whole(
-                folder / f"{stem}.instance-mask.png", encode_png(masks.scaled(self.instance_mask, options.mask_scale))
+                side_file(folder / stem, ".instance-mask.png"),
+                encode_png(masks.scaled(self.instance_mask, options.mask_scale)),
             )
-        write_whole(folder / f"{stem}.json", json.dumps(self.metadata, indent=1).encode())
+        write_whole(side_file(folder / stem, ".json"), json.dumps(self.metadata, indent=1).encode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,19 +295,6 @@ class VideoResult:
         rows += [(name.replace("_", " "), count) for name, count in self.review_counts.items()]
         rows += [("models", ", ".join(self.models)), *(("warning", warning) for warning in self.warnings)]
         return html_table(["", "value"], rows, title=self.name)
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file that appears only when it is complete.
-
-    Args:
-        path: missing folders are created, an existing file is replaced.
-        data: the content.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(data)
-    part.replace(path)
 
 
 def _words(counts: Mapping[str, int]) -> str:

@@ -181,3 +181,48 @@ def test_an_output_folder_that_holds_the_input_is_wrong_usage(tmp_path: Path) ->
     assert done.returncode == 2
     assert "holds the input folder" in done.stderr
     assert (tmp_path / "a.jpg").read_bytes() == before
+
+
+def test_json_has_a_line_for_each_file_and_each_folder_that_is_not_searched(tmp_path: Path) -> None:
+    album, name = tmp_path / "in", "图" * 83 + "nn.jpg"
+    (album / "link to a folder").mkdir(parents=True)
+    (album / "link").symlink_to(album / "link to a folder")
+    (album / name).write_bytes(encoded())
+    (album / "._a.jpg").write_bytes(b"AppleDouble")
+    (album / "b.wmv").write_bytes(b"\x30\x26\xb2\x75" + bytes(100))
+    os.mkfifo(album / "pipe.mov")
+    large = moving_square(album / "c.mp4", seconds=0.2, size_wh=(1920, 1080), audio=None)
+    done = anonymize("--input", album, "--output", tmp_path / "out", "--face", "--json", folder=tmp_path)
+    lines = {Path(line["input"]).name: line for line in map(json.loads, done.stdout.splitlines())}
+    assert {each: line["state"] for each, line in lines.items()} == {
+        "link": "not searched", "._a.jpg": "left alone", "pipe.mov": "left alone",
+        name: "done", "c.mp4": "done", "b.wmv": "failed",
+    }  # fmt: skip
+    assert len({tuple(line) for line in lines.values()}) == 1
+    assert lines["link"]["error"] == "The folder is a link, which is not followed."
+    assert "Windows Media" in lines["b.wmv"]["error"]
+    assert "1920 pixels" in lines["c.mp4"]["warnings"][0]
+    assert f"warning {large}: " in done.stderr
+    assert done.returncode == 1
+    assert "1 file(s) failed and have no result. 1 folder(s) were not searched." in done.stderr
+
+
+@pytest.mark.parametrize(("source", "output"), [("sub/a.jpg", "."), ("a.jpg", "."), ("link/a.jpg", "sub/../sub")])
+def test_a_file_in_the_output_folder_is_wrong_usage(tmp_path: Path, source: str, output: str) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "sub")
+    originals = [folder / "a.jpg" for folder in (tmp_path, tmp_path / "sub")]
+    for original in originals:
+        original.write_bytes(encoded())
+    for words in ((), ("--overwrite",)):
+        done = anonymize("--input", tmp_path / source, "--output", tmp_path / output, *words, folder=tmp_path)
+        assert done.returncode == 2
+        assert f"{tmp_path / source}" in done.stderr
+        assert all(original.read_bytes() == encoded() for original in originals)
+
+
+@pytest.mark.skipif(not Path("/dev/null").is_char_device(), reason="needs a device file")
+def test_a_device_is_no_input(tmp_path: Path) -> None:
+    done = anonymize("--input", "/dev/null", "--output", tmp_path / "out", folder=tmp_path)
+    assert done.returncode == 2
+    assert "/dev/null is neither a file nor a folder" in done.stderr

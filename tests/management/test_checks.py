@@ -35,6 +35,19 @@ def test_bad_defaults_are_named(settings: Any) -> None:
     assert "ANONYMIZER_MASK_SCALE: mask-scale is '500'" in found.msg
 
 
+def test_the_metadata_that_requests_keep_is_a_setting() -> None:
+    code = (
+        "import celantur_site.settings as settings\n"
+        "from anonymizer import Options\n"
+        "options = [Options.from_params(each, defaults=settings.DEFAULT_OPTIONS)[0]\n"
+        "           for each in ({}, {'keep-metadata': 'all'})]\n"
+        "print([(each.keep_metadata.value, each.strip_metadata) for each in options])"
+    )
+    env = os.environ | {"ANONYMIZER_KEEP_METADATA": "none", "ANONYMIZER_SECRET_KEY": "x"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[('none', True), ('all', False)]"
+
+
 def test_more_threads_than_cores_are_warned_of(settings: Any) -> None:
     settings.WORKERS, settings.THREADS, settings.CORES = 4, 2, 2
     assert ids(checks.check_threads(None)) == ["anonymizer.W003"]

@@ -29,7 +29,9 @@ class CountingDetector(FakeDetector):
     """Remembers how many images came together, and fails for images that are white at their first pixel."""
 
     def detect(self, images: list[NDArray[np.uint8]], side: int) -> list[Detections]:
-        self.together = [*getattr(self, "together", []), len(images)]
+        # the small copies, in which the orientation is looked at, are not counted
+        if side in self.scales(0):
+            self.together = [*getattr(self, "together", []), len(images)]
         if any(image[0, 0].min() == 255 for image in images):
             raise TooManyObjects("There are too many objects.")
         return super().detect(images, side)
@@ -193,3 +195,13 @@ def test_real_detectors_give_the_same_for_a_batch(data: Path) -> None:
     together = list(anonymizer.images(images, Options(face=True, license_plate=True)))
     for path, result in zip(images, together, strict=True):
         assert np.array_equal(result.pixels, anonymizer.image(path, result.options).pixels)
+
+
+def test_a_sub_folder_that_is_not_searched_is_an_error_or_a_warning(
+    anonymizer: Anonymizer, folder: Path, tmp_path_factory: pytest.TempPathFactory, caplog: pytest.LogCaptureFixture
+) -> None:
+    (folder / "link").symlink_to(tmp_path_factory.mktemp("other"))
+    with pytest.raises(OSError, match="link: The folder is a link"):
+        anonymizer.images(folder)
+    assert len(list(anonymizer.images(folder, on_error="skip"))) == 4
+    assert f"Skipped the folder {folder / 'link'}: The folder is a link, which is not followed." in caplog.messages

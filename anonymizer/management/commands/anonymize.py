@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from concurrent.futures import BrokenExecutor
+from contextlib import closing
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -16,18 +17,17 @@ from django.db import DatabaseError
 
 from anonymizer.management.base import AnonymizerCommand, UsageError
 from anonymizer.management.run_report import RunReport
+from anonymizer.management.stop_signals import exit_code, raise_stop_signals
 from anonymizer.pipeline import folders
 from anonymizer.pipeline.anonymizer import Anonymizer
 from anonymizer.pipeline.errors import AnonymizerError, InvalidParameter
 from anonymizer.pipeline.limits import Limits
 from anonymizer.pipeline.model_zoo.store import ModelStore
 from anonymizer.pipeline.options.converters import boolean
-from anonymizer.pipeline.options.options import Options, Parameter, Topic, parameters
+from anonymizer.pipeline.options.options import Options, parameters
+from anonymizer.pipeline.options.parameter import Parameter, Topic
 from anonymizer.pipeline.options.threshold_profile import ThresholdProfile
 from anonymizer.service import engine
-
-#: what a shell reports for a command that Ctrl-C ended
-INTERRUPTED = 130
 
 
 class Command(AnonymizerCommand):
@@ -55,7 +55,7 @@ class Command(AnonymizerCommand):
         "  1  a file failed and has no result; with --strict also if it was not fully analysed;\n"
         "     or a folder was not searched, because it is a link or cannot be read\n"
         "  2  wrong usage, or a model is missing: nothing was processed\n"
-        "  130  interrupted (Ctrl-C)"
+        "  130  interrupted by Ctrl-C, 143 by SIGTERM: files in work have no result"
     )
     requires_system_checks = []
 
@@ -104,6 +104,13 @@ class Command(AnonymizerCommand):
             UsageError: an argument is wrong, or a model is missing.
             CommandError: a file failed, or the command was interrupted.
         """
+        with raise_stop_signals():
+            try:
+                self._check_and_run(given)
+            except KeyboardInterrupt as error:
+                raise CommandError("Interrupted: no file was processed.", returncode=exit_code(error)) from None
+
+    def _check_and_run(self, given: dict[str, Any]) -> None:
         make_anonymizer = partial(
             _make_anonymizer, (given["device"], given["runtime"]), settings.MODELS_DIR, settings.MODELS,
             engine.limits(), legacy_masks=settings.LEGACY_INSTANCE_MASK,
@@ -114,13 +121,12 @@ class Command(AnonymizerCommand):
             raise UsageError(str(error)) from error
         if given["workers"] < 1:
             raise UsageError(f"--workers is {given['workers']}, but must be 1 or more.")
-        unsearched: dict[Path, str] = {}
-        jobs, others = _list_jobs([*given["inputs"], *given["input"]], given["output"], unsearched)
-        for folder, reason in unsearched.items():
-            self.stderr.write(f"NOT SEARCHED {folder}: {reason}")
-        self._run(jobs, others, options, given, make_anonymizer)
-        if unsearched:
-            raise CommandError(f"{len(unsearched)} folder(s) were not searched.", returncode=1)
+        listed = _list_jobs([*given["inputs"], *given["input"]], given["output"])
+        failures = self._run(listed, options, given, make_anonymizer)
+        if listed.unsearched:
+            failures.append(f"{len(listed.unsearched)} folder(s) were not searched.")
+        if failures:
+            raise CommandError(" ".join(failures), returncode=1)
 
     def _read_options(self, given: dict[str, Any], store: ModelStore) -> Options:
         """Read the options of the request, make sure that models serve it, and warn about the profile."""
@@ -137,31 +143,37 @@ class Command(AnonymizerCommand):
         return options
 
     def _run(
-        self,
-        jobs: list[folders.Job],
-        others: int,
-        options: Options,
-        given: dict[str, Any],
-        make_anonymizer: Callable[[], Anonymizer],
-    ) -> None:
+        self, listed: _Listed, options: Options, given: dict[str, Any], make_anonymizer: Callable[[], Anonymizer]
+    ) -> list[str]:
+        """Process the files, and return a sentence if some failed.
+
+        Raises:
+            CommandError: the run was interrupted, or no worker process can be started.
+        """
+        jobs = list(listed.jobs.values())
         with RunReport(len(jobs), stdout=self.stdout, stderr=self.stderr, as_json=given["json"]) as report:
+            report.add_unsearched(listed.unsearched)
+            report.add_left_alone(listed.left_alone)
+            end: KeyboardInterrupt | folders.NoWorker | None = None
             try:
-                for outcome in folders.run_jobs(
-                    jobs, options, workers=given["workers"], overwrite=given["overwrite"],
-                    make_anonymizer=make_anonymizer, on_progress=report.show_progress,
-                ):  # fmt: skip
-                    report.add(outcome)
-            except KeyboardInterrupt:
-                ended = sum(report.states.values())
-                sentence = f"Interrupted: {len(jobs) - ended} of {len(jobs)} file(s) were not processed."
-                raise CommandError(sentence, returncode=INTERRUPTED) from None
-            except BrokenExecutor as error:
-                raise CommandError(
-                    "A worker process ended unexpectedly, perhaps because memory ran out: use fewer --workers."
-                ) from error
-        (self.stderr if given["json"] else self.stdout).write(report.summary(others))
-        if failed := report.states[folders.State.FAILED]:
-            raise CommandError(f"{failed} file(s) failed and have no result.", returncode=1)
+                with closing(
+                    folders.run_jobs(
+                        jobs, options, workers=given["workers"], overwrite=given["overwrite"],
+                        make_anonymizer=make_anonymizer, on_progress=report.show_progress,
+                    )
+                ) as outcomes:  # fmt: skip
+                    for outcome in outcomes:
+                        report.add(outcome)
+            except (KeyboardInterrupt, folders.NoWorker) as error:
+                end = error
+        (self.stderr if given["json"] else self.stdout).write(report.summary())
+        if end is not None:
+            what = "Interrupted" if isinstance(end, KeyboardInterrupt) else str(end).rstrip(".")
+            left = len(jobs) - sum(report.states.values())
+            sentence = f"{what}: {left} of {len(jobs)} file(s) were not processed."
+            raise CommandError(sentence, returncode=exit_code(end) if isinstance(end, KeyboardInterrupt) else 1)
+        failed = report.states[folders.State.FAILED]
+        return [f"{failed} file(s) failed and have no result."] if failed else []
 
 
 def _complete_flags(arguments: Sequence[str]) -> list[str]:
@@ -191,8 +203,23 @@ def _add_parameter(group: Any, name: str, parameter: Parameter) -> None:
     )  # fmt: skip
 
 
-def _list_jobs(inputs: list[Path], output: Path, unsearched: dict[Path, str]) -> tuple[list[folders.Job], int]:
-    """List the files of all inputs, count the others, and note in `unsearched` the folders that were left out.
+@dataclass
+class _Listed:
+    """What the inputs hold.
+
+    Attributes:
+        jobs: by the path of the result.
+        unsearched: the folders that were not searched, and why.
+        left_alone: the files that are neither images nor videos, hidden ones among them.
+    """
+
+    jobs: dict[Path, folders.Job] = field(default_factory=dict)
+    unsearched: dict[Path, str] = field(default_factory=dict)
+    left_alone: list[Path] = field(default_factory=list)
+
+
+def _list_jobs(inputs: list[Path], output: Path) -> _Listed:
+    """List the files of all inputs.
 
     Raises:
         UsageError: an input does not exist, results would replace originals, or two files would have the same result.
@@ -201,24 +228,33 @@ def _list_jobs(inputs: list[Path], output: Path, unsearched: dict[Path, str]) ->
         raise UsageError("Name at least one image, video or folder.")
     if output.exists() and not output.is_dir():
         raise UsageError(f"--output {output} is a file, but must be a folder.")
-    jobs: dict[Path, folders.Job] = {}
-    others = 0
+    listed = _Listed()
     for path in inputs:
         if not path.exists():
             raise UsageError(f"The input {path} does not exist.")
+        if not path.is_file() and not path.is_dir():
+            raise UsageError(f"The input {path} is neither a file nor a folder.")
         try:
-            listed, uncounted = folders.list_jobs(path, output, on_unsearched=unsearched.__setitem__)
+            found, _ = folders.list_jobs(
+                path,
+                output,
+                on_unsearched=listed.unsearched.__setitem__,
+                on_left_alone=listed.left_alone.append,
+            )
         except ValueError as error:
             raise UsageError(f"--output {output}: {error}.") from error
-        others += uncounted
-        for job in listed:
-            other = jobs.setdefault(job.target, job)
+        for job in found:
+            other = listed.jobs.setdefault(job.target, job)
             if other.source.resolve() != job.source.resolve():
                 raise UsageError(
                     f"{other.source} and {job.source} would have the same result {job.target}: "
                     "process them with different --output folders."
                 )
-    return list(jobs.values()), others
+    try:
+        folders.refuse_originals(listed.jobs.values())
+    except ValueError as error:
+        raise UsageError(f"--output {output}: {error}.") from error
+    return listed
 
 
 def _defaults() -> dict[str, object]:

@@ -15,6 +15,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
+from anonymizer.pipeline.detection import downscaling
 from anonymizer.pipeline.detection.protocol import Detector
 from anonymizer.pipeline.detection.windows import VIDEO_WIDE, WIDE, piece_side
 from anonymizer.pipeline.detections import Detections, ObjectType
@@ -27,6 +28,7 @@ from anonymizer.pipeline.orientation import upright
 from anonymizer.pipeline.outputs import metadata
 from anonymizer.pipeline.tracking.tracker import Tracker
 from anonymizer.pipeline.video.detection_queue import DetectionQueue, FrameDetections
+from anonymizer.pipeline.video.io.codecs.fingerprints import fingerprint, overwrite
 from anonymizer.pipeline.video.io.reader import VideoReader
 from anonymizer.pipeline.video.io.tracks import Frame, VideoTrack
 from anonymizer.pipeline.video.thread_stages import StageQueue, StageThreads
@@ -38,7 +40,8 @@ BATCH = {"cpu": 4, "cuda": 32}
 #: Every frame is analysed at one scale. The other scales run in rotation: one of them for a frame after so many
 #: seconds, but not sooner than after so many frames.
 OTHER_SCALES_S, OTHER_SCALES_FRAMES = 0.25, 5
-#: how much larger a frame may be than the copy that is analysed, before there is a warning
+#: How much larger a frame may be than the copy that is always analysed, before there is a warning. More is allowed than
+#: for pictures where larger scales run in rotation.
 MUCH_SMALLER = 2.0
 #: long side in pixels of the grey frames in which the tracker measures motion and scene cuts
 _TRACKING_SIDE = 320
@@ -55,7 +58,7 @@ class _TrackAnalysis:
     """The state of the analysis of one track.
 
     Attributes:
-        pending: pts and `damaged` of the frames whose detections are not final yet.
+        pending: pts, `damaged` and fingerprint of the frames whose detections are not final yet.
         reformatter: one for all frames, because each new one sets up its scaling again.
     """
 
@@ -63,7 +66,7 @@ class _TrackAnalysis:
     tracker: Tracker
     queue: DetectionQueue
     analysis_size_wh: tuple[int, int]
-    pending: deque[tuple[int, bool]] = field(default_factory=deque)
+    pending: deque[tuple[int, bool, int]] = field(default_factory=deque)
     reformatter: VideoReformatter = field(default_factory=VideoReformatter)
 
 
@@ -149,17 +152,18 @@ def downscale_warnings(track: VideoTrack, options: Options, detectors: Sequence[
 
     Args:
         track: whose frames are analysed.
-        options: of the work; only the format `whole` makes frames smaller.
+        options: of the work. Where they analyse each frame as a picture is, the rule is that of pictures.
         detectors: those that run.
 
     Returns:
         A sentence for each such detector.
     """
-    if not isinstance(options.video_format, Whole):
+    if options.no_object_tracking or not isinstance(options.video_format, Whole):
+        yield from downscaling.downscale_warnings("frame", track.size_hw, options.video_format, detectors)
         return
-    long_side, side = max(track.size_wh), piece_side(track.size_hw, _wide(options))
+    long_side, side = max(track.size_wh), piece_side(track.size_hw, VIDEO_WIDE)
     for detector in detectors:
-        main = max(detector.scales(side)) if options.no_object_tracking else detector.video_scale(side)
+        main = detector.video_scale(side)
         if side > MUCH_SMALLER * main:
             yield (
                 f"The frames have {long_side} pixels on their long side and {detector.id} analyses each in "
@@ -297,11 +301,12 @@ def _track_frame(
     shrink = max(image.shape[:2]) / max(track.track.size_hw)
     least = {detector.id: detector.least_size / shrink for detector in detectors}
     track.queue.review_counts.update(metadata.review_counts(found, track.track.size_hw, options, least))
-    track.pending.append((frame.picture.pts or 0, frame.damaged))
+    track.pending.append((frame.picture.pts or 0, frame.damaged, fingerprint(frame.picture)))
+    overwrite(frame.picture, frame.track.codec)
     for detections in track.tracker.push(frame.time_s, found, np.asarray(grey, np.uint8)):
         _queue_detections(track, detections)
 
 
 def _queue_detections(track: _TrackAnalysis, detections: Detections) -> None:
-    pts, damaged = track.pending.popleft()
-    track.queue.put(FrameDetections(pts, detections, damaged))
+    pts, damaged, pixels = track.pending.popleft()
+    track.queue.put(FrameDetections(pts, detections, damaged, pixels))

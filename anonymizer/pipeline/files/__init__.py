@@ -1,0 +1,1 @@
+"""Files and folders: which files a folder holds, and results that appear complete or not at all."""
