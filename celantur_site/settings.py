@@ -147,6 +147,7 @@ DEFAULT_OPTIONS = {
         "format": env.string("ANONYMIZER_FORMAT", ""),
         "save_mask": env.string("ANONYMIZER_SAVE_MASK", ""),
         "mask_scale": env.string("ANONYMIZER_MASK_SCALE", ""),
+        "keep_metadata": env.string("ANONYMIZER_KEEP_METADATA", ""),
         "video_encoder": env.string("ANONYMIZER_VIDEO_ENCODER", ""),
     }.items()
     if value

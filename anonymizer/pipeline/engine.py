@@ -16,6 +16,7 @@ from anonymizer.pipeline.detection.detail import detailed_views
 from anonymizer.pipeline.detection.merging import merge_views
 from anonymizer.pipeline.detection.protocol import Detector
 from anonymizer.pipeline.detection.second_look import CARRIERS, find_regions, look_again
+from anonymizer.pipeline.detection.turned import Orientation, look_at_orientations, same_objects, turn, turn_back
 from anonymizer.pipeline.detection.windows import View, closest_scale, detect_windows, merge_looks, with_scales
 from anonymizer.pipeline.detections import OBJECT_TYPES, Detections, Mask, ObjectType
 from anonymizer.pipeline.devices import check_device
@@ -23,12 +24,15 @@ from anonymizer.pipeline.errors import DetectorFailed
 from anonymizer.pipeline.images.io import Picture
 from anonymizer.pipeline.limits import Limits
 from anonymizer.pipeline.model_zoo.store import ModelStore
-from anonymizer.pipeline.options.formats import Auto, Format
+from anonymizer.pipeline.options.formats import Auto, Format, Pano, Tiles
 from anonymizer.pipeline.segmentation.heuristic import HeuristicSegmenter
-from anonymizer.pipeline.segmentation.mask_rules import apply_mask_rules, box_mask
+from anonymizer.pipeline.segmentation.mask_rules import apply_mask_rules, box_mask, with_box_masks
 from anonymizer.pipeline.segmentation.protocol import Segmenter
 
 __all__ = ["Engine"]
+
+#: from this score on, a person or a vehicle that a turned image shows may lie on its side
+SIDEWAYS = 0.2
 
 
 class Engine:
@@ -116,13 +120,68 @@ class Engine:
         ]
         return [self._weighted(of_image) for of_image in merged]
 
+    def detect_images(
+        self,
+        images: Sequence[NDArray[np.uint8]],
+        object_types: Sequence[ObjectType],
+        format: Format,  # noqa: A002 (the API's name)
+    ) -> list[Detections]:
+        """Run `detect` on images, and again in each orientation that shows more than upright (`look_at_orientations`).
+
+        Panoramas, and images with tiles that the caller chose, are analysed upright only.
+
+        Args:
+            images: (h, w, 3) uint8 RGB, of any sizes.
+            object_types: the types to detect.
+            format: how images are cut into views.
+
+        Returns:
+            One `Detections` for each image, whatever the scores, with each object once. A person who may lie has the
+            whole box as its mask, as no rule tells where the head is; so has a vehicle that a turned image shows.
+
+        Raises:
+            ModelMissing, DetectorFailed, OutOfMemory, TooManyObjects: there is no result.
+        """
+        found = self.detect(images, object_types, format)
+        if not object_types or isinstance(format, Pano | Tiles):
+            return found
+        scout = max(self.store.detectors(object_types), key=lambda detector: len(detector.object_types))
+        calibrate = self.store.calibrations(scout.id).apply
+        seen = look_at_orientations(images, found, object_types, scout, calibrate)
+        return [
+            self._after_turns(image, of_image, orientation, object_types, format)
+            for image, of_image, orientation in zip(images, found, seen, strict=True)
+        ]
+
+    def _after_turns(
+        self,
+        image: NDArray[np.uint8],
+        found: Detections,
+        orientation: Orientation,
+        object_types: Sequence[ObjectType],
+        format: Format,  # noqa: A002 (the API's name)
+    ) -> Detections:
+        """Analyse an image in further orientations, and give persons who may lie their boxes as masks."""
+        size_hw = image.shape[0], image.shape[1]
+        sideways = [
+            turn_back(self.detect([turn(image, quarters)], object_types, format)[0], quarters, size_hw)
+            for quarters in orientation.turns
+        ]
+        merged = _merged_models([found, *sideways], size_hw) if sideways else found
+        turned = Detections.merge(sideways)
+        rows = same_objects(merged, turned[turned.scores >= SIDEWAYS])
+        if orientation.may_lie:
+            rows |= merged.types == ObjectType.PERSON.number
+        # the source of a detection's own mask: it stays if another segmenter makes all others again
+        return with_box_masks(merged, rows, size_hw, source="")
+
     def detect_pictures(
         self,
         pictures: Sequence[Picture],
         object_types: Sequence[ObjectType],
         format: Format,  # noqa: A002 (the API's name)
     ) -> list[Detections]:
-        """Run `detect` on images that may have transparency or 16 bits.
+        """Run `detect_images` on images that may have transparency or 16 bits.
 
         Args:
             pictures: of any sizes. Those that may show an object in another way too (`further_looks`) are looked at
@@ -136,12 +195,15 @@ class Engine:
         Raises:
             ModelMissing, DetectorFailed, OutOfMemory, TooManyObjects: there is no result.
         """
-        found = self.detect([picture.rgb() for picture in pictures], object_types, format)
+        found = self.detect_images([picture.rgb() for picture in pictures], object_types, format)
         for number, picture in enumerate(pictures):
             # one look at a time: together they would take much memory
-            more = [self.detect([look], object_types, format)[0] for look in further_looks(picture)]
+            more = [self.detect_images([look], object_types, format)[0] for look in further_looks(picture)]
             if more:
-                found[number] = _merged_models([found[number], *more], picture.size_hw)
+                looks = Detections.merge([found[number], *more])
+                merged = _merged_models([found[number], *more], picture.size_hw)
+                rows = same_objects(merged, looks[_has_whole_box(looks)])
+                found[number] = with_box_masks(merged, rows, picture.size_hw, source="")
         return found
 
     def _after_second_look(
@@ -229,6 +291,11 @@ def _merged_models(parts: Sequence[Detections], size_hw: tuple[int, ...]) -> Det
     height, width = size_hw
     whole = View(0, 0, width, height, max(height, width))
     return merge_views([(whole, part) for part in parts], (height, width), agreement=0, one_of_each=True)
+
+
+def _has_whole_box(found: Detections) -> NDArray[np.bool_]:
+    """Which objects have their whole box as the mask that their detection gave them."""
+    return np.array([mask is not None and not mask.source and bool(mask.pixels.all()) for mask in found.masks], bool)
 
 
 def _validated_mask(found: Detections, row: int, size_hw: tuple[int, int]) -> Mask | None:

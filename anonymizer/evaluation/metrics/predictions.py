@@ -22,7 +22,7 @@ from anonymizer.pipeline.options.formats import Format
 __all__ = ["Predictions", "detection_key", "labelled_types", "predict"]
 
 #: part of the cache key; raise it if the same model and format give other detections than before
-VERSION = 2
+VERSION = 3
 #: the most images in one batch, and the most pixels in all of them together
 _BATCH_IMAGES, _BATCH_PIXELS = 16, 32_000_000
 
@@ -110,7 +110,7 @@ def predict(
     with tqdm(total=len(order), desc="detecting", unit="image", disable=not (progress and order)) as bar:
         for indices, pixels in _batches(order, images, problems, predictions, bar):
             wanted = [name for name in object_types if any(name in missing[index] for index in indices)]
-            detected = anonymizer.engine.detect(pixels, wanted, format)
+            detected = anonymizer.engine.detect_images(pixels, wanted, format)
             for object_type in wanted:
                 new = {
                     index: CachedDetections((image.shape[0], image.shape[1]), detections.of_type(object_type))

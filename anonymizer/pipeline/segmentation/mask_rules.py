@@ -151,13 +151,17 @@ def box_mask(box: NDArray[np.float32], size_hw: tuple[int, ...]) -> Mask | None:
     return Mask(x1, y1, np.ones((y2 - y1, x2 - x1), np.bool_), BOX) if x1 < x2 and y1 < y2 else None
 
 
-def with_box_masks(found: Detections, rows: NDArray[np.bool_], size_hw: tuple[int, int]) -> Detections:
+def with_box_masks(
+    found: Detections, rows: NDArray[np.bool_], size_hw: tuple[int, int], *, source: str = BOX
+) -> Detections:
     """Use whole boxes as the masks of persons and vehicles, in place of the masks that they have.
 
     Args:
         found: n objects.
         rows: (n,) which of them.
         size_hw: height and width of the image in pixels.
+        source: what the masks state as their source; default: `box`. With an empty one they are part of the detection,
+            and stay if all other masks are made again.
 
     Returns:
         The same objects with these masks.
@@ -165,5 +169,6 @@ def with_box_masks(found: Detections, rows: NDArray[np.bool_], size_hw: tuple[in
     masks = list(found.masks)
     for row in np.flatnonzero(rows):
         if found.object_type(int(row)) in (ObjectType.PERSON, ObjectType.VEHICLE):
-            masks[row] = box_mask(found.boxes[row], size_hw)
+            mask = box_mask(found.boxes[row], size_hw)
+            masks[row] = mask and replace(mask, source=source)
     return replace(found, masks=tuple(masks))

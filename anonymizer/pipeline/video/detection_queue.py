@@ -25,11 +25,13 @@ class FrameDetections:
         pts: when the frame is shown, in the time base of its track.
         detections: boxes in pixels of the upright frame at full size.
         damaged: whether the frame could not be read whole; then all of it is blackened.
+        fingerprint: of the pixels that were analysed, as `fingerprint` of `io.codecs.fingerprints` gives it.
     """
 
     pts: int
     detections: Detections
     damaged: bool
+    fingerprint: int
 
 
 class DetectionQueue:

@@ -10,7 +10,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from anonymizer.pipeline.detections import Detections, ObjectType
 from anonymizer.pipeline.engine import Engine
-from anonymizer.pipeline.errors import EncoderFailed
+from anonymizer.pipeline.errors import BrokenMedia, EncoderFailed
 from anonymizer.pipeline.media_kinds import MediaInfo
 from anonymizer.pipeline.options.options import DamagedFrames, Options
 from anonymizer.pipeline.orientation import upright
@@ -31,6 +31,7 @@ from anonymizer.pipeline.redaction.yuv import PlaneFormat, frame_planes, planar_
 from anonymizer.pipeline.video.detection_queue import DetectionQueue, FrameDetections
 from anonymizer.pipeline.video.frame_outputs import FrameOutputs
 from anonymizer.pipeline.video.groups import BeginEncoding, CopiedGroup, EndEncoding, GroupItem, GroupSorter
+from anonymizer.pipeline.video.io.codecs.fingerprints import fingerprint
 from anonymizer.pipeline.video.io.encoders import OutputPlan
 from anonymizer.pipeline.video.io.frame_decoder import FrameDecoder
 from anonymizer.pipeline.video.io.reader import VideoReader
@@ -180,6 +181,8 @@ class Renderer:
                 with writer or nullcontext():
                     for item in redacted:
                         self._write(item, writer)
+                # those of the finished file; the others are there twice, which does not count
+                self.stats.warnings += [] if writer is None else writer.warnings
             finally:
                 if self._frame_outputs is not None:
                     self._frame_outputs.close()
@@ -198,7 +201,7 @@ class Renderer:
         if self._target is None:
             return None
         writer = VideoWriter(
-            self._target, reader, self._plan, strip_metadata=self._options.strip_metadata,
+            self._target, reader, self._plan, keep_metadata=self._options.keep_metadata,
             splice=self._splice, threads=self._threads,
         )  # fmt: skip
         self.stats.warnings += writer.warnings
@@ -258,7 +261,15 @@ class Renderer:
         queued = self._queues[frame.track.index].wait_for(frame.number)
         if queued is None or queued.pts != frame.picture.pts:
             raise EncoderFailed(f"Frame {frame.number} was another one when the video was read for the second time.")
-        return queued
+        if queued.damaged or queued.fingerprint == fingerprint(frame.picture):
+            return queued
+        # a decoder did not fill all of the frame: it holds memory that nobody analysed
+        if self._options.damaged_frames is not DamagedFrames.BLACKEN:
+            raise BrokenMedia(
+                f"Frame {frame.number} of the video (at {frame.time_s:.2f} s) cannot be read whole: its pixels differ "
+                "each time; damaged-frames=blacken blackens such frames."
+            )
+        return replace(queued, damaged=True)
 
     def _with_masks(self, frame: Frame, detections: Detections) -> Detections:
         if not len(detections) or self._options.bbox:

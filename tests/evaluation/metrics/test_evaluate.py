@@ -29,12 +29,13 @@ FACES, PLATES = [(20, 20, 60, 70), (200, 50, 240, 90)], [(100, 100, 160, 120)]
 
 @dataclass
 class Counting(FakeDetector):
-    """Remembers how many pictures it got at a time."""
+    """Remembers how many pictures it got at a time, and how many small copies of pictures in all orientations."""
 
     batches: list[int] = field(default_factory=list)
+    copies: list[int] = field(default_factory=list)
 
     def detect(self, images: list[np.ndarray], side: int) -> list[Detections]:
-        self.batches.append(len(images))
+        (self.batches if side in self.scales(0) else self.copies).append(len(images))
         return super().detect(images, side)
 
 
@@ -119,7 +120,7 @@ def test_a_picture_is_looked_at_once(tmp_path: Path, cache: DetectionCache) -> N
     # one more picture, and only that one
     counting = Counting()
     judged([*images, picture(tmp_path, 9, face=objects(FACES))], cache, counting)
-    assert counting.batches == [1]
+    assert counting.batches == counting.copies == [1]
 
 
 def test_another_model_another_format_and_another_content_are_looked_at_again(
@@ -194,8 +195,8 @@ def test_batches_hold_several_pictures_of_one_size(tmp_path: Path, cache: Detect
     images = [picture(tmp_path, n, size_wh=(320, 240) if n % 2 else (240, 320)) for n in range(40)]
     counting = Counting()
     judged(images, cache, counting)
-    assert sum(counting.batches) == 40
-    assert max(counting.batches) == 16
+    assert sum(counting.batches) == sum(counting.copies) == 40
+    assert max(counting.batches) == max(counting.copies) == 16
 
 
 def test_a_bar_shows_how_far_it_is_and_the_time_left(
@@ -241,7 +242,8 @@ def test_a_detector_that_fails_is_no_empty_result_and_what_was_done_is_kept(
     failing = Counting()
 
     def fail_later() -> None:
-        if failing.calls == 2:
+        # the first batch takes two: the pictures, and their small copies
+        if failing.calls == 3:
             raise RuntimeError("no more")
 
     failing.during = fail_later

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -17,6 +18,7 @@ from typing import cast
 import av
 from av.codec import Codec
 from av.video.codeccontext import VideoCodecContext
+from av.video.format import VideoFormat
 
 from anonymizer.pipeline.errors import EncoderFailed, InvalidParameter
 from anonymizer.pipeline.media_kinds import MediaInfo, by_format
@@ -27,7 +29,9 @@ from anonymizer.pipeline.video.io.tracks import VideoTrack
 __all__ = ["MUXERS", "EncoderSettings", "OutputPlan", "encoder_works", "open_encoder", "plan_output", "with_bit_rate"]
 
 #: by our name of a container, FFmpeg's name of its muxer
-MUXERS = {"mp4": "mp4", "mov": "mov", "mkv": "matroska", "webm": "webm", "avi": "avi", "ts": "mpegts"}
+MUXERS = {
+    "mp4": "mp4", "mov": "mov", "mkv": "matroska", "webm": "webm", "avi": "avi", "ts": "mpegts", "m2ts": "mpegts",
+}  # fmt: skip
 #: by codec, the encoder that writes it
 _ENCODERS = {
     "h264": "libx264",
@@ -51,6 +55,10 @@ _UNUSUAL = {("mp4", "mjpeg"), ("avi", "hevc"), ("avi", "av1"), ("avi", "vp9")}
 #: size of the source in the clips of `../shared/data/videos` (bits per pixel): 23 (.057), 20 (.084), 18 (.15),
 #: 20 (.24), 19 (.31).
 _BASE_CRF, _STEP, _BASE_BITS, _CRF_RANGE = 20.5, 3.0, 0.1, (17.0, 26.0)
+#: FFmpeg's numbers of colour properties: no matrix (RGB), ITU-R BT.601, limited and full range
+_RGB, _BT601, _LIMITED, _FULL = 0, 6, 1, 2
+#: MPEG-4 part 2, a visual object without a video signal type: start code, identifier, and the bits up to stuffing
+_VISUAL_OBJECT = re.compile(rb"\x00\x00\x01\xb5[\x80-\xff]\x13")
 #: libavutil's unit of a quantiser (FF_QP2LAMBDA)
 _LAMBDA = 118
 
@@ -142,6 +150,11 @@ def _settings_like_source(reader: VideoReader, track: VideoTrack, options: Optio
     if (muxer, codec) in _UNUSUAL or not _can_hold(muxer, name):
         return None
     source = _source_format(reader, track)
+    if name == "libx264" and source == "gbrp":
+        name, source = "libx264rgb", "rgb24"
+    elif name == "prores_ks" and source.endswith("444p12le"):
+        # opaque, and of 10 bits or more: FFmpeg reads every ProRes 4444 as 12 bits
+        source = "yuv444p10le"
     if source not in _pixel_formats(name):
         if wanted is VideoEncoder.AUTO:
             return None
@@ -162,7 +175,7 @@ def _settings_for_quality(name: str, pixel_format: str, track: VideoTrack) -> En
     crf = min(max(_BASE_CRF - _STEP * math.log2(bits / _BASE_BITS), low), high)
     options: dict[str, str] = {}
     quantiser = None
-    if name == "libx264":
+    if name in ("libx264", "libx264rgb"):
         options = {"preset": "veryfast", "crf": f"{crf:.1f}", "forced-idr": "1"}
     elif name == "libx265":
         options = {"preset": "veryfast", "crf": f"{crf + 2:.1f}", "x265-params": ":".join(_x265(track))}
@@ -198,7 +211,7 @@ def with_bit_rate(settings: EncoderSettings, *, bits: float, frames: int, stats:
     """
     rate = max(1, round(bits / max(frames, 1) * settings.rate))
     options = {key: value for key, value in settings.options.items() if key not in ("crf", "cq", "b", "rc")}
-    if settings.encoder == "libx264":
+    if settings.encoder in ("libx264", "libx264rgb"):
         # every attempt is as thorough as the last one: each may be close enough
         options |= {"fastfirstpass": "0", "x264-params": f"pass={3 if again else 1}:stats={stats}"}
     return replace(settings, options=options, bit_rate=rate, quantiser=None)
@@ -252,6 +265,9 @@ def open_encoder(
     encoder.sample_aspect_ratio = track.pixel_aspect
     for name in ("color_range", "color_primaries", "color_trc", "colorspace"):
         setattr(encoder, name, getattr(source, name))
+    if VideoFormat(source.pix_fmt or "yuv420p").is_rgb and settings.pixel_format.startswith("yuv"):
+        # what FFmpeg converts RGB to
+        encoder.colorspace, encoder.color_range = _BT601, _LIMITED
     encoder.thread_count = threads
     encoder.options = dict(settings.options)
     if settings.bit_rate is not None:
@@ -272,7 +288,15 @@ def open_encoder(
         raise EncoderFailed(
             f"The encoder {settings.encoder} cannot write {width} x {height} {settings.pixel_format} ({error})."
         ) from error
+    if settings.encoder == "mpeg4" and header and source.color_range == _FULL:
+        encoder.extradata = _with_full_range(encoder.extradata)
     return encoder
+
+
+def _with_full_range(header: bytes | None) -> bytes | None:
+    """The header of an MPEG-4 (part 2) track that says that the range is full, which FFmpeg's encoder cannot say."""
+    # signal type: yes; format: unspecified (5); full range; no description of colours; stuffing
+    return header and _VISUAL_OBJECT.sub(lambda match: match[0][:-1] + b"\x1d\x9f", header)
 
 
 @functools.cache

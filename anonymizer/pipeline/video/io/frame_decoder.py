@@ -14,9 +14,15 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from anonymizer.pipeline.errors import BrokenMedia, OutOfMemory, UnsupportedMedia
+from anonymizer.pipeline.redaction.yuv import frame_planes, planar_format_name, plane_format
+from anonymizer.pipeline.video.io.codecs.decode_order import DecodeOrder
+from anonymizer.pipeline.video.io.codecs.packet_checks import PacketChecks
 from anonymizer.pipeline.video.io.tracks import Frame, VideoTrack
 
-__all__ = ["FrameDecoder", "translate_errors"]
+__all__ = ["SILENT", "FrameDecoder", "translate_errors"]
+
+#: decoders that pass over damaged parts without a word, unless they are to take each for an error
+SILENT = frozenset("hevc mjpeg huffyuv ffvhuff".split())
 
 #: codecs in which each packet is a frame that is shown
 _FRAME_A_PACKET = frozenset("hevc mjpeg mpeg1video mpeg2video prores dnxhd dvvideo ffv1 huffyuv ffvhuff".split())
@@ -41,6 +47,14 @@ class FrameDecoder:
         self._context = stream.codec_context
         self.number = self.given = 0
         self._time: int | None = None
+        if tolerate_damage and track.codec in SILENT and not self._context.is_open:
+            # several threads would tell of an error at a later packet, and frames would be lost with it
+            self._context.thread_count = 1
+        self._checks = PacketChecks(track.codec, self._context)
+        # the times of packets whose pictures are not whole
+        self._incomplete: set[int] = set()
+        # AVI stores no time at which a frame is shown
+        self._order = DecodeOrder() if stream.container.format.name == "avi" else None
         self._broken = False
         self._held: deque[Frame] = deque()
         # frames that are shown before a damaged one may be predicted from it
@@ -62,9 +76,12 @@ class FrameDecoder:
 
         Raises:
             BrokenMedia: the packet cannot be decoded, or a frame has no time of its own.
-            UnsupportedMedia: the frames change their size.
+            UnsupportedMedia: the frames change their size, are transparent, or have others beside them.
         """
         self.given += packet is not None
+        damaged = packet is not None and self._check(packet)
+        if packet is not None:
+            packet = self._checks.readable(packet)
         try:
             with translate_errors():
                 pictures = self._context.decode(packet)
@@ -73,13 +90,26 @@ class FrameDecoder:
                 after = "" if self._time is None else f" (after {float(self._time * self._track.time_base):.2f} s)"
                 raise BrokenMedia(f"Frame {self.number} of the video cannot be decoded{after}.") from None
             self._mark_damaged()
+            self._note_incomplete(packet)
             return
+        if damaged and packet is not None:
+            self._note_incomplete(packet)
         for picture in pictures:
             yield from self._check_and_hold(
                 picture, damaged=picture.is_corrupt or (packet is not None and packet.is_corrupt)
             )
         if packet is None:
             yield from self._release(0)
+
+    def _check(self, packet: Packet[Any]) -> bool:
+        """Whether a packet's picture is not whole. In AVI, the packet gets a time of its own."""
+        if self._order is not None:
+            packet.pts = packet.dts = self._order.add(packet.dts)
+        return self._checks.is_damaged(packet)
+
+    def _note_incomplete(self, packet: Packet[Any]) -> None:
+        if packet.pts is not None:
+            self._incomplete.add(packet.pts)
 
     def skip_packets(self, packets: Sequence[Packet[Any]]) -> None:
         """Count packets that are not decoded, one frame for each."""
@@ -94,10 +124,19 @@ class FrameDecoder:
     def _check_and_hold(self, picture: VideoFrame, *, damaged: bool) -> Iterator[Frame]:
         if picture.pts is None:
             raise BrokenMedia(f"Frame {self.number} of the video has no time.")
+        damaged = damaged or picture.pts in self._incomplete
+        self._incomplete.discard(picture.pts)
+        if self._order is not None:
+            picture.pts = self._order.take(picture.pts, self._context.reorder_depth)
         if self._time is not None and picture.pts <= self._time:
             raise BrokenMedia(f"Frame {self.number} of the video has no time of its own.")
         if (picture.width, picture.height) != self._track.size_wh:
             raise UnsupportedMedia(f"The video changes its size at frame {self.number}, which is not supported.")
+        if _is_transparent(picture):
+            raise UnsupportedMedia(
+                f"The video has transparent pixels (frame {self.number}, {picture.format.name}), "
+                "which is not supported."
+            )
         if picture.key_frame:
             self._broken = False
         if damaged:
@@ -118,6 +157,16 @@ class FrameDecoder:
     def _release(self, keep: int) -> Iterator[Frame]:
         while len(self._held) > keep:
             yield self._held.popleft()
+
+
+def _is_transparent(picture: VideoFrame) -> bool:
+    """Whether a picture has an alpha plane that is not opaque throughout."""
+    if not any(component.is_alpha for component in picture.format.components):
+        return False
+    if plane_format(picture) is None:
+        picture = picture.reformat(format=planar_format_name(picture.format.name))
+    opaque = (1 << picture.format.components[-1].bits) - 1
+    return bool((frame_planes(picture, writable=False)[-1] != opaque).any())
 
 
 @contextmanager

@@ -51,7 +51,7 @@ class MaskWriter:
         threads: int = 0,
     ) -> None:
         self._instances, self._percent, self._legacy = instances, percent, legacy
-        self._container = av.open(str(path), "w", format="matroska")
+        self._container = av.open(str(path.absolute()), "w", format="matroska")
         self._streams: dict[int, VideoStream] = {}
         for track in tracks:
             height, width = self._blank(track).shape[:2]

@@ -25,13 +25,18 @@ from av.video.stream import VideoStream
 from anonymizer.pipeline.errors import BrokenMedia, TooLarge, UnsupportedMedia
 from anonymizer.pipeline.limits import Limits
 from anonymizer.pipeline.media_kinds import HEAD_BYTES, MediaInfo, MediaKind, sniff
-from anonymizer.pipeline.video.io.frame_decoder import FrameDecoder, translate_errors
+from anonymizer.pipeline.video.io.codecs.packet_checks import STRICT, reads_header
+from anonymizer.pipeline.video.io.containers.checks import check_container
+from anonymizer.pipeline.video.io.frame_decoder import SILENT, FrameDecoder, translate_errors
 from anonymizer.pipeline.video.io.tracks import Frame, VideoTrack, read_hdr_metadata, read_orientation, side_data
 from anonymizer.pipeline.video.io.truncation import find_truncation
 
 __all__ = ["VideoReader", "check_video"]
 
-_DEMUXERS = {"mp4": "mov", "mov": "mov", "mkv": "matroska", "webm": "matroska", "avi": "avi", "ts": "mpegts"}
+_DEMUXERS = {
+    "mp4": "mov", "mov": "mov", "mkv": "matroska", "webm": "matroska", "avi": "avi", "ts": "mpegts",
+    "m2ts": "mpegts",
+}  # fmt: skip
 
 #: the codecs that may decode a file from a stranger
 CODECS = frozenset(
@@ -44,6 +49,8 @@ PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition
 _FONT = re.compile(r"font|truetype|opentype")
 #: the flag that makes a decoder give frames it could not read whole, marked, instead of leaving them out
 OUTPUT_CORRUPT = 1 << 3
+#: with several threads, these decoders do not tell that the first slice is missing
+_ONE_THREAD = frozenset({"mpeg1video", "mpeg2video"})
 
 
 class VideoReader:
@@ -70,11 +77,12 @@ class VideoReader:
 
     def __init__(self, path: Path, info: MediaInfo, *, threads: int = 0, limits: Limits | None = None) -> None:
         self.info = info
-        self._path = path
+        # FFmpeg takes the colon in a relative path for the end of a protocol's name
+        self._path = path.absolute()
         self._limits = limits
         with translate_errors():
             self.container: InputContainer = av.open(
-                str(path),
+                str(self._path),
                 format=_DEMUXERS[info.format],
                 # texts of a stranger, in any encoding
                 metadata_errors="replace",
@@ -88,9 +96,13 @@ class VideoReader:
                 self.dropped.append("A cover or preview picture was left out: it may show the original.")
             self._check_streams()
             for stream in self._streams:
-                stream.codec_context.flags |= OUTPUT_CORRUPT
-                stream.codec_context.thread_count = threads
-                stream.codec_context.thread_type = "AUTO"
+                context = stream.codec_context
+                codec = context.codec.canonical_name
+                context.flags |= OUTPUT_CORRUPT
+                context.thread_count = 1 if codec in _ONE_THREAD else threads
+                context.thread_type = "AUTO"
+                if codec in SILENT and reads_header(context):
+                    context.options = dict(STRICT)
             with translate_errors():
                 self.tracks = [self._read_track(stream) for stream in self._streams]
             self.copied = [stream for stream in self.container.streams if self._is_copied(stream)]
@@ -246,7 +258,7 @@ def check_video(path: Path, *, limits: Limits = Limits()) -> MediaInfo:  # noqa:
         BrokenMedia: it cannot be read, has no frames, or was cut off.
         OutOfMemory: there is too little memory for it.
         TooLarge: it has more bytes, pixels or seconds than the limits.
-        UnsupportedMedia: it is no video, or one in a format or codec that is not supported.
+        UnsupportedMedia: it is no video, in a format or codec that is not supported, encrypted, or joined from parts.
     """
     size = path.stat().st_size
     if size > limits.video_bytes:
@@ -257,6 +269,7 @@ def check_video(path: Path, *, limits: Limits = Limits()) -> MediaInfo:  # noqa:
             raise UnsupportedMedia(f"The file is a picture ({info.format}), not a video.")
         if (where := find_truncation(file, info.format, size)) is not None:
             raise BrokenMedia(f"The video ends early: {where}.")
+        check_container(file, info.format, size)
     with VideoReader(path, info, threads=1, limits=limits) as reader:
         if not any(True for _ in reader.frames(tolerate_damage=True)):
             raise BrokenMedia("The video has no frames.")

@@ -19,7 +19,9 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from anonymizer.pipeline.errors import EncoderFailed
+from anonymizer.pipeline.options.options import KeepMetadata
 from anonymizer.pipeline.video.io.encoders import EncoderSettings, open_encoder
+from anonymizer.pipeline.video.io.metadata import kept_of_track
 from anonymizer.pipeline.video.io.reader import VideoReader
 from anonymizer.pipeline.video.io.splice import LARGEST_ID, ParameterSets, join_headers, to_length_prefixed
 from anonymizer.pipeline.video.io.tracks import VideoTrack
@@ -39,6 +41,7 @@ class TrackWriter:
         source: the open source.
         track: of the source.
         settings: of the encoder.
+        keep_metadata: what of the track's metadata is kept.
         splice: prepare the track for copied stretches between encoded ones, if that is possible.
         threads: of the encoder; 0: as many as there are cores.
 
@@ -57,6 +60,7 @@ class TrackWriter:
         track: VideoTrack,
         settings: EncoderSettings,
         *,
+        keep_metadata: KeepMetadata,
         splice: bool,
         threads: int,
     ) -> None:
@@ -72,6 +76,8 @@ class TrackWriter:
         if settings.same_codec:
             self.stream = container.add_stream_from_template(template, opaque=True)
             own = self.stream.codec_context
+            # the container's own, which may differ from the codec's
+            own.sample_aspect_ratio = track.pixel_aspect
             if own.codec_tag != template.codec_context.codec_tag and container.format.name in ("mp4", "mov"):
                 own.codec_tag = template.codec_context.codec_tag
             if not own.framerate and template.average_rate and template.average_rate == template.base_rate:
@@ -80,10 +86,13 @@ class TrackWriter:
         else:
             self.stream = _video(container.add_stream(settings.encoder, rate=settings.rate))
             own = self.stream.codec_context
+            if mp4 and settings.encoder in ("libx265", "hevc_nvenc"):
+                # Apple's players open nothing else; all parameter sets are in the header, as this tag asks for
+                own.codec_tag = "hvc1"
             if track.display_matrix is not None:
                 self.stream.set_display_matrix(track.display_matrix)
         self.stream.time_base = track.time_base
-        copy_description(self.stream, template)
+        copy_description(self.stream, template, keep_metadata)
         # a new stream's own encoder writes the header
         self._encoder: VideoCodecContext | None = self._open(None if settings.same_codec else own)
         if self.splices:
@@ -201,13 +210,15 @@ def _video(stream: object) -> VideoStream:
     return stream
 
 
-def copy_description(stream: Stream, source: Stream) -> None:
+def copy_description(stream: Stream, source: Stream, keep: KeepMetadata) -> None:
     """Copy a stream's metadata (language, names, dates) and disposition (default, forced, for the deaf …).
 
     Args:
         stream: the new stream, which is changed.
         source: the stream to copy from. The name of its encoder is not copied.
+        keep: what of the metadata is kept.
     """
     # the muxer writes its own name there
-    stream.metadata.update({key: value for key, value in source.metadata.items() if key != "encoder"})
+    kept = kept_of_track(source.metadata, keep)
+    stream.metadata.update({key: value for key, value in kept.items() if key != "encoder"})
     stream.disposition = source.disposition

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import math
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +16,13 @@ from av.stream import Discard, Stream
 from av.video.frame import VideoFrame
 
 from anonymizer.pipeline.errors import EncoderFailed
+from anonymizer.pipeline.options.options import KeepMetadata
+from anonymizer.pipeline.video.io.containers.avi_headers import write_stream_times
+from anonymizer.pipeline.video.io.containers.mp4_index import TrackDescription, read_descriptions, rewrite_index
+from anonymizer.pipeline.video.io.containers.mp4_leftovers import Positions, read_positions, unread_boxes
+from anonymizer.pipeline.video.io.copied_tracks import CopiedTrack, TrackCopy, choose_copies, codec_name
 from anonymizer.pipeline.video.io.encoders import MUXERS, OutputPlan
+from anonymizer.pipeline.video.io.metadata import LANGUAGE, kept_of_file
 from anonymizer.pipeline.video.io.reader import VideoReader
 from anonymizer.pipeline.video.io.track_writer import TrackWriter, copy_description
 from anonymizer.pipeline.video.io.tracks import VideoTrack
@@ -27,15 +31,16 @@ __all__ = ["VideoWriter"]
 
 #: the highest number of ticks per second that the header of an MP4 file can have
 _LARGEST_CLOCK = 2**31 - 1
-#: muxers that can hold data streams besides video, sound and subtitles
-_HOLDS_DATA = ("mp4", "mov", "mpegts")
+#: muxers whose files have an index, which is completed afterwards
+_WITH_INDEX = ("mp4", "mov")
+#: by the type of a stream, the muxers that can hold it, if not all can
+_HOLDS = {"data": (*_WITH_INDEX, "mpegts"), "attachment": ("matroska",)}
 #: Metadata keys that have a box of their own in an MP4 file. With any other key, all keys go into a list.
 _KNOWN_KEYS = frozenset(
     "title artist album date comment genre copyright description synopsis show episode_id network lyrics grouping "
     "album_artist composer encoder creation_time major_brand minor_version compatible_brands location track disc "
     "timecode".split()
 )
-_LANGUAGE = re.compile(r"-[a-z]{3}$")
 
 
 class VideoWriter:
@@ -45,7 +50,8 @@ class VideoWriter:
         path: of the new file.
         source: the open source, whose other streams are copied.
         plan: container and encoders.
-        strip_metadata: leave out the file's metadata and its data streams (which hold positions).
+        keep_metadata: what of the metadata is kept; with `none`, data streams (which hold positions) are left out.
+        strip_metadata: true is `keep_metadata="none"`.
         splice: prepare the tracks for copied stretches between encoded ones, where that is possible.
         threads: of each encoder; 0: as many as there are cores.
 
@@ -63,29 +69,50 @@ class VideoWriter:
         source: VideoReader,
         plan: OutputPlan,
         *,
+        keep_metadata: KeepMetadata = KeepMetadata.TECHNICAL,
         strip_metadata: bool = False,
         splice: bool = False,
         threads: int = 0,
     ) -> None:
         self.warnings: list[str] = []
-        self._source = source
-        muxer = MUXERS[plan.info.format]
+        self._source, self._path = source, path
+        self._keep = KeepMetadata.NONE if strip_metadata else keep_metadata
+        self._metadata = kept_of_file(source.container.metadata, self._keep)
+        self._descriptions: dict[int, TrackDescription] = {}
+        self._positions: Positions | None = None
+        self._format, self._muxer = plan.info.format, MUXERS[plan.info.format]
+        muxer = self._muxer
         options = {"strict": "experimental"}
+        copies = self._choose_copies(options)
+        if self._keep is not KeepMetadata.NONE and source.info.format in _WITH_INDEX:
+            self._look_for_leftovers()
         if muxer in ("mp4", "mov"):
-            options |= {"movflags": self._movflags(), "movie_timescale": str(self._clock())}
+            options |= self._movflags() | {"movie_timescale": str(self._clock())}
         elif muxer == "mpegts":
-            options["mpegts_copyts"] = "1"
-        self.container: OutputContainer = av.open(str(path), "w", format=muxer, container_options=options)
+            # with 192 bytes to a packet, as Blu-ray and AVCHD have it
+            options |= {"mpegts_copyts": "1", "mpegts_m2ts_mode": str(int(self._format == "m2ts"))}
+        self.container: OutputContainer = av.open(
+            # FFmpeg takes the colon in a relative path for the end of a protocol's name
+            str(path.absolute()), "w", format=muxer, container_options=options
+        )  # fmt: skip
         try:
             self._tracks = {
                 track.index: TrackWriter(
-                    self.container, source, track, plan.tracks[track.index], splice=splice, threads=threads
+                    self.container,
+                    source,
+                    track,
+                    plan.tracks[track.index],
+                    keep_metadata=self._keep,
+                    splice=splice,
+                    threads=threads,
                 )
                 for track in source.tracks
             }
-            self._copied = self._add_copied(muxer, strip_metadata=strip_metadata)
-            if not strip_metadata:
-                self.container.metadata.update(self._metadata())
+            self._copied: dict[int, CopiedTrack] = {}
+            for copy in copies:
+                self._copied[copy.stream.index] = copied = CopiedTrack(self.container, copy)
+                copy_description(copied.stream, copy.stream, self._keep)
+            self.container.metadata.update(self._file_metadata())
             if chapters := source.container.chapters():
                 self.container.set_chapters(chapters)
             self.container.start_encoding()
@@ -104,6 +131,7 @@ class VideoWriter:
                     for track in self._tracks.values():
                         track.end_encoding()
                     self.container.close()
+                self._finish()
         finally:
             # after an error the file is deleted; closing twice does nothing
             with suppress(av.FFmpegError, ValueError):
@@ -158,46 +186,103 @@ class VideoWriter:
         Raises:
             EncoderFailed: it cannot be written.
         """
-        stream = self._tracks[track.index].stream if track is not None else self._copied.get(packet.stream_index)
-        if stream is None or (track is None and _is_gap(stream, packet)):
-            return
         with _translate_errors():
-            packet.stream = stream
-            self.container.mux_one(packet)
+            if track is not None:
+                packet.stream = self._tracks[track.index].stream
+                self.container.mux_one(packet)
+            elif (copied := self._copied.get(packet.stream_index)) and not _is_gap(packet):
+                copied.write(packet)
 
-    def _add_copied(self, muxer: str, *, strip_metadata: bool) -> dict[int, Stream]:
-        copied: dict[int, Stream] = {}
-        for stream in self._source.copied:
-            if stream.type == "data" and (stream.discard is Discard.all or "timecode" in stream.metadata):
-                # chapter titles and time codes: the muxer makes these streams again from what is copied
-                continue
-            if stream.type == "data" and strip_metadata:
-                self.warnings.append("A data track was left out with the metadata.")
-                continue
-            if not _can_copy(muxer, stream):
+    def _choose_copies(self, options: Mapping[str, str]) -> list[TrackCopy]:
+        """How streams are copied; a warning for each that is left out."""
+        streams = self._copyable()
+        held = [stream for stream in streams if self._muxer in _HOLDS.get(stream.type, (self._muxer,))]
+        copies = choose_copies(self._source.container, held, self._muxer, options)
+        copied = {copy.stream.index for copy in copies}
+        for stream in streams:
+            if stream.index not in copied:
+                self._descriptions.pop(stream.index, None)
+                codec = codec_name(stream)
                 self.warnings.append(
-                    f"A track of type {stream.type} was left out: the result's format cannot hold it as it is."
+                    f"A track of type {stream.type} was left out: {self._format} cannot hold {codec} as it is."
                 )
-                continue
-            copy = self.container.add_stream_from_template(stream)
-            copy_description(copy, stream)
-            copied[stream.index] = copy
-        return copied
+        return copies
 
-    def _metadata(self) -> dict[str, str]:
+    def _copyable(self) -> list[Stream]:
+        """The streams that are wanted; a warning for each data track that is not, or that cannot be read."""
+        streams = []
+        descriptions = read_descriptions(self._path_of_source()) if self._muxer in _WITH_INDEX else {}
+        for stream in self._source.copied:
+            if stream.type == "data":
+                if stream.discard is Discard.all or "timecode" in stream.metadata:
+                    # chapter titles and time codes: the muxer makes these streams again from what is copied
+                    continue
+                if self._keep is KeepMetadata.NONE:
+                    self.warnings.append("A data track was left out with the metadata.")
+                    continue
+                if self._muxer in _WITH_INDEX and stream.id not in descriptions:
+                    self.warnings.append(
+                        "A track of type data was left out: it has more than one format, or none that can be read."
+                    )
+                    continue
+                if stream.id in descriptions:
+                    self._descriptions[stream.index] = descriptions[stream.id]
+            streams.append(stream)
+        return streams
+
+    def _look_for_leftovers(self) -> None:
+        """Find the positions of a camera; a warning if something else of the file is left out."""
+        path = self._path_of_source()
+        if self._muxer in _WITH_INDEX:
+            self._positions = read_positions(path)
+        unread = [name for name in unread_boxes(path) if name != "moov/gps" or self._positions is None]
+        if unread:
+            self.warnings.append(f"Parts of the file that are not known were left out: {', '.join(unread)}.")
+
+    def _path_of_source(self) -> Path:
+        return Path(self._source.container.name)
+
+    def _finish(self) -> None:
+        """Write into the finished file what the muxer cannot write.
+
+        Raises:
+            EncoderFailed: it cannot be written.
+        """
+        try:
+            self._complete_headers()
+        except (OSError, ValueError) as error:
+            raise EncoderFailed(f"The result cannot be completed ({error}).") from error
+
+    def _complete_headers(self) -> None:
+        times = {copied.stream.index: copied.times for copied in self._copied.values()}
+        if sound := {index: of_sound for index, of_sound in times.items() if of_sound is not None}:
+            with self._path.open("r+b") as file:
+                write_stream_times(file, sound)
+        described = {self._copied[index].stream.index: it for index, it in self._descriptions.items()}
+        if described or self._positions:
+            streams: dict[int, Stream] = {index: track.stream for index, track in self._tracks.items()}
+            streams |= {index: copied.stream for index, copied in self._copied.items()}
+            ids = {self._source.container.streams[index].id: stream.index for index, stream in streams.items()}
+            if not rewrite_index(self._path, described, ids, self._positions):
+                self.warnings.append("The positions of the camera were left out: the file is too large for them.")
+
+    def _file_metadata(self) -> dict[str, str]:
         """The metadata of the file. In a list of keys, a position has another name, which players know."""
-        metadata = dict(self._source.container.metadata)
+        metadata = dict(self._metadata)
         if self._has_unusual_keys() and "location" in metadata:
             metadata.setdefault("com.apple.quicktime.location.ISO6709", metadata["location"])
         return metadata
 
-    def _movflags(self) -> str:
+    def _movflags(self) -> dict[str, str]:
         """The index first, so that players can start before they have the whole file; and unusual metadata keys."""
-        return "+faststart+use_metadata_tags" if self._has_unusual_keys() else "+faststart"
+        # where the index is changed afterwards, it is also moved then
+        flags = [] if self._descriptions or self._positions else ["faststart"]
+        flags += ["use_metadata_tags"] if self._has_unusual_keys() else []
+        return {"movflags": "+".join(["", *flags])} if flags else {}
 
     def _has_unusual_keys(self) -> bool:
         # some keys are there a second time with a language: location-eng
-        return not {_LANGUAGE.sub("", key) for key in self._source.container.metadata} <= _KNOWN_KEYS
+        return not {LANGUAGE.sub("", key) for key in self._metadata} <= _KNOWN_KEYS
 
     def _clock(self) -> int:
         """Ticks per second of the file's header, chosen so that the start of each track is a whole number of them."""
@@ -206,22 +291,9 @@ class VideoWriter:
         return clock if clock <= _LARGEST_CLOCK else 1_000_000
 
 
-def _is_gap(stream: Stream, packet: Packet[Any]) -> bool:
+def _is_gap(packet: Packet[Any]) -> bool:
     """Whether a packet of MP4 subtitles only says that no line is shown: the muxer makes these itself."""
-    return stream.codec_context is not None and stream.codec_context.name == "mov_text" and bytes(packet) == b"\0\0"
-
-
-def _can_copy(muxer: str, stream: Stream) -> bool:
-    """Whether a container can hold a stream as it is; the muxer is asked."""
-    if stream.type in ("data", "attachment") and muxer not in (_HOLDS_DATA if stream.type == "data" else ("matroska",)):
-        return False
-    try:
-        with av.open(io.BytesIO(), "w", format=muxer) as trial:
-            trial.add_stream_from_template(stream)
-            trial.start_encoding()
-    except (av.FFmpegError, ValueError):
-        return False
-    return True
+    return codec_name(packet.stream) == "mov_text" and bytes(packet) == b"\0\0"
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import av
 import pytest
 
 from anonymizer.pipeline.errors import EncoderFailed, InvalidParameter
-from anonymizer.pipeline.options.options import Options, VideoEncoder
+from anonymizer.pipeline.options.options import KeepMetadata, Options, VideoEncoder
 from anonymizer.pipeline.video.io.encoders import OutputPlan, encoder_works, open_encoder, plan_output, with_bit_rate
 from anonymizer.pipeline.video.io.reader import VideoReader, check_video
 from anonymizer.pipeline.video.io.tracks import Frame
@@ -26,7 +26,9 @@ def planned(path: Path, options: Options | None = None) -> OutputPlan:
         return plan_output(reader, options or Options())
 
 
-def written(source: Path, target: Path, *, first: int = 0, strip_metadata: bool = False) -> list[str]:
+def written(
+    source: Path, target: Path, *, first: int = 0, strip_metadata: bool = False, keep_metadata: str = "technical"
+) -> list[str]:
     """Every frame encoded and every other packet copied; the warnings.
 
     Args:
@@ -34,7 +36,10 @@ def written(source: Path, target: Path, *, first: int = 0, strip_metadata: bool 
     """
     info = check_video(source)
     with VideoReader(source, info) as reader:
-        writer = VideoWriter(target, reader, plan_output(reader, Options()), strip_metadata=strip_metadata)
+        writer = VideoWriter(
+            target, reader, plan_output(reader, Options()),
+            keep_metadata=KeepMetadata(keep_metadata), strip_metadata=strip_metadata,
+        )  # fmt: skip
         with writer:
             for track, packet in reader.packets():
                 if track is None:
