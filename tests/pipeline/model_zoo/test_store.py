@@ -386,6 +386,7 @@ def test_every_model_of_the_registry_is_described() -> None:
 
 
 def test_kept_detections_depend_on_the_models_sum_and_calibration(folder: Path) -> None:
+    edited(folder, "own-3", "", "calibration-small")
     before = ModelStore(folder, models="face=centerface").keys([PLATE, FACE])
     another(folder)
     replaced = ModelStore(with_sum(folder, "own-3", FILE), models="face=centerface").keys([PLATE, FACE])
@@ -413,7 +414,8 @@ def test_two_models_of_a_type_are_both_in_its_key(recommended: Path) -> None:
 
 
 def test_a_calibration_is_read_by_model_kind_and_type(folder: Path) -> None:
-    edited(folder, "own-3", "", "calibration-close")
+    for name in ("calibration-close", "calibration-small"):
+        edited(folder, "own-3", "", name)
     lines = [f"{name} = {{ license-plate = [[0.1, 0.2], [0.6, {chance}]] }}" for name, chance in KINDS.items()]
     edited(folder, "own-3", "\n".join(lines), "calibration")
     store = ModelStore(folder)

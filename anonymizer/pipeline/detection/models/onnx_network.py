@@ -35,6 +35,7 @@ class OnnxNetwork:
         input_side: side in pixels of the square input that the file was exported for; None: it takes any size.
 
     Raises:
+        ValueError: `any_size` is set, and the network takes images of one size only.
         Exception: of onnx or the runtime, if the file is not such a network.
     """
 
@@ -56,6 +57,7 @@ class OnnxNetwork:
         self.input_side: int | None = model.graph.input[0].type.tensor_type.shape.dim[-1].dim_value or None
         _drop_constant_inputs(model.graph)
         if any_size:
+            _check_any_size(weights.name, model.graph)
             _free_size(model.graph)
         self._network = load_onnx(model, runtime=runtime, device=device, dtype=dtype, exact=exact)
 
@@ -90,6 +92,22 @@ def _drop_constant_inputs(graph: onnx.GraphProto) -> None:
     inputs = [each for each in graph.input if each.name not in weights]
     del graph.input[:]
     graph.input.extend(inputs)
+
+
+def _check_any_size(name: str, graph: onnx.GraphProto) -> None:
+    """Refuse a network that reshapes its maps to sizes from the file.
+
+    OpenVINO does not notice that they disagree with other inputs, and writes outside of its memory.
+
+    Raises:
+        ValueError: it is such a network.
+    """
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    constants |= {node.output[0]: node.attribute[0].t for node in graph.node if node.op_type == "Constant"}
+    shapes = [node.input[1] for node in graph.node if node.op_type == "Reshape" and node.input[1] in constants]
+    for shape in (onnx.numpy_helper.to_array(constants[each]) for each in shapes):
+        if len(shape) >= 4 and (shape[-2:] > 1).all():
+            raise ValueError(f"{name} takes images of one size only: it has maps of {shape[-1]} x {shape[-2]}")
 
 
 def _free_size(graph: onnx.GraphProto) -> None:
