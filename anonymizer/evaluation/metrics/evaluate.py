@@ -169,7 +169,8 @@ class _Evaluator:
         """What leak coverage depends on besides the image and its labels: detections, and how they are redacted."""
         options = self.options
         masks = _segmenter_key(self.anonymizer) if self.segment else ""
-        how = (options.margin_of(object_type), options.soft_edge(object_type), options.bbox, masks, options.ignores, VISIBLE)
+        reach = options.margin_of(object_type), options.soft_edge(object_type)
+        how = (*reach, options.bbox, masks, options.ignores, VISIBLE)
         return f"{VERSION} {predictions.keys[object_type]} {how}"
 
 
