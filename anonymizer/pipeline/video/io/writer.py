@@ -51,7 +51,6 @@ class VideoWriter:
         source: the open source, whose other streams are copied.
         plan: container and encoders.
         keep_metadata: what of the metadata is kept; with `none`, data streams (which hold positions) are left out.
-        strip_metadata: true is `keep_metadata="none"`.
         splice: prepare the tracks for copied stretches between encoded ones, where that is possible.
         threads: of each encoder; 0: as many as there are cores.
 
@@ -70,13 +69,12 @@ class VideoWriter:
         plan: OutputPlan,
         *,
         keep_metadata: KeepMetadata = KeepMetadata.TECHNICAL,
-        strip_metadata: bool = False,
         splice: bool = False,
         threads: int = 0,
     ) -> None:
         self.warnings: list[str] = []
         self._source, self._path = source, path
-        self._keep = KeepMetadata.NONE if strip_metadata else keep_metadata
+        self._keep = keep_metadata
         self._metadata = kept_of_file(source.container.metadata, self._keep)
         self._descriptions: dict[int, TrackDescription] = {}
         self._positions: Positions | None = None

@@ -237,7 +237,7 @@ class TestDataTracks:
     def test_they_are_left_out_with_the_metadata(self, tmp_path: Path) -> None:
         clip = make(Clip(".mp4", (h264(frames=25),), data="bin_data"), tmp_path / "clip")
         source = described(clip, *_ENTRIES["camm"])
-        assert written(source, tmp_path / "new.mp4", strip_metadata=True) == [
+        assert written(source, tmp_path / "new.mp4", keep_metadata="none") == [
             "A data track was left out with the metadata."
         ]
         assert b"camm" not in (tmp_path / "new.mp4").read_bytes()
@@ -284,7 +284,7 @@ class TestPositions:
 
     def test_they_are_dropped_with_the_metadata(self, tmp_path: Path) -> None:
         source = dashcam(tmp_path / "clip")
-        assert written(source, tmp_path / "new.mp4", strip_metadata=True) == []
+        assert written(source, tmp_path / "new.mp4", keep_metadata="none") == []
         assert b"GPS " not in (tmp_path / "new.mp4").read_bytes()
 
     def test_boxes_of_makers_are_named(self, tmp_path: Path) -> None:

@@ -26,9 +26,7 @@ def planned(path: Path, options: Options | None = None) -> OutputPlan:
         return plan_output(reader, options or Options())
 
 
-def written(
-    source: Path, target: Path, *, first: int = 0, strip_metadata: bool = False, keep_metadata: str = "technical"
-) -> list[str]:
+def written(source: Path, target: Path, *, first: int = 0, keep_metadata: str = "technical") -> list[str]:
     """Every frame encoded and every other packet copied; the warnings.
 
     Args:
@@ -38,7 +36,7 @@ def written(
     with VideoReader(source, info) as reader:
         writer = VideoWriter(
             target, reader, plan_output(reader, Options()),
-            keep_metadata=KeepMetadata(keep_metadata), strip_metadata=strip_metadata,
+            keep_metadata=KeepMetadata(keep_metadata),
         )  # fmt: skip
         with writer:
             for track, packet in reader.packets():
@@ -178,7 +176,7 @@ class TestOtherTracks:
     def test_what_is_stripped_is_said(self, tmp_path: Path) -> None:
         source = make(CLIPS["telemetry"], tmp_path / "clip")
         assert written(source, tmp_path / "new.mp4") == []
-        assert written(source, tmp_path / "new.mp4", strip_metadata=True) == [
+        assert written(source, tmp_path / "new.mp4", keep_metadata="none") == [
             "A data track was left out with the metadata."
         ]
 
