@@ -86,10 +86,8 @@ def _anonymise_image(task: Task) -> tuple[ImageResult, dict[str, str]]:
     object_types = tuple(ObjectType(name) for name in task.object_types)
     picture = load_picture(original.read(), limits=anonymizer.limits, name=task.name)
     started = time.perf_counter()
-    keys = engine.store().keys(object_types) | {"format": str(options.image_format)}
-    if picture.alpha is not None or picture.pixels.dtype != "uint8":
-        # detections of older versions, which took no further look at such pictures, do not serve
-        keys["looks"] = "2"
+    # detections of older versions, which took fewer looks at a picture, do not serve
+    keys = engine.store().keys(object_types) | {"format": str(options.image_format), "looks": "3"}
     detections = _kept_detections(task, keys)
     # The model that makes masks does not change the detections: only the masks of another model are made again.
     keys["masks"] = task.detector_keys.get("masks", "") if options.bbox else _mask_key()
