@@ -83,8 +83,8 @@ class Engine:
         With the format `auto`, they run a second time where the first time found or suspected something.
 
         The calibration of a model maps its scores to chances. If several models serve a type, each object is returned
-        once, with the higher chance and the mean of the boxes: a second model only adds objects. At the end, the chances
-        are weighted by what a miss costs (`weigh_misses`).
+        once, with the higher chance and the mean of the boxes: a second model only adds objects. At the end, the
+        chances are weighted by what a miss costs (`weigh_misses`).
 
         Args:
             images: (h, w, 3) uint8 RGB, of any sizes.
