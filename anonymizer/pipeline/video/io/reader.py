@@ -49,6 +49,8 @@ PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition
 _FONT = re.compile(r"font|truetype|opentype")
 #: the flag that makes a decoder give frames it could not read whole, marked, instead of leaving them out
 OUTPUT_CORRUPT = 1 << 3
+#: the flag that makes a decoder begin rows where the cropping window does, at any column
+_UNALIGNED = 1 << 0
 #: with several threads, these decoders do not tell that the first slice is missing
 _ONE_THREAD = frozenset({"mpeg1video", "mpeg2video"})
 
@@ -98,7 +100,7 @@ class VideoReader:
             for stream in self._streams:
                 context = stream.codec_context
                 codec = context.codec.canonical_name
-                context.flags |= OUTPUT_CORRUPT
+                context.flags |= OUTPUT_CORRUPT | _UNALIGNED
                 context.thread_count = 1 if codec in _ONE_THREAD else threads
                 context.thread_type = "AUTO"
                 if codec in SILENT and reads_header(context):
@@ -232,7 +234,7 @@ class VideoReader:
             options={"protocol_whitelist": "file"},
         ) as other:  # fmt: skip
             twin = other.streams[stream.index]
-            twin.codec_context.flags |= OUTPUT_CORRUPT
+            twin.codec_context.flags |= OUTPUT_CORRUPT | _UNALIGNED
             twin.codec_context.thread_count = 1
             try:
                 for packet in other.demux(twin):

@@ -68,6 +68,11 @@ class ParameterSets:
         """All ids that are taken, of sequence and of picture parameter sets."""
         return {_first_number(unit[4:]) for unit in self.sps} | {_first_number(unit[1:]) for unit in self.pps}
 
+    @property
+    def is_pure(self) -> bool:
+        """Whether all units are parameter sets of their kind."""
+        return all(unit[0] & 31 == _SPS for unit in self.sps) and all(unit[0] & 31 == _PPS for unit in self.pps)
+
     def to_header(self) -> bytes:
         """The content of an `avcC` box."""
         out = bytearray(b"\1" + self.profile + b"\xff" + bytes([0xE0 | len(self.sps)]))
@@ -87,14 +92,15 @@ def join_headers(source: ParameterSets, encoder: ParameterSets) -> bytes | None:
         encoder: the parameter sets of the newly encoded stretches.
 
     Returns:
-        The content of an `avcC` box. None if an id is in both, or if there are more than `LARGEST_ID` (31) sequence
-        parameter sets.
+        The content of an `avcC` box, without what describes auxiliary pictures. None if an id is in both, if there are
+        more than `LARGEST_ID` (31) sequence parameter sets, or if something else is among the sets.
     """
-    if source.ids & encoder.ids or len(source.sps) + len(encoder.sps) > LARGEST_ID:
+    if source.ids & encoder.ids or len(source.sps) + len(encoder.sps) > LARGEST_ID or not source.is_pure:
         return None
     highest = max(source.profile, encoder.profile, key=lambda profile: (profile[0], profile[2]))
     level = max(source.profile[2], encoder.profile[2])
-    tail = source.tail
+    # the chroma format and two bit depths; no extensions
+    tail = source.tail[:3] + b"\0" if source.profile[0] in _HIGH and len(source.tail) > 3 else b""
     if highest[0] in _HIGH and not tail:
         # 4:2:0 with 8 bits, no extensions: profiles without a tail are always so
         tail = bytes([0xFD, 0xF8, 0xF8, 0])

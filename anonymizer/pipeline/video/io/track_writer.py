@@ -20,6 +20,8 @@ from av.video.stream import VideoStream
 
 from anonymizer.pipeline.errors import EncoderFailed
 from anonymizer.pipeline.options.options import KeepMetadata
+from anonymizer.pipeline.video.io.codecs.copied_units import ForeignParameterSet, copied_packet
+from anonymizer.pipeline.video.io.codecs.h264_parameters import has_redundant_pictures, hides_pixels
 from anonymizer.pipeline.video.io.encoders import EncoderSettings, open_encoder
 from anonymizer.pipeline.video.io.metadata import kept_of_track
 from anonymizer.pipeline.video.io.reader import VideoReader
@@ -69,6 +71,8 @@ class TrackWriter:
         self._context = template.codec_context
         self._header = bool(Flags(container.format.flags) & Flags.global_header)
         self.splices = False
+        self._known: frozenset[bytes] = frozenset()
+        self._with_times = keep_metadata is not KeepMetadata.NONE
         # Matroska does not store when the first frames are decoded; other containers have no header for parameter sets
         mp4 = container.format.name in ("mp4", "mov")
         if splice and mp4 and settings.same_codec and settings.encoder == "libx264":
@@ -105,8 +109,15 @@ class TrackWriter:
     def _prepare_splice(self, template: VideoStream) -> None:
         """Find out whether the parameter sets of source and encoder fit in one header; choose the id of ours."""
         source = ParameterSets.from_header(template.codec_context.extradata)
-        if source is None or not self._header:
+        if source is None or not self._header or not source.is_pure:
             return
+        if any(map(hides_pixels, source.sps)) or any(map(has_redundant_pictures, source.pps)):
+            # copied pictures would hold pixels that nobody sees in a player, and that others may uncover
+            return
+        if self._track.interlaced and not self._with_times:
+            # the timing of pictures tells the order of their fields, and may hold the time of day
+            return
+        self._known = frozenset(source.sps + source.pps)
         free = next((number for number in range(1, LARGEST_ID + 1) if number not in source.ids), None)
         if free is None:
             return
@@ -160,6 +171,25 @@ class TrackWriter:
         picture.pict_type = 1 if self._given == 0 and self.splices else 0
         self._given += 1
         self._mux(self._encoder.encode(picture))
+
+    def copy(self, packet: Packet[Any]) -> None:
+        """Write a packet of the source between encoded stretches: what shows its picture, and nothing beside it.
+
+        Args:
+            packet: of the track.
+
+        Raises:
+            CannotSplice: the packet holds a parameter set of its own.
+            av.FFmpegError: FFmpeg cannot write the packet.
+        """
+        try:
+            bare: Packet[Any] = Packet(copied_packet(bytes(packet), self._known, with_times=self._with_times))
+        except ForeignParameterSet:
+            raise CannotSplice("a packet with a parameter set of its own") from None
+        bare.stream, bare.time_base = self.stream, packet.time_base
+        bare.pts, bare.dts, bare.duration = packet.pts, packet.dts, packet.duration
+        bare.is_keyframe = packet.is_keyframe
+        self._container.mux_one(bare)
 
     def end_encoding(self) -> None:
         """End a stretch: write what the encoder still holds back.

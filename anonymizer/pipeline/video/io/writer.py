@@ -175,19 +175,20 @@ class VideoWriter:
             self._tracks[track.index].end_encoding()
 
     def copy(self, track: VideoTrack | None, packet: Packet[Any]) -> None:
-        """Write a packet as it is.
+        """Write a packet of the source without encoding it.
 
         Args:
-            track: of the packet, between encoded stretches; None: it belongs to another stream.
+            track: of the packet, between encoded stretches; None: it belongs to another stream. Of a track, only what
+                shows its picture is written.
             packet: of the source.
 
         Raises:
+            CannotSplice: the packet does not fit between encoded stretches.
             EncoderFailed: it cannot be written.
         """
         with _translate_errors():
             if track is not None:
-                packet.stream = self._tracks[track.index].stream
-                self.container.mux_one(packet)
+                self._tracks[track.index].copy(packet)
             elif (copied := self._copied.get(packet.stream_index)) and not _is_gap(packet):
                 copied.write(packet)
 
