@@ -23,7 +23,7 @@ from anonymizer.pipeline.options.options import KeepMetadata
 from anonymizer.pipeline.video.io.codecs.copied_units import ForeignParameterSet, copied_packet
 from anonymizer.pipeline.video.io.codecs.h264_parameters import has_redundant_pictures, hides_pixels
 from anonymizer.pipeline.video.io.encoders import EncoderSettings, open_encoder
-from anonymizer.pipeline.video.io.metadata import kept_of_track
+from anonymizer.pipeline.video.io.metadata import kept_of_attachment, kept_of_track
 from anonymizer.pipeline.video.io.reader import VideoReader
 from anonymizer.pipeline.video.io.splice import LARGEST_ID, ParameterSets, join_headers, to_length_prefixed
 from anonymizer.pipeline.video.io.tracks import VideoTrack
@@ -249,6 +249,9 @@ def copy_description(stream: Stream, source: Stream, keep: KeepMetadata) -> None
         keep: what of the metadata is kept.
     """
     # the muxer writes its own name there
-    kept = kept_of_track(source.metadata, keep)
+    choose = kept_of_attachment if source.type == "attachment" else kept_of_track
+    kept = choose(source.metadata, keep)
+    # PyAV has copied that of some kinds of streams already
+    stream.metadata.clear()
     stream.metadata.update({key: value for key, value in kept.items() if key != "encoder"})
     stream.disposition = source.disposition

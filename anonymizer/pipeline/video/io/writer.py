@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,12 +18,13 @@ from av.video.frame import VideoFrame
 
 from anonymizer.pipeline.errors import EncoderFailed
 from anonymizer.pipeline.options.options import KeepMetadata
+from anonymizer.pipeline.video.io.codecs.text_headers import kept_header
 from anonymizer.pipeline.video.io.containers.avi_headers import write_stream_times
 from anonymizer.pipeline.video.io.containers.mp4_index import TrackDescription, read_descriptions, rewrite_index
 from anonymizer.pipeline.video.io.containers.mp4_leftovers import Positions, read_positions, unread_boxes
 from anonymizer.pipeline.video.io.copied_tracks import CopiedTrack, TrackCopy, choose_copies, codec_name
 from anonymizer.pipeline.video.io.encoders import MUXERS, OutputPlan
-from anonymizer.pipeline.video.io.metadata import LANGUAGE, kept_of_file
+from anonymizer.pipeline.video.io.metadata import LANGUAGE, kept_of_file, kept_of_track
 from anonymizer.pipeline.video.io.reader import VideoReader
 from anonymizer.pipeline.video.io.track_writer import TrackWriter, copy_description
 from anonymizer.pipeline.video.io.tracks import VideoTrack
@@ -108,11 +110,10 @@ class VideoWriter:
             }
             self._copied: dict[int, CopiedTrack] = {}
             for copy in copies:
-                self._copied[copy.stream.index] = copied = CopiedTrack(self.container, copy)
+                self._copied[copy.stream.index] = copied = self._copy_track(copy)
                 copy_description(copied.stream, copy.stream, self._keep)
             self.container.metadata.update(self._file_metadata())
-            if chapters := source.container.chapters():
-                self.container.set_chapters(chapters)
+            self._copy_chapters()
             self.container.start_encoding()
         except (av.FFmpegError, ValueError) as error:
             raise EncoderFailed(f"The result cannot be begun as {plan.info.format} ({error}).") from error
@@ -196,7 +197,9 @@ class VideoWriter:
         """How streams are copied; a warning for each that is left out."""
         streams = self._copyable()
         held = [stream for stream in streams if self._muxer in _HOLDS.get(stream.type, (self._muxer,))]
-        copies = choose_copies(self._source.container, held, self._muxer, options)
+        copies = [
+            copy for copy in choose_copies(self._source.container, held, self._muxer, options) if self._has_header(copy)
+        ]
         copied = {copy.stream.index for copy in copies}
         for stream in streams:
             if stream.index not in copied:
@@ -206,6 +209,45 @@ class VideoWriter:
                     f"A track of type {stream.type} was left out: {self._format} cannot hold {codec} as it is."
                 )
         return copies
+
+    def _has_header(self, copy: TrackCopy) -> bool:
+        """Whether the texts in the header of a track can be read, or there are none."""
+        try:
+            self._new_header(copy)
+        except ValueError:
+            return False
+        return True
+
+    def _new_header(self, copy: TrackCopy) -> bytes | None:
+        """The header of a copied track without the texts that are not kept; None: it stays as it is.
+
+        Raises:
+            ValueError: it cannot be read.
+        """
+        context = copy.stream.codec_context
+        header = None if context is None else context.extradata
+        if not header:
+            return None
+        kept = kept_header(codec_name(copy.stream), header, self._keep)
+        return None if kept == header else kept
+
+    def _copy_track(self, copy: TrackCopy) -> CopiedTrack:
+        header = self._new_header(copy)
+        if header is None:
+            return CopiedTrack(self.container, copy)
+        # only a stream with a codec of its own takes another header
+        copied = CopiedTrack(self.container, replace(copy, exact=False))
+        copied.stream.codec_context.extradata = header
+        return copied
+
+    def _copy_chapters(self) -> None:
+        if self._keep is KeepMetadata.NONE:
+            return
+        chapters = self._source.container.chapters()
+        for chapter in chapters:
+            chapter["metadata"] = kept_of_track(chapter["metadata"], self._keep)
+        if chapters:
+            self.container.set_chapters(chapters)
 
     def _copyable(self) -> list[Stream]:
         """The streams that are wanted; a warning for each data track that is not, or that cannot be read."""
