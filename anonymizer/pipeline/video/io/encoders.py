@@ -57,6 +57,8 @@ _UNUSUAL = {("mp4", "mjpeg"), ("avi", "hevc"), ("avi", "av1"), ("avi", "vp9")}
 _BASE_CRF, _STEP, _BASE_BITS, _CRF_RANGE = 20.5, 3.0, 0.1, (17.0, 26.0)
 #: FFmpeg's numbers of colour properties: no matrix (RGB), ITU-R BT.601, limited and full range
 _RGB, _BT601, _LIMITED, _FULL = 0, 6, 1, 2
+#: FFmpeg's numbers of field orders in which the bottom field is shown first: coded first, and coded last
+_BOTTOM_FIRST = (3, 4)
 #: MPEG-4 part 2, a visual object without a video signal type: start code, identifier, and the bits up to stuffing
 _VISUAL_OBJECT = re.compile(rb"\x00\x00\x01\xb5[\x80-\xff]\x13")
 #: libavutil's unit of a quantiser (FF_QP2LAMBDA)
@@ -269,7 +271,7 @@ def open_encoder(
         # what FFmpeg converts RGB to
         encoder.colorspace, encoder.color_range = _BT601, _LIMITED
     encoder.thread_count = threads
-    encoder.options = dict(settings.options)
+    encoder.options = _with_fields(settings, source) if track.interlaced else dict(settings.options)
     if settings.bit_rate is not None:
         encoder.bit_rate = settings.bit_rate
         # the default of some encoders is four million
@@ -279,7 +281,10 @@ def open_encoder(
         encoder.global_quality = round(settings.quantiser * _LAMBDA)
     if header:
         encoder.flags |= av.codec.context.Flags.global_header
-    if track.interlaced and settings.encoder in ("libx264", "mpeg2video"):
+    if track.interlaced:
+        # for the container
+        encoder.field_order = source.field_order
+    if track.interlaced and _writes_fields(settings, source):
         encoder.flags |= av.codec.context.Flags.interlaced_dct | av.codec.context.Flags.interlaced_me
     try:
         encoder.open()
@@ -291,6 +296,23 @@ def open_encoder(
     if settings.encoder == "mpeg4" and header and source.color_range == _FULL:
         encoder.extradata = _with_full_range(encoder.extradata)
     return encoder
+
+
+def _writes_fields(settings: EncoderSettings, source: VideoCodecContext) -> bool:
+    """Whether the encoder writes interlaced pictures. Some are told the order of the fields by the frames alone."""
+    if settings.encoder in ("mpeg4", "mpeg2video", "prores_ks"):
+        # frames that are converted to another format do not tell it any more
+        return (source.pix_fmt or settings.pixel_format) == settings.pixel_format
+    return settings.encoder == "libx264"
+
+
+def _with_fields(settings: EncoderSettings, source: VideoCodecContext) -> dict[str, str]:
+    """The options of an encoder of interlaced pictures: x264 takes the order of the fields from nothing else."""
+    options = dict(settings.options)
+    if settings.encoder == "libx264":
+        order = "bff=1" if source.field_order in _BOTTOM_FIRST else "tff=1"
+        options["x264-params"] = ":".join(filter(None, (options.get("x264-params"), order)))
+    return options
 
 
 def _with_full_range(header: bytes | None) -> bytes | None:
