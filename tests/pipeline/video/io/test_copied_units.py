@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from anonymizer.pipeline.video.io.codecs.copied_units import ForeignParameterSet
 from anonymizer.pipeline.video.io.codecs.h264_parameters import has_redundant_pictures, hides_pixels
 from anonymizer.pipeline.video.io.codecs.nal_units import units
 from anonymizer.pipeline.video.io.splice import ParameterSets, join_headers
-from tests.clip_compare import compare
-from tests.clip_maker import Clip, make
+from tests.box_maker import box, changed, listed
+from tests.clip_compare import compare, unredacted
+from tests.clip_maker import Clip, make, remuxed
 from tests.clip_zoo import CLIPS, h264
 from tests.fakes import FakeStore, MagentaDetector
 from tests.pipeline.video.io.test_splice import encoder_of, header_of
@@ -26,6 +28,7 @@ from tests.pipeline.video.io.test_splice import encoder_of, header_of
 _SECRET = b"+48.3069+014.2858/ Ada"
 _CAPTION = b"\xb5\0\x31GA94\3\xc1\xff\xfc\x94\x20\xff"
 _ID = bytes(range(16))
+_DESCRIPTION = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd")
 #: packets of a clip without boxes
 _EMPTY = Clip(".mp4", (h264(box_in=range(0)),))
 
@@ -126,9 +129,9 @@ class TestPackets:
         assert b"x264 - core" in first
         assert copied_packet(first, (), with_times=True) == first
         assert b"x264" not in copied_packet(first, (), with_times=False)
-        changed = first.replace(b"options: cabac", b"Ada had: cabac")
-        assert b"Ada" in changed
-        assert b"Ada" not in copied_packet(changed, (), with_times=True)
+        named = first.replace(b"options: cabac", b"Ada had: cabac")
+        assert b"Ada" in named
+        assert b"Ada" not in copied_packet(named, (), with_times=True)
 
     def test_parameter_sets_are_those_of_the_header(self) -> None:
         parts = prefixed(b"\x67sps", b"\x68pps", b"\x65abc")
@@ -239,3 +242,27 @@ class TestVideos:
         result = anonymised(source)
         assert (result.frames, result.frames_copied) == (30, 0)
         assert not json.loads(result.metadata.read_text())[0].get("objects")
+
+    @pytest.mark.parametrize("extension", [".mp4", ".mkv"])
+    def test_a_window_of_the_container_hides_nothing_from_the_detectors(self, tmp_path: Path, extension: str) -> None:
+        source = make(Clip(".mp4", (h264(),)), tmp_path / "clip")
+        # the window is at the right, and the box at the left
+        window = box(b"clap", struct.pack(">8i", 64, 1, 144, 1, 64, 1, 0, 1))
+        source.write_bytes(changed(source.read_bytes(), lambda content: _with_box(content, window), *_DESCRIPTION))
+        if extension == ".mkv":
+            source = remuxed(source, tmp_path / "clip.mkv", first=0)
+            # PixelCropLeft
+            assert b"\x54\xcc" in source.read_bytes()
+        result = anonymised(source)
+        assert result.anonymised is not None
+        assert result.review_counts["frames_redacted"] == 30
+        assert compare(source, result.anonymised) == []
+        frames = json.loads(result.metadata.read_text())
+        assert unredacted(source, result.anonymised, h264(), frames) == []
+        assert all(detection["bbox"][2] < 128 for frame in frames for detection in frame["detections"])
+
+
+def _with_box(content: bytes, more: bytes) -> bytes:
+    """The description of samples with one box more in its entry."""
+    ((kind, inner),) = listed(content[8:])
+    return content[:8] + box(kind, inner + more)
