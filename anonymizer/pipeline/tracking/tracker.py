@@ -127,7 +127,7 @@ class Tracker:
         return list(self._final_frames(self._now_s))
 
     def finish(self) -> list[Detections]:
-        """End the video.
+        """End the video, or a stretch of it: more frames may follow, but these cannot change those before any more.
 
         Returns:
             What to redact in the frames that are left, oldest first.

@@ -27,7 +27,7 @@ from anonymizer.pipeline.options.options import DamagedFrames, Options
 from anonymizer.pipeline.orientation import upright
 from anonymizer.pipeline.outputs import metadata
 from anonymizer.pipeline.tracking.tracker import Tracker
-from anonymizer.pipeline.video.detection_queue import DetectionQueue, FrameDetections
+from anonymizer.pipeline.video.detection_queue import DetectionQueue, FrameDetections, LaggingTracks
 from anonymizer.pipeline.video.io.codecs.fingerprints import fingerprint, overwrite
 from anonymizer.pipeline.video.io.reader import VideoReader
 from anonymizer.pipeline.video.io.tracks import Frame, VideoTrack
@@ -132,12 +132,15 @@ def start_analysis(
         analysed[number].close()
 
     def track_objects() -> None:
+        lagging = LaggingTracks(tracks)
         for batch, of_frames in _round_robin(analysed):
             for (frame, image), detections in zip(batch, of_frames, strict=True):
                 _track_frame(tracks[frame.track.index], frame, image, detections, detectors, options)
+                # the second reading may wait for the last frames of a track that ended long before the others
+                for index in lagging.add(frame.track.index, frame.time_s):
+                    _finish_frames(tracks[index])
         for track in tracks.values():
-            for detections in track.tracker.finish():
-                _queue_detections(track, detections)
+            _finish_frames(track)
             track.queue.end()
 
     stages.start("decode-to-detect", decode)
@@ -304,6 +307,12 @@ def _track_frame(
     track.pending.append((frame.picture.pts or 0, frame.damaged, fingerprint(frame.picture)))
     overwrite(frame.picture, frame.track.codec)
     for detections in track.tracker.push(frame.time_s, found, np.asarray(grey, np.uint8)):
+        _queue_detections(track, detections)
+
+
+def _finish_frames(track: _TrackAnalysis) -> None:
+    """Queue the detections of all frames so far. More frames may follow."""
+    for detections in track.tracker.finish():
         _queue_detections(track, detections)
 
 
