@@ -335,7 +335,7 @@ class Tracker:
             self._backward_pass(min(frame.time_s + EXTENSION_S + TIME_TOLERANCE_S, now_s))
             hide_gait = self._options.hide_gait
             gait_boxes = self._gait.gait_boxes(frame, self._frames) if hide_gait else {}
-            yield final_detections(frame, self._size_hw, gait_boxes)
+            yield final_detections(frame, self._size_hw, gait_boxes, self._options)
             self._frames.popleft()
             if hide_gait:
                 self._gait.add(frame)

@@ -28,6 +28,7 @@ from anonymizer.pipeline.orientation import upright
 from anonymizer.pipeline.outputs.overlay_yuv import draw_planes
 from anonymizer.pipeline.redaction.regions import RedactionRegion, redaction_regions
 from anonymizer.pipeline.redaction.yuv import PlaneFormat, frame_planes, planar_format_name, plane_format, redact_planes
+from anonymizer.pipeline.tracking.outlines import without_covered_additions
 from anonymizer.pipeline.video.detection_queue import DetectionQueue, FrameDetections
 from anonymizer.pipeline.video.frame_outputs import FrameOutputs
 from anonymizer.pipeline.video.groups import BeginEncoding, CopiedGroup, EndEncoding, GroupItem, GroupSorter
@@ -287,7 +288,7 @@ class Renderer:
         for mask in segmented.masks:
             if mask is not None and mask.source:
                 self.stats.mask_models[mask.source] = None
-        return segmented
+        return without_covered_additions(segmented, track.size_hw, self._options)
 
     def _noise_seed(self, frame: Frame, detections: Detections, region: RedactionRegion) -> int:
         """The same seed for a track in all its frames: noise that changes could be averaged away."""
