@@ -120,3 +120,18 @@ def test_frames_of_a_possible_cut_wait_no_longer_than_the_memory_allows() -> Non
         given += len(tracker.push(number / 1000, seen(FACE), scenes[number // 220 % 4]))
         assert number + 1 - given <= MAX_FRAMES
     assert given + len(tracker.finish()) == 900
+
+
+def test_frames_after_a_stretch_that_was_ended_are_tracked_on() -> None:
+    tracker = Tracker(SIZE_HW, Options(), OBJECT_TYPES)
+    results: list[Detections] = []
+    for number in range(80):
+        found = seen(FACE) if number < 18 or number >= 50 else NOTHING
+        results += tracker.push(number / RATE, found, STREET)
+        if number == 20:
+            results += tracker.finish()
+            assert len(results) == 21
+    results += tracker.finish()
+
+    assert len(results) == 80
+    assert bare(results) == list(range(18 + HALF, 50 - HALF))

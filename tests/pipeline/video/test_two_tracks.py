@@ -10,6 +10,7 @@ import pytest
 
 from anonymizer import Anonymizer, Options
 from anonymizer.pipeline.detections import Detections
+from anonymizer.pipeline.tracking.tracker import Tracker
 from anonymizer.pipeline.video import detection_queue
 from anonymizer.pipeline.video.detection_queue import DetectionQueue, FrameDetections, LaggingTracks
 from anonymizer.pipeline.video.thread_stages import StageThreads
@@ -52,6 +53,31 @@ def test_tracks_of_very_different_length_come_out_whole(
     )
 
     assert result.frames == sum(each.frames for each in videos)
+
+
+def test_a_track_that_lags_is_finished_and_goes_on_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(detection_queue, "LAG_S", 1.0)
+    monkeypatch.setattr(detection_queue, "LAG_FRAMES", 20)
+    finished: list[int] = []
+    finish = Tracker.finish
+
+    def counted(tracker: Tracker) -> list[Detections]:
+        final = finish(tracker)
+        finished.append(len(final))
+        return final
+
+    monkeypatch.setattr(Tracker, "finish", counted)
+    # the decoder holds frames of the first track back, as many as it has threads
+    sparse = video(30, times=range(0, 60, 2), rate=1)
+    clip = make(Clip(".mkv", (sparse, video(400, rate=10))), tmp_path / "two")
+    (tmp_path / "results").mkdir()
+
+    result = Anonymizer(store=FakeStore(MagentaDetector())).video(str(clip), tmp_path / "results", OPTIONS)
+
+    assert result.frames == 430
+    # each frame of the sparse track by itself while the other one lasts, and what is left of both at the end
+    assert len(finished) > 10
+    assert finished[:5] == [1] * 5
 
 
 def test_the_first_reading_goes_on_while_the_second_waits_for_another_track(monkeypatch: pytest.MonkeyPatch) -> None:
