@@ -7,9 +7,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
-from anonymizer.pipeline.detections import Detections, Mask, Source
-from anonymizer.pipeline.tracking.boxes import Box, covers, union
+from anonymizer.pipeline.detections import Detections, Mask, ObjectType, Source
+from anonymizer.pipeline.options.options import Options
+from anonymizer.pipeline.tracking.boxes import Box, union
+from anonymizer.pipeline.tracking.outlines import is_drawn
 from anonymizer.pipeline.tracking.state import TIME_TOLERANCE_S, AddedDetection, Frame
 
 __all__ = ["GAIT_S", "GaitHistory", "final_detections"]
@@ -56,21 +59,25 @@ class GaitHistory:
         }
 
 
-def final_detections(frame: Frame, size_hw: tuple[int, int], gait_boxes: Mapping[int, Box]) -> Detections:
+def final_detections(
+    frame: Frame, size_hw: tuple[int, int], gait_boxes: Mapping[int, Box], options: Options
+) -> Detections:
     """The detections to redact in a frame.
 
     Args:
         frame: the frame. Its detections above their thresholds and those with a track are kept.
         size_hw: height and width of the upright frame in pixels.
         gait_boxes: boxes that replace box and mask of a track, by track id; empty if the gait is not hidden.
+        options: how objects are drawn.
 
     Returns:
         First the rows of the detectors, then those that tracking added, with source `Source.TRACKER`. An added one is
-        left out if a detection of its type covers it, or if it lies outside the frame.
+        left out if it lies outside the frame, or if what is drawn for detections of its type covers it. Where their
+        masks are not made yet, it stays.
     """
     found = frame.detections
     kept = np.flatnonzero(frame.above_threshold | (frame.track_ids > 0))
-    added = _visible_additions(frame, found[kept], size_hw)
+    added = _visible_additions(frame, found[kept], size_hw, options)
     boxes = [*found.boxes[kept], *(addition.box for addition in added.values())]
     track_ids = [*frame.track_ids[kept], *added]
     masks: list[Mask | None] = [*(found.masks[row] for row in kept), *(None for _ in added)]
@@ -89,14 +96,27 @@ def final_detections(frame: Frame, size_hw: tuple[int, int], gait_boxes: Mapping
     )
 
 
-def _visible_additions(frame: Frame, kept: Detections, size_hw: tuple[int, int]) -> dict[int, AddedDetection]:
-    """The added detections by track id, clipped to the frame, without those that a kept detection covers."""
+def _visible_additions(
+    frame: Frame, kept: Detections, size_hw: tuple[int, int], options: Options
+) -> dict[int, AddedDetection]:
+    """The added detections by track id, clipped to the frame, without those that are drawn with a kept detection."""
     height, width = size_hw
+    outlined = kept[_has_known_outline(kept, options)]
     visible = {}
     for track_id, addition in frame.added.items():
         box = np.clip(addition.box, 0, np.array([width, height, width, height], np.float32))
-        of_type = kept.boxes[kept.types == addition.object_type]
-        is_inside = bool((box[:2] < box[2:]).all())
-        if track_id not in frame.track_ids and is_inside and not covers(of_type, addition.core):
+        if track_id in frame.track_ids or not (box[:2] < box[2:]).all():
+            continue
+        others = outlined[outlined.types == addition.object_type]
+        if not is_drawn(addition.as_detections(), addition.core, others, size_hw, options):
             visible[track_id] = replace(addition, box=box)
     return visible
+
+
+def _has_known_outline(kept: Detections, options: Options) -> NDArray[np.bool_]:
+    """Which objects are drawn as what they are now. Persons and vehicles may get a mask later."""
+    boxes = [ObjectType.FACE.number, ObjectType.LICENSE_PLATE.number]
+    if options.hide_gait:
+        boxes.append(ObjectType.PERSON.number)
+    has_mask = np.array([mask is not None for mask in kept.masks], bool)
+    return np.asarray(has_mask | np.isin(kept.types, boxes) | options.bbox, bool)

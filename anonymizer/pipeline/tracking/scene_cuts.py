@@ -75,7 +75,7 @@ def _match_template(centre: Grey, thumbnail: Grey) -> float:
 
 
 def count_frames_before_cut(last: SceneSignature, following: Sequence[SceneSignature]) -> int:
-    """Count the frames that still belong to a scene. A flash belongs to it if the scene is seen again after it.
+    """Count the frames that still belong to a scene. Others belong to it too if the scene is seen again after them.
 
     Args:
         last: of the last frame that is known to belong to the scene.
@@ -84,5 +84,5 @@ def count_frames_before_cut(last: SceneSignature, following: Sequence[SceneSigna
     Returns:
         How many of `following` belong to the scene: 0 if it ends at once, all of them if there is no cut.
     """
-    same = [number for number, signature in enumerate(following) if signature.shows_same_scene(last)]
-    return max(same, default=-1) + 1
+    # from the end: whatever lies between does not count
+    return next((n for n in range(len(following), 0, -1) if following[n - 1].shows_same_scene(last)), 0)

@@ -43,6 +43,15 @@ class AddedDetection:
     score: float
     model: str
 
+    def as_detections(self) -> Detections:
+        """The one detection, with its enlarged box and without a mask."""
+        return Detections(
+            self.box[None],
+            np.array([self.score], np.float32),
+            np.array([self.object_type], np.uint8),
+            np.array([self.model], np.str_),
+        )
+
 
 @dataclass(slots=True)
 class Frame:

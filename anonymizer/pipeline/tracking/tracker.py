@@ -1,8 +1,8 @@
 """Tracking of the objects in a video: which detections are of one object, and where it is in frames without one.
 
 Package `trackers` associates the detections (`association.py`). Around it, this module fills the gaps between the
-observations of an object. It covers the object for a while before the first and after the last of them, and it starts
-anew at a camera cut. Tracking only adds: no detection above its threshold is ever dropped.
+observations of an object. It covers the object for a while before the first and after the last of them, across a
+camera cut too. After a cut, objects are new ones. Tracking only adds: no detection above its threshold is ever dropped.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from anonymizer.pipeline.options.options import Options
 from anonymizer.pipeline.outputs.metadata import over_threshold
 from anonymizer.pipeline.tracking.association import Association, TrackerFactory, byte_track
 from anonymizer.pipeline.tracking.boxes import Box, ious, is_displaced
+from anonymizer.pipeline.tracking.carried import CarriedTracks, coast
 from anonymizer.pipeline.tracking.final_frames import GaitHistory, final_detections
 from anonymizer.pipeline.tracking.motion import MotionState, Observation, estimate_velocity, interpolate, predict
 from anonymizer.pipeline.tracking.optical_flow import Grey
@@ -31,8 +32,9 @@ __all__ = ["EXTENSION_S", "MAX_FRAMES", "Tracker"]
 EXTENSION_S = 0.5
 #: frames that are kept at most: in a file whose times stand still, no window ever passes
 MAX_FRAMES = 256
-#: an image unlike those before it may be a flash for so many seconds, or frames; after that it is a cut
-FLASH_S, FLASH_FRAMES = 0.15, 12
+#: Images unlike those before them may be a flash, or something in front of the camera, until the window has passed or
+#: there are so many. After that it is a cut.
+FLASH_FRAMES = 200
 #: a detection below this share of its threshold is not used at all
 MIN_THRESHOLD_SHARE = 0.2
 #: seconds until the velocity of a new object is known, so that it can be followed back in time
@@ -45,7 +47,8 @@ class Tracker:
     It takes the detections of one frame after the other, and gives them back when they are final. The method is
     tracking by detection. These are the steps for each frame:
 
-    1. **Camera cuts.** Small grey images are compared. All tracks end at a cut; a flash is no cut.
+    1. **Camera cuts.** Small grey images are compared. All tracks end at a cut. It is no cut if the old scene is seen
+       again within `window_s`: that was a flash, or a truck passed in front of the camera.
     2. **Association.** ByteTrack (Zhang et al., arXiv 2110.06864), from package `trackers`, matches detections with
        tracks by the overlap of their boxes. It uses detections below the threshold (weak ones) as well.
     3. **Prediction.** Lucas-Kanade optical flow moves the box of each track without a detection (`optical_flow.py`).
@@ -54,9 +57,9 @@ class Tracker:
        it initiates a new track. A weak detection counts where flow predicts a track.
     5. **Gap filling.** A track that is observed again gets boxes in all frames since its last observation. They are
        interpolated between flow from both ends.
-    6. **Lead-out.** A track is covered for `EXTENSION_S` after its last observation.
+    6. **Lead-out.** A track is covered for `EXTENSION_S` after its last observation, across a cut too.
     7. **Lead-in.** A new track is followed backward in time by flow, and covered for `EXTENSION_S` before its first
-       observation.
+       observation, across a cut too.
 
     Gap filling and lead-in change frames of the past. Each frame therefore waits for `window_s` before it is final.
     Boxes that tracking adds are slightly enlarged, more so the longer the object was not observed. Frames must come in
@@ -101,6 +104,7 @@ class Tracker:
         self._undecided: deque[Frame] = deque()
         self._previous: Frame | None = None
         self._gait = GaitHistory(MAX_FRAMES)
+        self._carried = CarriedTracks(EXTENSION_S)
         self._now_s, self._scene = -np.inf, 0
 
     def push(self, time_s: float, detections: Detections, image: Grey) -> list[Detections]:
@@ -127,7 +131,7 @@ class Tracker:
         return list(self._final_frames(self._now_s))
 
     def finish(self) -> list[Detections]:
-        """End the video.
+        """End the video, or a stretch of it: more frames may follow, but these cannot change those before any more.
 
         Returns:
             What to redact in the frames that are left, oldest first.
@@ -144,8 +148,8 @@ class Tracker:
             if previous is not None:
                 in_scene = count_frames_before_cut(previous.signature, [frame.signature for frame in undecided])
                 if not in_scene:
-                    max_flash_s = min(FLASH_S, self._window_s - TIME_TOLERANCE_S)
-                    if now_s - previous.time_s <= max_flash_s and len(undecided) <= FLASH_FRAMES:
+                    waited_s = now_s - previous.time_s
+                    if waited_s <= self._window_s - TIME_TOLERANCE_S and len(undecided) <= FLASH_FRAMES:
                         return
                     self._begin_scene(association)
                     in_scene = 1
@@ -153,7 +157,8 @@ class Tracker:
                 self._process(undecided.popleft(), association)
 
     def _begin_scene(self, association: Association) -> None:
-        """Terminate all tracks: nothing goes on across a camera cut."""
+        """Terminate all tracks: across a camera cut, an object is only covered until its lead-out ends."""
+        self._carried.add(self._tracks.values(), self._size_hw)
         self._tracks.clear()
         self._scene += 1
         association.reset()
@@ -171,6 +176,7 @@ class Tracker:
         for track in unmatched:
             if track.id not in frame.track_ids:
                 self._extend_or_terminate(track, frame)
+        self._carried.cover(frame, self._previous, self._scale_xy(frame))
         self._previous = frame
         self._backward_pass(frame.time_s - _BACKWARD_DELAY_S)
 
@@ -307,7 +313,10 @@ class Tracker:
             active = [(track, state) for track, state in active if track.first.frame_number <= number]
             if frame.scene == after.scene:
                 self._predict_backward([state for _, state in begun], number)
-                active += [(track, state) for track, state in begun if self._extend_backward(track, state, frame)]
+            else:
+                for _, state in begun:
+                    coast(state, frame.time_s)
+            active += [(track, state) for track, state in begun if self._extend_backward(track, state, frame)]
 
     def _extend_backward(self, track: Track, state: MotionState, frame: Frame) -> bool:
         """Cover a track in a frame before its first observation. A weak detection there prolongs the lead-in.
@@ -325,17 +334,22 @@ class Tracker:
             state.box, state.observed_s = frame.detections.boxes[row], frame.time_s
         return True
 
+    def _may_be_led_in(self, frame: Frame) -> bool:
+        """Whether a frame is so near to those before which there may be a cut that lead-ins reach from them to it."""
+        until_s = frame.time_s + min(EXTENSION_S, self._window_s) + TIME_TOLERANCE_S
+        return bool(self._undecided) and self._undecided[0].time_s <= until_s
+
     def _final_frames(self, now_s: float) -> Iterator[Detections]:
         """The detections of the frames whose window has passed. These frames are forgotten."""
         while self._frames:
             frame = self._frames[0]
-            is_due = frame.time_s + self._window_s <= now_s + TIME_TOLERANCE_S
+            is_due = frame.time_s + self._window_s <= now_s + TIME_TOLERANCE_S and not self._may_be_led_in(frame)
             if not is_due and len(self._frames) + len(self._undecided) <= MAX_FRAMES:
                 return
             self._backward_pass(min(frame.time_s + EXTENSION_S + TIME_TOLERANCE_S, now_s))
             hide_gait = self._options.hide_gait
             gait_boxes = self._gait.gait_boxes(frame, self._frames) if hide_gait else {}
-            yield final_detections(frame, self._size_hw, gait_boxes)
+            yield final_detections(frame, self._size_hw, gait_boxes, self._options)
             self._frames.popleft()
             if hide_gait:
                 self._gait.add(frame)

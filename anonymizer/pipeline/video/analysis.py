@@ -27,7 +27,8 @@ from anonymizer.pipeline.options.options import DamagedFrames, Options
 from anonymizer.pipeline.orientation import upright
 from anonymizer.pipeline.outputs import metadata
 from anonymizer.pipeline.tracking.tracker import Tracker
-from anonymizer.pipeline.video.detection_queue import DetectionQueue, FrameDetections
+from anonymizer.pipeline.video.detection_queue import DetectionQueue, FrameDetections, LaggingTracks
+from anonymizer.pipeline.video.frame_images import merge_looks, rgb_image, split_fields
 from anonymizer.pipeline.video.io.codecs.fingerprints import fingerprint, overwrite
 from anonymizer.pipeline.video.io.reader import VideoReader
 from anonymizer.pipeline.video.io.tracks import Frame, VideoTrack
@@ -46,9 +47,10 @@ MUCH_SMALLER = 2.0
 #: long side in pixels of the grey frames in which the tracker measures motion and scene cuts
 _TRACKING_SIDE = 320
 
-#: a frame, and what the detectors get of it: (h, w, 3) uint8 RGB, upright, `analysis_size_wh` large
-_FrameImage: TypeAlias = "tuple[Frame, NDArray[np.uint8]]"
-_Batch: TypeAlias = "list[_FrameImage]"
+#: a frame, and what the detectors get of it: (h, w, 3) uint8 RGB, upright, `analysis_size_wh` large. First the whole
+#: frame, then its fields if it is interlaced.
+_FrameImages: TypeAlias = "tuple[Frame, list[NDArray[np.uint8]]]"
+_Batch: TypeAlias = "list[_FrameImages]"
 #: a batch, and the detections of each of its frames
 _AnalysedBatch: TypeAlias = "tuple[_Batch, list[Detections]]"
 
@@ -60,6 +62,7 @@ class _TrackAnalysis:
     Attributes:
         pending: pts, `damaged` and fingerprint of the frames whose detections are not final yet.
         reformatter: one for all frames, because each new one sets up its scaling again.
+        field_reformatter: likewise, for all fields.
     """
 
     track: VideoTrack
@@ -68,6 +71,7 @@ class _TrackAnalysis:
     analysis_size_wh: tuple[int, int]
     pending: deque[tuple[int, bool, int]] = field(default_factory=deque)
     reformatter: VideoReformatter = field(default_factory=VideoReformatter)
+    field_reformatter: VideoReformatter = field(default_factory=VideoReformatter)
 
 
 def start_analysis(
@@ -127,17 +131,20 @@ def start_analysis(
 
     def detect(number: int) -> None:
         for batch in decoded[number]:
-            items = [(tracks[frame.track.index], frame, image) for frame, image in batch]
+            items = [(tracks[frame.track.index], frame, images) for frame, images in batch]
             analysed[number].put((batch, _detect(engine, items, detectors, object_types, options)))
         analysed[number].close()
 
     def track_objects() -> None:
+        lagging = LaggingTracks(tracks)
         for batch, of_frames in _round_robin(analysed):
-            for (frame, image), detections in zip(batch, of_frames, strict=True):
-                _track_frame(tracks[frame.track.index], frame, image, detections, detectors, options)
+            for (frame, images), detections in zip(batch, of_frames, strict=True):
+                _track_frame(tracks[frame.track.index], frame, images[0], detections, detectors, options)
+                # the second reading may wait for the last frames of a track that ended long before the others
+                for index in lagging.add(frame.track.index, frame.time_s):
+                    _finish_frames(tracks[index])
         for track in tracks.values():
-            for detections in track.tracker.finish():
-                _queue_detections(track, detections)
+            _finish_frames(track)
             track.queue.end()
 
     stages.start("decode-to-detect", decode)
@@ -202,7 +209,7 @@ def _scales(detector: Detector, long_side: int) -> list[int]:
 
 def _with_images(
     frames: Iterable[Frame], tracks: Mapping[int, _TrackAnalysis], *, tolerate_damage: bool
-) -> Iterator[_FrameImage]:
+) -> Iterator[_FrameImages]:
     """Frames together with the images that are analysed.
 
     Raises:
@@ -214,17 +221,22 @@ def _with_images(
                 f"Frame {frame.number} of the video (at {frame.time_s:.2f} s) cannot be read whole; "
                 "damaged-frames=blacken blackens such frames."
             )
-        yield frame, _analysis_image(frame, tracks[frame.track.index])
+        yield frame, _analysis_images(frame, tracks[frame.track.index])
 
 
-def _analysis_image(frame: Frame, track: _TrackAnalysis) -> NDArray[np.uint8]:
-    """The frame as the detectors get it: (h, w, 3) uint8 RGB, small, upright."""
-    width, height = track.analysis_size_wh
-    small = track.reformatter.reformat(frame.picture, width, height, "rgb24", interpolation="AREA")
-    return upright(small.to_ndarray(), track.track.orientation)
+def _analysis_images(frame: Frame, track: _TrackAnalysis) -> list[NDArray[np.uint8]]:
+    """The frame as the detectors get it, and its fields if it is interlaced: (h, w, 3) uint8 RGB, small, upright."""
+    size_wh, picture = track.analysis_size_wh, frame.picture
+    images = [rgb_image(picture, size_wh, track.reformatter)]
+    if picture.interlaced_frame or track.track.interlaced:
+        images += [
+            rgb_image(lines, size_wh, track.field_reformatter, interpolation="BILINEAR")
+            for lines in split_fields(picture)
+        ]
+    return [upright(image, track.track.orientation) for image in images]
 
 
-def _batches(frames: Iterable[_FrameImage], size: int) -> Iterator[_Batch]:
+def _batches(frames: Iterable[_FrameImages], size: int) -> Iterator[_Batch]:
     remaining = iter(frames)
     while batch := list(islice(remaining, size)):
         yield batch
@@ -241,12 +253,25 @@ def _round_robin(queues: Sequence[StageQueue[_AnalysedBatch]]) -> Iterator[_Anal
 
 def _detect(
     engine: Engine,
-    batch: Sequence[tuple[_TrackAnalysis, Frame, NDArray[np.uint8]]],
+    frames: Sequence[tuple[_TrackAnalysis, Frame, list[NDArray[np.uint8]]]],
     detectors: Sequence[Detector],
     object_types: Sequence[ObjectType],
     options: Options,
 ) -> list[Detections]:
     """The detections of each frame, with boxes in pixels of the upright frame at full size."""
+    batch = [(track, frame, image) for track, frame, images in frames for image in images]
+    looks = iter(_detect_images(engine, batch, detectors, object_types, options))
+    return [merge_looks(list(islice(looks, len(images)))) for _, _, images in frames]
+
+
+def _detect_images(
+    engine: Engine,
+    batch: Sequence[tuple[_TrackAnalysis, Frame, NDArray[np.uint8]]],
+    detectors: Sequence[Detector],
+    object_types: Sequence[ObjectType],
+    options: Options,
+) -> list[Detections]:
+    """The detections in each image of a frame, with boxes in pixels of the upright frame at full size."""
     if not isinstance(options.video_format, Whole) or options.no_object_tracking:
         # Without tracking, all scales run for every frame: nothing would carry detections to the frames between.
         found = engine.detect([image for _, _, image in batch], object_types, options.video_format)
@@ -304,6 +329,12 @@ def _track_frame(
     track.pending.append((frame.picture.pts or 0, frame.damaged, fingerprint(frame.picture)))
     overwrite(frame.picture, frame.track.codec)
     for detections in track.tracker.push(frame.time_s, found, np.asarray(grey, np.uint8)):
+        _queue_detections(track, detections)
+
+
+def _finish_frames(track: _TrackAnalysis) -> None:
+    """Queue the detections of all frames so far. More frames may follow."""
+    for detections in track.tracker.finish():
         _queue_detections(track, detections)
 
 

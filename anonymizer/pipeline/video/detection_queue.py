@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from anonymizer.pipeline.detections import Detections
 from anonymizer.pipeline.video.thread_stages import StageThreads
 
-__all__ = ["DetectionQueue", "FrameDetections"]
+__all__ = ["DetectionQueue", "FrameDetections", "LaggingTracks"]
 
-#: how many frames the first reading may be ahead of the second
+#: how many frames of a track the first reading may be ahead of the second, unless that waits for another track
 MAX_LEAD = 4000
+#: A track without a frame for so many seconds and so many frames of other tracks lags. Both count: times may jump, and
+#: a file may hold some seconds of one track before the same seconds of another.
+LAG_S, LAG_FRAMES = 30.0, 500
 #: seconds that a stage waits before it checks again whether all stages shall end
 _POLL_S = 0.1
 
@@ -47,7 +50,8 @@ class DetectionQueue:
 
     def __init__(self, stages: StageThreads, *, keep: bool = False) -> None:
         self._stages, self._keep = stages, keep
-        self._changed = threading.Condition()
+        # one for all tracks: the second reading may wait for one track, while the first waits with another
+        self._changed = stages.changed
         self._frames: dict[int, FrameDetections] = {}
         self._first = self._count = 0
         self._ended = False
@@ -56,11 +60,13 @@ class DetectionQueue:
     def put(self, frame: FrameDetections) -> None:
         """Add the next frame; wait while the second reading is too far behind.
 
+        It does not wait while the second reading itself waits for a frame of another track: that frame may come later.
+
         Raises:
             Stopped: all stages shall end.
         """
         with self._changed:
-            while self._count - self._first > MAX_LEAD and not self._keep:
+            while self._count - self._first > MAX_LEAD and not self._keep and not self._stages.is_starving:
                 self._wait()
             self._frames[self._count] = frame
             self._count += 1
@@ -85,11 +91,11 @@ class DetectionQueue:
             Stopped: all stages shall end.
         """
         with self._changed:
-            while number not in self._frames:
-                if self._ended or number < self._first:
-                    return None
-                self._wait()
-            return self._frames[number]
+            if self._is_open(number):
+                with self._stages.starving():
+                    while self._is_open(number):
+                        self._wait()
+            return self._frames.get(number)
 
     def release(self, number: int) -> None:
         """Drop the frames before this one, unless all are kept."""
@@ -112,7 +118,53 @@ class DetectionQueue:
                 self._wait()
             return self._count
 
+    def _is_open(self, number: int) -> bool:
+        """Whether a frame is not there but may still come."""
+        return number not in self._frames and not self._ended and number >= self._first
+
     def _wait(self) -> None:
         with self._stages.waiting():
             self._changed.wait(_POLL_S)
         self._stages.check()
+
+
+class LaggingTracks:
+    """Tells which tracks of a file lag: the others have gone on for long without a frame of them.
+
+    Args:
+        tracks: stream indexes of the tracks.
+
+    Example:
+        >>> lagging = LaggingTracks([0, 1])
+        >>> lagging.add(1, 0.0)
+        []
+        >>> [number for number in range(1000) if lagging.add(0, number / 10)]
+        [499]
+    """
+
+    def __init__(self, tracks: Iterable[int]) -> None:
+        self._now_s: float | None = None
+        # by track: the time that was reached at its last frame, and how many frames of others came since
+        self._since: dict[int, tuple[float | None, int]] = dict.fromkeys(tracks, (None, 0))
+
+    def add(self, track: int, time_s: float) -> list[int]:
+        """Take the next frame of the file.
+
+        Args:
+            track: stream index of its track.
+            time_s: when it is shown, in seconds.
+
+        Returns:
+            The tracks that lag from this frame on. Each is named once after each of its frames.
+        """
+        now_s = self._now_s = time_s if self._now_s is None else max(self._now_s, time_s)
+        self._since[track] = (now_s, 0)
+        lagging = []
+        for other, (reached_s, frames) in list(self._since.items()):
+            if other == track or reached_s is None or frames < 0:
+                continue
+            is_late = frames + 1 >= LAG_FRAMES and now_s - reached_s >= LAG_S
+            self._since[other] = (reached_s, -1 if is_late else frames + 1)
+            if is_late:
+                lagging.append(other)
+        return lagging

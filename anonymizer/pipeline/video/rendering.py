@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from av.packet import Packet
 from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from anonymizer.pipeline.detections import Detections, ObjectType
@@ -28,7 +29,9 @@ from anonymizer.pipeline.orientation import upright
 from anonymizer.pipeline.outputs.overlay_yuv import draw_planes
 from anonymizer.pipeline.redaction.regions import RedactionRegion, redaction_regions
 from anonymizer.pipeline.redaction.yuv import PlaneFormat, frame_planes, planar_format_name, plane_format, redact_planes
+from anonymizer.pipeline.tracking.outlines import without_covered_additions
 from anonymizer.pipeline.video.detection_queue import DetectionQueue, FrameDetections
+from anonymizer.pipeline.video.frame_images import rgb_image
 from anonymizer.pipeline.video.frame_outputs import FrameOutputs
 from anonymizer.pipeline.video.groups import BeginEncoding, CopiedGroup, EndEncoding, GroupItem, GroupSorter
 from anonymizer.pipeline.video.io.codecs.fingerprints import fingerprint
@@ -144,6 +147,7 @@ class Renderer:
         self._target, self._open_frame_outputs, self._samples = target, open_frame_outputs, samples
         self._seed, self._splice, self._threads = seed, splice, threads
         self.stats = RenderStats()
+        self._reformatter = VideoReformatter()
         self._reader: VideoReader | None = None
         self._frame_outputs: FrameOutputs | None = None
 
@@ -277,7 +281,7 @@ class Renderer:
         track = frame.track
 
         def rgb() -> NDArray[np.uint8]:
-            return upright(frame.picture.to_ndarray(format="rgb24"), track.orientation)
+            return upright(rgb_image(frame.picture, track.size_wh, self._reformatter), track.orientation)
 
         wanted = np.ones(len(detections), bool)
         if self._options.hide_gait:
@@ -287,7 +291,7 @@ class Renderer:
         for mask in segmented.masks:
             if mask is not None and mask.source:
                 self.stats.mask_models[mask.source] = None
-        return segmented
+        return without_covered_additions(segmented, track.size_hw, self._options)
 
     def _noise_seed(self, frame: Frame, detections: Detections, region: RedactionRegion) -> int:
         """The same seed for a track in all its frames: noise that changes could be averaged away."""

@@ -55,10 +55,13 @@ class StageThreads:
     Attributes:
         busy_s: by stage name, the seconds in which the stage's threads did not wait for another stage, summed over its
             threads. A thread is counted when it has ended without an error.
+        changed: held while what several stages share is changed, and notified after it.
     """
 
     def __init__(self) -> None:
         self.busy_s: dict[str, float] = {}
+        self.changed = threading.Condition()
+        self._starving = 0
         self._waited = threading.local()
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -115,6 +118,21 @@ class StageThreads:
             yield
         finally:
             self._waited.seconds = getattr(self._waited, "seconds", 0.0) + time.perf_counter() - started
+
+    @contextmanager
+    def starving(self) -> Iterator[None]:
+        """Tell the other stages that this one cannot go on before there is more. Hold `changed` around it."""
+        self._starving += 1
+        self.changed.notify_all()
+        try:
+            yield
+        finally:
+            self._starving -= 1
+
+    @property
+    def is_starving(self) -> bool:
+        """Whether a stage cannot go on before there is more. Hold `changed` to ask for it."""
+        return self._starving > 0
 
     def check(self) -> None:
         """Return if the work goes on.
