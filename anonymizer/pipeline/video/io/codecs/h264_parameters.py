@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from anonymizer.pipeline.video.io.codecs.unit_bits import UnitBits
+
 __all__ = ["has_redundant_pictures", "hides_pixels"]
 
 #: profiles whose sequence parameter sets state the chroma format
@@ -23,7 +25,7 @@ def hides_pixels(sps: bytes) -> bool:
         also if the parameter set cannot be read.
     """
     try:
-        return _hides_pixels(_Bits(sps[1:]))
+        return _hides_pixels(UnitBits(sps[1:]))
     except (EOFError, KeyError):
         return True
 
@@ -37,7 +39,7 @@ def has_redundant_pictures(pps: bytes) -> bool:
     Returns:
         True also if the parameter set cannot be read, or has several slice groups.
     """
-    bits = _Bits(pps[1:])
+    bits = UnitBits(pps[1:])
     try:
         bits.golomb()
         bits.golomb()
@@ -57,7 +59,7 @@ def has_redundant_pictures(pps: bytes) -> bool:
         return True
 
 
-def _hides_pixels(bits: _Bits) -> bool:
+def _hides_pixels(bits: UnitBits) -> bool:
     profile = bits.read(8)
     bits.read(16)
     bits.golomb()
@@ -89,7 +91,7 @@ def _hides_pixels(bits: _Bits) -> bool:
     return bool(left or top or right * width >= _BLOCK or bottom * height * fields >= _BLOCK * fields)
 
 
-def _read_chroma(bits: _Bits) -> int:
+def _read_chroma(bits: UnitBits) -> int:
     """Read the chroma format, bit depths and scaling lists; 0: grey, or three planes coded apart."""
     chroma = bits.golomb()
     apart = chroma == 3 and bits.read(1)
@@ -103,34 +105,10 @@ def _read_chroma(bits: _Bits) -> int:
     return 0 if apart else chroma
 
 
-def _skip_scaling_list(bits: _Bits, size: int) -> None:
+def _skip_scaling_list(bits: UnitBits, size: int) -> None:
     last = following = 8
     for _ in range(size):
         if following:
             code = bits.golomb()
             following = (last + ((code + 1) // 2 if code & 1 else -(code // 2))) % 256
         last = following or last
-
-
-class _Bits:
-    """Reads bits of a unit, without the bytes that keep start codes from appearing in it.
-
-    Raises:
-        EOFError: there are no more bits.
-    """
-
-    def __init__(self, data: bytes) -> None:
-        data = data.replace(b"\0\0\3", b"\0\0")
-        self._value, self._left = int.from_bytes(data, "big"), 8 * len(data)
-
-    def read(self, count: int) -> int:
-        self._left -= count
-        if self._left < 0:
-            raise EOFError
-        return (self._value >> self._left) & ((1 << count) - 1)
-
-    def golomb(self) -> int:
-        zeros = 0
-        while not self.read(1):
-            zeros += 1
-        return (1 << zeros) - 1 + self.read(zeros)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from anonymizer.pipeline.video.io.codecs.unit_bits import UnitBits
+
 __all__ = ["HevcSlices"]
 
 #: types of units: slices are below the first; of key frames; parameter sets
@@ -44,13 +46,13 @@ class HevcSlices:
             kind = unit[0] >> 1
             try:
                 if kind == _SPS:
-                    self._read_sequence(_Bits(unit[2:]))
+                    self._read_sequence(UnitBits(unit[2:]))
                 elif kind == _PPS:
-                    bits = _Bits(unit[2:])
+                    bits = UnitBits(unit[2:])
                     number, sequence = bits.golomb(), bits.golomb()
                     self._pictures[number] = sequence, bool(bits.read(1))
                 elif kind < _NO_SLICES:
-                    places.add(self._address(kind, _Bits(unit[2:_HEADER_BYTES])))
+                    places.add(self._address(kind, UnitBits(unit[2:_HEADER_BYTES])))
             except (EOFError, KeyError):
                 # the decoder says what is wrong with it
                 return False
@@ -65,7 +67,7 @@ class HevcSlices:
         self._uniform = self._uniform and places == self._layout
         return False
 
-    def _address(self, kind: int, bits: _Bits) -> int:
+    def _address(self, kind: int, bits: UnitBits) -> int:
         first = bits.read(1)
         if kind in _KEY_FRAMES:
             bits.read(1)
@@ -76,7 +78,7 @@ class HevcSlices:
             bits.read(1)
         return bits.read(self._address_bits[sequence])
 
-    def _read_sequence(self, bits: _Bits) -> None:
+    def _read_sequence(self, bits: UnitBits) -> None:
         bits.read(4)
         layers = bits.read(3)
         # nesting, then profile and level
@@ -101,27 +103,3 @@ class HevcSlices:
         side = 1 << (bits.golomb() + 3 + bits.golomb())
         blocks = -(-width // side) * -(-height // side)
         self._address_bits[number] = (blocks - 1).bit_length()
-
-
-class _Bits:
-    """Reads bits of a unit, without the bytes that keep start codes from appearing in it.
-
-    Raises:
-        EOFError: there are no more bits.
-    """
-
-    def __init__(self, data: bytes) -> None:
-        data = data.replace(b"\0\0\3", b"\0\0")
-        self._value, self._left = int.from_bytes(data, "big"), 8 * len(data)
-
-    def read(self, count: int) -> int:
-        self._left -= count
-        if self._left < 0:
-            raise EOFError
-        return (self._value >> self._left) & ((1 << count) - 1)
-
-    def golomb(self) -> int:
-        zeros = 0
-        while not self.read(1):
-            zeros += 1
-        return (1 << zeros) - 1 + self.read(zeros)
