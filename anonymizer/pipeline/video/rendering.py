@@ -39,6 +39,7 @@ from anonymizer.pipeline.video.io.tracks import Frame, VideoTrack
 from anonymizer.pipeline.video.io.writer import VideoWriter
 from anonymizer.pipeline.video.thread_stages import StageQueue, StageThreads
 from anonymizer.pipeline.video.verify_file import FrameSample, FrameSamples
+from anonymizer.pipeline.video.verify_rendering import SourceCrops, check_blackened
 
 __all__ = ["RenderStats", "Renderer"]
 
@@ -245,10 +246,13 @@ class Renderer:
             planes = frame_planes(picture)
             if queued.damaged:
                 _blacken(planes, form)
+                check_blackened(planes, form, number=frame.number)
                 self.stats.blackened += 1
             else:
+                crops = SourceCrops(planes, form, regions, track.orientation)
                 seeds = [self._noise_seed(frame, detections, region) for region in regions]
                 redact_planes(planes, form, regions, seeds, options, track.orientation)
+                crops.check(planes, options, number=frame.number)
             if before:
                 after = [plane.copy() for plane in planes]
                 sample = FrameSample(before, after, picture.format.name, form, regions, track.orientation)

@@ -20,7 +20,7 @@ from anonymizer.pipeline.errors import EncoderFailed
 from anonymizer.pipeline.redaction.regions import RedactionRegion
 from anonymizer.pipeline.redaction.yuv import PlaneFormat, upright_planes
 
-__all__ = ["FrameDifference", "RegionCheck", "check_frame", "compare_frames"]
+__all__ = ["FrameDifference", "RegionCheck", "check_frame", "compare_frames", "describe_region"]
 
 Plane = NDArray[Any]
 
@@ -241,6 +241,10 @@ def _outside_difference(was: Plane, now: Plane, regions: Sequence[RedactionRegio
 def _describe(check: RegionCheck) -> str:
     if check.is_small:
         return f"its small objects ({len(check.regions)})"
-    region = check.regions[0]
+    return describe_region(check.regions[0])
+
+
+def describe_region(region: RedactionRegion) -> str:
+    """Describe what a region hides and where, for an error."""
     height, width = region.alpha.shape
     return f"the {region.object_type.words} at x {region.x}, y {region.y}, {width} x {height} pixels"
