@@ -29,7 +29,7 @@ Plane = NDArray[Any]
 
 # Measured on the five clips of shared/data/videos: regions of 6 to 260 px of all types, 600 alone for each method, and
 # 3,420 that lie over one another. No rightly redacted one had more unchanged detail than these limits allow; 4.3 % of
-# chroma and luma was the most where there is more of it than chance allows. At most 0.37 of fine detail was left.
+# luma's was the most. At most 0.37 of fine detail was left.
 # All that were not redacted failed, except 2 % of a flat source.
 #: The share of the source's detail that may be unchanged, and how much may be so by chance, in steps of 8 bits.
 _MAX_UNCHANGED, _CHANCE = 0.1, 16.0
@@ -112,7 +112,7 @@ class SourceCrops:
         """Whether hardly any detail of the source is in the result."""
         after = np.ascontiguousarray(after)
         step = 1 << (self._form.depth - 8)
-        same = cv2.bitwise_and(np.asarray(after == part.before, np.uint8), part.inside)
+        same = np.asarray(after == part.before, np.uint8) & part.inside
         unchanged = _steps_inside(part.before, same) / step
         # the second sum is needed for few regions only
         if unchanged > _CHANCE:

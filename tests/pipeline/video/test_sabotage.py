@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -14,10 +15,16 @@ import pytest
 from numpy.typing import NDArray
 
 from anonymizer import Anonymizer, Detections, ObjectType, Options
-from anonymizer.pipeline.errors import EncoderFailed
+from anonymizer.pipeline.errors import Cancelled, EncoderFailed
 from anonymizer.pipeline.redaction.regions import RedactionRegion
-from anonymizer.pipeline.redaction.yuv import PlaneFormat, redact_planes
-from anonymizer.pipeline.video import rendering
+from anonymizer.pipeline.redaction.yuv import PlaneFormat, frame_planes, redact_planes
+from anonymizer.pipeline.results import VideoProgress
+from anonymizer.pipeline.video import job, rendering, verify_file
+from anonymizer.pipeline.video.io.tracks import VideoTrack
+from anonymizer.pipeline.video.io.writer import VideoWriter
+from anonymizer.pipeline.video.verify_file import FrameSample, FrameSamples
+from anonymizer.pipeline.video.verify_frame import check_frame
+from tests.clip_compare import pictures
 from tests.fakes import FakeDetector, FakeStore
 
 #: x1, y1, x2, y2 of a large face and of five small ones
@@ -199,3 +206,141 @@ class TestRightOnes:
             result = anonymizer().video(source, folder, Options(method=method, save_mask="none"))
             assert result.anonymised is not None
             source = result.anonymised
+
+
+class TestEncoder:
+    """Here the renderer is right, and the fault lies between it and the file."""
+
+    @staticmethod
+    def sabotage(
+        monkeypatch: pytest.MonkeyPatch, source: Path, wrong_at: Callable[[int], bool], boxes: Sequence[tuple[int, ...]]
+    ) -> None:
+        originals = [frame.to_ndarray() for frame in pictures(source)]
+        encode, calls = VideoWriter.encode, iter(range(1_000_000))
+
+        def faulty(self: VideoWriter, track: VideoTrack, picture: av.VideoFrame, *others: Any) -> None:
+            number = next(calls)
+            luma = frame_planes(picture)[0]
+            for x1, y1, x2, y2 in boxes if wrong_at(number) else ():
+                luma[y1:y2, x1:x2] = originals[number][y1:y2, x1:x2]
+            encode(self, track, picture, *others)
+
+        monkeypatch.setattr(VideoWriter, "encode", faulty)
+
+    @pytest.mark.parametrize("method", METHODS)
+    @pytest.mark.parametrize(
+        "boxes",
+        [[LARGE], [(60, 60, 100, 100)], SMALL[1:], SMALL[2:3]],
+        ids=["the large face", "a part of it", "four of five small ones", "one of them"],
+    )
+    def test_what_is_bare_in_the_file_is_no_result(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        source: Path,
+        folder: Path,
+        boxes: Sequence[tuple[int, ...]],
+        method: str,
+    ) -> None:
+        self.sabotage(monkeypatch, source, lambda _: True, boxes)
+        with pytest.raises(EncoderFailed, match=r"Frame \d+ of the result is not redacted"):
+            anonymizer().video(source, folder, Options(method=method))
+        assert list(folder.iterdir()) == []
+
+    def test_every_odd_frame(self, monkeypatch: pytest.MonkeyPatch, source: Path, folder: Path) -> None:
+        # 24 of 32 frames are compared
+        self.sabotage(monkeypatch, source, lambda number: number % 2 == 1, [LARGE])
+        with pytest.raises(EncoderFailed, match=r"Frame \d*[13579] of the result is not redacted"):
+            anonymizer().video(source, folder)
+
+    def test_187_of_200_frames(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, folder: Path) -> None:
+        source = made(tmp_path / "clip.mp4", 200)
+        self.sabotage(monkeypatch, source, lambda number: number % 16 > 0, [LARGE, *SMALL])
+        with pytest.raises(EncoderFailed, match=r"Frame \d+ of the result is not redacted"):
+            anonymizer().video(source, folder, Options(save_mask="none"))
+
+
+class TestProof:
+    """How the proof of the file runs."""
+
+    @pytest.fixture
+    def began(self, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+        """When each frame began to be compared; a comparison takes 0.15 s longer than usual."""
+        began: list[float] = []
+
+        def slow(*args: Any, **others: Any) -> Any:
+            began.append(time.monotonic())
+            time.sleep(0.15)
+            return check_frame(*args, **others)
+
+        monkeypatch.setattr(verify_file, "check_frame", slow)
+        return began
+
+    def test_it_is_stopped_within_two_seconds_and_leaves_nothing(
+        self, began: list[float], source: Path, folder: Path
+    ) -> None:
+        def stop() -> bool:
+            return bool(began)
+
+        with pytest.raises(Cancelled):
+            anonymizer().video(source, folder, stop=stop)
+        assert time.monotonic() - began[0] < 2
+        assert list(folder.iterdir()) == []
+
+    def test_it_reports_how_long_it_will_take(self, began: list[float], source: Path, folder: Path) -> None:
+        told: list[tuple[float, VideoProgress]] = []
+        anonymizer().video(source, folder, progress=lambda progress: told.append((time.monotonic(), progress)))
+        assert len(began) == 24
+        meanwhile = [progress for at, progress in told if at > began[0]]
+        assert len(meanwhile) >= 4
+        assert {(progress.frames, progress.total) for progress in meanwhile} == {(32, 32)}
+        left = [progress.seconds_left for progress in meanwhile]
+        assert None not in left
+        assert left[-1] < left[0] < 30
+        # no pause of more than two seconds
+        times = [at for at, _ in told if at > began[0]]
+        assert max(np.diff([began[0], *times])) < 2
+
+    def test_with_keep_bit_rate_only_the_last_rendering_is_proven(
+        self, monkeypatch: pytest.MonkeyPatch, source: Path, folder: Path
+    ) -> None:
+        renderings, proofs = [], []
+
+        class Counted(rendering.Renderer):
+            def start(self) -> None:
+                renderings.append(self)
+                super().start()
+
+        monkeypatch.setattr(job, "Renderer", Counted)
+        monkeypatch.setattr(job, "verify_file", lambda *args: (proofs.append(args), verify_file.verify_file(*args)))
+        result = anonymizer().video(source, folder, Options(keep_bit_rate=True))
+        assert result.anonymised is not None
+        assert len(renderings) >= 2
+        assert len(proofs) == 1
+
+    def test_frames_are_drawn_by_chance_and_evenly(self) -> None:
+        form = PlaneFormat(8, (0, 0), "gray", full_range=True)
+        plane = np.zeros((8, 8), np.uint8)
+        sample = FrameSample(plane, plane, "gray", form, (), 1)
+        drawn = []
+        for _ in range(200):
+            samples = FrameSamples()
+            for number in range(100):
+                if samples.wants_next():
+                    samples.keep((0, number), sample)
+            drawn.append(tuple(number for number in range(100) if samples.get(0, number)))
+        assert {len(numbers) for numbers in drawn} == {24}
+        assert len(set(drawn)) > 190
+        # each is expected 48 times
+        counts = np.bincount(np.concatenate(drawn), minlength=100)
+        assert counts.min() > 15
+        assert counts.max() < 90
+
+    def test_few_frames_are_kept_of_a_large_video(self) -> None:
+        form = PlaneFormat(8, (0, 0), "gray", full_range=True)
+        # 20 MiB, of which no page is touched
+        plane = np.zeros((4096, 5120), np.uint8)
+        samples = FrameSamples()
+        for number in range(50):
+            if samples.wants_next():
+                samples.keep((0, number), FrameSample(plane, plane, "gray", form, (), 1))
+        assert sum(samples.get(0, number) is not None for number in range(50)) == 2
