@@ -153,9 +153,7 @@ def compare_frames(
     if len({planes[0].shape for planes in (source, rendered, result)}) > 1:
         raise ValueError("the frames differ in size")
     step = np.float32(1 << (form.depth - 8))
-    was, meant, now = (
-        upright_planes(planes[:1], orientation)[0].astype(np.float32) / step for planes in (source, rendered, result)
-    )
+    was, meant, now = (_Luma(upright_planes(planes[:1], orientation)[0], step) for planes in (source, rendered, result))
     large = [region for region in regions if np.count_nonzero(region.alpha) >= _SMALL]
     small = tuple(
         region for region in regions if np.count_nonzero(region.alpha) < _SMALL and _detail(was, region) >= _MIN_DETAIL
@@ -218,13 +216,28 @@ def check_frame(
     return difference
 
 
+@dataclass(frozen=True, slots=True)
+class _Luma:
+    """A plane of which only parts are made floats: all of an 8K frame would take long, and much memory.
+
+    Attributes:
+        values: (h, w) uint8 or uint16, upright.
+        step: what a step of 8 bits is in it.
+    """
+
+    values: Plane
+    step: np.float32
+
+    def crop(self, region: RedactionRegion) -> Plane:
+        """The part that a region lies in, in steps of 8 bits."""
+        return self.values[region.crop].astype(np.float32) / self.step
+
+
 def _check_regions(
-    was: Plane, meant: Plane, now: Plane, regions: tuple[RedactionRegion, ...], *, is_small: bool
+    was: _Luma, meant: _Luma, now: _Luma, regions: tuple[RedactionRegion, ...], *, is_small: bool
 ) -> RegionCheck:
     """Project the change of all pixels in the result onto the change from source to rendered."""
-    before, wanted, after = (
-        [plane[region.crop][region.alpha > 0] for region in regions] for plane in (was, meant, now)
-    )
+    before, wanted, after = ([luma.crop(region)[region.alpha > 0] for region in regions] for luma in (was, meant, now))
     detail = np.concatenate([pixels - pixels.mean() for pixels in before])
     intended_change = np.concatenate(wanted) - np.concatenate(before)
     real_change = np.concatenate(after) - np.concatenate(before)
@@ -237,14 +250,14 @@ def _check_regions(
     )
 
 
-def _is_bare_in_part(was: Plane, meant: Plane, now: Plane, region: RedactionRegion, error: float) -> bool:
+def _is_bare_in_part(was: _Luma, meant: _Luma, now: _Luma, region: RedactionRegion, error: float) -> bool:
     """Whether any part of a region is so near to the source that coding does not make it so of what was rendered.
 
     Args:
         error: what coding changes elsewhere in the frame: the root mean square, in steps of 8 bits.
     """
     inside = (region.alpha > 0).astype(np.float32)
-    source, rendered, result = (plane[region.crop] for plane in (was, meant, now))
+    source, rendered, result = (luma.crop(region) for luma in (was, meant, now))
     side = max(min(_WINDOW, int(_WINDOW_SHARE * min(inside.shape))), 1)
 
     def means(values: Plane) -> Plane:
@@ -260,13 +273,16 @@ def _is_bare_in_part(was: Plane, meant: Plane, now: Plane, region: RedactionRegi
     return bool((is_seen & is_clear & (left < _MAX_NEAR**2 * intended)).any())
 
 
-def _coding_error(was: Plane, now: Plane, regions: Sequence[RedactionRegion]) -> float:
+def _coding_error(was: _Luma, now: _Luma, regions: Sequence[RedactionRegion]) -> float:
     """The root mean square of what coding changed outside of the regions; infinite if that is nowhere."""
-    outside = np.ones(was.shape, np.uint8)
+    outside = np.ones(was.values.shape, np.uint8)
     for region in regions:
         outside[region.crop][region.alpha > 0] = 0
     count = cv2.countNonZero(outside)
-    return cv2.norm(was, now, cv2.NORM_L2, outside) / math.sqrt(count) if count else math.inf
+    if not count:
+        return math.inf
+    before, after = (np.ascontiguousarray(luma.values) for luma in (was, now))
+    return cv2.norm(before, after, cv2.NORM_L2, outside) / (math.sqrt(count) * float(was.step))
 
 
 def _projection(vector: Plane, onto: Plane) -> float:
@@ -275,14 +291,14 @@ def _projection(vector: Plane, onto: Plane) -> float:
     return float(vector @ onto) / length if length else 1.0
 
 
-def _detail(was: Plane, region: RedactionRegion) -> float:
-    inside = was[region.crop][region.alpha > 0]
+def _detail(was: _Luma, region: RedactionRegion) -> float:
+    inside = was.crop(region)[region.alpha > 0]
     return float(np.abs(inside - inside.mean()).mean())
 
 
-def _outside_difference(was: Plane, now: Plane, regions: Sequence[RedactionRegion]) -> float | None:
+def _outside_difference(was: _Luma, now: _Luma, regions: Sequence[RedactionRegion]) -> float | None:
     """The mean difference of the blocks that lie wholly away from all regions."""
-    height, width = was.shape
+    height, width = was.values.shape
     covered = np.zeros((height, width), np.uint8)
     for region in regions:
         covered[region.crop] |= region.alpha
@@ -292,7 +308,10 @@ def _outside_difference(was: Plane, now: Plane, regions: Sequence[RedactionRegio
     away = cv2.resize((near > 0).astype(np.float32), size, interpolation=cv2.INTER_AREA) == 0
     if not away.any():
         return None
-    return float(np.abs(cv2.resize(now - was, size, interpolation=cv2.INTER_AREA))[away].mean())
+    before, after = (np.ascontiguousarray(luma.values) for luma in (was, now))
+    difference = cv2.subtract(after, before, dtype=cv2.CV_32F)
+    blocks = cv2.resize(difference, size, interpolation=cv2.INTER_AREA)
+    return float(np.abs(blocks)[away].mean() / was.step)
 
 
 def _describe(check: RegionCheck) -> str:
