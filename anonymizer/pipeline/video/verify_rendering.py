@@ -27,10 +27,10 @@ __all__ = ["SourceCrops", "check_blackened"]
 
 Plane = NDArray[Any]
 
-# Measured on the five clips of shared/data/videos: regions of 6 to 260 px of all types, 600 alone for each method, and
-# 3,420 that lie over one another. No rightly redacted one had more unchanged detail than these limits allow; 4.3 % of
-# luma's was the most. At most 0.37 of fine detail was left.
-# All that were not redacted failed, except 2 % of a flat source.
+# Measured on six clips of shared/data/videos, regions of 6 to 260 px of all types. In 5,400 planes of rightly redacted
+# regions, at most 3 steps more than a tenth of the detail were unchanged; the limit is 16. In 114 frames with up to 30
+# regions that lie over one another, none failed; at most 0.37 of fine detail was left. Of 1,500 bare faces all failed
+# but 24, whose luma spans two steps or less.
 #: The share of the source's detail that may be unchanged, and how much may be so by chance, in steps of 8 bits.
 _MAX_UNCHANGED, _CHANCE = 0.1, 16.0
 #: The share of the fine detail that may be left, and the least detail of which a share is measured.
