@@ -10,8 +10,9 @@ memory for the length of the window. The second reading also knows of a whole gr
 is redacted, before it writes the group (`groups`). A group without any redaction is copied packet by packet where the
 codec allows it: that is faster and loses no quality.
 
-At the end the result is opened and decoded (`verify_file`). It must have the same frames at the same times as the
-source, and a sample of the redacted frames must look as intended (`verify_frame`). Otherwise there is no result.
+Each redacted frame is compared with its source before it is encoded (`verify_rendering`). At the end the result is
+opened and decoded (`verify_file`). It must have the same frames at the same times as the source, and redacted frames
+drawn by chance must look as intended (`verify_frame`). Otherwise there is no result.
 
 All stages run in threads with bounded queues between them (`thread_stages`). The files of a result are complete or they
 are deleted.
@@ -125,6 +126,7 @@ class _VideoJob:
         # frames of the renderings that are finished
         self._frames_before = 0
         self._queues: dict[int, DetectionQueue] = {}
+        self._samples = FrameSamples()
         self._types = options.object_types(tuple(engine.store.serves()))
         self._info = check_video(source, limits=engine.limits)
         keep_freed_memory()
@@ -155,8 +157,12 @@ class _VideoJob:
 
     def run(self) -> VideoResult:
         if self._options.keep_bit_rate and self._target is not None:
-            return self._result(self._render_at_bit_rate(self._target))
-        return self._result(self._render_once(splice=not (self._options.re_encode or self._options.debug)))
+            stats = self._render_at_bit_rate(self._target)
+        else:
+            stats = self._render_once(splice=not (self._options.re_encode or self._options.debug))
+        if self._target is not None:
+            self._verify(self._target, stats)
+        return self._result(stats)
 
     # --- renderings ---
 
@@ -168,12 +174,12 @@ class _VideoJob:
             return self._render(self._output, splice=False, analyse=True)
 
     def _render(self, output: OutputPlan, *, splice: bool, analyse: bool) -> RenderStats:
-        """Render the video and verify it.
+        """Render the video. What is written must be verified afterwards.
 
         Args:
             analyse: False: use the detections of an earlier rendering again.
         """
-        stages, samples = StageThreads(), FrameSamples()
+        stages, self._samples = StageThreads(), FrameSamples()
         renderer: Renderer | None = None
         try:
             # no thread is started outside of this block: an error has to stop all of them
@@ -183,7 +189,7 @@ class _VideoJob:
             renderer = Renderer(
                 self._engine, self._source, self._info, stages, self._queues, self._options, output,
                 target=self._target, open_frame_outputs=self._open_frame_outputs if analyse else None,
-                samples=samples, seed=seed, splice=splice, threads=self._threads,
+                samples=self._samples, seed=seed, splice=splice, threads=self._threads,
             )  # fmt: skip
             renderer.start()
             self._report_progress(stages, renderer.stats)
@@ -199,11 +205,22 @@ class _VideoJob:
         self._frames_before += stats.frames
         self._add_busy(stages.busy_s)
         self._check_counts(stats)
-        if self._target is not None:
-            started = time.perf_counter()
-            verify_file(self._target, output.info, self._tracks, stats.times, samples)
-            self._add_busy({"verify": time.perf_counter() - started})
         return stats
+
+    def _verify(self, target: Path, stats: RenderStats) -> None:
+        """Verify the last rendering, and report the progress meanwhile: no frame is new, but time is left."""
+        started = reported = time.perf_counter()
+
+        def on_frame(count: int) -> None:
+            nonlocal reported
+            now = time.perf_counter()
+            if now - reported >= _PROGRESS_S:
+                reported = now
+                left_s = max(stats.frames - count, 0) * (now - started) / count
+                self._report(0, left_s, since=self._started)
+
+        verify_file(target, self._output.info, self._tracks, stats.times, self._samples, on_frame)
+        self._add_busy({"verify": time.perf_counter() - started})
 
     def _start_analysis(self, stages: StageThreads) -> None:
         # with `keep_bit_rate`, later renderings need all detections again
@@ -280,16 +297,31 @@ class _VideoJob:
         started = time.perf_counter()
         while stages.alive():
             stages.wait(_PROGRESS_S)
-            if self._stop is not None and self._stop():
-                raise Cancelled(f"The work on {self._name} was stopped.")
-            if self._progress is not None:
-                # how many attempts a bit rate takes is not known yet: two are usual
-                total = self._total and self._total * (2 if self._options.keep_bit_rate else 1)
-                rate = stats.frames / (time.perf_counter() - started)
-                done = self._frames_before + stats.frames
-                done = done if total is None else min(done, total)
-                left = (total - done) / rate if total and rate else None
-                self._progress(VideoProgress(done, total, rate, left))
+            self._report(stats.frames, None, since=started)
+
+    def _report(self, frames: int, left_s: float | None, *, since: float) -> None:
+        """Ask whether the work shall go on, and report how far it is.
+
+        Args:
+            frames: how many frames of this rendering are written.
+            left_s: the expected remaining time. Default: as the frames so far tell.
+            since: when the frames that give the speed were begun, by `time.perf_counter`.
+
+        Raises:
+            Cancelled: the caller does not want the result any more.
+        """
+        if self._stop is not None and self._stop():
+            raise Cancelled(f"The work on {self._name} was stopped.")
+        if self._progress is None:
+            return
+        # how many attempts a bit rate takes is not known yet: two are usual
+        total = self._total and self._total * (2 if self._options.keep_bit_rate else 1)
+        done = self._frames_before + frames
+        rate = (frames or done) / (time.perf_counter() - since)
+        done = done if total is None else min(done, total)
+        if left_s is None:
+            left_s = (total - done) / rate if total and rate else None
+        self._progress(VideoProgress(done, total, rate, left_s))
 
     def _result(self, stats: RenderStats) -> VideoResult:
         counts = {

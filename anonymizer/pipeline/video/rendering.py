@@ -42,6 +42,7 @@ from anonymizer.pipeline.video.io.tracks import Frame, VideoTrack
 from anonymizer.pipeline.video.io.writer import VideoWriter
 from anonymizer.pipeline.video.thread_stages import StageQueue, StageThreads
 from anonymizer.pipeline.video.verify_file import FrameSample, FrameSamples
+from anonymizer.pipeline.video.verify_rendering import SourceCrops, check_blackened
 
 __all__ = ["RenderStats", "Renderer"]
 
@@ -245,17 +246,19 @@ class Renderer:
         if self._target is not None and (regions or queued.damaged):
             picture, form = _to_planar(picture, frame)
             wanted = not queued.damaged and not options.debug and self._samples.wants_next()
-            before = [plane.copy() for plane in frame_planes(picture, writable=False)] if wanted else []
             planes = frame_planes(picture)
+            before = planes[0].copy() if wanted else None
             if queued.damaged:
                 _blacken(planes, form)
+                check_blackened(planes, form, number=frame.number)
                 self.stats.blackened += 1
             else:
+                crops = SourceCrops(planes, form, regions, track.orientation)
                 seeds = [self._noise_seed(frame, detections, region) for region in regions]
                 redact_planes(planes, form, regions, seeds, options, track.orientation)
-            if before:
-                after = [plane.copy() for plane in planes]
-                sample = FrameSample(before, after, picture.format.name, form, regions, track.orientation)
+                crops.check(planes, options, number=frame.number)
+            if before is not None:
+                sample = FrameSample(before, planes[0].copy(), picture.format.name, form, regions, track.orientation)
                 self._samples.keep((track.index, frame.number), sample)
             if options.debug:
                 draw_planes(planes, form, detections, regions, track.orientation, scores=options.score)

@@ -5,7 +5,8 @@ The comparison of one frame is in `verify_frame`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import random
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
-from anonymizer.pipeline.errors import AnonymizerError, EncoderFailed
+from anonymizer.pipeline.errors import AnonymizerError, Cancelled, EncoderFailed
 from anonymizer.pipeline.media_kinds import MediaInfo
 from anonymizer.pipeline.redaction.regions import RedactionRegion
 from anonymizer.pipeline.redaction.yuv import PlaneFormat, frame_planes
@@ -25,7 +26,7 @@ from anonymizer.pipeline.video.verify_frame import check_frame
 __all__ = ["FrameSample", "FrameSamples", "verify_file", "video_sizes"]
 
 #: the most frames that are compared, and the most bytes that they may take in memory
-_MAX_SAMPLES, _MAX_BYTES = 12, 96 * 2**20
+_MAX_SAMPLES, _MAX_BYTES = 24, 96 * 2**20
 
 Planes = list[NDArray[Any]]
 
@@ -35,16 +36,16 @@ class FrameSample:
     """A frame before and after redaction, kept to be compared with the result.
 
     Attributes:
-        before: the planes as they were decoded, (h, w) uint8 or uint16, as stored.
-        after: the planes as they were given to the encoder.
+        before: the plane of luma, grey or green as it was decoded, (h, w) uint8 or uint16, as stored.
+        after: the same plane as it was given to the encoder.
         pixel_format: of both, FFmpeg's name.
         form: how the planes are to be read.
         regions: where pixels were changed, in pixels of the upright frame.
         orientation: 1 to 8 as in EXIF: how the planes are turned to stand upright.
     """
 
-    before: Planes
-    after: Planes
+    before: NDArray[Any]
+    after: NDArray[Any]
     pixel_format: str
     form: PlaneFormat
     regions: Sequence[RedactionRegion]
@@ -52,30 +53,35 @@ class FrameSample:
 
 
 class FrameSamples:
-    """Some of the redacted frames, spread over a video whose length is not known before its end."""
+    """Some of the redacted frames, drawn by chance: each has the same one, however long the video is.
+
+    The draw differs from run to run, so that no fault can keep away from it.
+    """
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[int, int], FrameSample] = {}
+        self._kept: list[tuple[tuple[int, int], FrameSample]] = []
+        self._random = random.SystemRandom()
         self._asked = 0
-        self._every = 1
+        self._most = _MAX_SAMPLES
 
     def wants_next(self) -> bool:
         """Whether the next redacted frame is to be kept; call it once for each."""
         self._asked += 1
-        return (self._asked - 1) % self._every == 0
+        return self._random.randrange(self._asked) < self._most
 
     def keep(self, key: tuple[int, int], sample: FrameSample) -> None:
-        """Keep a frame. If there are too many, drop every second one and keep fewer of those to come.
+        """Keep a frame, in place of another one if there are enough.
 
         Args:
             key: the stream's index and the frame's number in its track.
             sample: the frame.
         """
-        self._kept[key] = sample
-        size = sum(plane.nbytes for plane in sample.before) * 2
-        if len(self._kept) > max(2, min(_MAX_SAMPLES, _MAX_BYTES // size)):
-            self._every *= 2
-            self._kept = dict(list(self._kept.items())[::2])
+        size = sample.before.nbytes + sample.after.nbytes
+        # a track of larger frames leaves room for fewer
+        self._most = min(self._most, max(2, _MAX_BYTES // size))
+        while len(self._kept) >= self._most:
+            del self._kept[self._random.randrange(len(self._kept))]
+        self._kept.append((key, sample))
 
     def get(self, index: int, number: int) -> FrameSample | None:
         """Get the sample of a frame.
@@ -87,11 +93,16 @@ class FrameSamples:
         Returns:
             The sample; None if the frame was not kept.
         """
-        return self._kept.get((index, number))
+        return next((sample for key, sample in self._kept if key == (index, number)), None)
 
 
 def verify_file(
-    path: Path, info: MediaInfo, tracks: Sequence[VideoTrack], times: dict[int, list[int]], samples: FrameSamples
+    path: Path,
+    info: MediaInfo,
+    tracks: Sequence[VideoTrack],
+    times: dict[int, list[int]],
+    samples: FrameSamples,
+    on_frame: Callable[[int], None] = lambda _: None,
 ) -> None:
     """Make sure that a written video has every frame at its time, and that the sampled frames look as intended.
 
@@ -101,27 +112,33 @@ def verify_file(
         tracks: of the source.
         times: by stream index, the pts of all frames in the source's time base, in any order.
         samples: frames to compare.
+        on_frame: called at each frame with the number of frames so far. An error that it raises ends the work.
 
     Raises:
         EncoderFailed: the video is not as it should be. Then there is no result.
     """
     try:
         with VideoReader(path, info) as reader:
-            _compare(reader, tracks, times, samples)
-    except EncoderFailed:
+            _compare(reader, tracks, times, samples, on_frame)
+    except (Cancelled, EncoderFailed):
         raise
     except AnonymizerError as error:
         raise EncoderFailed(f"The result cannot be read again: {error}") from error
 
 
 def _compare(
-    reader: VideoReader, tracks: Sequence[VideoTrack], times: dict[int, list[int]], samples: FrameSamples
+    reader: VideoReader,
+    tracks: Sequence[VideoTrack],
+    times: dict[int, list[int]],
+    samples: FrameSamples,
+    on_frame: Callable[[int], None],
 ) -> None:
     if len(reader.tracks) != len(tracks):
         raise EncoderFailed(f"The result has {len(reader.tracks)} video tracks instead of {len(tracks)}.")
     sources = dict(zip((track.index for track in reader.tracks), tracks, strict=True))
     times_s: dict[int, list[float]] = {track.index: [] for track in reader.tracks}
-    for frame in reader.frames():
+    for count, frame in enumerate(reader.frames(), 1):
+        on_frame(count)
         source = sources[frame.track.index]
         if frame.damaged:
             raise EncoderFailed(f"Frame {frame.number} of the result cannot be read whole.")
@@ -132,7 +149,7 @@ def _compare(
         if sample is not None:
             planes = _planes_as(frame.picture, sample.pixel_format)
             check_frame(
-                sample.before, sample.after, planes, sample.form, sample.regions, sample.orientation,
+                [sample.before], [sample.after], planes, sample.form, sample.regions, sample.orientation,
                 number=frame.number,
             )  # fmt: skip
     for index, source in sources.items():

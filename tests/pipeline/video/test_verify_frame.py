@@ -140,6 +140,20 @@ class TestWhatIsNotProven:
         with pytest.raises(EncoderFailed, match="its small objects" if left_out == 2 else "the face at"):
             clip.check(4, result)
 
+    @pytest.mark.parametrize("method", METHODS)
+    def test_a_single_small_one(self, clips: dict[Method, Clip], method: Method) -> None:
+        clip = clips[method]
+        luma = clip.source[4][0]
+        # the source of one is flat: there is nothing to see
+        small = [region for region in clip.regions[4][2:] if luma[region.crop][region.alpha > 0].std() > 4]
+        assert len(small) >= 5
+        for region in small:
+            forgotten = [planes.copy() for planes in clip.rendered[4]]
+            forgotten[0][region.crop] = luma[region.crop]
+            (result,) = encoded([forgotten], "libx264", crf=23)
+            with pytest.raises(EncoderFailed, match=r"the face at x \d+, y \d+, \d+ x \d+ pixels: a part of it shows"):
+                clip.check(4, result)
+
     @pytest.mark.parametrize("orientation", [2, 3, 4])
     def test_a_frame_that_lies_otherwise(self, clips: dict[Method, Clip], orientation: int) -> None:
         clip = clips[Method.BLUR]
