@@ -65,6 +65,8 @@ def running(folder: Path, *options: str) -> Iterator[Run]:
         process = subprocess.Popen(
             [str(word) for word in command],
             cwd=ROOT, env=env, stdout=file, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+            # a shell's job in the background ignores Ctrl-C, and hands that down
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )  # fmt: skip
     try:
         yield Run(process, out, log)
