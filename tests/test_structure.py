@@ -23,7 +23,7 @@ ABOVE = {
     "training": _DJANGO,
     "examples": (*_DJANGO, "evaluation", "training"),
     "service": ("api", "web", "admin", "management", "cli", "evaluation", "training"),
-    "models.py": ("service", "api", "web", "admin", "management", "cli", "pipeline", "evaluation", "training"),
+    "models": ("service", "api", "web", "admin", "management", "cli", "pipeline", "evaluation", "training"),
 }
 #: the longest that a module may be, in lines
 MOST_LINES = 400

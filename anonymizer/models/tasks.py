@@ -1,4 +1,4 @@
-"""The database tables. The `Task` row holds the true state of a task; the broker only notifies workers of it."""
+"""Tasks and their files. The `Task` row holds the true state of a task; the broker only notifies workers of it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from django.db.models.signals import post_delete
 from django.dispatch import receiver
 from django.utils import timezone
 
-__all__ = ["File", "FileKind", "Kind", "Profile", "Status", "Task", "WebhookStatus", "Worker"]
+__all__ = ["File", "FileKind", "Kind", "Status", "Task", "WebhookStatus", "time_ordered_id"]
 
 
 def time_ordered_id() -> uuid.UUID:
@@ -195,47 +195,3 @@ def _remove_bytes(sender: type[File], instance: File, **kwargs: object) -> None:
     # on_commit: a deletion that is rolled back must not remove the bytes.
     # robust: if one file cannot be removed, the others still are, and the clean-up removes it later.
     transaction.on_commit(instance.remove_bytes, robust=True)
-
-
-class Worker(models.Model):
-    """One living worker process, the models it has loaded, and the devices they run on."""
-
-    name = models.CharField(primary_key=True, max_length=100)
-    queue = models.CharField(max_length=16)
-    parent = models.PositiveIntegerField(
-        default=0, editable=False, help_text="Process number of the cluster that started the worker."
-    )
-    started = models.DateTimeField(default=timezone.now)
-    seen = models.DateTimeField(default=timezone.now, db_index=True)
-    ready = models.BooleanField(default=False)
-    device = models.CharField(max_length=40, blank=True)
-    serves = models.JSONField(default=dict, help_text="The models that serve each object type.")
-    loaded = models.JSONField(default=dict, help_text="The device of each loaded model.")
-    problem = models.TextField(blank=True)
-    warning = models.TextField(blank=True, help_text="Something that should be better, although the worker works.")
-
-    class Meta:
-        ordering = ["name"]
-
-    def __str__(self) -> str:
-        return f"{self.name} ({self.device or 'starting'})"
-
-
-class Profile(models.Model):
-    """A threshold profile, and whether it is the default profile of requests."""
-
-    name = models.CharField(primary_key=True, max_length=63)
-    data = models.JSONField(help_text="The whole profile as JSON, with its name.")
-    active = models.BooleanField(default=False)
-    created = models.DateTimeField(default=timezone.now)
-    changed = models.DateTimeField(auto_now=True)
-
-    class Meta:
-        verbose_name = "threshold profile"
-        ordering = ["name"]
-        constraints = [
-            models.UniqueConstraint(fields=["active"], condition=models.Q(active=True), name="one_active_profile")
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.name} (active)" if self.active else self.name
