@@ -20,7 +20,7 @@ from anonymizer.pipeline.images.io import encode_png, load_picture
 from anonymizer.pipeline.options.options import Method, Options
 from anonymizer.pipeline.results import ImageResult
 from anonymizer.pipeline.segmentation.heuristic import HeuristicSegmenter
-from anonymizer.service import engine, files, videos, webhooks, workers
+from anonymizer.service import engine, files, receipts, videos, webhooks, workers
 from anonymizer.service.claims import Claim, Heartbeat, claim
 
 if TYPE_CHECKING:
@@ -127,10 +127,13 @@ def _publish(
     stored = files.put(claim.task, claim.token.hex, artefacts)
     published = False
     try:
+        finished = timezone.now()
+        receipt = receipts.make(claim.task, result, stored, finished)
+        stored += files.put(claim.task, claim.token.hex, [receipts.artefact(receipt)])
         with transaction.atomic():
             owned = claim.update(
                 status=Status.DONE,
-                finished=timezone.now(),
+                finished=finished,
                 progress=1.0,
                 duration=result.seconds,
                 detections=result.counts,
@@ -145,6 +148,7 @@ def _publish(
                     old.delete()
                 for file in stored:
                     file.save()
+                receipts.keep(claim.task, receipt)
                 _notify_webhook(claim.task)
         published = owned
     finally:

@@ -30,11 +30,13 @@ from pathlib import Path
 
 import torch
 
+from anonymizer.pipeline.detection.windows import plan_views
 from anonymizer.pipeline.detections import OBJECT_TYPES
 from anonymizer.pipeline.engine import Engine
 from anonymizer.pipeline.errors import Cancelled, EncoderFailed, InvalidParameter, NotFullyAnalysed
 from anonymizer.pipeline.memory import keep_freed_memory
 from anonymizer.pipeline.options.options import Method, Options
+from anonymizer.pipeline.receipts.receipt import Analysis
 from anonymizer.pipeline.results import VideoProgress, VideoResult
 from anonymizer.pipeline.video.analysis import downscale_warnings, start_analysis
 from anonymizer.pipeline.video.detection_queue import DetectionQueue
@@ -338,7 +340,9 @@ class _VideoJob:
             "frames_blackened": stats.blackened,
             "packets_lost": stats.lost,
         }
-        models = dict.fromkeys([*(detector.id for detector in self._detectors), *stats.mask_models])
+        models = tuple(dict.fromkeys([*(detector.id for detector in self._detectors), *stats.mask_models]))
+        size_hw = self._tracks[0].size_hw
+        views = {each.id: len(plan_views(size_hw, self._options.video_format, each)) for each in self._detectors}
         return VideoResult(
             name=self._name,
             info=self._output.info,
@@ -350,13 +354,14 @@ class _VideoJob:
             frames=stats.frames,
             frames_copied=stats.copied,
             object_types=self._types,
-            models=tuple(models),
+            models=models,
             warnings=tuple(self._warnings(stats)),
             not_fully_analysed=tuple(self._downscale_warnings()),
             review_counts={"found": 0, **review_counts, **frame_counts},
             seconds=time.perf_counter() - self._started,
             stage_seconds=dict(self._busy_s),
             options=self._options,
+            analysis=Analysis(self._engine.store.sums(models), views, size_hw, stats.frames),
         )
 
     def _warnings(self, stats: RenderStats) -> Iterator[str]:
