@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from anonymizer.pipeline.detections import Detections
 from anonymizer.pipeline.video.thread_stages import StageThreads
@@ -106,6 +106,24 @@ class DetectionQueue:
                 self._frames.pop(self._first, None)
                 self._first += 1
             self._changed.notify_all()
+
+    def add(self, number: int, more: Detections) -> None:
+        """Add objects to a frame, for the next rendering; all frames must be kept.
+
+        Args:
+            number: of the frame, from 0. Nothing happens if there is no such frame.
+            more: what has to be redacted besides.
+        """
+        with self._changed:
+            frame = self._frames.get(number)
+            if frame is not None:
+                self._frames[number] = replace(frame, detections=Detections.merge([frame.detections, more]))
+
+    def next_track_id(self) -> int:
+        """The lowest track id that is above those of all kept frames."""
+        with self._changed:
+            ids = [int(frame.detections.track_ids.max(initial=-1)) for frame in self._frames.values()]
+        return max(ids, default=-1) + 1
 
     def count(self) -> int:
         """Wait for the end and return the number of frames.

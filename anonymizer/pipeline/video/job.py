@@ -20,7 +20,6 @@ are deleted.
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 import time
 from collections import Counter
@@ -36,6 +35,7 @@ from anonymizer.pipeline.engine import Engine
 from anonymizer.pipeline.errors import Cancelled, EncoderFailed, InvalidParameter, NotFullyAnalysed
 from anonymizer.pipeline.memory import keep_freed_memory
 from anonymizer.pipeline.options.options import Method, Options
+from anonymizer.pipeline.proof.verification import Verification
 from anonymizer.pipeline.receipts.receipt import Analysis
 from anonymizer.pipeline.results import VideoProgress, VideoResult
 from anonymizer.pipeline.video.analysis import downscale_warnings, start_analysis
@@ -46,7 +46,8 @@ from anonymizer.pipeline.video.io.mask_writer import MaskWriter
 from anonymizer.pipeline.video.io.reader import VideoReader, check_video
 from anonymizer.pipeline.video.io.track_writer import CannotSplice
 from anonymizer.pipeline.video.io.tracks import VideoTrack
-from anonymizer.pipeline.video.rendering import Renderer, RenderStats
+from anonymizer.pipeline.video.rendering import Renderer, RenderStats, noise_seed
+from anonymizer.pipeline.video.second_looks import Looks
 from anonymizer.pipeline.video.thread_stages import StageThreads
 from anonymizer.pipeline.video.verify_file import FrameSamples, verify_file, video_sizes
 
@@ -129,6 +130,7 @@ class _VideoJob:
         self._frames_before = 0
         self._queues: dict[int, DetectionQueue] = {}
         self._samples = FrameSamples()
+        self._verification: Verification | None = None
         self._types = options.object_types(tuple(engine.store.serves()))
         self._info = check_video(source, limits=engine.limits)
         keep_freed_memory()
@@ -158,39 +160,57 @@ class _VideoJob:
         return [path for path in (self._target, self._metadata, self._binary, self._instance) if path is not None]
 
     def run(self) -> VideoResult:
-        if self._options.keep_bit_rate and self._target is not None:
-            stats = self._render_at_bit_rate(self._target)
-        else:
-            stats = self._render_once(splice=not (self._options.re_encode or self._options.debug))
-        if self._target is not None:
-            self._verify(self._target, stats)
+        stats = self._render_all(analyse=True)
+        if self._target is not None and self._options.verify:
+            looks = Looks(self._engine, self._source, self._info, self._options, self._types, self._queues)
+            stats = self._look_again(self._target, looks, stats)
         return self._result(stats)
 
-    # --- renderings ---
+    def _render_all(self, *, analyse: bool) -> RenderStats:
+        """Render and verify; without `analyse`, with the detections of an earlier rendering."""
+        if self._options.keep_bit_rate and self._target is not None:
+            stats = self._render_at_bit_rate(self._target, analyse=analyse)
+        else:
+            stats = self._render_once(splice=not (self._options.re_encode or self._options.debug), analyse=analyse)
+        if self._target is not None:
+            self._verify(self._target, stats)
+        return stats
 
-    def _render_once(self, *, splice: bool) -> RenderStats:
+    def _look_again(self, target: Path, looks: Looks, stats: RenderStats) -> RenderStats:
+        """Look at the finished video; if something is found, redact it and render again, once."""
+        started = time.perf_counter()
+        if looks.look(target, self._output.info, self._metadata, self._on_frame(stats)):
+            looks.follow(self._on_frame(stats))
+            stats = self._render_all(analyse=False)
+            looks.look(target, self._output.info, self._metadata, self._on_frame(stats))
+        self._verification = looks.outcome(time.perf_counter() - started)
+        stats.warnings += looks.warnings()
+        return stats
+
+    def _render_once(self, *, splice: bool, analyse: bool) -> RenderStats:
         """Analyse and render at the same time; start again without copied groups where these do not fit."""
         try:
-            return self._render(self._output, splice=splice, analyse=True)
+            return self._render(self._output, splice=splice, analyse=analyse, record=True)
         except CannotSplice:
-            return self._render(self._output, splice=False, analyse=True)
+            return self._render(self._output, splice=False, analyse=analyse, record=True)
 
-    def _render(self, output: OutputPlan, *, splice: bool, analyse: bool) -> RenderStats:
+    def _render(self, output: OutputPlan, *, splice: bool, analyse: bool, record: bool) -> RenderStats:
         """Render the video. What is written must be verified afterwards.
 
         Args:
             analyse: False: use the detections of an earlier rendering again.
+            record: False: an earlier rendering wrote the same metadata and masks.
         """
         stages, self._samples = StageThreads(), FrameSamples()
         renderer: Renderer | None = None
         try:
             # no thread is started outside of this block: an error has to stop all of them
-            seed = self._seed()
+            seed = noise_seed(self._source, self._engine.noise_key)
             if analyse:
                 self._start_analysis(stages)
             renderer = Renderer(
                 self._engine, self._source, self._info, stages, self._queues, self._options, output,
-                target=self._target, open_frame_outputs=self._open_frame_outputs if analyse else None,
+                target=self._target, open_frame_outputs=self._open_frame_outputs if record else None,
                 samples=self._samples, seed=seed, splice=splice, threads=self._threads,
             )  # fmt: skip
             renderer.start()
@@ -211,6 +231,12 @@ class _VideoJob:
 
     def _verify(self, target: Path, stats: RenderStats) -> None:
         """Verify the last rendering, and report the progress meanwhile: no frame is new, but time is left."""
+        started = time.perf_counter()
+        verify_file(target, self._output.info, self._tracks, stats.times, self._samples, self._on_frame(stats))
+        self._add_busy({"verify": time.perf_counter() - started})
+
+    def _on_frame(self, stats: RenderStats) -> Callable[[int], None]:
+        """What is called at each frame that is read again: it reports the progress, and stops the work."""
         started = reported = time.perf_counter()
 
         def on_frame(count: int) -> None:
@@ -221,12 +247,11 @@ class _VideoJob:
                 left_s = max(stats.frames - count, 0) * (now - started) / count
                 self._report(0, left_s, since=self._started)
 
-        verify_file(target, self._output.info, self._tracks, stats.times, self._samples, on_frame)
-        self._add_busy({"verify": time.perf_counter() - started})
+        return on_frame
 
     def _start_analysis(self, stages: StageThreads) -> None:
-        # with `keep_bit_rate`, later renderings need all detections again
-        keep = self._options.keep_bit_rate
+        # later renderings need all detections again
+        keep = self._options.keep_bit_rate or bool(self._options.verify)
         self._queues = {track.index: DetectionQueue(stages, keep=keep) for track in self._tracks}
         start_analysis(
             self._engine, self._source, self._info, stages, self._tracks, self._queues, self._types, self._options,
@@ -243,7 +268,7 @@ class _VideoJob:
         for stage, busy in seconds.items():
             self._busy_s[stage] = self._busy_s.get(stage, 0.0) + busy
 
-    def _render_at_bit_rate(self, target: Path) -> RenderStats:
+    def _render_at_bit_rate(self, target: Path, *, analyse: bool) -> RenderStats:
         """Render until the size of each video track is close enough to the source's."""
         sizes = video_sizes(self._source, self._info)
         wanted = {index: size for index, (size, _) in sizes.items()}
@@ -260,7 +285,9 @@ class _VideoJob:
                     )
                     for track in self._tracks
                 }
-                rendered = self._render(replace(self._output, tracks=tracks), splice=False, analyse=attempt == 0)
+                first = attempt == 0
+                output = replace(self._output, tracks=tracks)
+                rendered = self._render(output, splice=False, analyse=analyse and first, record=first)
                 got = [size for size, _ in video_sizes(target, self._output.info).values()]
                 pairs = list(zip(wanted.items(), got, strict=True))
                 if all(abs(size - was) <= _SIZE_TOLERANCE * was for (_, was), size in pairs):
@@ -272,13 +299,6 @@ class _VideoJob:
         return rendered
 
     # --- inputs and outputs of a rendering ---
-
-    def _seed(self) -> int:
-        """A secret number of this video, from which the noise of `blur` and `pixelate` is made."""
-        with self._source.open("rb") as file:
-            content = file.read(2**20)
-        digest = hashlib.blake2b(content, key=self._engine.noise_key, digest_size=8)
-        return int.from_bytes(digest.digest(), "big")
 
     def _open_frame_outputs(self) -> FrameOutputs:
         legacy, percent = self._engine.legacy_masks, self._options.mask_scale
@@ -361,6 +381,7 @@ class _VideoJob:
             seconds=time.perf_counter() - self._started,
             stage_seconds=dict(self._busy_s),
             options=self._options,
+            verification=self._verification,
             analysis=Analysis(self._engine.store.sums(models), views, size_hw, stats.frames),
         )
 

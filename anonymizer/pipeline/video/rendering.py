@@ -44,7 +44,7 @@ from anonymizer.pipeline.video.thread_stages import StageQueue, StageThreads
 from anonymizer.pipeline.video.verify_file import FrameSample, FrameSamples
 from anonymizer.pipeline.video.verify_rendering import SourceCrops, check_blackened
 
-__all__ = ["RenderStats", "Renderer"]
+__all__ = ["RenderStats", "Renderer", "noise_seed"]
 
 #: how many items wait between two stages
 _QUEUE_SIZE = 4
@@ -353,6 +353,18 @@ class Renderer:
         self.stats.times[track.index].append(pts)
         if self._frame_outputs is not None:
             self._frame_outputs.write(track, number, pts, detections, regions, blackened=blackened)
+
+
+def noise_seed(source: Path, key: bytes) -> int:
+    """Make a secret number of a video, from which the noise of `blur` and `pixelate` is made.
+
+    Args:
+        source: path of the video.
+        key: the secret, at most 64 bytes.
+    """
+    with source.open("rb") as file:
+        digest = hashlib.blake2b(file.read(2**20), key=key, digest_size=8)
+    return int.from_bytes(digest.digest(), "big")
 
 
 def _to_planar(picture: VideoFrame, frame: Frame) -> tuple[VideoFrame, PlaneFormat]:
