@@ -21,9 +21,11 @@ are deleted.
 from __future__ import annotations
 
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -81,24 +83,61 @@ def anonymise_video(
         InvalidParameter: the result would replace the source, or the encoder does not work on this machine.
         AnonymizerError: one of its kinds, if the file is bad, a model is missing, or a detector or an encoder failed.
     """
-    started, threads = time.perf_counter(), torch.get_num_threads()
+    started = time.perf_counter()
     keep_freed_memory()
+    threads = _torch_threads.count()
     job = plan_job(engine, source, folder, options, name=name, threads=threads, hooks=Hooks(progress, stop))
     too_small = _downscale_warnings(job)
     if options.strict and too_small:
         # known from the size alone: no frame need be analysed for it
         raise NotFullyAnalysed(too_small)
-    try:
-        # the threads of the stages run side by side: each uses one core
-        torch.set_num_threads(1)
-        return _VideoWork(job, started).run()
-    except BaseException:
-        # a file that may be incomplete must not be taken for a result
-        for path in job.files:
-            path.unlink(missing_ok=True)
-        raise
-    finally:
-        torch.set_num_threads(threads)
+    with _torch_threads.one_each():
+        try:
+            return _VideoWork(job, started).run()
+        except BaseException:
+            # a file that may be incomplete must not be taken for a result
+            for path in job.files:
+                path.unlink(missing_ok=True)
+            raise
+
+
+class _TorchThreads:
+    """How many threads torch uses for one call.
+
+    Each thread has a number of its own. New threads take the number that any thread was given last, so that one process
+    may have several videos at the same time only if all of them agree.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users, self._before = 0, 0
+
+    def count(self) -> int:
+        """The number while there is no video."""
+        with self._lock:
+            return self._before if self._users else torch.get_num_threads()
+
+    @contextmanager
+    def one_each(self) -> Iterator[None]:
+        """Let each call use one core: the threads of the stages run side by side."""
+        with self._lock:
+            self._before = self._before if self._users else torch.get_num_threads()
+            self._users += 1
+            torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users -= 1
+                torch.set_num_threads(self._before)
+                if self._users:
+                    # the threads that other videos start from now on
+                    other = threading.Thread(target=torch.set_num_threads, args=(1,))
+                    other.start()
+                    other.join()
+
+
+_torch_threads = _TorchThreads()
 
 
 class _VideoWork:
