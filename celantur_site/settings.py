@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import os
-import secrets
 from datetime import timedelta
 from pathlib import Path
 
-from django.core.exceptions import ImproperlyConfigured
-
 from anonymizer.pipeline.model_zoo.folders import MODELS_FOLDER, is_checkout
-from celantur_site import env
+from celantur_site import env, secret_key
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -30,28 +27,12 @@ OUTPUT_DIR = Path(env.string("ANONYMIZER_OUTPUT_DIR", str(DATA_DIR / "output")))
 MODELS_DIR = Path(env.string("ANONYMIZER_MODELS_DIR", "") or MODELS_FOLDER)
 
 
-def _secret_key() -> str:
-    """Return the variable. Default: a key that is made at the first start and stored beside the database."""
-    given = env.string("ANONYMIZER_SECRET_KEY", "")
-    if given:
-        return given
-    file = DATA_DIR / "secret_key"
-    try:
-        DATA_DIR.mkdir(parents=True, exist_ok=True)
-        if not file.exists():
-            # replace() is atomic: two processes that start at the same time both read the key that was written last
-            part = file.with_suffix(f".{os.getpid()}")
-            part.touch(0o600)
-            part.write_text(secrets.token_urlsafe(50))
-            part.replace(file)
-        return file.read_text()
-    except OSError as error:
-        sentence = f"ANONYMIZER_DATA_DIR is {str(DATA_DIR)!r}, but must be a writable folder"
-        raise ImproperlyConfigured(f"{sentence} ({error.strerror}).") from error
-
-
 # --- Django -----------------------------------------------------------------------------------------------------------
-SECRET_KEY = _secret_key()
+#: default: made at the first start, and stored beside the database
+SECRET_KEY = env.string("ANONYMIZER_SECRET_KEY", "") or secret_key.read_or_create(
+    # a folder that the operator chose may be open to others on purpose; then a check warns
+    DATA_DIR, tighten=not env.string("ANONYMIZER_DATA_DIR", "")
+)
 DEBUG = env.boolean("ANONYMIZER_DEBUG", False)
 ALLOWED_HOSTS = env.names("ANONYMIZER_ALLOWED_HOSTS", ["*"])
 CSRF_TRUSTED_ORIGINS = env.names("ANONYMIZER_CSRF_TRUSTED_ORIGINS", [])
@@ -162,7 +143,8 @@ FILE_UPLOAD_HANDLERS = [
     "django.core.files.uploadhandler.MemoryFileUploadHandler",
     "anonymizer.api.uploads.DiskUploadHandler",
 ]
-FILE_UPLOAD_PERMISSIONS = 0o640
+FILE_UPLOAD_PERMISSIONS = 0o600
+FILE_UPLOAD_DIRECTORY_PERMISSIONS = 0o700
 
 # --- the life of a task -----------------------------------------------------------------------------------------------
 LEASE = env.duration("ANONYMIZER_LEASE", "30s")
