@@ -29,7 +29,7 @@ class AnonymizerConfig(AppConfig):
 
 
 def _protect_database(connection: Any, **kwargs: object) -> None:
-    """Let only this user read the files of a SQLite database. SQLite creates them with the mode that the umask gives."""
+    """Let only this user read the files of a SQLite database, which SQLite creates with the mode of the umask."""
     name = str(connection.settings_dict["NAME"])
     if connection.vendor != "sqlite" or not Path(name).is_file():
         # a database in memory, or a server
