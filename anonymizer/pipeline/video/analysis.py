@@ -30,8 +30,8 @@ from anonymizer.pipeline.tracking.tracker import Tracker
 from anonymizer.pipeline.video.between_turns import TurnFiller
 from anonymizer.pipeline.video.detection_queue import DetectionQueue, FrameDetections, LaggingTracks
 from anonymizer.pipeline.video.detection_schedule import DetectionSchedule, scales_to_run, video_scales
-from anonymizer.pipeline.video.frame_images import merge_looks, rgb_image, split_fields
-from anonymizer.pipeline.video.io.codecs.fingerprints import fingerprint, overwrite
+from anonymizer.pipeline.video.frame_images import FrameRecord, merge_looks, rgb_image, split_fields
+from anonymizer.pipeline.video.io.codecs.fingerprints import overwrite
 from anonymizer.pipeline.video.io.reader import VideoReader
 from anonymizer.pipeline.video.io.tracks import DecodedFrame, VideoTrack
 from anonymizer.pipeline.video.plan import VideoJob
@@ -49,7 +49,7 @@ _TRACKING_SIDE = 320
 
 #: a frame, and what the detectors get of it: (h, w, 3) uint8 RGB, upright, `analysis_size_wh` large. First the whole
 #: frame, then its fields if it is interlaced.
-_FrameImages: TypeAlias = "tuple[DecodedFrame, list[NDArray[np.uint8]]]"
+_FrameImages: TypeAlias = "tuple[FrameRecord, list[NDArray[np.uint8]]]"
 #: what the tracker gets of a frame beside its detections: the time in seconds, and the small grey image
 _TrackingFrame: TypeAlias = "tuple[float, NDArray[np.uint8]]"
 _Batch: TypeAlias = "list[_FrameImages]"
@@ -217,7 +217,11 @@ def _with_images(
                 "damaged-frames=blacken blackens such frames."
             )
         tracks[frame.track.index].schedule.add(frame.number, frame.time_s)
-        yield frame, _analysis_images(frame, tracks[frame.track.index])
+        images = _analysis_images(frame, tracks[frame.track.index])
+        record = FrameRecord.of(frame)
+        # nothing else of the frame is needed: many of 4K or 8K would fill the memory while detectors run
+        overwrite(frame.picture, frame.track.codec)
+        yield record, images
 
 
 def _analysis_images(frame: DecodedFrame, track: _TrackAnalysis) -> list[NDArray[np.uint8]]:
@@ -249,7 +253,7 @@ def _round_robin(queues: Sequence[StageQueue[_AnalysedBatch]]) -> Iterator[_Anal
 
 def _detect(
     engine: Engine,
-    frames: Sequence[tuple[_TrackAnalysis, DecodedFrame, list[NDArray[np.uint8]]]],
+    frames: Sequence[tuple[_TrackAnalysis, FrameRecord, list[NDArray[np.uint8]]]],
     detectors: Sequence[Detector],
     object_types: Sequence[ObjectType],
     options: Options,
@@ -262,7 +266,7 @@ def _detect(
 
 def _detect_images(
     engine: Engine,
-    batch: Sequence[tuple[_TrackAnalysis, DecodedFrame, NDArray[np.uint8]]],
+    batch: Sequence[tuple[_TrackAnalysis, FrameRecord, NDArray[np.uint8]]],
     detectors: Sequence[Detector],
     object_types: Sequence[ObjectType],
     options: Options,
@@ -295,7 +299,7 @@ def _at_full_size(found: Detections, analysed_hw: tuple[int, ...], size_hw: tupl
 
 def _track_frame(
     track: _TrackAnalysis,
-    frame: DecodedFrame,
+    frame: FrameRecord,
     image: NDArray[np.uint8],
     found: Detections,
     detectors: Sequence[Detector],
@@ -310,8 +314,7 @@ def _track_frame(
     shrink = max(image.shape[:2]) / max(track.track.size_hw)
     least = {detector.id: detector.least_size / shrink for detector in detectors}
     track.queue.review_counts.update(metadata.review_counts(found, track.track.size_hw, options, least))
-    track.pending.append((frame.picture.pts or 0, frame.damaged, fingerprint(frame.picture)))
-    overwrite(frame.picture, frame.track.codec)
+    track.pending.append((frame.pts, frame.damaged, frame.fingerprint))
     is_turn = _has_all_scales(options) or track.schedule.is_turn(frame.number)
     track.schedule.forget(frame.number)
     _push(track, track.filler.push((frame.time_s, small), frame.time_s, found, grey, is_turn=is_turn))
