@@ -289,7 +289,10 @@ def _detect_images(
         found = [Detections.empty()] * len(batch)
         for (turn, side), rows in by_scales.items():
             scales = partial(scales_to_run, long_side=side, turn=turn)
-            of_rows = engine.detect([batch[row][2] for row in rows], object_types, options.video_format, scales=scales)
+            images = [batch[row][2] for row in rows]
+            numbers = [batch[row][0].schedule.closer_turn(batch[row][1].number) for row in rows]
+            closer = [number for number in numbers if number is not None] or None
+            of_rows = engine.detect(images, object_types, options.video_format, scales=scales, closer_turns=closer)
             for row, detections in zip(rows, of_rows, strict=True):
                 found[row] = detections
     return [

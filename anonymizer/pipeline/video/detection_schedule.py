@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from enum import Enum
+from itertools import count
 
 from anonymizer.pipeline.detection.protocol import Detector
 
@@ -51,6 +52,8 @@ class DetectionSchedule:
 
     def __init__(self) -> None:
         self._turns: dict[int, Turn] = {}
+        self._closer: dict[int, int] = {}
+        self._numbers = count()
         self._last: tuple[int, float, Turn] | None = None
         self._last_s: float | None = None
         self._gaps_s: deque[float] = deque(maxlen=_GAPS)
@@ -75,14 +78,29 @@ class DetectionSchedule:
                 turn = Turn.REST if last_turn is Turn.LARGEST else Turn.LARGEST
         self._last = number, time_s, turn
         self._turns[number] = turn
+        if turn is not Turn.REST:
+            self._closer[number] = next(self._numbers)
 
     def turn(self, number: int) -> Turn | None:
         """Get the turn of a frame that was added; None: only the scale of every frame runs."""
         return self._turns.get(number)
 
+    def closer_turn(self, number: int) -> int | None:
+        """Get which share of the regions is looked at closer in a frame that was added.
+
+        Args:
+            number: of the frame.
+
+        Returns:
+            A number that counts up from one such frame to the next; None: no region is.
+        """
+        # where the largest scale runs, most is known of what needs no closer look
+        return self._closer.get(number)
+
     def forget(self, number: int) -> None:
         """Forget a frame that nobody will ask for again."""
         self._turns.pop(number, None)
+        self._closer.pop(number, None)
 
 
 def video_scales(detector: Detector, long_side: int) -> list[int]:

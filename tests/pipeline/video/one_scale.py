@@ -77,11 +77,13 @@ def write_clip(
     return path
 
 
-def count_bare(clip: Path, times_s: Sequence[float], detector: MagentaDetector) -> int:
+def count_bare(
+    clip: Path, times_s: Sequence[float], detector: MagentaDetector, *, face: bool = False, name: str = "results"
+) -> int:
     """In how many frames the object is not covered."""
-    folder = clip.parent / f"results-{clip.stem}"
+    folder = clip.parent / name
     folder.mkdir()
-    options = Options(license_plate=True, save_mask="none")  # type: ignore[arg-type]
+    options = Options(face=face, license_plate=not face, save_mask="none")  # type: ignore[arg-type]
     result = Anonymizer(store=FakeStore(detector)).video(clip, folder, options)
     frames = json.loads(result.metadata.read_text())
     assert len(frames) == len(times_s)
