@@ -38,9 +38,9 @@ SIZE_WH, FACES, COVERED = (1920, 1080), 6, 0.9
 #: pixels a second at which the picture pans
 PAN = 120.0
 #: what is pasted around a face, as a share of its box on each side
-AROUND = 0.5
+AROUND = 0.3
 #: least side of a face in its photo, in pixels
-LEAST = 90
+LEAST = 60
 
 Image = NDArray[np.uint8]
 
