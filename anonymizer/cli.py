@@ -50,6 +50,7 @@ COMMANDS = {
     "evaluate": Entry("measure what the models miss in labelled images", "evaluate", needs_data=False),
     "models": Entry("list, fetch and verify models", "models", needs_data=False),
     "profile": Entry("manage threshold profiles", "profile"),
+    "token": Entry("make and revoke tokens of clients", "token"),
     "cleanup": Entry("delete the files of old tasks", "cleanup"),
     "lab": Entry("open JupyterLab with the notebooks"),
     "manage": Entry("run a command of Django, such as createsuperuser or migrate"),
