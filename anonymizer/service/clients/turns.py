@@ -41,7 +41,8 @@ def claim_next(task_id: str, worker: str) -> Claim | None:
         if chosen is None:
             return None
         if taken := claim(chosen, worker):
-            Token.objects.filter(pk=taken.task.owner_id).update(served=timezone.now())
+            if taken.task.owner_id is not None:
+                Token.objects.filter(pk=taken.task.owner_id).update(served=timezone.now())
             return taken
     return None
 
