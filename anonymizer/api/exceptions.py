@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
-from django.http import Http404, JsonResponse
+from django.http import Http404, JsonResponse, UnreadablePostError
 from rest_framework import exceptions
 from rest_framework.response import Response
 
@@ -93,6 +93,7 @@ _FRAMEWORK_ERRORS = {
     PermissionDenied: (403, "forbidden"),
     RequestDataTooBig: (413, "too_large"),
     SuspiciousOperation: (400, "invalid_request"),
+    UnreadablePostError: (408, "timeout"),
 }
 
 
@@ -124,6 +125,8 @@ def _answer(status: int, code: str, sentence: str) -> Response:
 def _sentence(error: Exception) -> str:
     if isinstance(error, exceptions.UnsupportedMediaType):
         return "The request must be multipart/form-data with the file in a part named fileobject."
+    if isinstance(error, UnreadablePostError):
+        return "The body of the request did not arrive, or too slowly."
     if "header size" in str(error):
         return "The headers of a multipart part are longer than 1024 bytes. Give the file a shorter name."
     return str(getattr(error, "detail", error)) or NO_SUCH_ADDRESS
