@@ -3,10 +3,11 @@
 from django.contrib import admin
 
 from anonymizer.admin.profiles import ProfileAdmin
+from anonymizer.admin.queue import QueueAdmin
 from anonymizer.admin.tasks import TaskAdmin
 from anonymizer.admin.workers import WorkerAdmin
 
-__all__ = ["ProfileAdmin", "TaskAdmin", "WorkerAdmin"]
+__all__ = ["ProfileAdmin", "QueueAdmin", "TaskAdmin", "WorkerAdmin"]
 
 admin.site.site_header = admin.site.site_title = "Anonymizer"
 admin.site.index_title = "Operation"

@@ -11,6 +11,7 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 
 from anonymizer.pipeline.errors import AnonymizerError
+from anonymizer.service.queueing.outages import AWAY
 
 __all__ = ["Deleted", "NoSuchRange", "NotFound", "NotReady", "TaskFailed", "Unavailable", "handle"]
 
@@ -108,6 +109,11 @@ def handle(error: Exception, context: dict[str, Any]) -> Response:
             answer["Retry-After"] = str(retry_after)
         if isinstance(error, NoSuchRange):
             answer["Content-Range"] = f"bytes */{error.size}"
+        return answer
+    if isinstance(error, AWAY):
+        log.warning("A request was refused: the database does not answer (%s).", type(error).__name__)
+        answer = _answer(503, "unavailable", "The database does not answer. Try again later.")
+        answer["Retry-After"] = "10"
         return answer
     for kind, (status, code) in _FRAMEWORK_ERRORS.items():
         if isinstance(error, kind):

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
+import pytest
 
-from tests.conftest import Server
+from tests.conftest import Server, serving
 
 PARTS = {"worker": "ready for work", "monitor": "monitoring", "pusher": "pushing tasks"}
+
+
+@pytest.fixture(scope="session")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A service for all modules here, with one small model. The last test of test_killed_processes.py ends it."""
+    environment = {
+        "ANONYMIZER_VIDEO_WORKERS": "0", "ANONYMIZER_MODELS": "face=centerface", "ANONYMIZER_MAX_MEGABYTES": "1000",
+    }  # fmt: skip
+    with serving(tmp_path_factory.mktemp("faults"), "-a", "face", **environment) as running:
+        yield running
 
 
 def of_service(folder: Path) -> list[psutil.Process]:

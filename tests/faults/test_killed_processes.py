@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import psutil
 import pytest
 
-from tests.conftest import Server, serving
+from tests.conftest import Server
 from tests.faults.conftest import guard, of_service, orphans, part, until_ready, web
 from tests.pictures import drawn, encoded
 
@@ -24,14 +24,6 @@ KILLS: dict[str, tuple[Pick, str]] = {
     "a worker that waits": (lambda server: part(server, "worker"), "images"),
     "the guard": (guard, "images"),
 }
-
-
-@pytest.fixture(scope="module")
-def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A service of this module's own: its processes are killed."""
-    environment = {"ANONYMIZER_VIDEO_WORKERS": "0", "ANONYMIZER_MODELS": "face=centerface"}
-    with serving(tmp_path_factory.mktemp("killed"), "-a", "face", **environment) as running:
-        yield running
 
 
 def kill(process: psutil.Process) -> None:
@@ -70,6 +62,26 @@ def test_a_worker_killed_in_the_middle_is_replaced_and_its_task_done_without_wai
         is_done_once(own, task_id)
     assert {part(own, "monitor").pid, part(own, "pusher").pid, guard(own).pid} == others
     assert f"Worker {worker.pid} ended with code -9 in the middle of a task" in own.log
+
+
+def test_a_file_that_crashes_each_worker_fails_and_the_others_are_done(own: Server) -> None:
+    crashing = own.upload_async(encoded(drawn(3000, 2200), quality=85), "format=auto")
+    others = [own.upload_async(encoded(drawn(seed=n))) for n in range(2)]
+    killed: set[int] = set()
+    end = time.monotonic() + 120
+    while len(killed) < 3:
+        assert time.monotonic() < end
+        time.sleep(0.02)
+        # each attempt is a line
+        if own.log.count(f"processing {crashing} ") > len(killed):
+            worker = part(own, "worker")
+            # as a fault in a decoder ends it
+            worker.send_signal(signal.SIGSEGV)
+            psutil.wait_procs([worker], timeout=5)
+            killed.add(worker.pid)
+    assert own.until(crashing, "failed", seconds=60)["failure_cause"] == "worker_lost"
+    for task_id in others:
+        is_done_once(own, task_id)
 
 
 def test_nothing_is_left_of_a_service_that_is_killed(own: Server) -> None:
