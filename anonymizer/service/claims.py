@@ -23,6 +23,7 @@ __all__ = [
     "Claim",
     "Heartbeat",
     "claim",
+    "claimed",
     "end_leases",
     "fail_overdue",
     "next_waiting",
@@ -66,8 +67,7 @@ def claim(task_id: str, worker: str, token: uuid.UUID | None = None) -> Claim | 
     Args:
         task_id: the task.
         worker: who takes it, as `workers.name` gives it.
-        token: of the lease. A caller that lost the connection to the database, and calls again with the same token,
-            gets the task that the first call may have taken. Default: a new one.
+        token: of the lease; `claimed` finds the task by it. Default: a new one.
 
     Returns:
         The claim, or None if another worker has the task or there is nothing to do.
@@ -75,7 +75,7 @@ def claim(task_id: str, worker: str, token: uuid.UUID | None = None) -> Claim | 
     token = token or uuid.uuid4()
     now = timezone.now()
     free = Q(status__in=[Status.NEW, Status.QUEUED]) | Q(status=Status.PROCESSING, lease_until__lt=now)
-    Task.objects.filter(free, pk=task_id, leases__lt=settings.MAX_LEASES).update(
+    taken = Task.objects.filter(free, pk=task_id, leases__lt=settings.MAX_LEASES).update(
         status=Status.PROCESSING,
         lease_token=token,
         lease_until=now + settings.LEASE,
@@ -85,7 +85,12 @@ def claim(task_id: str, worker: str, token: uuid.UUID | None = None) -> Claim | 
         started=now,
         worker=worker,
     )
-    task = Task.objects.filter(pk=task_id, lease_token=token).prefetch_related("files").first()
+    return claimed(token) if taken == 1 else None
+
+
+def claimed(token: uuid.UUID) -> Claim | None:
+    """Return the claim that was made with a token, or None. A lost connection does not tell whether it was made."""
+    task = Task.objects.filter(status=Status.PROCESSING, lease_token=token).prefetch_related("files").first()
     return None if task is None else Claim(task, token)
 
 

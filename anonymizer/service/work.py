@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import logging
 import time
@@ -23,7 +24,8 @@ from anonymizer.pipeline.options.options import Method, Options
 from anonymizer.pipeline.results import ImageResult
 from anonymizer.pipeline.segmentation.heuristic import HeuristicSegmenter
 from anonymizer.service import engine, files, videos, webhooks, workers
-from anonymizer.service.claims import Claim, Heartbeat, claim, next_waiting
+from anonymizer.service.claims import Claim, Heartbeat, claimed, next_waiting
+from anonymizer.service.clients.turns import claim_next
 from anonymizer.service.queueing import queue
 from anonymizer.service.queueing.outages import AWAY, insist
 
@@ -52,16 +54,15 @@ def find() -> dict[str, Any] | None:
 
 
 def process(task_id: str) -> str:
-    """Work on a task, if there is still something to do.
+    """Work on a task, or on one of a client whose turn it is, if there is still something to do.
 
     django-q2 calls this with an id. A second call, or a call for a task that does not exist, does nothing.
 
     Returns:
         The outcome in words, which django-q2 shows.
     """
-    token = uuid.uuid4()
     try:
-        taken = insist(lambda: claim(task_id, workers.name(), token), f"Task {task_id}", seconds=CLAIM_S)
+        taken = _take(task_id)
     except AWAY:
         # an idle worker finds the task as soon as the database answers
         return "the database does not answer: the task waits"
@@ -97,6 +98,18 @@ def process(task_id: str) -> str:
     return "done" if published else DROPPED
 
 
+def _take(task_id: str) -> Claim | None:
+    """Take a task, and try again for a while if the database is away."""
+    token, tries = uuid.uuid4(), itertools.count()
+
+    def take() -> Claim | None:
+        # a connection that was lost does not tell whether the try before this one has taken a task
+        before = claimed(token) if next(tries) else None
+        return before or claim_next(task_id, workers.name(), token)
+
+    return insist(take, f"Task {task_id}", seconds=CLAIM_S)
+
+
 def _process_image(claim: Claim) -> bool:
     result, keys = _anonymise_image(claim.task)
     return _publish(claim, result, _artefacts(result), detector_keys=keys)
@@ -128,7 +141,7 @@ def _anonymise_image(task: Task) -> tuple[ImageResult, dict[str, str]]:
     elif keys["masks"] != task.detector_keys.get("masks"):
         detections = detections.without_made_masks()
     result = anonymizer.render(picture, detections, object_types, options, seconds=time.perf_counter() - started)
-    return result, keys
+    return anonymizer.verify(result), keys
 
 
 def _mask_key() -> str:
