@@ -29,6 +29,7 @@ from anonymizer.pipeline.options.formats import Auto, Format, parse_format
 from anonymizer.pipeline.options.options import Options
 from anonymizer.pipeline.outputs import metadata, overlay
 from anonymizer.pipeline.receipts.receipt import Analysis
+from anonymizer.pipeline.redaction.drawn import drawn_objects
 from anonymizer.pipeline.redaction.planes import redact_alpha, redact_colours, varies_in_boxes
 from anonymizer.pipeline.redaction.regions import redaction_regions
 from anonymizer.pipeline.results import ImageResult, VideoProgress, VideoResult
@@ -42,7 +43,8 @@ _object_type = choice(ObjectType)
 class Anonymizer:
     """Detects and redacts faces, license plates, persons and vehicles in images and videos.
 
-    It loads each model once. Only one thread at a time may use it.
+    It loads each model once. Several threads may use it at once. A video uses all cores by itself, so that several
+    videos at the same time take as long as one after the other, and more memory.
 
     Example:
         >>> from anonymizer import Anonymizer, Options
@@ -252,9 +254,8 @@ class Anonymizer:
                 # the colours alone do not show the outline of an object there
                 found = with_box_masks(found, over & varies_in_boxes(alpha, found.boxes), picture.size_hw)
             found = self.engine.add_masks(picture.size_hw, picture.rgb, found, over)
-        chosen = found[over]
-        if added is not None:
-            chosen = Detections.merge([chosen, added])
+        drawn = drawn_objects(options.regions, picture.size_hw)
+        chosen = Detections.merge([found[over], drawn, *([] if added is None else [added])])
         regions = redaction_regions(chosen, picture.size_hw, options)
         pixels = redact_colours(picture.pixels, picture.spare_bits, regions, options, seed=self._seed(picture))
         if alpha is not None:
@@ -340,13 +341,16 @@ class Anonymizer:
             ModelMissing, DetectorFailed, EncoderFailed, OutOfMemory, TooManyObjects: there is no result.
         """
         # at first use: images need no FFmpeg
+        from anonymizer.pipeline.audit.finished_video import Looks
         from anonymizer.pipeline.video.job import anonymise_video
 
+        options = options or Options()
         with open_file(source):
             pass
         return anonymise_video(
-            self.engine, Path(source), Path(folder), options or Options(), name=name, progress=progress, stop=stop
-        )
+            self.engine, Path(source), Path(folder), options, name=name, progress=progress, stop=stop,
+            looks=Looks() if options.verify else None,
+        )  # fmt: skip
 
     def _seed(self, picture: Picture, alpha: Samples | None = None) -> int:
         digest = hashlib.blake2b(cast("Any", np.ascontiguousarray(picture.pixels)), key=self.engine.noise_key)

@@ -5,59 +5,36 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
+from anonymizer.pipeline.audit.finished_frames import FRAMES, FrameFinds, follow_finds, look_at_frames
+from anonymizer.pipeline.audit.frame_drawing import draw_frames
 from anonymizer.pipeline.detections import OBJECT_TYPES, Detections, ObjectType
-from anonymizer.pipeline.engine import Engine
 from anonymizer.pipeline.errors import VerificationFailed
 from anonymizer.pipeline.files.sums import FileSum
-from anonymizer.pipeline.media_kinds import MediaInfo
-from anonymizer.pipeline.options.options import Options
 from anonymizer.pipeline.options.verify import Verify
 from anonymizer.pipeline.proof.verification import Verification, fail
 from anonymizer.pipeline.tracking.boxes import union
 from anonymizer.pipeline.video.detection_queue import DetectionQueue
-from anonymizer.pipeline.video.frame_drawing import draw_frames
-from anonymizer.pipeline.video.verify_looks import FRAMES, FrameFinds, follow_finds, look_at_frames
+from anonymizer.pipeline.video.plan import VideoJob
 
 __all__ = ["Looks"]
 
 
 class Looks:
-    """The looks at one video. There are two at most: what the second one finds in the same frames fails the work.
+    """The looks at one video. There are two at most: what the second one finds in the same frames fails the work."""
 
-    Args:
-        engine: has the detectors.
-        source: path of the source.
-        info: its format.
-        options: of the work; `verify` is not `false`.
-        object_types: the types that are redacted.
-        queues: by stream index, the detections of all frames; finds are added to them.
-    """
-
-    def __init__(
-        self,
-        engine: Engine,
-        source: Path,
-        info: MediaInfo,
-        options: Options,
-        object_types: Sequence[ObjectType],
-        queues: Mapping[int, DetectionQueue],
-    ) -> None:
-        self._engine, self._source, self._info = engine, source, info
-        self._options, self._types, self._queues = options, object_types, queues
+    def __init__(self) -> None:
         self._drawn: dict[int, frozenset[int]] = {}
         self._found: list[FrameFinds] = []
         self._added: set[tuple[ObjectType, int]] = set()
+        self._mode = Verify.TRUE
         self._count = 0
 
-    def look(self, target: Path, info: MediaInfo, metadata: Path, on_frame: Callable[[int], None]) -> bool:
+    def look(self, job: VideoJob, on_frame: Callable[[int], None]) -> bool:
         """Look at the frames that are drawn from the checksum of the first rendering.
 
         Args:
-            target: the finished video.
-            info: its format.
-            metadata: its metadata.
+            job: the work; its files are finished.
             on_frame: called at each decoded frame with the number of frames so far.
 
         Returns:
@@ -66,36 +43,42 @@ class Looks:
         Raises:
             VerificationFailed: something was found, and `verify` is `strict` or it should be redacted already.
         """
+        assert job.target is not None
+        self._mode = job.options.verify
         if not self._drawn:
-            self._drawn = draw_frames(target, info, FRAMES, FileSum.of_file(target).sha256)
-        found = look_at_frames(
-            self._engine, target, info, metadata, list(self._queues), self._types, self._options, self._drawn, on_frame
-        )
+            self._drawn = draw_frames(job.target, job.output.info, FRAMES, FileSum.of_file(job.target).sha256)
+        found = look_at_frames(job, self._drawn, on_frame)
         self._count += 1
-        if found and (self._count > 1 or self._options.verify is Verify.STRICT):
+        if found and (self._count > 1 or self._mode is Verify.STRICT):
             raise _failure(found)
         self._found = found or self._found
         return bool(found)
 
-    def follow(self, on_frame: Callable[[int], None]) -> None:
-        """Add what was found to the detections, in all frames to which it can be followed."""
-        first_id = max(queue.next_track_id() for queue in self._queues.values())
+    def follow(self, job: VideoJob, queues: Mapping[int, DetectionQueue], on_frame: Callable[[int], None]) -> None:
+        """Add what was found to the detections, in all frames to which it can be followed.
+
+        Args:
+            job: the work.
+            queues: by stream index, the detections of all frames.
+            on_frame: called at each decoded frame with the number of frames so far.
+        """
+        first_id = max(queue.next_track_id for queue in queues.values())
         places: dict[tuple[int, int, int], Detections] = {}
-        for stream, number, more in follow_finds(self._source, self._info, self._found, first_id, on_frame):
+        for stream, number, more in follow_finds(job.source, job.info, self._found, first_id, on_frame):
             for row in range(len(more)):
                 key, one = (stream, number, int(more.track_ids[row])), more[[row]]
                 known = places.get(key)
                 # where it was seen, and where flow expected it
                 places[key] = one if known is None else replace(one, boxes=union(known.boxes[0], one.boxes[0])[None])
         for (stream, number, track_id), one in places.items():
-            self._queues[stream].add(number, one)
+            queues[stream].add(number, one)
             self._added.add((one.object_type(0), track_id))
 
     def outcome(self, seconds: float) -> Verification:
         """What the looks showed, and how long they took."""
         counts = Counter(object_type for object_type, _ in self._added)
         return Verification(
-            mode=self._options.verify,
+            mode=self._mode,
             looks=self._count,
             frames=sum(len(numbers) for numbers in self._drawn.values()),
             regions=None,

@@ -14,7 +14,7 @@ from anonymizer.pipeline.media_kinds import MediaInfo
 from anonymizer.pipeline.orientation import upright
 from anonymizer.pipeline.video.frame_images import rgb_image
 from anonymizer.pipeline.video.io.reader import VideoReader
-from anonymizer.pipeline.video.io.tracks import Frame
+from anonymizer.pipeline.video.io.tracks import DecodedFrame
 from anonymizer.pipeline.video.verify_file import video_sizes
 
 __all__ = ["Drawn", "draw_frames", "read_frames"]
@@ -52,7 +52,7 @@ def read_frames(
     *,
     threads: int = 0,
     on_frame: Callable[[int], None] = lambda _: None,
-) -> Iterator[tuple[Frame, NDArray[np.uint8]]]:
+) -> Iterator[tuple[DecodedFrame, NDArray[np.uint8]]]:
     """Read the drawn frames, in the order of the file. All frames up to the last one are decoded.
 
     Args:

@@ -13,11 +13,11 @@ import pytest
 from numpy.typing import NDArray
 
 from anonymizer import Anonymizer, Detections, ObjectType, Options
+from anonymizer.pipeline.audit import finished_video
+from anonymizer.pipeline.audit.frame_drawing import draw_frames
 from anonymizer.pipeline.errors import Cancelled, VerificationFailed
 from anonymizer.pipeline.media_kinds import sniff
 from anonymizer.pipeline.results import VideoResult
-from anonymizer.pipeline.video import second_looks
-from anonymizer.pipeline.video.frame_drawing import draw_frames
 from tests.fakes import FakeDetector, FakeStore
 from tests.pipeline.video.test_sabotage import made
 
@@ -101,7 +101,7 @@ def test_without_the_option_nothing_is_looked_at_and_strict_fails(
 def test_what_stays_after_the_second_rendering_fails(
     anonymizer: Anonymizer, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(second_looks, "follow_finds", lambda *_: iter(()))
+    monkeypatch.setattr(finished_video, "follow_finds", lambda *_: iter(()))
     with pytest.raises(VerificationFailed):
         work(anonymizer, clip, tmp_path, verify=True)
     assert list(tmp_path.iterdir()) == []
@@ -111,13 +111,13 @@ def test_the_look_can_be_stopped(
     anonymizer: Anonymizer, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looking: list[bool] = []
-    right = second_looks.look_at_frames
+    right = finished_video.look_at_frames
 
     def look(*args: object) -> object:
         looking.append(True)
         return right(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(second_looks, "look_at_frames", look)
+    monkeypatch.setattr(finished_video, "look_at_frames", look)
     monkeypatch.setattr("anonymizer.pipeline.video.job._PROGRESS_S", 0.0)
     with pytest.raises(Cancelled):
         anonymizer.video(clip, tmp_path, Options(verify=True), stop=lambda: bool(looking))

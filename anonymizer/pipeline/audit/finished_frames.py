@@ -20,6 +20,7 @@ from av.video.reformatter import VideoReformatter
 from faster_coco_eval.core import mask as coco
 from numpy.typing import NDArray
 
+from anonymizer.pipeline.audit.frame_drawing import Drawn, read_frames
 from anonymizer.pipeline.detections import Detections, ObjectType, Source
 from anonymizer.pipeline.engine import Engine
 from anonymizer.pipeline.media_kinds import MediaInfo
@@ -31,10 +32,10 @@ from anonymizer.pipeline.proof.verification import LOOK_SHARE
 from anonymizer.pipeline.tracking.boxes import ious
 from anonymizer.pipeline.tracking.motion import MotionState, Observation, predict
 from anonymizer.pipeline.tracking.optical_flow import Grey
-from anonymizer.pipeline.video.frame_drawing import Drawn, read_frames
 from anonymizer.pipeline.video.frame_images import rgb_image
 from anonymizer.pipeline.video.io.reader import VideoReader
-from anonymizer.pipeline.video.io.tracks import Frame
+from anonymizer.pipeline.video.io.tracks import DecodedFrame
+from anonymizer.pipeline.video.plan import VideoJob
 
 __all__ = ["FRAMES", "FrameFinds", "follow_finds", "look_at_frames"]
 
@@ -69,27 +70,11 @@ class FrameFinds:
     finds: Detections
 
 
-def look_at_frames(
-    engine: Engine,
-    target: Path,
-    info: MediaInfo,
-    metadata: Path,
-    streams: Sequence[int],
-    object_types: Sequence[ObjectType],
-    options: Options,
-    drawn: Drawn,
-    on_frame: OnFrame,
-) -> list[FrameFinds]:
+def look_at_frames(job: VideoJob, drawn: Drawn, on_frame: OnFrame) -> list[FrameFinds]:
     """Look at the drawn frames of a finished video.
 
     Args:
-        engine: has the detectors.
-        target: the finished video.
-        info: its format.
-        metadata: its metadata, as `FrameOutputs` wrote them.
-        streams: indexes of the video streams in the source, in the order of the result's.
-        object_types: the types that are redacted.
-        options: of the work.
+        job: the work; its files are finished.
         drawn: by stream index in the result, the numbers of the frames.
         on_frame: called at each decoded frame with the number of frames so far.
 
@@ -99,15 +84,17 @@ def look_at_frames(
     Raises:
         AnonymizerError: the look failed: there is no result.
     """
+    assert job.target is not None
+    streams = [track.index for track in job.tracks]
     by_result = dict(zip(sorted(drawn), streams, strict=True))
     wanted = {(by_result[index], number) for index, numbers in drawn.items() for number in numbers}
-    recorded = _read_metadata(metadata, wanted, streams[0])
+    recorded = _read_metadata(job.metadata, wanted, streams[0])
     found = []
-    for frame, image in read_frames(target, info, drawn, on_frame=on_frame):
+    for frame, image in read_frames(job.target, job.output.info, drawn, on_frame=on_frame):
         stream = by_result[frame.track.index]
         redacted, objects = _redacted(recorded[stream, frame.number], image.shape[:2])
-        (seen,) = engine.detect([image], object_types, options.video_format)
-        finds = _new(engine, image, seen, redacted, objects, options)
+        (seen,) = job.engine.detect([image], job.object_types, job.options.video_format)
+        finds = _new(job.engine, image, seen, redacted, objects, job.options)
         if len(finds):
             sources = np.full(len(finds), Source.VERIFICATION.value)
             found.append(FrameFinds(stream, frame.number, frame.time_s, replace(finds, sources=sources)))
@@ -230,7 +217,7 @@ class _Paths:
         self._reformatter = VideoReformatter()
         self._size_hw, self._scale = (1, 1), (1.0, 1.0)
 
-    def go_on(self, frame: Frame) -> Iterator[tuple[int, Detections]]:
+    def go_on(self, frame: DecodedFrame) -> Iterator[tuple[int, Detections]]:
         """Take the next frame, and move what is followed to it."""
         track = frame.track
         shrink = min(_FLOW_SIDE / max(track.size_wh), 1.0)

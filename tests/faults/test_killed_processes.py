@@ -1,0 +1,95 @@
+"""Each process of a running service is killed: nothing is left behind, the service recovers, each task is done once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+
+import psutil
+import pytest
+
+from tests.conftest import Server
+from tests.faults.conftest import guard, of_service, orphans, part, until_ready, web
+from tests.pictures import drawn, encoded
+
+Pick = Callable[[Server], psutil.Process]
+#: what is killed, and the queue that is started again with it; that of webhooks is up again sooner
+KILLS: dict[str, tuple[Pick, str]] = {
+    "gunicorn": (web, ""),
+    "the web process": (lambda server: web(server).children()[0], ""),
+    "the monitor": (lambda server: part(server, "monitor", "webhooks"), "webhooks"),
+    "the pusher": (lambda server: part(server, "pusher", "webhooks"), "webhooks"),
+    "a worker that waits": (lambda server: part(server, "worker"), "images"),
+    "the guard": (guard, "images"),
+}
+
+
+def kill(process: psutil.Process) -> None:
+    process.send_signal(signal.SIGKILL)
+    psutil.wait_procs([process], timeout=5)
+
+
+def is_done_once(server: Server, task_id: str) -> None:
+    assert server.until(task_id, "done", "failed", seconds=90)["status"] == "done"
+    assert len(list((server.folder / "output" / task_id).iterdir())) == 1
+
+
+@pytest.mark.parametrize("name", KILLS)
+def test_a_service_recovers_from_a_killed_process(own: Server, name: str) -> None:
+    pick, queue = KILLS[name]
+    victim, workers = pick(own), set(own.workers(queue or "images"))
+    its_guard = guard(own, queue or "images")
+    family = [its_guard, *its_guard.children()]
+    kill(victim)
+    if queue:
+        # nobody is left who would wait for a lock of the dead one
+        _, alive = psutil.wait_procs(family, timeout=10)
+        assert alive == []
+    until_ready(own, queue or "images", apart_from=workers if queue else set())
+    assert orphans(own) == []
+    is_done_once(own, own.upload_async(encoded()))
+
+
+def test_a_worker_killed_in_the_middle_is_replaced_and_its_task_done_without_waiting_for_the_lease(own: Server) -> None:
+    others = {part(own, "monitor").pid, part(own, "pusher").pid, guard(own).pid}
+    worker = part(own, "worker")
+    waiting = [own.upload_async(encoded(drawn(3000, 2200), quality=85), "format=auto") for _ in range(2)]
+    own.until(waiting[0], "processing")
+    kill(worker)
+    for task_id in waiting:
+        is_done_once(own, task_id)
+    assert {part(own, "monitor").pid, part(own, "pusher").pid, guard(own).pid} == others
+    assert f"Worker {worker.pid} ended with code -9 in the middle of a task" in own.log
+
+
+def test_a_file_that_crashes_each_worker_fails_and_the_others_are_done(own: Server) -> None:
+    crashing = own.upload_async(encoded(drawn(3000, 2200), quality=85), "format=auto")
+    others = [own.upload_async(encoded(drawn(seed=n))) for n in range(2)]
+    killed: set[int] = set()
+    end = time.monotonic() + 120
+    while len(killed) < 3:
+        assert time.monotonic() < end
+        time.sleep(0.02)
+        # each attempt is a line
+        if own.log.count(f"processing {crashing} ") > len(killed):
+            worker = part(own, "worker")
+            # as a fault in a decoder ends it
+            worker.send_signal(signal.SIGSEGV)
+            psutil.wait_procs([worker], timeout=5)
+            killed.add(worker.pid)
+    assert own.until(crashing, "failed", seconds=60)["failure_cause"] == "worker_lost"
+    for task_id in others:
+        is_done_once(own, task_id)
+
+
+def test_nothing_is_left_of_a_service_that_is_killed(own: Server) -> None:
+    # the last of this module: its service is gone afterwards
+    assert len(of_service(own.folder)) >= 11
+    os.kill(own.process.pid, signal.SIGKILL)
+    own.process.wait()
+    end = time.monotonic() + 5
+    while left := of_service(own.folder):
+        assert time.monotonic() < end, [each.cmdline() for each in left]
+        time.sleep(0.05)
