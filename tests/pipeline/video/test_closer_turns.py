@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from anonymizer import Detections
-from anonymizer.pipeline.detection.second_look import Region, RegionShare
+from anonymizer.pipeline.detection.second_look import DetailRegion, RegionShare
 from anonymizer.pipeline.detections import ObjectType
 from tests.fakes import MagentaDetector
 from tests.pipeline.video.one_scale import MAIN, SCALES, SIDE, SIZE_WH, count_bare, write_clip
@@ -88,7 +88,7 @@ def test_in_a_crowd_regions_take_turns_and_a_turn_takes_no_longer_than_the_large
 def test_each_region_has_its_turn_and_turns_are_bounded() -> None:
     chance = np.random.default_rng(1)
     regions = [
-        Region(int(x), int(y), int(x) + 50, int(y) + 60, float(zoom), frozenset({FACE}))
+        DetailRegion(int(x), int(y), int(x) + 50, int(y) + 60, float(zoom), frozenset({FACE}))
         for x, y, zoom in zip(*chance.uniform([[0], [0], [0.5]], [[1800], [1000], [2]], (3, 60)), strict=True)
     ]
     area = {region: 3000 * region.zoom**2 for region in regions}
