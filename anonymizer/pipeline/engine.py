@@ -36,7 +36,7 @@ SIDEWAYS = 0.2
 
 
 class Engine:
-    """Runs detectors and segmenters. It loads each model once. Only one thread at a time may use it.
+    """Runs detectors and segmenters. It loads each model once. Several threads may use it at once.
 
     Args:
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
@@ -88,7 +88,7 @@ class Engine:
 
         Args:
             images: (h, w, 3) uint8 RGB, of any sizes.
-            object_types: the types to detect.
+            object_types: the types to detect; none: nothing is found.
             format: how images are cut into views.
             scales: for a detector, the long sides in pixels at which it analyses whole images; default: its own.
 
@@ -99,6 +99,8 @@ class Engine:
             ModelMissing: no working model serves a type.
             DetectorFailed, OutOfMemory, TooManyObjects: there is no result.
         """
+        if not object_types:
+            return [Detections.empty() for _ in images]
         detectors, serves = self.store.detectors(object_types), self.store.serves()
         scaled = [detector if scales is None else with_scales(detector, scales(detector)) for detector in detectors]
         served = [

@@ -97,7 +97,7 @@ def _anonymise_image(task: Task) -> tuple[ImageResult, dict[str, str]]:
     elif keys["masks"] != task.detector_keys.get("masks"):
         detections = detections.without_made_masks()
     result = anonymizer.render(picture, detections, object_types, options, seconds=time.perf_counter() - started)
-    return result, keys
+    return anonymizer.verify(result), keys
 
 
 def _mask_key() -> str:
