@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from anonymizer.pipeline.model_zoo.folders import MODELS_FOLDER, is_checkout
 from celantur_site import env, secret_key
@@ -149,6 +150,8 @@ STORAGES = {
 #: default: None, which stands for every type with an installed model
 OBJECT_TYPES: list[str] | None = env.names("ANONYMIZER_OBJECT_TYPES", [], OBJECT_TYPE_NAMES) or None
 API_ENDPOINT = env.string("ANONYMIZER_API_ENDPOINT", "").rstrip("/")
+# the addresses in answers lead to this server
+ALLOWED_HOSTS += filter(None, [urlsplit(API_ENDPOINT).hostname])
 DEVICE = env.string("ANONYMIZER_DEVICE", "auto")
 #: what runs the networks on a CPU: auto, torch, openvino or onnxruntime
 RUNTIME = env.string("ANONYMIZER_RUNTIME", "auto")

@@ -47,7 +47,7 @@ class UploadView(APIView):
         responses={
             201: schema.TaskObject,
             202: schema.TaskObject,
-            **schema.error_answers(400, 413, 415, 422, 503),
+            **schema.error_answers(400, 409, 413, 415, 422, 503, 507),
         },
     )
     def post(self, request: Request) -> Response:
@@ -255,7 +255,7 @@ class TasksView(APIView):
         responses={200: schema.TaskObject(many=True), **schema.error_answers(400)},
     )
     def get(self, request: Request) -> Response:
-        """List the tasks in pages, newest first. `status` and `kind` select some of them."""
+        """List the tasks of the client in pages, newest first. `status` and `kind` select some of them."""
         tasks = own_tasks(request).prefetch_related("files").filter(**parameters.list_filters(request))
         paginator = TaskPagination()
         page: list[Any] = paginator.paginate_queryset(tasks, request, view=self) or []
@@ -266,8 +266,9 @@ class TaskListView(TasksView):
     """`GET` and `DELETE /v1/task/list`, `/lists`: list or delete all tasks."""
 
     @extend_schema(
-        summary="Delete the files of all tasks, and cancel those that are not done", responses={200: schema.Deleted}
+        summary="Delete the files of all tasks, and cancel those that are not done",
+        responses={200: schema.Deleted, **schema.error_answers()},
     )
     def delete(self, request: Request) -> Response:
-        """Delete the files of all tasks. The response has the number of tasks that were not deleted before."""
+        """Delete the files of all tasks of the client. The response has the number of tasks that were not deleted before."""
         return Response({"deleted": deletion.delete_tasks(own_tasks(request))})
