@@ -76,6 +76,7 @@ class Supervisor:
         cluster = child_command("manage", "qcluster", "--skip-checks")
         self._commands = {
             **dict.fromkeys(WORKERS if with_videos else WORKERS[:1], cluster),
+            "webhooks": child_command("manage", "webhooks", "--skip-checks"),
             "web": [
                 sys.executable, "-m", "gunicorn", "celantur_site.wsgi", "--bind", f"{host}:{port}",
                 "--worker-class", "gthread", "--threads", str(threads), "--timeout", "0",
@@ -160,7 +161,7 @@ class Supervisor:
         """Stop the web server first, so that no new tasks come in, then the workers, which finish their tasks."""
         for number in STOP_SIGNALS:
             signal.signal(number, signal.SIG_IGN)
-        for names in (("web",), WORKERS):
+        for names in (("web",), (*WORKERS, "webhooks")):
             deadline = time.monotonic() + self._grace_s
             ending = {name: self._running[name] for name in names if name in self._running}
             for process in ending.values():

@@ -78,6 +78,7 @@ class Task(models.Model):
     created = models.DateTimeField(default=timezone.now, db_index=True)
     started = models.DateTimeField(null=True, blank=True)
     finished = models.DateTimeField(null=True, blank=True, db_index=True)
+    expires = models.DateTimeField(null=True, blank=True, db_index=True, help_text="When the files will be deleted.")
     duration = models.FloatField(null=True, blank=True, help_text="Seconds of detection and redaction.")
 
     options = models.JSONField(default=dict, help_text="The options that differ from the defaults.")
@@ -97,7 +98,6 @@ class Task(models.Model):
     webhook_header_name = models.CharField(max_length=200, blank=True)
     webhook_header_value = models.CharField(max_length=2000, blank=True)
     webhook_status = models.CharField(max_length=8, choices=WebhookStatus, default=WebhookStatus.EMPTY)
-    webhook_delivery = models.UUIDField(null=True, blank=True, editable=False)
 
     lease_token = models.UUIDField(null=True, blank=True, editable=False)
     lease_until = models.DateTimeField(null=True, blank=True, editable=False)
@@ -112,6 +112,10 @@ class Task(models.Model):
     class Meta:
         ordering = ["-created", "-id"]
         permissions = [("view_original", "Can see originals")]
+        indexes = [
+            # `recover` looks for them every minute, among the tasks of months
+            models.Index(fields=["status"], condition=models.Q(webhook_status="set"), name="tasks_with_webhook"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.name or self.id} ({self.status})"

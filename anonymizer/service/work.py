@@ -13,15 +13,16 @@ from django.db import transaction
 from django.utils import timezone
 from django_q.exceptions import TimeoutException
 
-from anonymizer.models import FileKind, Kind, Status, Task, WebhookStatus
+from anonymizer.models import FileKind, Kind, Status, Task
 from anonymizer.pipeline.detections import Detections, ObjectType
 from anonymizer.pipeline.errors import AnonymizerError, BrokenMedia, Cancelled, NotFullyAnalysed
 from anonymizer.pipeline.images.io import encode_png, load_picture
 from anonymizer.pipeline.options.options import Method, Options
 from anonymizer.pipeline.results import ImageResult
 from anonymizer.pipeline.segmentation.heuristic import HeuristicSegmenter
-from anonymizer.service import engine, files, videos, webhooks, workers
+from anonymizer.service import engine, files, videos, workers
 from anonymizer.service.claims import Claim, Heartbeat, claim
+from anonymizer.service.webhooks import deliveries
 
 if TYPE_CHECKING:
     from anonymizer.pipeline.results import VideoResult
@@ -145,7 +146,7 @@ def _publish(
                     old.delete()
                 for file in stored:
                     file.save()
-                _notify_webhook(claim.task)
+                deliveries.enqueue(claim.task)
         published = owned
     finally:
         if not published:
@@ -178,11 +179,6 @@ def _fail(claim: Claim, cause: str, sentence: str, *, warnings: Sequence[str] = 
             warnings=[*claim.task.warnings, *warnings],
         )
         if failed:
-            _notify_webhook(claim.task)
+            deliveries.enqueue(claim.task)
     # a task that was deleted meanwhile has no original any more: that is no failure
     return f"failed: {sentence}" if failed else DROPPED
-
-
-def _notify_webhook(task: Task) -> None:
-    if task.webhook_status == WebhookStatus.SET:
-        webhooks.notify_on_commit(task)
