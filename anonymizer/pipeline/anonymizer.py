@@ -39,7 +39,8 @@ _object_type = choice(ObjectType)
 class Anonymizer:
     """Detects and redacts faces, license plates, persons and vehicles in images and videos.
 
-    It loads each model once. Only one thread at a time may use it.
+    It loads each model once. Several threads may use it at once. A video uses all cores by itself, so that several
+    videos at the same time take as long as one after the other, and more memory.
 
     Example:
         >>> from anonymizer import Anonymizer, Options

@@ -17,7 +17,7 @@ Image = NDArray[np.uint8]
 
 
 class Detector(Protocol):
-    """Detects objects of one or more types.
+    """Detects objects of one or more types. Several threads call it at once.
 
     A scale of a detector is the long side in pixels to which it resizes an image (multi-scale testing).
 

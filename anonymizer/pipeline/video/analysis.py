@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import cycle, islice
-from pathlib import Path
 from typing import TypeAlias
 
 import cv2
@@ -21,7 +20,6 @@ from anonymizer.pipeline.detection.windows import VIDEO_WIDE, WIDE, piece_side
 from anonymizer.pipeline.detections import Detections, ObjectType
 from anonymizer.pipeline.engine import Engine
 from anonymizer.pipeline.errors import BrokenMedia
-from anonymizer.pipeline.media_kinds import MediaInfo
 from anonymizer.pipeline.options.formats import Whole
 from anonymizer.pipeline.options.options import DamagedFrames, Options
 from anonymizer.pipeline.orientation import upright
@@ -31,7 +29,8 @@ from anonymizer.pipeline.video.detection_queue import DetectionQueue, FrameDetec
 from anonymizer.pipeline.video.frame_images import merge_looks, rgb_image, split_fields
 from anonymizer.pipeline.video.io.codecs.fingerprints import fingerprint, overwrite
 from anonymizer.pipeline.video.io.reader import VideoReader
-from anonymizer.pipeline.video.io.tracks import Frame, VideoTrack
+from anonymizer.pipeline.video.io.tracks import DecodedFrame, VideoTrack
+from anonymizer.pipeline.video.plan import VideoJob
 from anonymizer.pipeline.video.thread_stages import StageQueue, StageThreads
 
 __all__ = ["downscale_warnings", "start_analysis"]
@@ -49,7 +48,7 @@ _TRACKING_SIDE = 320
 
 #: a frame, and what the detectors get of it: (h, w, 3) uint8 RGB, upright, `analysis_size_wh` large. First the whole
 #: frame, then its fields if it is interlaced.
-_FrameImages: TypeAlias = "tuple[Frame, list[NDArray[np.uint8]]]"
+_FrameImages: TypeAlias = "tuple[DecodedFrame, list[NDArray[np.uint8]]]"
 _Batch: TypeAlias = "list[_FrameImages]"
 #: a batch, and the detections of each of its frames
 _AnalysedBatch: TypeAlias = "tuple[_Batch, list[Detections]]"
@@ -74,36 +73,21 @@ class _TrackAnalysis:
     field_reformatter: VideoReformatter = field(default_factory=VideoReformatter)
 
 
-def start_analysis(
-    engine: Engine,
-    path: Path,
-    info: MediaInfo,
-    stages: StageThreads,
-    video_tracks: Sequence[VideoTrack],
-    queues: dict[int, DetectionQueue],
-    object_types: Sequence[ObjectType],
-    options: Options,
-    *,
-    threads: int,
-) -> None:
+def start_analysis(job: VideoJob, stages: StageThreads, queues: Mapping[int, DetectionQueue]) -> None:
     """Start the threads of the first reading: one decodes, some detect, and one tracks.
 
+    On a CPU as many threads detect as the job may use, each with batches of its own. Two threads that share one batch
+    wait for each other after every layer, and longer where another stage has a core. With YuNet on two cores that gives
+    30 frames a second instead of 38.
+
     Args:
-        engine: runs the detectors.
-        path: of the video.
-        info: its format.
+        job: what is analysed, and for what.
         stages: the threads are started in it.
-        video_tracks: the tracks to analyse.
         queues: by stream index, where the final detections of each frame are put.
-        object_types: what is detected.
-        options: of the work.
-        threads: of the decoder. On a CPU as many threads detect, each with batches of its own. Two threads that share
-            one batch wait for each other after every layer, and longer where another stage has a core. With YuNet on
-            two cores that gives 30 frames a second instead of 38.
     """
-    detectors = engine.store.detectors(object_types)
+    engine, options, object_types, detectors = job.engine, job.options, job.object_types, job.detectors
     device = engine.store.device.split(":")[0]
-    detect_threads = threads if device == "cpu" else 1
+    detect_threads = job.threads if device == "cpu" else 1
     # In tiles, one frame is many images. A small batch lets the work stop soon: nothing interrupts a batch.
     size = BATCH[device] if isinstance(options.video_format, Whole) else 1
     # batches are given to the threads in rotation, and are collected in the same order
@@ -116,12 +100,12 @@ def start_analysis(
             queues[track.index],
             _analysis_size_wh(track, options, detectors),
         )
-        for track in video_tracks
+        for track in job.tracks
     }
 
     def decode() -> None:
         tolerate_damage = options.damaged_frames is DamagedFrames.BLACKEN
-        with VideoReader(path, info, threads=threads) as reader:
+        with VideoReader(job.source, job.info, threads=job.threads) as reader:
             frames = reader.frames(tolerate_damage=tolerate_damage)
             batches = _batches(_with_images(frames, tracks, tolerate_damage=tolerate_damage), size)
             for batch, queue in zip(batches, cycle(decoded), strict=False):
@@ -208,7 +192,7 @@ def _scales(detector: Detector, long_side: int) -> list[int]:
 
 
 def _with_images(
-    frames: Iterable[Frame], tracks: Mapping[int, _TrackAnalysis], *, tolerate_damage: bool
+    frames: Iterable[DecodedFrame], tracks: Mapping[int, _TrackAnalysis], *, tolerate_damage: bool
 ) -> Iterator[_FrameImages]:
     """Frames together with the images that are analysed.
 
@@ -224,7 +208,7 @@ def _with_images(
         yield frame, _analysis_images(frame, tracks[frame.track.index])
 
 
-def _analysis_images(frame: Frame, track: _TrackAnalysis) -> list[NDArray[np.uint8]]:
+def _analysis_images(frame: DecodedFrame, track: _TrackAnalysis) -> list[NDArray[np.uint8]]:
     """The frame as the detectors get it, and its fields if it is interlaced: (h, w, 3) uint8 RGB, small, upright."""
     size_wh, picture = track.analysis_size_wh, frame.picture
     images = [rgb_image(picture, size_wh, track.reformatter)]
@@ -253,7 +237,7 @@ def _round_robin(queues: Sequence[StageQueue[_AnalysedBatch]]) -> Iterator[_Anal
 
 def _detect(
     engine: Engine,
-    frames: Sequence[tuple[_TrackAnalysis, Frame, list[NDArray[np.uint8]]]],
+    frames: Sequence[tuple[_TrackAnalysis, DecodedFrame, list[NDArray[np.uint8]]]],
     detectors: Sequence[Detector],
     object_types: Sequence[ObjectType],
     options: Options,
@@ -266,7 +250,7 @@ def _detect(
 
 def _detect_images(
     engine: Engine,
-    batch: Sequence[tuple[_TrackAnalysis, Frame, NDArray[np.uint8]]],
+    batch: Sequence[tuple[_TrackAnalysis, DecodedFrame, NDArray[np.uint8]]],
     detectors: Sequence[Detector],
     object_types: Sequence[ObjectType],
     options: Options,
@@ -311,7 +295,7 @@ def _at_full_size(found: Detections, analysed_hw: tuple[int, ...], size_hw: tupl
 
 def _track_frame(
     track: _TrackAnalysis,
-    frame: Frame,
+    frame: DecodedFrame,
     image: NDArray[np.uint8],
     found: Detections,
     detectors: Sequence[Detector],
