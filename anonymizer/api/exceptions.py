@@ -12,7 +12,17 @@ from rest_framework.response import Response
 
 from anonymizer.pipeline.errors import AnonymizerError
 
-__all__ = ["Deleted", "NoSuchRange", "NotFound", "NotReady", "TaskFailed", "Unavailable", "handle"]
+__all__ = [
+    "Deleted",
+    "NoSuchRange",
+    "NotFound",
+    "NotReady",
+    "TaskFailed",
+    "Unavailable",
+    "error_answer",
+    "handle",
+    "plain_answer",
+]
 
 log = logging.getLogger(__name__)
 INTERNAL_ERROR = "The server had an internal error. The log of the server says more."
@@ -105,6 +115,8 @@ def handle(error: Exception, context: dict[str, Any]) -> Response:
         retry_after = getattr(error, "retry_after", 10 if error.status == 503 else None)
         if retry_after is not None:
             answer["Retry-After"] = str(retry_after)
+        if error.status == 401:
+            answer["WWW-Authenticate"] = "Bearer"
         if isinstance(error, NoSuchRange):
             answer["Content-Range"] = f"bytes */{error.size}"
         return answer
@@ -115,6 +127,19 @@ def handle(error: Exception, context: dict[str, Any]) -> Response:
         return _answer(error.status_code, "invalid_request", _sentence(error))
     log.exception("Unexpected error in %s.", context["view"].__class__.__name__)
     return _answer(500, "internal_error", INTERNAL_ERROR)
+
+
+def error_answer(status: int, code: str, sentence: str) -> JsonResponse:
+    """Return the JSON object of an error that is met outside the API's views."""
+    return JsonResponse({"status_code": status, "error": sentence, "code": code}, status=status)
+
+
+def plain_answer(error: AnonymizerError) -> JsonResponse:
+    """Return the answer to an error in a view that is none of the API's."""
+    answer = error_answer(error.status, error.code, str(error))
+    if error.status == 401:
+        answer["WWW-Authenticate"] = "Bearer"
+    return answer
 
 
 def _answer(status: int, code: str, sentence: str) -> Response:

@@ -17,13 +17,15 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from anonymizer.api import parameters, ranges, schema
+from anonymizer.api.authentication import own_tasks, owner
 from anonymizer.api.exceptions import Deleted, NotFound, NotReady, TaskFailed, Unavailable
 from anonymizer.api.pagination import TaskPagination
-from anonymizer.models import File, FileKind, Kind, Status, Task
+from anonymizer.models import File, FileKind, Kind, Status, Task, Token
 from anonymizer.pipeline.errors import MissingFile, TooLarge
 from anonymizer.pipeline.options.options import Options
 from anonymizer.pipeline.outputs.previews import scaled_mask_png
 from anonymizer.service import deletion, engine, workers
+from anonymizer.service.clients import capacity, idempotency, quota
 from anonymizer.service.queueing import waiting
 from anonymizer.service.reports import report
 from anonymizer.service.submit import kind_of, submit
@@ -56,13 +58,19 @@ class UploadView(APIView):
         # A body that is too large for any kind of file is refused before it is received. The limit of the file's own
         # kind is checked while the file arrives.
         max_bytes = max(settings.MAX_BYTES, settings.MAX_VIDEO_BYTES if engine.takes_videos() else 0)
-        if int(request.META.get("CONTENT_LENGTH") or 0) > max_bytes + MULTIPART_OVERHEAD:
+        size = int(request.META.get("CONTENT_LENGTH") or 0)
+        if size > max_bytes + MULTIPART_OVERHEAD:
             raise TooLarge(f"The request has more than the {max_bytes} bytes that this server accepts.")
         is_async = parameters.is_async(request)
+        client, repeated = owner(request), parameters.idempotency_key(request)
+        if repeated is None or not idempotency.is_known(client, repeated):
+            # an upload that is repeated needs no room, and is not counted again
+            _check_room(client, size)
         wanted = parameters.read(request)
         upload = request.FILES.get("fileobject") or request.FILES.get("file")
         if upload is None:
             raise MissingFile("The request has no file. Send the file in a multipart part named fileobject.")
+        key = parameters.repeatable(request, repeated, upload.name or "") if repeated else None
         kind = kind_of(upload)
         if not is_async and not workers.alive(kind):
             raise Unavailable(
@@ -76,10 +84,19 @@ class UploadView(APIView):
             endpoint=parameters.endpoint(request),
             webhook=wanted.webhook,
             warnings=wanted.warnings,
+            owner=client,
+            key=key,
         )
         if is_async:
             return Response(report(task), status=202)
         return _synchronous_answer(waiting.wait(task, settings.SYNC_TIMEOUT.total_seconds()))
+
+
+def _check_room(client: Token | None, size: int) -> None:
+    capacity.check(client, size)
+    if client is not None:
+        # the body is a little larger than the file, which alone is counted
+        quota.check(client, max(0, size - MULTIPART_OVERHEAD))
 
 
 def _synchronous_answer(task: Task) -> Response:
@@ -91,14 +108,15 @@ def _synchronous_answer(task: Task) -> Response:
     return Response(report(task), status=201 if task.status == Status.DONE else 202)
 
 
-def _get_task(task_id: uuid.UUID) -> Task:
-    task = Task.objects.prefetch_related("files").filter(pk=task_id).first()
+def _get_task(request: Request, task_id: uuid.UUID) -> Task:
+    task = own_tasks(request).prefetch_related("files").filter(pk=task_id).first()
     if task is None:
+        # the tasks of other clients are answered in the same way
         raise NotFound(f"There is no task {task_id}.")
     return task
 
 
-def _get_file(task_id: uuid.UUID, kind: FileKind, task_kind: Kind | None = None) -> tuple[Task, File]:
+def _get_file(request: Request, task_id: uuid.UUID, kind: FileKind, task_kind: Kind | None = None) -> tuple[Task, File]:
     """A file of a task that is done, with its task.
 
     Args:
@@ -110,7 +128,7 @@ def _get_file(task_id: uuid.UUID, kind: FileKind, task_kind: Kind | None = None)
         Deleted: the task was deleted.
         NotReady: the task has no such file, or does not have it yet.
     """
-    task = _get_task(task_id)
+    task = _get_task(request, task_id)
     if task.status == Status.DELETED:
         raise Deleted(f"The files of task {task_id} were deleted.")
     if task_kind is not None and task.kind != task_kind:
@@ -144,12 +162,12 @@ class ArtefactView(APIView):
     )
     def get(self, request: Request, task_id: uuid.UUID) -> FileResponse:
         """Download one file of a task that is done. The header `Range` asks for a part of the file."""
-        _, stored = _get_file(task_id, self.kind, self.task_kind)
+        _, stored = _get_file(request, task_id, self.kind, self.task_kind)
         return ranges.send(request, stored)
 
 
 class OriginalView(ArtefactView):
-    """`GET /v1/file/{id}/original`: the upload. This server has no tokens, so everybody who knows the id may get it."""
+    """`GET /v1/file/{id}/original`: the upload, for the client that sent it, or for all on a server without tokens."""
 
     kind = FileKind.ORIGINAL
 
@@ -190,7 +208,7 @@ class MaskView(APIView):
     def get(self, request: Request, task_id: uuid.UUID) -> FileResponse:
         """Download a mask of an image task as PNG. Its default size is the `mask-scale` of the upload."""
         percent = parameters.mask_scale(request)
-        task, stored = _get_file(task_id, self.kind, Kind.IMAGE)
+        task, stored = _get_file(request, task_id, self.kind, Kind.IMAGE)
         if percent is None:
             percent = Options.from_params(task.options)[0].mask_scale
         content = stored.read()
@@ -211,7 +229,7 @@ class TaskView(APIView):
     @extend_schema(summary="Show a task", responses={200: schema.TaskObject, **schema.error_answers(404)})
     def get(self, request: Request, task_id: uuid.UUID) -> Response:
         """Show the state of a task. It has ended when its status is `done`, `failed` or `deleted`."""
-        return Response(report(_get_task(task_id)))
+        return Response(report(_get_task(request, task_id)))
 
     @extend_schema(
         summary="Delete the files of a task, and cancel it if it is not done",
@@ -219,8 +237,8 @@ class TaskView(APIView):
     )
     def delete(self, request: Request, task_id: uuid.UUID) -> Response:
         """Delete the files of a task at once. The task itself stays, with the status `deleted`."""
-        deletion.delete_files(_get_task(task_id))
-        return Response(report(_get_task(task_id)))
+        deletion.delete_files(_get_task(request, task_id))
+        return Response(report(_get_task(request, task_id)))
 
 
 class TasksView(APIView):
@@ -233,7 +251,7 @@ class TasksView(APIView):
     )
     def get(self, request: Request) -> Response:
         """List the tasks in pages, newest first. `status` and `kind` select some of them."""
-        tasks = Task.objects.prefetch_related("files").filter(**parameters.list_filters(request))
+        tasks = own_tasks(request).prefetch_related("files").filter(**parameters.list_filters(request))
         paginator = TaskPagination()
         page: list[Any] = paginator.paginate_queryset(tasks, request, view=self) or []
         return paginator.get_paginated_response([report(task) for task in page])
@@ -247,4 +265,4 @@ class TaskListView(TasksView):
     )
     def delete(self, request: Request) -> Response:
         """Delete the files of all tasks. The response has the number of tasks that were not deleted before."""
-        return Response({"deleted": deletion.delete_tasks(Task.objects.all())})
+        return Response({"deleted": deletion.delete_tasks(own_tasks(request))})

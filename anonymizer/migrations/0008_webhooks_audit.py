@@ -8,7 +8,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("anonymizer", "0005_plain_names"),
+        ("anonymizer", "0006_tokens"),
     ]
 
     operations = [

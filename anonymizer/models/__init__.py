@@ -3,6 +3,7 @@
 from anonymizer.models.audit import AuditAction, AuditEvent, DeletionReceipt
 from anonymizer.models.profiles import Profile
 from anonymizer.models.tasks import File, FileKind, Kind, Status, Task, WebhookStatus, time_ordered_id
+from anonymizer.models.tokens import IdempotencyKey, Token, TokenUsage
 from anonymizer.models.webhooks import WebhookDelivery, WebhookTry
 from anonymizer.models.workers import Worker
 
@@ -12,10 +13,13 @@ __all__ = [
     "DeletionReceipt",
     "File",
     "FileKind",
+    "IdempotencyKey",
     "Kind",
     "Profile",
     "Status",
     "Task",
+    "Token",
+    "TokenUsage",
     "WebhookDelivery",
     "WebhookStatus",
     "WebhookTry",

@@ -21,7 +21,8 @@ from anonymizer.pipeline.options.options import Method, Options
 from anonymizer.pipeline.results import ImageResult
 from anonymizer.pipeline.segmentation.heuristic import HeuristicSegmenter
 from anonymizer.service import engine, files, videos, workers
-from anonymizer.service.claims import Claim, Heartbeat, claim
+from anonymizer.service.claims import Claim, Heartbeat
+from anonymizer.service.clients.turns import claim_next
 from anonymizer.service.webhooks import deliveries
 
 if TYPE_CHECKING:
@@ -34,14 +35,14 @@ DROPPED = "dropped: the task was deleted or taken by another worker"
 
 
 def process(task_id: str) -> str:
-    """Work on a task, if there is still something to do.
+    """Work on a task, or on one of a client whose turn it is, if there is still something to do.
 
     django-q2 calls this with an id. A second call, or a call for a task that does not exist, does nothing.
 
     Returns:
         The outcome in words, which django-q2 shows.
     """
-    taken = claim(task_id, workers.name())
+    taken = claim_next(task_id, workers.name())
     if taken is None:
         return "nothing to do"
     with Heartbeat(taken):
