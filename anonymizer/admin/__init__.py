@@ -2,11 +2,12 @@
 
 from django.contrib import admin
 
+from anonymizer.admin.audit import AuditEventAdmin, DeletionReceiptAdmin
 from anonymizer.admin.profiles import ProfileAdmin
 from anonymizer.admin.tasks import TaskAdmin
 from anonymizer.admin.workers import WorkerAdmin
 
-__all__ = ["ProfileAdmin", "TaskAdmin", "WorkerAdmin"]
+__all__ = ["AuditEventAdmin", "DeletionReceiptAdmin", "ProfileAdmin", "TaskAdmin", "WorkerAdmin"]
 
 admin.site.site_header = admin.site.site_title = "Anonymizer"
 admin.site.index_title = "Operation"

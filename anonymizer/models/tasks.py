@@ -132,7 +132,8 @@ class Task(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.name or self.id} ({self.status})"
+        # without the file's name: the admin writes this into its own log, which outlives the task
+        return f"{self.id} ({self.status})"
 
     @property
     def method(self) -> str:
@@ -183,7 +184,10 @@ class File(models.Model):
         if self.kind == FileKind.ANONYMISED:
             original = self.task.file(FileKind.ORIGINAL)
             # the upload may be a video in a container that is never written
-            same_ending = original is None or PurePosixPath(original.key).suffix == ending
+            if original is None:
+                same_ending = self.task.kind == Kind.IMAGE or self.task.name.lower().endswith(ending)
+            else:
+                same_ending = PurePosixPath(original.key).suffix == ending
             return self.task.name if same_ending else self.task.name + ending
         part = "" if self.kind == FileKind.METADATA else f".{self.kind}"
         return f"{self.task.name}{part}{ending}"

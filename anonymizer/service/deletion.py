@@ -16,6 +16,7 @@ from anonymizer.models.batches import key_batches
 from anonymizer.pipeline.errors import StorageFailed
 from anonymizer.service import files
 from anonymizer.service.accounting import audit
+from anonymizer.service.accounting.free_pages import forget_free_pages
 
 __all__ = ["confirm_receipts", "delete_files", "delete_single_files", "delete_tasks"]
 
@@ -57,6 +58,7 @@ def delete_tasks(tasks: QuerySet[Task], *, actor: str = audit.ANONYMOUS, reason:
         receipts = _delete_batch(keys, actor, reason)
         deleted += len(receipts)
         failed += [_sentence(receipt) for receipt in receipts if receipt.left]
+    forget_free_pages()
     if failed:
         raise StorageFailed(" ".join(failed))
     return deleted
@@ -78,6 +80,7 @@ def delete_files(task: Task, *, actor: str = audit.ANONYMOUS, reason: str = "") 
         StorageFailed: the task is deleted, but some of its files could not be removed.
     """
     receipts = _delete_batch([task.pk], actor, reason)
+    forget_free_pages()
     if receipts and receipts[0].left:
         raise StorageFailed(_sentence(receipts[0]))
     return bool(receipts)

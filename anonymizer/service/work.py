@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 from django_q.exceptions import TimeoutException
@@ -20,7 +21,8 @@ from anonymizer.pipeline.images.io import encode_png, load_picture
 from anonymizer.pipeline.options.options import Method, Options
 from anonymizer.pipeline.results import ImageResult
 from anonymizer.pipeline.segmentation.heuristic import HeuristicSegmenter
-from anonymizer.service import engine, files, videos, workers
+from anonymizer.service import deletion, engine, files, videos, workers
+from anonymizer.service.accounting import audit
 from anonymizer.service.claims import Claim, Heartbeat
 from anonymizer.service.clients.turns import claim_next
 from anonymizer.service.webhooks import deliveries
@@ -147,6 +149,7 @@ def _publish(
                     old.delete()
                 for file in stored:
                     file.save()
+                _drop_original(claim.task)
                 deliveries.enqueue(claim.task)
         published = owned
     finally:
@@ -180,6 +183,14 @@ def _fail(claim: Claim, cause: str, sentence: str, *, warnings: Sequence[str] = 
             warnings=[*claim.task.warnings, *warnings],
         )
         if failed:
+            _drop_original(claim.task)
             deliveries.enqueue(claim.task)
     # a task that was deleted meanwhile has no original any more: that is no failure
     return f"failed: {sentence}" if failed else DROPPED
+
+
+def _drop_original(task: Task) -> None:
+    """Delete the original of a task that ends, if this server keeps none."""
+    original = None if settings.KEEP_ORIGINALS else task.file(FileKind.ORIGINAL)
+    if original is not None:
+        deletion.delete_single_files([original], actor=audit.SERVER, reason="originals are not kept")

@@ -8,9 +8,9 @@ from datetime import timedelta
 
 from django.utils import timezone
 
-from anonymizer.models import AuditAction, AuditEvent
+from anonymizer.models import AuditAction, AuditEvent, Token
 
-__all__ = ["ANONYMOUS", "COMMAND", "SERVER", "record", "record_access", "record_all"]
+__all__ = ["ANONYMOUS", "COMMAND", "SERVER", "client", "record", "record_access", "record_all"]
 
 #: a caller of the API, where the server asks for no token
 ANONYMOUS = "anonymous"
@@ -20,6 +20,15 @@ COMMAND = "command"
 SERVER = "server"
 #: a player reads a video in many ranges: these are one event
 SAME_ACCESS = timedelta(minutes=1)
+
+
+def client(token: Token | None) -> str:
+    """Return the actor of a request to the API.
+
+    Args:
+        token: the client, or None where the server asks for no token.
+    """
+    return ANONYMOUS if token is None else f"client:{token.name}"
 
 
 def record(action: AuditAction, task: uuid.UUID, actor: str, *, file: str = "", reason: str = "") -> None:

@@ -9,6 +9,8 @@ from django.db import DatabaseError, connection
 __all__ = ["forget_free_pages"]
 
 log = logging.getLogger(__name__)
+#: how long to wait for processes that read, in milliseconds
+WAIT_MS = 200
 
 
 def forget_free_pages() -> bool:
@@ -23,7 +25,12 @@ def forget_free_pages() -> bool:
         return connection.vendor != "sqlite"
     try:
         with connection.cursor() as cursor:
-            busy = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            usual_ms = cursor.execute("PRAGMA busy_timeout").fetchone()[0]
+            cursor.execute(f"PRAGMA busy_timeout = {WAIT_MS}")
+            try:
+                busy = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            finally:
+                cursor.execute(f"PRAGMA busy_timeout = {usual_ms}")
     except DatabaseError as error:
         log.warning("The write-ahead log was not emptied (%s). The next clean-up tries again.", type(error).__name__)
         return False

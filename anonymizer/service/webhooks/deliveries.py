@@ -17,6 +17,7 @@ from django.utils import timezone
 from anonymizer.models import Status, Task, WebhookDelivery, WebhookStatus, WebhookTry
 from anonymizer.models.batches import key_batches
 from anonymizer.pipeline.errors import AnonymizerError, InvalidParameter
+from anonymizer.service.webhooks import targets
 from anonymizer.service.webhooks.connection import Answer
 
 __all__ = ["NoWebhook", "Taken", "end", "enqueue", "recover", "send_again", "take_due"]
@@ -81,8 +82,10 @@ def send_again(task: Task, header_value: str | None = None) -> None:
 
     Raises:
         NoWebhook: the task has no webhook, or has not ended.
-        InvalidParameter: the header has a name, but no value.
+        InvalidParameter: the header has a name, but no value, or one that cannot be sent.
     """
+    if header_value is not None:
+        targets.check_header_value(header_value)
     with transaction.atomic():
         current = Task.objects.select_for_update().filter(pk=task.pk, status__in=ENDED).exclude(webhook_url="").first()
         if current is None:

@@ -11,12 +11,23 @@ from typing import TypeAlias
 from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
-__all__ = ["FORBIDDEN_HEADERS", "Network", "Receiver", "RefusedTarget", "allowed_addresses", "is_own_header", "parse"]
+from anonymizer.pipeline.errors import InvalidParameter
+
+__all__ = [
+    "FORBIDDEN_HEADERS",
+    "Network",
+    "Receiver",
+    "RefusedTarget",
+    "allowed_addresses",
+    "check_header_value",
+    "is_own_header",
+    "parse",
+]
 
 Address: TypeAlias = "ipaddress.IPv4Address | ipaddress.IPv6Address"
 Network: TypeAlias = "ipaddress.IPv4Network | ipaddress.IPv6Network"
 
-MAX_URL = 2000
+MAX_URL = MAX_HEADER_VALUE = 2000
 #: headers of one connection only (RFC 9110, section 7.6.1), and those that this server sets
 FORBIDDEN_HEADERS = frozenset(
     "connection content-encoding content-length content-type expect host keep-alive proxy-authenticate "
@@ -130,6 +141,17 @@ def is_own_header(name: str) -> bool:
     """Return whether a caller must not set this header. Some receivers read `_` as `-`."""
     plain = name.lower().replace("_", "-")
     return plain in FORBIDDEN_HEADERS or plain.startswith(OWN_PREFIX)
+
+
+def check_header_value(value: str) -> None:
+    """Make sure that a value of a header can be sent.
+
+    Raises:
+        InvalidParameter: it is too long, or has characters that headers do not have.
+    """
+    if len(value) > MAX_HEADER_VALUE or not value.isprintable() or not value.isascii():
+        allowed = f"at most {MAX_HEADER_VALUE} printable ASCII characters"
+        raise InvalidParameter("web-auth-header-value", "(not shown)", allowed)
 
 
 def _problem(address: Address, allowed: Sequence[Network], *, loopback: bool) -> str:
