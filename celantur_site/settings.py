@@ -223,6 +223,8 @@ VIDEO_WORKERS = env.integer("ANONYMIZER_VIDEO_WORKERS", 1)
 #: of the other queue are often idle. `serve` makes waiting threads sleep, so threads beyond the cores only share them.
 THREADS = env.integer("ANONYMIZER_THREADS", max(1, CORES // WORKERS), low=1)
 VIDEO_THREADS = env.integer("ANONYMIZER_VIDEO_THREADS", max(1, CORES // max(1, VIDEO_WORKERS)), low=1)
+#: the most memory of a worker; 0: a share of that of the machine
+WORKER_MEGABYTES = env.integer("ANONYMIZER_WORKER_MEGABYTES", 0)
 TASK_TIMEOUT = env.duration("ANONYMIZER_TASK_TIMEOUT", "15m")
 #: how long `serve` waits for the work in progress when it is stopped
 STOP_TIMEOUT = env.duration("ANONYMIZER_STOP_TIMEOUT", "60s")
@@ -245,12 +247,13 @@ Q_CLUSTER = {
     "max_attempts": 1,
     "ack_failures": True,
     "recycle": 100_000,
+    # successes of the notifications that django-q2 keeps; `queueing.history` prunes the failures
     "save_limit": 250,
     "catch_up": False,
     "label": "Queue (django-q2)",
     "log_level": env.string("ANONYMIZER_LOG_LEVEL", "INFO"),
     "ALT_CLUSTERS": {
-        "videos": {"workers": VIDEO_WORKERS or 1, "queue_limit": VIDEO_WORKERS or 1, **_times(VIDEO_TASK_TIMEOUT)}
+        "videos": {"workers": VIDEO_WORKERS or 1, "queue_limit": VIDEO_WORKERS or 1, **_times(VIDEO_TASK_TIMEOUT)},
     },
 }
 

@@ -10,7 +10,7 @@ import uuid
 from typing import Any, ClassVar
 
 from django.conf import settings
-from django.http import FileResponse
+from django.http import FileResponse, HttpResponse
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -170,7 +170,7 @@ class ArtefactView(APIView):
         parameters=schema.RANGE_PARAMETERS,
         responses={**schema.FILE, **schema.error_answers(404, 409, 410, 416)},
     )
-    def get(self, request: Request, task_id: uuid.UUID) -> FileResponse:
+    def get(self, request: Request, task_id: uuid.UUID) -> FileResponse | HttpResponse:
         """Download one file of a task that is done. The header `Range` asks for a part of the file."""
         _, stored = _get_file(request, task_id, self.kind, self.task_kind)
         return ranges.send(request, stored)
@@ -186,7 +186,7 @@ class OriginalView(ArtefactView):
         parameters=schema.RANGE_PARAMETERS,
         responses={**schema.FILE, **schema.error_answers(404, 409, 410, 416)},
     )
-    def get(self, request: Request, task_id: uuid.UUID) -> FileResponse:
+    def get(self, request: Request, task_id: uuid.UUID) -> FileResponse | HttpResponse:
         """Download the file as it was uploaded."""
         return super().get(request, task_id)
 
@@ -200,7 +200,7 @@ class MetadataView(ArtefactView):
         summary="Download the metadata: all detections, as JSON",
         responses={200: schema.METADATA, **schema.error_answers(404, 409, 410)},
     )
-    def get(self, request: Request, task_id: uuid.UUID) -> FileResponse:
+    def get(self, request: Request, task_id: uuid.UUID) -> FileResponse | HttpResponse:
         """Download all detections with their boxes, scores and masks. A video has an object for each frame."""
         return super().get(request, task_id)
 
@@ -215,16 +215,21 @@ class MaskView(APIView):
         parameters=schema.MASK_PARAMETERS,
         responses={**schema.PNG, **schema.error_answers(400, 404, 409, 410)},
     )
-    def get(self, request: Request, task_id: uuid.UUID) -> FileResponse:
+    def get(self, request: Request, task_id: uuid.UUID) -> FileResponse | HttpResponse:
         """Download a mask of an image task as PNG. Its default size is the `mask-scale` of the upload."""
         percent = parameters.mask_scale(request)
         task, stored = _get_file(request, task_id, self.kind, Kind.IMAGE)
         if percent is None:
             percent = Options.from_params(task.options)[0].mask_scale
+        tag = f'"{stored.sha256}-{percent}"'
+        if unchanged := ranges.not_modified(request, tag):
+            return unchanged
         content = stored.read()
         if percent != 100:
             content = scaled_mask_png(content, percent)
-        return FileResponse(io.BytesIO(content), content_type="image/png", filename=stored.name)
+        answer = FileResponse(io.BytesIO(content), content_type="image/png", filename=stored.name)
+        ranges.label(answer, tag)
+        return answer
 
 
 class VideoArtefactView(ArtefactView):

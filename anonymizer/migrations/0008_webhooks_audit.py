@@ -8,7 +8,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("anonymizer", "0006_tokens"),
+        ("anonymizer", "0007_worker_hosts"),
     ]
 
     operations = [

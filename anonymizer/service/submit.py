@@ -121,7 +121,7 @@ def submit(
     Raises:
         AnonymizerError: the file is too large or not supported, a model is missing, or the client may not upload it.
     """
-    engine.require_models(object_types)
+    engine.require_models(object_types, options)
     info = _check_head(upload)
     if info.kind is MediaKind.VIDEO:
         # imported here because images do not need it
@@ -195,7 +195,7 @@ def run_again(
     if options is None:
         options = Options.from_params(task.options)[0]
     wanted = object_types or tuple(ObjectType(name) for name in task.object_types)
-    engine.require_models(wanted)
+    engine.require_models(wanted, options)
     new = Task(
         kind=task.kind,
         name=task.name,

@@ -10,7 +10,7 @@ from django.conf import settings
 from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse
 
-from anonymizer.api.authentication import is_local
+from anonymizer.api.authentication import FOREIGN, is_local
 from anonymizer.api.exceptions import error_answer
 from anonymizer.service.clients import tokens
 
@@ -36,7 +36,13 @@ class TrustMiddleware:
         """Answer a request; Django calls this."""
         # templates put it into their scripts
         request.csp_nonce = nonce = secrets.token_urlsafe(16)  # type: ignore[attr-defined]
-        refused = None if request.path in ALWAYS_OPEN else _host(request) or _sender(request) or _foreign_page(request)
+        if request.path in ALWAYS_OPEN:
+            refused = None
+            if _host(request) is not None:
+                # Django would refuse the name; the answer tells nothing to those who are not local
+                request.META.update(HTTP_HOST="localhost", **{FOREIGN: "1"})
+        else:
+            refused = _host(request) or _sender(request) or _foreign_page(request)
         answer = refused or self._get_response(request)
         is_api = request.path.startswith(("/v1/", "/metrics", *ALWAYS_OPEN))
         answer.headers.setdefault("Content-Security-Policy", API_POLICY if is_api else _page_policy(nonce))

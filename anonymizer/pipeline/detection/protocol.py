@@ -64,7 +64,7 @@ class Detector(Protocol):
         ...
 
     def video_scale(self, long_side: int) -> int:
-        """The one scale at which every frame of a video is analysed; the other scales run in rotation.
+        """The one scale at which every frame of a video is analysed; the other scales take turns.
 
         Args:
             long_side: of the frames, in pixels.
