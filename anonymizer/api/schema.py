@@ -60,6 +60,7 @@ class TaskObject(serializers.Serializer[Any]):
     created = serializers.DateTimeField()
     started = serializers.DateTimeField(allow_null=True)
     finished = serializers.DateTimeField(allow_null=True)
+    expires = serializers.DateTimeField(allow_null=True, help_text="When the files will be deleted. Null: never.")
     duration = serializers.FloatField(allow_null=True, help_text="Seconds of detection and redaction.")
     method = serializers.CharField()
     object_types = serializers.ListField(child=serializers.CharField(), help_text="The types that are detected.")
@@ -128,6 +129,7 @@ UPLOAD_PARAMETERS = [
     _query("webhook", "URL that gets the task by POST when it ends"),
     _query("web-auth-header-name", "name of a header to send to the webhook"),
     _query("web-auth-header-value", "value of this header"),
+    _query("ttl", "seconds after which the files are deleted (default: a setting of the server)"),
     _query("name", "name in lists and metadata (default: the name of the file)"),
     OpenApiParameter(
         "x-is-async",
