@@ -280,5 +280,5 @@ class TaskListView(TasksView):
         responses={200: schema.Deleted, **schema.error_answers()},
     )
     def delete(self, request: Request) -> Response:
-        """Delete the files of all tasks of the client. The answer has the number of tasks that were not deleted before."""
+        """Delete the files of all tasks of the client. The answer says how many were not deleted before."""
         return Response({"deleted": deletion.delete_tasks(own_tasks(request), actor=actor(request))})
