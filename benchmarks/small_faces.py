@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -126,13 +127,13 @@ def measure_here(folder: Path, *, every: bool) -> None:
         boxes = [
             [np.array(box, np.float32) for box in frame] for frame in json.loads(file.with_suffix(".json").read_text())
         ]
-        if every:
-            # at first use: another checkout may have no such module
-            from anonymizer.pipeline.video.detection_schedule import DetectionSchedule, Turn
+        with ExitStack() as patches:
+            if every:
+                # at first use: another checkout may have no such module
+                from anonymizer.pipeline.video.detection_schedule import DetectionSchedule, Turn
 
-            with patch.object(DetectionSchedule, "turn", return_value=Turn.ALL):
-                bare, rate = measure(anonymizer, file, boxes)
-        else:
+                patches.enter_context(patch.object(DetectionSchedule, "turn", return_value=Turn.ALL))
+                patches.enter_context(patch.object(DetectionSchedule, "closer_turn", return_value=None))
             bare, rate = measure(anonymizer, file, boxes)
         print(json.dumps([file.stem, bare, rate]), flush=True)
 
@@ -142,8 +143,14 @@ def measured_by(checkout: Path, folder: Path, *more: str) -> dict[str, tuple[int
     command = [sys.executable, str(Path(__file__).resolve()), "--measure", str(folder), *more]
     print(f"{checkout} {' '.join(more)}", file=sys.stderr, flush=True)
     environment = os.environ | {"PYTHONPATH": str(checkout.resolve())}
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment, cwd=checkout)
-    rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
+    rows = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=checkout) as process:
+        for line in process.stdout or ():
+            if line.startswith("["):
+                print(line.rstrip(), file=sys.stderr, flush=True)
+                rows.append(json.loads(line))
+    if process.returncode:
+        raise SystemExit(f"the clips could not be measured with {checkout}")
     return {name: (bare, rate) for name, bare, rate in rows}
 
 

@@ -8,12 +8,12 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('anonymizer', '0007_worker_hosts'),
+        ('anonymizer', '0008_webhooks_audit'),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Receipt',
+            name='KeptReceipt',
             fields=[
                 ('task', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='receipt', serialize=False, to='anonymizer.task')),
                 ('content', models.TextField(help_text='The file, byte for byte.')),

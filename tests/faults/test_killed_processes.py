@@ -13,14 +13,15 @@ import pytest
 from tests.conftest import Server
 from tests.faults.conftest import guard, of_service, orphans, part, until_ready, web
 from tests.pictures import drawn, encoded
+from tests.service.webhooks.receivers import Receiver, answer
 
 Pick = Callable[[Server], psutil.Process]
-#: what is killed, and the queue that is started again with it; that of webhooks is up again sooner
+#: what is killed, and the queue that is started again with it
 KILLS: dict[str, tuple[Pick, str]] = {
     "gunicorn": (web, ""),
     "the web process": (lambda server: web(server).children()[0], ""),
-    "the monitor": (lambda server: part(server, "monitor", "webhooks"), "webhooks"),
-    "the pusher": (lambda server: part(server, "pusher", "webhooks"), "webhooks"),
+    "the monitor": (lambda server: part(server, "monitor"), "images"),
+    "the pusher": (lambda server: part(server, "pusher"), "images"),
     "a worker that waits": (lambda server: part(server, "worker"), "images"),
     "the guard": (guard, "images"),
 }
@@ -84,9 +85,25 @@ def test_a_file_that_crashes_each_worker_fails_and_the_others_are_done(own: Serv
         is_done_once(own, task_id)
 
 
+def test_a_killed_sender_of_webhooks_is_replaced_and_loses_none(own: Server) -> None:
+    (sender,) = [each for each in psutil.Process(own.process.pid).children() if "webhooks" in each.cmdline()]
+    receiver = Receiver(answer(200))
+    task_id = own.upload_async(encoded(), f"webhook={receiver.url}")
+    kill(sender)
+    own.until(task_id, "done")
+    end = time.monotonic() + 100
+    while own.task(task_id)["webhook_status"] == "set":
+        assert time.monotonic() < end, own.log[-3000:]
+        time.sleep(0.1)
+    receiver.stop()
+    assert own.task(task_id)["webhook_status"] == "sent"
+    # killed in the middle of a try, it is tried again: with the same id
+    assert len({receiver.header("X-Anonymizer-Delivery", n) for n in range(len(receiver.requests))}) == 1
+
+
 def test_nothing_is_left_of_a_service_that_is_killed(own: Server) -> None:
     # the last of this module: its service is gone afterwards
-    assert len(of_service(own.folder)) >= 11
+    assert len(of_service(own.folder)) >= 8
     os.kill(own.process.pid, signal.SIGKILL)
     own.process.wait()
     end = time.monotonic() + 5

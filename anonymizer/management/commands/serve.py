@@ -32,6 +32,7 @@ ANY_ADDRESS = ("0.0.0.0", "::", "")
 
 #: the options that only set the environment variable of this name, which the settings read
 VARIABLES = {
+    "host": "ANONYMIZER_HOST",
     "api_endpoint": "ANONYMIZER_API_ENDPOINT",
     "input": "ANONYMIZER_INPUT_DIR",
     "output": "ANONYMIZER_OUTPUT_DIR",
