@@ -19,8 +19,8 @@ class Command(AnonymizerCommand):
     examples = """
   anonymizer receipt-key /etc/anonymizer/receipt.pem
       make the private key there (mode 0600), and receipt.pem.pub beside it
-  ANONYMIZER_RECEIPT_KEY=/etc/anonymizer/receipt.pem anonymizer serve
-      sign the receipt of each task
+  anonymizer receipt-key receipt.pem && ANONYMIZER_RECEIPT_KEY=receipt.pem anonymizer serve
+      make a key in this folder, and sign the receipt of each task with it
 """
     requires_system_checks = []
 
