@@ -71,6 +71,8 @@ INSTALLED_APPS = [
     "anonymizer",
 ]
 MIDDLEWARE = [
+    # the first, so that it sees the errors of all others
+    "anonymizer.api.http_layer.HTTPLayer",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -80,6 +82,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
+CSRF_FAILURE_VIEW = "anonymizer.api.exceptions.csrf_failure"
 ROOT_URLCONF = "celantur_site.urls"
 WSGI_APPLICATION = "celantur_site.wsgi.application"
 TEMPLATES = [
@@ -155,6 +158,10 @@ DEFAULT_OPTIONS = {
 MAX_BYTES = env.integer("ANONYMIZER_MAX_MEGABYTES", 200, low=1) * 2**20
 MAX_MEGAPIXELS = env.number("ANONYMIZER_MAX_MEGAPIXELS", 200.0, low=0.001)
 MAX_VIDEO_BYTES = env.integer("ANONYMIZER_MAX_VIDEO_MEGABYTES", 8192, low=1) * 2**20
+#: tasks that may wait at once (0: any number); more are answered with 503
+MAX_QUEUE = env.integer("ANONYMIZER_MAX_QUEUE", 100_000)
+#: what stays free on the disks of uploads and results; uploads that would need it are answered with 507
+MIN_FREE_BYTES = env.integer("ANONYMIZER_MIN_FREE_MEGABYTES", 256) * 2**20
 MAX_VIDEO_LENGTH = env.duration("ANONYMIZER_MAX_VIDEO_SECONDS", "4h")
 SYNC_TIMEOUT = env.duration("ANONYMIZER_SYNC_TIMEOUT", "300s")
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2**20
@@ -221,6 +228,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.MultiPartParser"],
     "DEFAULT_PAGINATION_CLASS": "anonymizer.api.pagination.TaskPagination",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "anonymizer.api.negotiation.OneFormat",
     "EXCEPTION_HANDLER": "anonymizer.api.exceptions.handle",
     "URL_FORMAT_OVERRIDE": None,
 }

@@ -5,33 +5,40 @@ The docstrings of the methods are the descriptions in the OpenAPI schema.
 
 from __future__ import annotations
 
-import io
 import uuid
 from typing import Any, ClassVar
 
 from django.conf import settings
-from django.http import FileResponse
+from django.core.files.uploadedfile import UploadedFile
+from django.http import FileResponse, StreamingHttpResponse
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from anonymizer.api import parameters, ranges, schema
-from anonymizer.api.exceptions import Deleted, NotFound, NotReady, TaskFailed, Unavailable
+from anonymizer.api import masks, parameters, ranges, schema
+from anonymizer.api.exceptions import (
+    Deleted,
+    ExtraFile,
+    FailedTask,
+    NoSuchResult,
+    NotFound,
+    NotReady,
+    TaskFailed,
+    Unavailable,
+)
+from anonymizer.api.http_layer import most_bytes
 from anonymizer.api.pagination import TaskPagination
 from anonymizer.models import File, FileKind, Kind, Status, Task
 from anonymizer.pipeline.errors import MissingFile, TooLarge
 from anonymizer.pipeline.options.options import Options
-from anonymizer.pipeline.outputs.previews import scaled_mask_png
 from anonymizer.service import deletion, engine, workers
+from anonymizer.service.monitoring import capacity
 from anonymizer.service.queueing import waiting
 from anonymizer.service.reports import report
 from anonymizer.service.submit import kind_of, submit
 
 __all__ = ["ArtefactView", "MaskView", "TaskListView", "TaskView", "TasksView", "UploadView", "VideoArtefactView"]
-
-#: the most bytes of a multipart body besides the file: boundaries, part headers, text fields
-MULTIPART_OVERHEAD = 2**20
 
 
 class UploadView(APIView):
@@ -55,14 +62,16 @@ class UploadView(APIView):
         """
         # A body that is too large for any kind of file is refused before it is received. The limit of the file's own
         # kind is checked while the file arrives.
-        max_bytes = max(settings.MAX_BYTES, settings.MAX_VIDEO_BYTES if engine.takes_videos() else 0)
-        if int(request.META.get("CONTENT_LENGTH") or 0) > max_bytes + MULTIPART_OVERHEAD:
-            raise TooLarge(f"The request has more than the {max_bytes} bytes that this server accepts.")
+        size = int(request.META.get("CONTENT_LENGTH") or 0)
+        if size > most_bytes():
+            raise TooLarge(f"The request has more than the {most_bytes()} bytes that this server accepts.")
         is_async = parameters.is_async(request)
+        if full := capacity.full_queue():
+            raise Unavailable(full, "queue_full", retry_after=30)
+        # the body of a chunked upload may be much smaller than the length that it is given
+        capacity.require_room(0 if "Transfer-Encoding" in request.headers else size)
         wanted = parameters.read(request)
-        upload = request.FILES.get("fileobject") or request.FILES.get("file")
-        if upload is None:
-            raise MissingFile("The request has no file. Send the file in a multipart part named fileobject.")
+        upload = _the_file(request)
         kind = kind_of(upload)
         if not is_async and not workers.alive(kind):
             raise Unavailable(
@@ -80,6 +89,23 @@ class UploadView(APIView):
         if is_async:
             return Response(report(task), status=202)
         return _synchronous_answer(waiting.wait(task, settings.SYNC_TIMEOUT.total_seconds()))
+
+
+def _the_file(request: Request) -> UploadedFile[Any]:
+    """The only file of an upload.
+
+    Raises:
+        MissingFile: there is none.
+        ExtraFile: there are others, which would be lost.
+    """
+    parts = [(name, file) for name, files in request.FILES.lists() for file in files]
+    wanted = [file for name, file in parts if name in ("fileobject", "file")]
+    if not wanted:
+        raise MissingFile("The request has no file. Send the file in a multipart part named fileobject.")
+    if len(parts) > 1:
+        names = ", ".join(name[:40] for name, _ in parts[:5])
+        raise ExtraFile(f"The request has {len(parts)} file parts ({names}), but must have one, named fileobject.")
+    return wanted[0]
 
 
 def _synchronous_answer(task: Task) -> Response:
@@ -108,24 +134,26 @@ def _get_file(task_id: uuid.UUID, kind: FileKind, task_kind: Kind | None = None)
     Raises:
         NotFound: there is no such task.
         Deleted: the task was deleted.
-        NotReady: the task has no such file, or does not have it yet.
+        NotReady: the task does not have the file yet.
+        NoSuchResult: the task has no such file, and will never have one.
+        FailedTask: the task failed.
     """
     task = _get_task(task_id)
     if task.status == Status.DELETED:
         raise Deleted(f"The files of task {task_id} were deleted.")
     if task_kind is not None and task.kind != task_kind:
         folder = f"/v1/file/{task_id}" + ("/video" if task.kind == Kind.VIDEO else "")
-        raise NotReady(f"Task {task_id} is of kind {task.kind}. Its {kind} is at {folder}/{kind}.")
+        raise NoSuchResult(f"Task {task_id} is of kind {task.kind}. Its {kind} is at {folder}/{kind}.")
     stored = task.file(kind)
     if kind == FileKind.ORIGINAL and stored is not None:
         return task, stored
     if task.status == Status.FAILED:
-        raise NotReady(f"Task {task_id} failed and has no result: {task.error}")
+        raise FailedTask(f"Task {task_id} failed and has no result: {task.error}")
     if task.status != Status.DONE:
-        raise NotReady(f"Task {task_id} is {task.status} and has no result yet. Try again later.", retry_after=1)
+        raise NotReady(f"Task {task_id} is {task.status} and has no result yet. Try again later.")
     if stored is None:
         options = Options.from_params(task.options)[0]
-        raise NotReady(
+        raise NoSuchResult(
             f"Task {task_id} has no {kind}: its method is {options.method}, and its save-mask is {options.save_mask}."
         )
     return task, stored
@@ -187,16 +215,13 @@ class MaskView(APIView):
         parameters=schema.MASK_PARAMETERS,
         responses={**schema.PNG, **schema.error_answers(400, 404, 409, 410)},
     )
-    def get(self, request: Request, task_id: uuid.UUID) -> FileResponse:
+    def get(self, request: Request, task_id: uuid.UUID) -> FileResponse | StreamingHttpResponse:
         """Download a mask of an image task as PNG. Its default size is the `mask-scale` of the upload."""
         percent = parameters.mask_scale(request)
         task, stored = _get_file(task_id, self.kind, Kind.IMAGE)
         if percent is None:
             percent = Options.from_params(task.options)[0].mask_scale
-        content = stored.read()
-        if percent != 100:
-            content = scaled_mask_png(content, percent)
-        return FileResponse(io.BytesIO(content), content_type="image/png", filename=stored.name)
+        return ranges.send(request, stored) if percent == 100 else masks.send_scaled(stored, percent)
 
 
 class VideoArtefactView(ArtefactView):
@@ -235,7 +260,7 @@ class TasksView(APIView):
         """List the tasks in pages, newest first. `status` and `kind` select some of them."""
         tasks = Task.objects.prefetch_related("files").filter(**parameters.list_filters(request))
         paginator = TaskPagination()
-        page: list[Any] = paginator.paginate_queryset(tasks, request, view=self) or []
+        page = paginator.paginate_queryset(tasks, request, view=self)
         return paginator.get_paginated_response([report(task) for task in page])
 
 

@@ -94,6 +94,8 @@ def submit(
 ) -> Task:
     """Store an upload as a task, and notify a worker.
 
+    Decoders run only in workers, because a file may be made to crash them. Here only its bytes are looked at.
+
     Args:
         upload: a seekable binary file, or one of Django's file objects. Only its bytes tell what it is.
             A file on disk may be moved into the storage.
@@ -114,9 +116,9 @@ def submit(
         from anonymizer.pipeline.video.io.reader import check_video
 
         with files.as_path(upload) as path:
-            info = check_video(path, limits=engine.limits())
+            info = check_video(path, limits=engine.limits(), decode=False)
     else:
-        check_header(cast("BinaryIO", getattr(upload, "file", upload)), limits=engine.limits())
+        check_header(cast("BinaryIO", getattr(upload, "file", upload)), limits=engine.limits(), decode=False)
     task = Task(
         kind=info.kind.value,
         name=clean_name(name) or f"{info.kind}{info.extension}",

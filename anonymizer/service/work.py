@@ -15,7 +15,7 @@ from django_q.exceptions import TimeoutException
 
 from anonymizer.models import FileKind, Kind, Status, Task, WebhookStatus
 from anonymizer.pipeline.detections import Detections, ObjectType
-from anonymizer.pipeline.errors import AnonymizerError, BrokenMedia, Cancelled, NotFullyAnalysed
+from anonymizer.pipeline.errors import AnonymizerError, BrokenMedia, Cancelled, NotFullyAnalysed, StorageFull
 from anonymizer.pipeline.images.io import encode_png, load_picture
 from anonymizer.pipeline.options.options import Method, Options
 from anonymizer.pipeline.results import ImageResult
@@ -51,7 +51,8 @@ def process(task_id: str) -> str:
         except NotFullyAnalysed as error:
             return _fail(taken, error.code, str(error), warnings=error.warnings)
         except AnonymizerError as error:
-            return _fail(taken, error.code, str(error))
+            # a reader or a writer may take a full disk for a broken file
+            return _fail_without_room(taken) if files.is_full(error) else _fail(taken, error.code, str(error))
         except MemoryError:
             return _fail(taken, "out_of_memory", "The worker has too little memory for this file.")
         except TimeoutException:
@@ -59,6 +60,8 @@ def process(task_id: str) -> str:
             _fail(taken, "timeout", "The work on this file took longer than this server allows.")
             raise
         except Exception as error:
+            if files.is_full(error):
+                return _fail_without_room(taken)
             # the outer edge of the worker: whatever went wrong, there is no result, and the worker goes on
             log.exception("Task %s failed.", task_id)
             return _fail(taken, "internal_error", f"The file could not be processed ({type(error).__name__}).")
@@ -181,6 +184,11 @@ def _fail(claim: Claim, cause: str, sentence: str, *, warnings: Sequence[str] = 
             _notify_webhook(claim.task)
     # a task that was deleted meanwhile has no original any more: that is no failure
     return f"failed: {sentence}" if failed else DROPPED
+
+
+def _fail_without_room(claim: Claim) -> str:
+    log.error("Task %s failed, because there is no room on the disk.", claim.task.pk)
+    return _fail(claim, StorageFull.code, "There was no room on the disk of the server for the result.")
 
 
 def _notify_webhook(task: Task) -> None:

@@ -21,7 +21,7 @@ from anonymizer.pipeline.errors import TooLarge, UnsupportedMedia
 from anonymizer.pipeline.images.bmp import check_bmp, read_bmp, write_bmp
 from anonymizer.pipeline.images.decoded import DecodedImage, Encoding, Samples, translate_errors
 from anonymizer.pipeline.images.heif import check_avif, check_heic, read_avif, read_heic, write_avif, write_heic
-from anonymizer.pipeline.images.jpeg import check_jpeg, read_jpeg, write_jpeg
+from anonymizer.pipeline.images.jpeg import check_jpeg, check_jpeg_segments, read_jpeg, write_jpeg
 from anonymizer.pipeline.images.metadata.kept_tags import KeepMetadata
 from anonymizer.pipeline.images.png import check_png, encode_png, read_png, write_png
 from anonymizer.pipeline.images.tiff import check_tiff, read_tiff, write_tiff
@@ -54,10 +54,12 @@ class _Codec:
     check: Callable[[bytes, Limits], None]
     read: Callable[[bytes, Limits], DecodedImage]
     write: Callable[[DecodedImage, Encoding], bytes]
+    #: as `check`, but no decoder reads a byte; None: `check` is so already
+    check_bytes: Callable[[bytes, Limits], None] | None = None
 
 
 _CODECS = {
-    "jpeg": _Codec(check_jpeg, read_jpeg, write_jpeg),
+    "jpeg": _Codec(check_jpeg, read_jpeg, write_jpeg, check_jpeg_segments),
     "png": _Codec(check_png, read_png, write_png),
     "webp": _Codec(check_webp, read_webp, write_webp),
     "tiff": _Codec(check_tiff, read_tiff, write_tiff),
@@ -218,12 +220,18 @@ def load_image(source: str | os.PathLike[str] | bytes | BinaryIO) -> NDArray[np.
     return load_picture(source).rgb()
 
 
-def check_header(source: str | os.PathLike[str] | bytes | BinaryIO, *, limits: Limits = Limits()) -> MediaInfo:  # noqa: B008
+def check_header(
+    source: str | os.PathLike[str] | bytes | BinaryIO,
+    *,
+    limits: Limits = Limits(),  # noqa: B008
+    decode: bool = True,
+) -> MediaInfo:
     """Check an image file without decoding it: format, bytes, pixels, pages, and whether the file ends early.
 
     Args:
         source: a path, the file's bytes, or an open binary file.
         limits: most bytes and most pixels.
+        decode: whether a decoder may look where nothing else tells if the file ends early; default: True.
 
     Returns:
         Format and kind of the file.
@@ -233,7 +241,9 @@ def check_header(source: str | os.PathLike[str] | bytes | BinaryIO, *, limits: L
     """
     data = _read(source, limits)
     info = _image_info(data)
-    _CODECS[info.format].check(data, limits)
+    codec = _CODECS[info.format]
+    check = codec.check if decode else codec.check_bytes or codec.check
+    check(data, limits)
     return info
 
 

@@ -1,0 +1,109 @@
+"""What holds for every request, whatever part of the server answers it: its encoding, its body, and errors as JSON."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponseBase, JsonResponse
+
+from anonymizer.api.exceptions import error_object
+from anonymizer.pipeline.errors import TooLarge
+from anonymizer.service import engine
+
+__all__ = ["MULTIPART_OVERHEAD", "HTTPLayer", "most_bytes"]
+
+#: the most bytes of a multipart body besides the file: boundaries, part headers, text fields
+MULTIPART_OVERHEAD = 2**20
+#: a DNS name has at most 253 characters
+MOST_HOST_CHARACTERS = 260
+#: encodings of form fields; all others are read as UTF-8. Python has some that fail, or that give lone surrogates.
+ENCODINGS = ("utf-8", "ascii", "iso8859-1", "cp1252")
+#: headers that an error keeps when its body becomes JSON
+KEPT_HEADERS = ("Allow", "Retry-After", "WWW-Authenticate", "Connection")
+#: where forms show their errors themselves
+ADMIN = "/admin/"
+
+
+def most_bytes() -> int:
+    """Return how many bytes the body of an upload may have, for the largest kind of file."""
+    return max(settings.MAX_BYTES, settings.MAX_VIDEO_BYTES if engine.takes_videos() else 0) + MULTIPART_OVERHEAD
+
+
+class HTTPLayer:
+    """Middleware that prepares each request, and answers every error with the JSON object of the contract."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        """Answer a request."""
+        if len(request.META.get("HTTP_HOST", "")) > MOST_HOST_CHARACTERS:
+            sentence = f"The header Host has more than the {MOST_HOST_CHARACTERS} characters that a name may have."
+            return JsonResponse(error_object(400, sentence, "invalid_host"), status=400)
+        if "charset" in request.content_params and not _is_usual(request.content_params["charset"]):
+            request.encoding = "utf-8"
+        if "chunked" in request.META.get("HTTP_TRANSFER_ENCODING", "").lower():
+            if not _take_chunks(request):
+                sentence = "The request does not tell its length. Send it with the header Content-Length."
+                return JsonResponse(error_object(411, sentence), status=411)
+        return _as_json(request, self._get_response(request))
+
+
+def _is_usual(charset: str) -> bool:
+    try:
+        return codecs.lookup(charset).name in ENCODINGS
+    except (LookupError, ValueError):
+        return False
+
+
+def _take_chunks(request: HttpRequest) -> bool:
+    """Let a body without a length be read to its end. Return whether this server can."""
+    stream = request.META.get("wsgi.input")
+    if stream is None or not request.META.get("wsgi.input_terminated") or request.path != "/v1/file":
+        return False
+    limit = most_bytes()
+    # Django and Django REST framework read as many bytes as this says, or fewer if the body ends
+    request.META["CONTENT_LENGTH"] = str(limit)
+    request._stream = _ChunkedBody(stream, limit)  # type: ignore[attr-defined]
+    return True
+
+
+class _ChunkedBody:
+    """A body of unknown length that may have a number of bytes at most."""
+
+    def __init__(self, stream: Any, limit: int) -> None:
+        self._stream, self._limit, self._count = stream, limit, 0
+
+    def read(self, size: int = -1) -> bytes:
+        try:
+            content = bytes(self._stream.read(2**16 if size is None or size < 0 else size))
+        except OSError:
+            raise
+        except Exception as error:
+            # errors of the web server, such as a chunk without an end
+            raise OSError(f"The body is broken ({type(error).__name__}).") from error
+        self._count += len(content)
+        if self._count > self._limit:
+            raise TooLarge(f"The request has more than the {self._limit} bytes that this server accepts.")
+        return content
+
+
+def _as_json(request: HttpRequest, answer: HttpResponseBase) -> HttpResponseBase:
+    """The answer, or where it is an error in another format, the same as JSON."""
+    status = answer.status_code
+    if status < 400 or "json" in answer.get("Content-Type", "") or request.path.startswith(ADMIN):
+        return answer
+    try:
+        phrase = HTTPStatus(status).phrase
+    except ValueError:
+        phrase = "Error"
+    error = JsonResponse(error_object(status, f"{request.method} {request.path} was refused: {phrase}."), status=status)
+    for name in KEPT_HEADERS:
+        if name in answer:
+            error[name] = answer[name]
+    answer.close()
+    return error
