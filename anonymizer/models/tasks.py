@@ -60,6 +60,9 @@ class FileKind(models.TextChoices):
     INSTANCE_MASK = "instance-mask"
     METADATA = "metadata"
     DETECTIONS = "detections"
+    PREVIEW_BEFORE = "preview-before"
+    PREVIEW_AFTER = "preview-after"
+    SIDE_BY_SIDE = "side-by-side"
 
 
 class Task(models.Model):
@@ -111,6 +114,11 @@ class Task(models.Model):
 
     class Meta:
         ordering = ["-created", "-id"]
+        indexes = [
+            models.Index(fields=["-created", "-id"], name="task_newest"),
+            models.Index(fields=["status", "-created", "-id"], name="task_status_newest"),
+            models.Index(fields=["kind", "status"], name="task_kind_status"),
+        ]
         permissions = [("view_original", "Can see originals")]
 
     def __str__(self) -> str:
@@ -188,6 +196,19 @@ class File(models.Model):
             except OSError:
                 # another file of the task is still in it
                 break
+
+
+#: what is made of these files, and is never kept longer
+_MADE_OF = {
+    FileKind.ORIGINAL.value: (FileKind.PREVIEW_BEFORE, FileKind.SIDE_BY_SIDE),
+    FileKind.ANONYMISED.value: (FileKind.PREVIEW_AFTER, FileKind.SIDE_BY_SIDE),
+}
+
+
+@receiver(post_delete, sender=File)
+def _remove_previews(sender: type[File], instance: File, **kwargs: object) -> None:
+    if made := _MADE_OF.get(instance.kind):
+        File.objects.filter(task=instance.task_id, kind__in=made).delete()
 
 
 @receiver(post_delete, sender=File)

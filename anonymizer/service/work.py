@@ -22,6 +22,7 @@ from anonymizer.pipeline.results import ImageResult
 from anonymizer.pipeline.segmentation.heuristic import HeuristicSegmenter
 from anonymizer.service import engine, files, videos, webhooks, workers
 from anonymizer.service.claims import Claim, Heartbeat, claim
+from anonymizer.service.previews import jobs
 
 if TYPE_CHECKING:
     from anonymizer.pipeline.results import VideoResult
@@ -166,6 +167,7 @@ def _artefacts(result: ImageResult) -> Iterator[files.Artefact]:
     if options.save_mask.instance:
         yield files.Artefact(FileKind.INSTANCE_MASK, encode_png(result.instance_mask), "image/png", ".png")
     yield files.Artefact(FileKind.METADATA, json.dumps(result.metadata).encode(), "application/json", ".json")
+    yield from jobs.of_result(result)
     detections = io.BytesIO()
     result.found.save(detections)
     yield files.Artefact(FileKind.DETECTIONS, detections.getvalue(), "application/x-npz", ".npz")
