@@ -1,8 +1,7 @@
-"""What holds for every request, whatever part of the server answers it: its encoding, its body, and errors as JSON."""
+"""What holds for every request, whatever part of the server answers it: its host, its body, and errors as JSON."""
 
 from __future__ import annotations
 
-import codecs
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
@@ -20,8 +19,6 @@ __all__ = ["MULTIPART_OVERHEAD", "HTTPLayer", "most_bytes"]
 MULTIPART_OVERHEAD = 2**20
 #: a DNS name has at most 253 characters
 MOST_HOST_CHARACTERS = 260
-#: encodings of form fields; all others are read as UTF-8. Python has some that fail, or that give lone surrogates.
-ENCODINGS = ("utf-8", "ascii", "iso8859-1", "cp1252")
 #: headers that an error keeps when its body becomes JSON
 KEPT_HEADERS = ("Allow", "Retry-After", "WWW-Authenticate", "Connection")
 #: where forms show their errors themselves
@@ -44,20 +41,11 @@ class HTTPLayer:
         if len(request.META.get("HTTP_HOST", "")) > MOST_HOST_CHARACTERS:
             sentence = f"The header Host has more than the {MOST_HOST_CHARACTERS} characters that a name may have."
             return JsonResponse(error_object(400, sentence, "invalid_host"), status=400)
-        if "charset" in request.content_params and not _is_usual(request.content_params["charset"]):
-            request.encoding = "utf-8"
         if "chunked" in request.META.get("HTTP_TRANSFER_ENCODING", "").lower():
             if not _take_chunks(request):
                 sentence = "The request does not tell its length. Send it with the header Content-Length."
                 return JsonResponse(error_object(411, sentence), status=411)
         return _as_json(request, self._get_response(request))
-
-
-def _is_usual(charset: str) -> bool:
-    try:
-        return codecs.lookup(charset).name in ENCODINGS
-    except (LookupError, ValueError):
-        return False
 
 
 def _take_chunks(request: HttpRequest) -> bool:
@@ -79,8 +67,14 @@ class _ChunkedBody:
         self._stream, self._limit, self._count = stream, limit, 0
 
     def read(self, size: int = -1) -> bytes:
+        return self._take(self._stream.read, 2**16 if size is None or size < 0 else size)
+
+    def readline(self, size: int = -1) -> bytes:
+        return self._take(self._stream.readline, 2**16 if size is None or size < 0 else size)
+
+    def _take(self, read: Callable[[int], bytes], size: int) -> bytes:
         try:
-            content = bytes(self._stream.read(2**16 if size is None or size < 0 else size))
+            content = bytes(read(size))
         except OSError:
             raise
         except Exception as error:

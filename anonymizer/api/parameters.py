@@ -85,7 +85,7 @@ def mask_scale(request: Request) -> int | None:
     """
     given = {name.replace("-", "_"): value for name, value in _flat(request.query_params).items()}
     value = given.get("mask_scale", "")
-    return Options(mask_scale=value).mask_scale if value.strip() else None  # type: ignore[arg-type]
+    return Options.from_params({"mask-scale": value})[0].mask_scale if value.strip() else None
 
 
 def list_filters(request: Request) -> dict[str, list[str]]:
