@@ -30,7 +30,7 @@ examples:
 
 
 @dataclass(frozen=True)
-class Entry:
+class CommandEntry:
     """One command in the list.
 
     Attributes:
@@ -45,14 +45,14 @@ class Entry:
 
 
 COMMANDS = {
-    "run": Entry("anonymise images, videos and folders", "anonymize", needs_data=False),
-    "serve": Entry("start the service: REST API, web page and admin", "serve"),
-    "evaluate": Entry("measure what the models miss in labelled images", "evaluate", needs_data=False),
-    "models": Entry("list, fetch and verify models", "models", needs_data=False),
-    "profile": Entry("manage threshold profiles", "profile"),
-    "cleanup": Entry("delete the files of old tasks", "cleanup"),
-    "lab": Entry("open JupyterLab with the notebooks"),
-    "manage": Entry("run a command of Django, such as createsuperuser or migrate"),
+    "run": CommandEntry("anonymise images, videos and folders", "anonymize", needs_data=False),
+    "serve": CommandEntry("start the service: REST API, web page and admin", "serve"),
+    "evaluate": CommandEntry("measure what the models miss in labelled images", "evaluate", needs_data=False),
+    "models": CommandEntry("list, fetch and verify models", "models", needs_data=False),
+    "profile": CommandEntry("manage threshold profiles", "profile"),
+    "cleanup": CommandEntry("delete the files of old tasks", "cleanup"),
+    "lab": CommandEntry("open JupyterLab with the notebooks"),
+    "manage": CommandEntry("run a command of Django, such as createsuperuser or migrate"),
 }
 
 

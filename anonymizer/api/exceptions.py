@@ -37,8 +37,10 @@ __all__ = [
     "NotReady",
     "TaskFailed",
     "Unavailable",
+    "error_answer",
     "error_object",
     "handle",
+    "plain_answer",
 ]
 
 log = logging.getLogger(__name__)
@@ -208,6 +210,8 @@ def handle(error: Exception, context: dict[str, Any]) -> Response:
         answer = _answer(error.status, error.code, str(error))
         if isinstance(error, TaskFailed):
             answer.data["task"] = error.task_id
+        if error.status == 401:
+            answer["WWW-Authenticate"] = "Bearer"
         if isinstance(error, NoSuchRange):
             answer["Content-Range"] = f"bytes */{error.size}"
         retry_after = getattr(error, "retry_after", _RETRY_AFTER.get(error.status))
@@ -240,6 +244,19 @@ def error_object(status: int, sentence: str, code: str = "") -> dict[str, Any]:
         code: the kind of error, for programs. Default: the usual one of the status.
     """
     return {"status_code": status, "error": sentence, "code": code or _CODES.get(status, "error")}
+
+
+def error_answer(status: int, code: str, sentence: str) -> JsonResponse:
+    """Return the JSON object of an error that is met outside the API's views."""
+    return JsonResponse(error_object(status, sentence, code), status=status)
+
+
+def plain_answer(error: AnonymizerError) -> JsonResponse:
+    """Return the answer to an error in a view that is none of the API's."""
+    answer = error_answer(error.status, error.code, str(error))
+    if error.status == 401:
+        answer["WWW-Authenticate"] = "Bearer"
+    return answer
 
 
 def _answer(status: int, code: str, sentence: str) -> Response:

@@ -5,6 +5,7 @@ The parameters themselves are the fields of `Options` (`pipeline/options/options
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -22,9 +23,19 @@ from anonymizer.pipeline.errors import InvalidParameter
 from anonymizer.pipeline.options.converters import boolean
 from anonymizer.pipeline.options.options import Options, parameters
 from anonymizer.service import profiles
+from anonymizer.service.clients import idempotency
 from anonymizer.service.submit import Webhook
 
-__all__ = ["UploadRequest", "endpoint", "is_async", "list_filters", "mask_scale", "read"]
+__all__ = [
+    "UploadRequest",
+    "endpoint",
+    "idempotency_key",
+    "is_async",
+    "list_filters",
+    "mask_scale",
+    "read",
+    "repeatable",
+]
 
 #: parameters that are no options of the pipeline
 DELIVERY = ("webhook", "web_auth_header_name", "web_auth_header_value", "name")
@@ -70,6 +81,25 @@ def is_async(request: Request) -> bool:
     """
     value = request.headers.get("x-is-async", "")
     return bool(value.strip()) and boolean("x-is-async", value)
+
+
+def idempotency_key(request: Request) -> str | None:
+    """Return the header `Idempotency-Key`, or None if there is none.
+
+    Raises:
+        InvalidParameter: it is not a text of 1 to 255 printable ASCII characters.
+    """
+    value = request.headers.get("Idempotency-Key", "").strip()
+    if len(value) > 255 or not value.isascii() or not value.isprintable():
+        raise InvalidParameter("Idempotency-Key", value, "at most 255 printable ASCII characters")
+    return value or None
+
+
+def repeatable(request: Request, key: str, file_name: str) -> idempotency.Key:
+    """Return the key of an upload, with all parameters that must be the same when it is repeated."""
+    given = _flat(request.query_params, cast("QueryDict", request.data))
+    same = sorted((name.replace("-", "_"), value) for name, value in given.items())
+    return idempotency.Key(key, json.dumps([file_name, same]))
 
 
 def endpoint(request: Request) -> str:

@@ -17,6 +17,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from anonymizer.api import masks, parameters, ranges, schema
+from anonymizer.api.authentication import own_tasks, owner
 from anonymizer.api.exceptions import (
     Deleted,
     ExtraFile,
@@ -27,13 +28,13 @@ from anonymizer.api.exceptions import (
     TaskFailed,
     Unavailable,
 )
-from anonymizer.api.http_layer import most_bytes
+from anonymizer.api.http_layer import MULTIPART_OVERHEAD, most_bytes
 from anonymizer.api.pagination import TaskPagination
-from anonymizer.models import File, FileKind, Kind, Status, Task
+from anonymizer.models import File, FileKind, Kind, Status, Task, Token
 from anonymizer.pipeline.errors import MissingFile, TooLarge
 from anonymizer.pipeline.options.options import Options
 from anonymizer.service import deletion, engine, workers
-from anonymizer.service.monitoring import capacity
+from anonymizer.service.clients import capacity, idempotency, quota
 from anonymizer.service.queueing import waiting
 from anonymizer.service.reports import report
 from anonymizer.service.submit import kind_of, submit
@@ -66,12 +67,14 @@ class UploadView(APIView):
         if size > most_bytes():
             raise TooLarge(f"The request has more than the {most_bytes()} bytes that this server accepts.")
         is_async = parameters.is_async(request)
-        if full := capacity.full_queue():
-            raise Unavailable(full, "queue_full", retry_after=30)
-        # the body of a chunked upload may be much smaller than the length that it is given
-        capacity.require_room(0 if "Transfer-Encoding" in request.headers else size)
+        client, repeated = owner(request), parameters.idempotency_key(request)
+        if repeated is None or not idempotency.is_known(client, repeated):
+            # An upload that is repeated needs no room, and is not counted again. A body in chunks may be much smaller
+            # than the length that it is given.
+            _check_room(client, 0 if "Transfer-Encoding" in request.headers else size)
         wanted = parameters.read(request)
         upload = _the_file(request)
+        key = parameters.repeatable(request, repeated, upload.name or "") if repeated else None
         kind = kind_of(upload)
         if not is_async and not workers.alive(kind):
             raise Unavailable(
@@ -85,10 +88,19 @@ class UploadView(APIView):
             endpoint=parameters.endpoint(request),
             webhook=wanted.webhook,
             warnings=wanted.warnings,
+            owner=client,
+            key=key,
         )
         if is_async:
             return Response(report(task), status=202)
         return _synchronous_answer(waiting.wait(task, settings.SYNC_TIMEOUT.total_seconds()))
+
+
+def _check_room(client: Token | None, size: int) -> None:
+    capacity.check(client, size)
+    if client is not None:
+        # the body is a little larger than the file, which alone is counted
+        quota.check(client, max(0, size - MULTIPART_OVERHEAD))
 
 
 def _the_file(request: Request) -> UploadedFile[Any]:
@@ -117,14 +129,15 @@ def _synchronous_answer(task: Task) -> Response:
     return Response(report(task), status=201 if task.status == Status.DONE else 202)
 
 
-def _get_task(task_id: uuid.UUID) -> Task:
-    task = Task.objects.prefetch_related("files").filter(pk=task_id).first()
+def _get_task(request: Request, task_id: uuid.UUID) -> Task:
+    task = own_tasks(request).prefetch_related("files").filter(pk=task_id).first()
     if task is None:
+        # the tasks of other clients are answered in the same way
         raise NotFound(f"There is no task {task_id}.")
     return task
 
 
-def _get_file(task_id: uuid.UUID, kind: FileKind, task_kind: Kind | None = None) -> tuple[Task, File]:
+def _get_file(request: Request, task_id: uuid.UUID, kind: FileKind, task_kind: Kind | None = None) -> tuple[Task, File]:
     """A file of a task that is done, with its task.
 
     Args:
@@ -138,7 +151,7 @@ def _get_file(task_id: uuid.UUID, kind: FileKind, task_kind: Kind | None = None)
         NoSuchResult: the task has no such file, and will never have one.
         FailedTask: the task failed.
     """
-    task = _get_task(task_id)
+    task = _get_task(request, task_id)
     if task.status == Status.DELETED:
         raise Deleted(f"The files of task {task_id} were deleted.")
     if task_kind is not None and task.kind != task_kind:
@@ -172,12 +185,12 @@ class ArtefactView(APIView):
     )
     def get(self, request: Request, task_id: uuid.UUID) -> FileResponse:
         """Download one file of a task that is done. The header `Range` asks for a part of the file."""
-        _, stored = _get_file(task_id, self.kind, self.task_kind)
+        _, stored = _get_file(request, task_id, self.kind, self.task_kind)
         return ranges.send(request, stored)
 
 
 class OriginalView(ArtefactView):
-    """`GET /v1/file/{id}/original`: the upload. This server has no tokens, so everybody who knows the id may get it."""
+    """`GET /v1/file/{id}/original`: the upload, for the client that sent it, or for all on a server without tokens."""
 
     kind = FileKind.ORIGINAL
 
@@ -218,7 +231,7 @@ class MaskView(APIView):
     def get(self, request: Request, task_id: uuid.UUID) -> FileResponse | StreamingHttpResponse:
         """Download a mask of an image task as PNG. Its default size is the `mask-scale` of the upload."""
         percent = parameters.mask_scale(request)
-        task, stored = _get_file(task_id, self.kind, Kind.IMAGE)
+        task, stored = _get_file(request, task_id, self.kind, Kind.IMAGE)
         if percent is None:
             percent = Options.from_params(task.options)[0].mask_scale
         return ranges.send(request, stored) if percent == 100 else masks.send_scaled(stored, percent)
@@ -236,7 +249,7 @@ class TaskView(APIView):
     @extend_schema(summary="Show a task", responses={200: schema.TaskObject, **schema.error_answers(404)})
     def get(self, request: Request, task_id: uuid.UUID) -> Response:
         """Show the state of a task. It has ended when its status is `done`, `failed` or `deleted`."""
-        return Response(report(_get_task(task_id)))
+        return Response(report(_get_task(request, task_id)))
 
     @extend_schema(
         summary="Delete the files of a task, and cancel it if it is not done",
@@ -244,8 +257,8 @@ class TaskView(APIView):
     )
     def delete(self, request: Request, task_id: uuid.UUID) -> Response:
         """Delete the files of a task at once. The task itself stays, with the status `deleted`."""
-        deletion.delete_files(_get_task(task_id))
-        return Response(report(_get_task(task_id)))
+        deletion.delete_files(_get_task(request, task_id))
+        return Response(report(_get_task(request, task_id)))
 
 
 class TasksView(APIView):
@@ -258,7 +271,7 @@ class TasksView(APIView):
     )
     def get(self, request: Request) -> Response:
         """List the tasks in pages, newest first. `status` and `kind` select some of them."""
-        tasks = Task.objects.prefetch_related("files").filter(**parameters.list_filters(request))
+        tasks = own_tasks(request).prefetch_related("files").filter(**parameters.list_filters(request))
         paginator = TaskPagination()
         page = paginator.paginate_queryset(tasks, request, view=self)
         return paginator.get_paginated_response([report(task) for task in page])
@@ -272,4 +285,4 @@ class TaskListView(TasksView):
     )
     def delete(self, request: Request) -> Response:
         """Delete the files of all tasks. The response has the number of tasks that were not deleted before."""
-        return Response({"deleted": deletion.delete_tasks(Task.objects.all())})
+        return Response({"deleted": deletion.delete_tasks(own_tasks(request))})

@@ -2,7 +2,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("anonymizer", "0005_plain_names")]
+    dependencies = [("anonymizer", "0006_tokens")]
 
     operations = [
         migrations.AlterField(

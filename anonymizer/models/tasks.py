@@ -72,6 +72,16 @@ class Task(models.Model):
     status = models.CharField(max_length=12, choices=Status, default=Status.NEW, db_index=True)
     kind = models.CharField(max_length=8, choices=Kind, default=Kind.IMAGE)
     name = models.CharField(max_length=255, blank=True)
+    owner = models.ForeignKey(
+        "anonymizer.Token",
+        null=True,
+        blank=True,
+        editable=False,
+        db_index=False,
+        on_delete=models.PROTECT,
+        related_name="tasks",
+        help_text="The client that uploaded the file. Empty: it came without a token.",
+    )
     progress = models.FloatField(default=0.0)
     video = models.JSONField(
         null=True,
@@ -120,6 +130,12 @@ class Task(models.Model):
             models.Index(fields=["kind", "status"], name="task_kind_status"),
         ]
         permissions = [("view_original", "Can see originals")]
+        indexes = [
+            # the list of one client
+            models.Index(fields=["owner", "-created", "-id"], name="task_of_owner"),
+            # whose turn is it
+            models.Index(fields=["status", "kind", "owner", "created"], name="task_waits"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.name or self.id} ({self.status})"

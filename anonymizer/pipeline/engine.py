@@ -36,7 +36,7 @@ SIDEWAYS = 0.2
 
 
 class Engine:
-    """Runs detectors and segmenters. It loads each model once. Only one thread at a time may use it.
+    """Runs detectors and segmenters. It loads each model once. Several threads may use it at once.
 
     Args:
         device: `auto`, `cpu`, `cuda` or `cuda:N`.

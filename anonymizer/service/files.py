@@ -21,6 +21,7 @@ from django.core.files.uploadedfile import TemporaryUploadedFile
 from django.db import DatabaseError
 
 from anonymizer.models import File, FileKind, Task
+from celantur_site.secret_key import make_private
 
 __all__ = [
     "UPLOADS",
@@ -218,7 +219,7 @@ def working_folder(task: Task, attempt: str) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="anonymizer-") as folder:
             yield Path(folder)
         return
-    path.mkdir(mode=0o700, parents=True)
+    make_private(path)
     try:
         yield path
     finally:
@@ -246,7 +247,7 @@ def uploads_folder() -> Path | None:
     """
     path = _path(storages["input"], UPLOADS)
     if path is not None:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(path)
     return path
 
 

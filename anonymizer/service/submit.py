@@ -13,13 +13,14 @@ from typing import Any, BinaryIO, TypeAlias, cast
 from django.core.files.base import File as DjangoFile
 from django.db import transaction
 
-from anonymizer.models import FileKind, Kind, Status, Task, WebhookStatus
+from anonymizer.models import FileKind, Kind, Status, Task, Token, WebhookStatus
 from anonymizer.pipeline.detections import ObjectType
 from anonymizer.pipeline.errors import AnonymizerError, BrokenMedia, TooLarge, UnsupportedMedia
 from anonymizer.pipeline.images.io import check_header
 from anonymizer.pipeline.media_kinds import HEAD_BYTES, MediaInfo, MediaKind, sniff
 from anonymizer.pipeline.options.options import Options
 from anonymizer.service import engine, files
+from anonymizer.service.clients import idempotency, quota
 from anonymizer.service.queueing import queue
 
 __all__ = ["Upload", "Webhook", "check_size", "clean_name", "kind_of", "run_again", "submit"]
@@ -91,6 +92,8 @@ def submit(
     endpoint: str = "",
     webhook: Webhook = Webhook(),
     warnings: Sequence[str] = (),
+    owner: Token | None = None,
+    key: idempotency.Key | None = None,
 ) -> Task:
     """Store an upload as a task, and notify a worker.
 
@@ -105,9 +108,14 @@ def submit(
         endpoint: the beginning of the task's URLs.
         webhook: where to send the task when it ends. Default: nowhere.
         warnings: sentences about the request, shown with the task.
+        owner: the client that uploads the file. Default: none.
+        key: of an upload that the client may repeat. Default: every upload is a new task.
+
+    Returns:
+        The new task; if the client made the same upload with this key before, the task of that one.
 
     Raises:
-        AnonymizerError: the file is too large or not supported, or a model is missing.
+        AnonymizerError: the file is too large or not supported, a model is missing, or the client may not upload it.
     """
     engine.require_models(object_types)
     info = _check_head(upload)
@@ -125,6 +133,7 @@ def submit(
         options=options.as_params(),
         object_types=[object_type.value for object_type in object_types],
         warnings=list(warnings),
+        owner=owner,
         endpoint=endpoint,
         webhook_url=webhook.url,
         webhook_header_name=webhook.header_name,
@@ -137,7 +146,14 @@ def submit(
             task.status = Status.QUEUED
             task.save(force_insert=True)
             original.save()
+            if key is not None:
+                idempotency.remember(key, task, original.sha256)
+            if owner is not None:
+                quota.count(owner, original.size)
             queue.notify_on_commit(task)
+    except idempotency.Repeated as repeated:
+        files.discard([original])
+        return repeated.task
     except BaseException:
         files.discard([original])
         raise
@@ -178,6 +194,7 @@ def run_again(
         options=options.as_params(),
         object_types=[object_type.value for object_type in wanted],
         warnings=list(warnings),
+        owner=task.owner,
         endpoint=task.endpoint,
         detector_keys=task.detector_keys,
     )

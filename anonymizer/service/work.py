@@ -21,7 +21,8 @@ from anonymizer.pipeline.options.options import Method, Options
 from anonymizer.pipeline.results import ImageResult
 from anonymizer.pipeline.segmentation.heuristic import HeuristicSegmenter
 from anonymizer.service import engine, files, videos, webhooks, workers
-from anonymizer.service.claims import Claim, Heartbeat, claim
+from anonymizer.service.claims import Claim, Heartbeat
+from anonymizer.service.clients.turns import claim_next
 from anonymizer.service.previews import jobs
 
 if TYPE_CHECKING:
@@ -34,14 +35,14 @@ DROPPED = "dropped: the task was deleted or taken by another worker"
 
 
 def process(task_id: str) -> str:
-    """Work on a task, if there is still something to do.
+    """Work on a task, or on one of a client whose turn it is, if there is still something to do.
 
     django-q2 calls this with an id. A second call, or a call for a task that does not exist, does nothing.
 
     Returns:
         The outcome in words, which django-q2 shows.
     """
-    taken = claim(task_id, workers.name())
+    taken = claim_next(task_id, workers.name())
     if taken is None:
         return "nothing to do"
     with Heartbeat(taken):
@@ -100,7 +101,7 @@ def _anonymise_image(task: Task) -> tuple[ImageResult, dict[str, str]]:
     elif keys["masks"] != task.detector_keys.get("masks"):
         detections = detections.without_made_masks()
     result = anonymizer.render(picture, detections, object_types, options, seconds=time.perf_counter() - started)
-    return result, keys
+    return anonymizer.verify(result), keys
 
 
 def _mask_key() -> str:

@@ -18,6 +18,7 @@ from anonymizer.pipeline.options.converters import boolean, choice, kernel_size,
 from anonymizer.pipeline.options.formats import Auto, Format, Whole, parse_format
 from anonymizer.pipeline.options.parameter import Parameter, Topic, option
 from anonymizer.pipeline.options.regions import SIDES, Region, parse_ignores
+from anonymizer.pipeline.options.verify import VERIFY_HELP, Verify, verify_mode
 
 __all__ = [
     "DamagedFrames",
@@ -27,6 +28,7 @@ __all__ = [
     "Parameter",
     "PlateFill",
     "SaveMask",
+    "Verify",
     "VideoEncoder",
     "parameters",
 ]
@@ -159,6 +161,7 @@ class Options:
     strict: bool = option(
         Topic.DETECTION, False, boolean, "a file fails if it is not fully analysed, instead of a warning"
     )
+    verify: Verify = option(Topic.DETECTION, Verify.FALSE, verify_mode, VERIFY_HELP)
     no_object_tracking: bool = option(Topic.VIDEOS, False, boolean, "videos: do not track objects between frames")
     keep_bit_rate: bool = option(Topic.VIDEOS, False, boolean, "videos: keep the bit rate within 5 %")
     re_encode: bool = option(
@@ -302,7 +305,10 @@ class Options:
     def _notes(self) -> list[str]:
         """Warnings of parameters that have no effect."""
         stops = [name for name in self.as_params() if name.endswith("-stop")]
-        return [f"{name} has no effect: inside the object the strength is always full." for name in stops]
+        notes = [f"{name} has no effect: inside the object the strength is always full." for name in stops]
+        if self.verify and self.method is Method.DETECT:
+            notes.append("verify has no effect with method=detect, which makes no file.")
+        return notes
 
     def object_types(self, served: Sequence[ObjectType] = OBJECT_TYPES) -> tuple[ObjectType, ...]:
         """Get the object types to detect: those that are true; all served types if no type is named.

@@ -16,7 +16,7 @@ from anonymizer.pipeline.detection.inference_errors import check_finite
 from anonymizer.pipeline.detection.models.base import FixedScales
 from anonymizer.pipeline.detection.models.letterbox import Letterbox
 from anonymizer.pipeline.detection.models.nanodet.network import (
-    ConvNorm,
+    NanoDetConvNorm,
     NanoDetNetwork,
     boxes_xyxy,
     cells_of,
@@ -72,7 +72,7 @@ class NanoDetBase(FixedScales):
     def __init__(self, network: NanoDetNetwork, *, device: str, runtime: str, model_id: str) -> None:
         super().__init__(model_id, device, half=True, runtime=runtime)
         for module in network.modules():
-            if isinstance(module, ConvNorm):
+            if isinstance(module, NanoDetConvNorm):
                 module.conv = fuse_conv_bn_eval(module.conv, module.norm)  # type: ignore[arg-type]
                 module.norm = torch.nn.Identity()
         self._network = load_module(
