@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from anonymizer.pipeline.model_zoo.folders import MODELS_FOLDER, is_checkout
-from celantur_site import env, secret_key
+from celantur_site import env, logs, secret_key
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -265,20 +265,6 @@ SPECTACULAR_SETTINGS = {
     "SERVE_PERMISSIONS": [],
 }
 
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
-    # 503 tells clients that the server is not ready; it is no internal error
-    "filters": {
-        "faults": {
-            "()": "django.utils.log.CallbackFilter",
-            "callback": lambda record: getattr(record, "status_code", 0) != 503,
-        }
-    },
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "loggers": {
-        "anonymizer": {"handlers": ["console"], "level": env.string("ANONYMIZER_LOG_LEVEL", "INFO")},
-        "django.request": {"handlers": ["console"], "level": "ERROR", "filters": ["faults"], "propagate": False},
-    },
-}
+#: text or json
+LOG_FORMAT = env.names("ANONYMIZER_LOG_FORMAT", ["text"], logs.FORMATS)[0]
+LOGGING = logs.settings_of_logging(env.string("ANONYMIZER_LOG_LEVEL", "INFO"), LOG_FORMAT)

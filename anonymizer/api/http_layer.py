@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -12,6 +13,7 @@ from django.http import HttpRequest, HttpResponseBase, JsonResponse
 from anonymizer.api.exceptions import error_object
 from anonymizer.pipeline.errors import TooLarge
 from anonymizer.service import engine
+from anonymizer.service.monitoring import counters, log_context
 
 __all__ = ["MULTIPART_OVERHEAD", "HTTPLayer", "most_bytes"]
 
@@ -37,7 +39,21 @@ class HTTPLayer:
         self._get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        """Answer a request."""
+        """Answer a request, count it, and have its lines in the log name its task."""
+        began = time.perf_counter()
+        with log_context.about():
+            answer = self._answer(request)
+        found = request.resolver_match
+        route = f"/{found.route}" if found is not None else "none"
+        counters.count_request(route, request.method or "", answer.status_code, time.perf_counter() - began)
+        return answer
+
+    def process_view(self, request: HttpRequest, view: Any, args: Any, kwargs: Mapping[str, Any]) -> None:
+        """Note which task a request is about; Django calls this once it knows the address."""
+        if task_id := kwargs.get("task_id"):
+            log_context.name(task_id)
+
+    def _answer(self, request: HttpRequest) -> HttpResponseBase:
         if len(request.META.get("HTTP_HOST", "")) > MOST_HOST_CHARACTERS:
             sentence = f"The header Host has more than the {MOST_HOST_CHARACTERS} characters that a name may have."
             return JsonResponse(error_object(400, sentence, "invalid_host"), status=400)

@@ -25,5 +25,4 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex("task", models.Index(fields=["-created", "-id"], name="task_newest")),
         migrations.AddIndex("task", models.Index(fields=["status", "-created", "-id"], name="task_status_newest")),
-        migrations.AddIndex("task", models.Index(fields=["kind", "status"], name="task_kind_status")),
     ]

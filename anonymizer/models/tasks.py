@@ -124,13 +124,11 @@ class Task(models.Model):
 
     class Meta:
         ordering = ["-created", "-id"]
-        indexes = [
-            models.Index(fields=["-created", "-id"], name="task_newest"),
-            models.Index(fields=["status", "-created", "-id"], name="task_status_newest"),
-            models.Index(fields=["kind", "status"], name="task_kind_status"),
-        ]
         permissions = [("view_original", "Can see originals")]
         indexes = [
+            # the list of all clients, and of one state
+            models.Index(fields=["-created", "-id"], name="task_newest"),
+            models.Index(fields=["status", "-created", "-id"], name="task_status_newest"),
             # the list of one client
             models.Index(fields=["owner", "-created", "-id"], name="task_of_owner"),
             # whose turn is it

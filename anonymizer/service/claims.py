@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from anonymizer.models import Kind, Status, Task, WebhookStatus
 from anonymizer.service import webhooks
+from anonymizer.service.monitoring import counters
 from anonymizer.service.queueing import queue
 
 __all__ = ["Claim", "Heartbeat", "claim", "notify_again", "recover", "release_tasks"]
@@ -163,5 +164,7 @@ def _fail_lost_task(task: Task) -> None:
             failure_cause="worker_lost",
             error=f"The worker was lost {settings.MAX_LEASES} times while it worked on this file.",
         )
+        if failed:
+            counters.count_end(task.kind, Status.FAILED.value, "worker_lost")
         if failed and task.webhook_status == WebhookStatus.SET:
             webhooks.notify_on_commit(task)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import unicodedata
 import uuid
@@ -25,6 +26,7 @@ from anonymizer.service.queueing import queue
 
 __all__ = ["Upload", "Webhook", "check_size", "clean_name", "kind_of", "run_again", "submit"]
 
+log = logging.getLogger(__name__)
 #: an uploaded file: any seekable binary file, or one of Django's file objects
 Upload: TypeAlias = "BinaryIO | DjangoFile[Any]"
 
@@ -157,6 +159,7 @@ def submit(
     except BaseException:
         files.discard([original])
         raise
+    log.info("Received: %s, %d bytes.", info.format, original.size, extra={"task": task.pk})
     return task
 
 

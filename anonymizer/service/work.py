@@ -23,6 +23,7 @@ from anonymizer.pipeline.segmentation.heuristic import HeuristicSegmenter
 from anonymizer.service import engine, files, videos, webhooks, workers
 from anonymizer.service.claims import Claim, Heartbeat
 from anonymizer.service.clients.turns import claim_next
+from anonymizer.service.monitoring import counters, log_context
 from anonymizer.service.previews import jobs
 
 if TYPE_CHECKING:
@@ -45,28 +46,36 @@ def process(task_id: str) -> str:
     taken = claim_next(task_id, workers.name())
     if taken is None:
         return "nothing to do"
-    with Heartbeat(taken):
-        try:
-            published = _process_video(taken) if taken.task.kind == Kind.VIDEO else _process_image(taken)
-        except Cancelled:
-            return DROPPED
-        except NotFullyAnalysed as error:
-            return _fail(taken, error.code, str(error), warnings=error.warnings)
-        except AnonymizerError as error:
-            # a reader or a writer may take a full disk for a broken file
-            return _fail_without_room(taken) if files.is_full(error) else _fail(taken, error.code, str(error))
-        except MemoryError:
-            return _fail(taken, "out_of_memory", "The worker has too little memory for this file.")
-        except TimeoutException:
-            # django-q2's alarm. The task must fail here, or the next worker would try for just as long.
-            _fail(taken, "timeout", "The work on this file took longer than this server allows.")
-            raise
-        except Exception as error:
-            if files.is_full(error):
-                return _fail_without_room(taken)
-            # the outer edge of the worker: whatever went wrong, there is no result, and the worker goes on
-            log.exception("Task %s failed.", task_id)
-            return _fail(taken, "internal_error", f"The file could not be processed ({type(error).__name__}).")
+    with log_context.work_on(taken.task.pk), Heartbeat(taken):
+        counters.observe_step(taken.task.kind, "wait", (timezone.now() - taken.task.created).total_seconds())
+        outcome = _work(taken)
+        log.info("%s", outcome.capitalize())
+    return outcome
+
+
+def _work(taken: Claim) -> str:
+    """Make and publish the result of a task, or fail it. Return the outcome in words."""
+    try:
+        published = _process_video(taken) if taken.task.kind == Kind.VIDEO else _process_image(taken)
+    except Cancelled:
+        return DROPPED
+    except NotFullyAnalysed as error:
+        return _fail(taken, error.code, str(error), warnings=error.warnings)
+    except AnonymizerError as error:
+        # a reader or a writer may take a full disk for a broken file
+        return _fail_without_room(taken) if files.is_full(error) else _fail(taken, error.code, str(error))
+    except MemoryError:
+        return _fail(taken, "out_of_memory", "The worker has too little memory for this file.")
+    except TimeoutException:
+        # django-q2's alarm. The task must fail here, or the next worker would try for just as long.
+        _fail(taken, "timeout", "The work on this file took longer than this server allows.")
+        raise
+    except Exception as error:
+        if files.is_full(error):
+            return _fail_without_room(taken)
+        # the outer edge of the worker: whatever went wrong, there is no result, and the worker goes on
+        log.exception("Task %s failed.", taken.task.pk)
+        return _fail(taken, "internal_error", f"The file could not be processed ({type(error).__name__}).")
     return "done" if published else DROPPED
 
 
@@ -78,7 +87,8 @@ def _process_image(claim: Claim) -> bool:
 def _process_video(claim: Claim) -> bool:
     files.remove_working_folders(claim.task)
     with files.working_folder(claim.task, claim.token.hex) as folder:
-        result = videos.run(claim, folder)
+        with counters.step(Kind.VIDEO, "process"):
+            result = videos.run(claim, folder)
         return _publish(claim, result, videos.artefacts(result), video=videos.video_field(result))
 
 
@@ -89,7 +99,8 @@ def _anonymise_image(task: Task) -> tuple[ImageResult, dict[str, str]]:
     anonymizer = engine.anonymizer()
     options, _ = Options.from_params(task.options)
     object_types = tuple(ObjectType(name) for name in task.object_types)
-    picture = load_picture(original.read(), limits=anonymizer.limits, name=task.name)
+    with counters.step(Kind.IMAGE, "load"):
+        picture = load_picture(original.read(), limits=anonymizer.limits, name=task.name)
     started = time.perf_counter()
     # detections of older versions, which took fewer looks at a picture, do not serve
     keys = engine.store().keys(object_types) | {"format": str(options.image_format), "looks": "3"}
@@ -97,11 +108,14 @@ def _anonymise_image(task: Task) -> tuple[ImageResult, dict[str, str]]:
     # The model that makes masks does not change the detections: only the masks of another model are made again.
     keys["masks"] = task.detector_keys.get("masks", "") if options.bbox else _mask_key()
     if detections is None:
-        (detections,) = anonymizer.engine.detect_pictures([picture], object_types, options.image_format)
+        with counters.step(Kind.IMAGE, "detect"):
+            (detections,) = anonymizer.engine.detect_pictures([picture], object_types, options.image_format)
     elif keys["masks"] != task.detector_keys.get("masks"):
         detections = detections.without_made_masks()
-    result = anonymizer.render(picture, detections, object_types, options, seconds=time.perf_counter() - started)
-    return anonymizer.verify(result), keys
+    with counters.step(Kind.IMAGE, "redact"):
+        result = anonymizer.render(picture, detections, object_types, options, seconds=time.perf_counter() - started)
+    with counters.step(Kind.IMAGE, "verify"):
+        return anonymizer.verify(result), keys
 
 
 def _mask_key() -> str:
@@ -129,7 +143,9 @@ def _publish(
     Returns:
         Whether the result was published.
     """
-    stored = files.put(claim.task, claim.token.hex, artefacts)
+    # encoding is part of it: the files are made one by one
+    with counters.step(claim.task.kind, "store"):
+        stored = files.put(claim.task, claim.token.hex, artefacts)
     published = False
     try:
         with transaction.atomic():
@@ -152,6 +168,8 @@ def _publish(
                     file.save()
                 _notify_webhook(claim.task)
         published = owned
+        if published:
+            counters.count_end(claim.task.kind, Status.DONE.value, detections=result.counts)
     finally:
         if not published:
             files.discard(stored)
@@ -185,6 +203,8 @@ def _fail(claim: Claim, cause: str, sentence: str, *, warnings: Sequence[str] = 
         )
         if failed:
             _notify_webhook(claim.task)
+    if failed:
+        counters.count_end(claim.task.kind, Status.FAILED.value, cause)
     # a task that was deleted meanwhile has no original any more: that is no failure
     return f"failed: {sentence}" if failed else DROPPED
 

@@ -24,6 +24,7 @@ from anonymizer.pipeline.errors import AnonymizerError, InvalidParameter
 from anonymizer.pipeline.options.options import Options, VideoEncoder
 from anonymizer.pipeline.tracking.tracker import Tracker
 from anonymizer.service import claims, engine
+from anonymizer.service.monitoring import counters
 from anonymizer.service.queueing.queue import QUEUES
 
 __all__ = ["alive", "connect", "name", "names_in_process_group"]
@@ -222,6 +223,7 @@ def _beat(parent: int) -> None:
             os._exit(1)
         try:
             Worker.objects.filter(name=name()).update(seen=timezone.now())
+            counters.note_gpu_memory(engine.store().device)
         except Exception:
             log.exception("The database could not be told that this worker is alive.")
             connection.close()

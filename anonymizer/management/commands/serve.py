@@ -18,6 +18,7 @@ from anonymizer.pipeline.model_zoo.registry import AUTO
 from anonymizer.pipeline.model_zoo.store import ModelStore
 from anonymizer.pipeline.options.options import parameters
 from anonymizer.service import profiles
+from anonymizer.service.monitoring import shared_counters
 
 #: after a start that could not fetch the recommended models, the next one tries again after this time
 RETRY_FETCH_S = 3600
@@ -111,7 +112,7 @@ class Command(AnonymizerCommand):
         Raises:
             CommandError: the service cannot start.
         """
-        environment = child_environment(_variables(options))
+        environment = child_environment(_variables(options) | shared_counters.begin(settings.DATA_DIR))
         seconds = settings.FETCH_SECONDS if options["fetch_seconds"] is None else options["fetch_seconds"]
         try:
             store = ModelStore(
