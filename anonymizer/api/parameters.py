@@ -150,7 +150,9 @@ def _flat(*sources: QueryDict, names: Iterable[str] = ()) -> dict[str, str]:
     known = {name.replace("-", "_") for name in names or (*parameters(), *Options.DEPRECATED, *DELIVERY)}
     found: dict[str, str] = {}
     first: dict[str, str] = {}
-    for name, value in ((name, value) for source in sources for name, values in source.lists() for value in values):
+    # without a body, Django REST framework gives a plain dictionary, which is empty
+    lists = (pair for source in sources if isinstance(source, QueryDict) for pair in source.lists())
+    for name, value in ((name, value) for name, values in lists for value in values):
         # files are no text, and an empty value counts as not given
         if not isinstance(value, str) or (not value.strip() and name in found):
             continue

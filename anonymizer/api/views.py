@@ -53,7 +53,7 @@ class UploadView(APIView):
         responses={
             201: schema.TaskObject,
             202: schema.TaskObject,
-            **schema.error_answers(400, 413, 415, 422, 503),
+            **schema.error_answers(409, 410, 411, 413, 415, 422, 500, 507),
         },
     )
     def post(self, request: Request) -> Response:
@@ -211,7 +211,7 @@ class MetadataView(ArtefactView):
 
     @extend_schema(
         summary="Download the metadata: all detections, as JSON",
-        responses={200: schema.METADATA, **schema.error_answers(404, 409, 410)},
+        responses={**schema.METADATA, **schema.error_answers(404, 409, 410, 416)},
     )
     def get(self, request: Request, task_id: uuid.UUID) -> FileResponse:
         """Download all detections with their boxes, scores and masks. A video has an object for each frame."""
@@ -226,7 +226,7 @@ class MaskView(APIView):
     @extend_schema(
         summary="Download a mask of an image",
         parameters=schema.MASK_PARAMETERS,
-        responses={**schema.PNG, **schema.error_answers(400, 404, 409, 410)},
+        responses={**schema.PNG, **schema.error_answers(404, 409, 410, 416)},
     )
     def get(self, request: Request, task_id: uuid.UUID) -> FileResponse | StreamingHttpResponse:
         """Download a mask of an image task as PNG. Its default size is the `mask-scale` of the upload."""
@@ -246,14 +246,18 @@ class VideoArtefactView(ArtefactView):
 class TaskView(APIView):
     """`GET` and `DELETE /v1/task/{id}`: show or delete a task."""
 
-    @extend_schema(summary="Show a task", responses={200: schema.TaskObject, **schema.error_answers(404)})
+    @extend_schema(
+        operation_id="show_task",
+        summary="Show a task",
+        responses={200: schema.TaskObject, **schema.error_answers(404)},
+    )
     def get(self, request: Request, task_id: uuid.UUID) -> Response:
         """Show the state of a task. It has ended when its status is `done`, `failed` or `deleted`."""
         return Response(report(_get_task(request, task_id)))
 
     @extend_schema(
         summary="Delete the files of a task, and cancel it if it is not done",
-        responses={200: schema.TaskObject, **schema.error_answers(404)},
+        responses={200: schema.TaskObject, **schema.error_answers(404, 500)},
     )
     def delete(self, request: Request, task_id: uuid.UUID) -> Response:
         """Delete the files of a task at once. The task itself stays, with the status `deleted`."""
@@ -267,7 +271,7 @@ class TasksView(APIView):
     @extend_schema(
         summary="List all tasks, newest first",
         parameters=schema.LIST_PARAMETERS,
-        responses={200: schema.TaskObject(many=True), **schema.error_answers(400)},
+        responses={200: schema.TaskList, **schema.error_answers(404)},
     )
     def get(self, request: Request) -> Response:
         """List the tasks in pages, newest first. `status` and `kind` select some of them."""
@@ -281,7 +285,7 @@ class TaskListView(TasksView):
     """`GET` and `DELETE /v1/task/list`, `/lists`: list or delete all tasks."""
 
     @extend_schema(
-        summary="Delete the files of all tasks, and cancel those that are not done", responses={200: schema.Deleted}
+        summary="Delete the files of all tasks, and cancel those that are not done", responses={200: schema.Deleted, **schema.error_answers(500)}
     )
     def delete(self, request: Request) -> Response:
         """Delete the files of all tasks. The response has the number of tasks that were not deleted before."""

@@ -13,10 +13,13 @@ from typing import TypeVar
 
 from anonymizer.pipeline.errors import InvalidParameter
 
-__all__ = ["boolean", "choice", "json_number", "kernel_size", "number", "pixels", "profile_name", "share", "whole_number", "within"]
+__all__ = ["boolean", "choice", "described", "json_number", "json_schema", "kernel_size", "number", "pixels", "profile_name", "share", "whole_number", "within"]
 
 _T = TypeVar("_T", int, float)
+_Converter = TypeVar("_Converter", bound=Callable[..., object])
 
+#: what a converter takes, as a JSON schema of the text
+_SCHEMAS: dict[object, dict[str, object]] = {}
 _TRUE = ("true", "1", "yes", "on")
 _FALSE = ("false", "0", "no", "off")
 #: Numbers as JSON writes them, and a leading `+` or `.` as programs do. Python also reads `1_0`, ` 5` and Arabic digits.
@@ -25,6 +28,32 @@ _WHOLE_NUMBER = re.compile(r"[+-]?\d{1,400}", re.ASCII)
 #: more than any image has; numbers beyond it cannot be computed with
 _MOST_PIXELS = 2**31 - 1
 _PROFILE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+
+
+def json_schema(convert: Callable[..., object]) -> dict[str, object]:
+    """Describe what a converter takes, for the OpenAPI file.
+
+    Args:
+        convert: one of this module, or any other.
+
+    Returns:
+        A JSON schema; that of any text for a converter that is not known here.
+    """
+    return dict(_SCHEMAS.get(convert, {"type": "string"}))
+
+
+def described(convert: _Converter, **schema: object) -> _Converter:
+    """Say what a converter takes, for `json_schema`.
+
+    Args:
+        convert: the converter.
+        schema: a JSON schema of the text that it takes.
+
+    Returns:
+        The converter.
+    """
+    _SCHEMAS[convert] = schema
+    return convert
 
 
 def boolean(name: str, value: object) -> bool:
@@ -66,7 +95,8 @@ def number(low: float, high: float) -> Callable[[str, object], float]:
             raise InvalidParameter(name, value, allowed)
         return parsed
 
-    return convert
+    bounds = {"minimum": low} | ({"maximum": high} if high < math.inf else {})
+    return described(convert, type="number", **bounds)
 
 
 def whole_number(low: int, high: int, *, none: int | None = None) -> Callable[[str, object], int | None]:
@@ -92,7 +122,8 @@ def whole_number(low: int, high: int, *, none: int | None = None) -> Callable[[s
             raise InvalidParameter(name, value, f"a whole number from {low} to {high}")
         return parsed
 
-    return convert
+    least = low if none is None else min(low, none)
+    return described(convert, type="integer", minimum=least, maximum=high)
 
 
 def choice(kind: type[StrEnum]) -> Callable[[str, object], StrEnum]:
@@ -112,7 +143,7 @@ def choice(kind: type[StrEnum]) -> Callable[[str, object], StrEnum]:
         except ValueError:
             raise InvalidParameter(name, value, f"one of {', '.join(kind)}") from None
 
-    return convert
+    return described(convert, type="string", enum=[member.value for member in kind])
 
 
 def kernel_size(name: str, value: object) -> float:
@@ -218,3 +249,6 @@ def within(value: _T, low: _T, high: _T) -> _T:
 
 #: converter for a share, 0..1
 share = number(0, 1)
+described(boolean, type="string", enum=[*_TRUE, *_FALSE])
+described(kernel_size, type="number", minimum=0, exclusiveMinimum=True, maximum=100_000)
+described(profile_name, type="string", pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")
