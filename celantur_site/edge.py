@@ -23,7 +23,13 @@ _SENTENCES = {
     431: "The headers of the request are too long, or there are too many.",
     500: "The server had an internal error. The log of the server says more.",
 }
-_CODES = {403: "forbidden", 414: "uri_too_long", 431: "headers_too_large", 500: "internal_error", 501: "not_implemented"}
+_CODES = {
+    403: "forbidden",
+    414: "uri_too_long",
+    431: "headers_too_large",
+    500: "internal_error",
+    501: "not_implemented",
+}
 
 
 class UsualCharsets:

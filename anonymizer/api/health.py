@@ -61,7 +61,9 @@ def readyz(request: HttpRequest) -> JsonResponse:
     if listed:
         # how large a disk is, is nobody else's business
         disks = {alias: capacity.disk_usage(alias) for alias in ("input", "output")}
-        body["disk"] = {alias: {"used_bytes": usage[0], "free_bytes": usage[1]} for alias, usage in disks.items() if usage}
+        body["disk"] = {
+            alias: {"used_bytes": usage[0], "free_bytes": usage[1]} for alias, usage in disks.items() if usage
+        }
     return JsonResponse(body, status=200 if ready else 503)
 
 

@@ -57,10 +57,9 @@ class HTTPLayer:
         if len(request.META.get("HTTP_HOST", "")) > MOST_HOST_CHARACTERS:
             sentence = f"The header Host has more than the {MOST_HOST_CHARACTERS} characters that a name may have."
             return JsonResponse(error_object(400, sentence, "invalid_host"), status=400)
-        if "chunked" in request.META.get("HTTP_TRANSFER_ENCODING", "").lower():
-            if not _take_chunks(request):
-                sentence = "The request does not tell its length. Send it with the header Content-Length."
-                return JsonResponse(error_object(411, sentence), status=411)
+        if "chunked" in request.META.get("HTTP_TRANSFER_ENCODING", "").lower() and not _take_chunks(request):
+            sentence = "The request does not tell its length. Send it with the header Content-Length."
+            return JsonResponse(error_object(411, sentence), status=411)
         return _as_json(request, self._get_response(request))
 
 
@@ -72,7 +71,7 @@ def _take_chunks(request: HttpRequest) -> bool:
     limit = most_bytes()
     # Django and Django REST framework read as many bytes as this says, or fewer if the body ends
     request.META["CONTENT_LENGTH"] = str(limit)
-    request._stream = _ChunkedBody(stream, limit)  # type: ignore[attr-defined]
+    request._stream = _ChunkedBody(stream, limit)  # type: ignore[assignment]
     return True
 
 

@@ -157,10 +157,9 @@ def _flat(*sources: QueryDict, names: Iterable[str] = ()) -> dict[str, str]:
         if not isinstance(value, str) or (not value.strip() and name in found):
             continue
         plain = name.replace("-", "_")
-        if plain in known and value.strip():
-            if first.setdefault(plain, value) != value:
-                shown = "(not shown)" if plain in SECRETS else value
-                raise InvalidParameter(plain.replace("_", "-"), shown, "given once only, or always with the same value")
+        if plain in known and value.strip() and first.setdefault(plain, value) != value:
+            shown = "(not shown)" if plain in SECRETS else value
+            raise InvalidParameter(plain.replace("_", "-"), shown, "given once only, or always with the same value")
         found[plain if plain in DELIVERY else name] = value
     return found
 

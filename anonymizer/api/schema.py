@@ -128,8 +128,8 @@ ERRORS = {
     403: "The caller may not do this.",
     404: "There is no task with this id, or no such page.",
     409: (
-        "The task has no such result. The code is not_ready (with the header Retry-After: ask again), no_such_result or "
-        "task_failed (do not ask again), or key_reused."
+        "The task has no such result. The code is not_ready (ask again after the header Retry-After), no_such_result, "
+        "task_failed (do not ask again) or key_reused."
     ),
     410: "The task was deleted.",
     411: "The request does not tell the length of its body.",
@@ -164,7 +164,9 @@ _BOOLEAN = json_schema(boolean)
 _PRINTABLE = "^[!-~]([ -~]{0,%d}[!-~])?$"
 UPLOAD_PARAMETERS = [
     *(_query(name, parameter.help, json_schema(parameter.convert)) for name, parameter in parameters().items()),
-    _query("webhook", "URL that gets the task by POST when it ends", {"type": "string", "format": "uri", "maxLength": 2000}),
+    _query(
+        "webhook", "URL that gets the task by POST when it ends", {"type": "string", "format": "uri", "maxLength": 2000}
+    ),
     _query(
         "web-auth-header-name",
         "name of a header to send to the webhook",

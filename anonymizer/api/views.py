@@ -33,7 +33,7 @@ from anonymizer.api.pagination import TaskPagination
 from anonymizer.models import File, FileKind, Kind, Status, Task, Token
 from anonymizer.pipeline.errors import MissingFile, TooLarge
 from anonymizer.pipeline.options.options import Options
-from anonymizer.service import deletion, engine, workers
+from anonymizer.service import deletion, workers
 from anonymizer.service.clients import capacity, idempotency, quota
 from anonymizer.service.queueing import waiting
 from anonymizer.service.reports import report
@@ -110,7 +110,9 @@ def _the_file(request: Request) -> UploadedFile[Any]:
         MissingFile: there is none.
         ExtraFile: there are others, which would be lost.
     """
-    parts = [(name, file) for name, files in request.FILES.lists() for file in files]
+    parts: list[tuple[str, UploadedFile[Any]]] = [
+        (name, file) for name, files in request.FILES.lists() for file in files
+    ]
     wanted = [file for name, file in parts if name in ("fileobject", "file")]
     if not wanted:
         raise MissingFile("The request has no file. Send the file in a multipart part named fileobject.")
@@ -285,7 +287,8 @@ class TaskListView(TasksView):
     """`GET` and `DELETE /v1/task/list`, `/lists`: list or delete all tasks."""
 
     @extend_schema(
-        summary="Delete the files of all tasks, and cancel those that are not done", responses={200: schema.Deleted, **schema.error_answers(500)}
+        summary="Delete the files of all tasks, and cancel those that are not done",
+        responses={200: schema.Deleted, **schema.error_answers(500)},
     )
     def delete(self, request: Request) -> Response:
         """Delete the files of all tasks. The response has the number of tasks that were not deleted before."""

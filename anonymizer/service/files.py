@@ -136,9 +136,7 @@ def _store(
     digest = hashlib.file_digest(content.file, "sha256").hexdigest()  # type: ignore[arg-type]
     size = content.seek(0, os.SEEK_END)
     content.seek(0)
-    file = File(
-        task=task, kind=kind, storage_alias=alias, key=key, media_type=media_type, size=size, sha256=digest
-    )
+    file = File(task=task, kind=kind, storage_alias=alias, key=key, media_type=media_type, size=size, sha256=digest)
     try:
         file.key = storages[alias].save(key, content)
     except BaseException:

@@ -67,7 +67,9 @@ def small_disk(media: Path, settings: Any) -> Iterator[Path]:
     """A disk of 4 MB for the input storage; the test is skipped where none may be mounted."""
     folder = media / "input"
     folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], check=False, capture_output=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], check=False, capture_output=True
+    )
     if mounted.returncode:
         pytest.skip("needs the right to mount a small disk")
     settings.MIN_FREE_BYTES = 0

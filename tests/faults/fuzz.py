@@ -40,8 +40,9 @@ VIDEOS = {"mp4": "libx264", "mkv": "libx264", "avi": "mpeg4"}
 ODD = (
     "", "0", "-1", "1e400", "nan", "Infinity", "-inf", "9" * 400, "1_0", "٣", " 5 ", "\x00", "true", "[]", "{}", "null",
     "[" * 900, '{"a":' * 300, "\ud7ff", "\ufffe", "%", "%zz", "a\nb", "'", '"', "\\", "<script>", "../../etc/passwd",
-    '[{"topLeftX":1e999,"topLeftY":0,"width":1,"height":1}]', '{"number":[1e999,1],"overlap":[0,0]}', "pano:99999999999",
-    "http://[::1", "http://a:99999/", "http://127.0.0.1:1/", "ftp://x", "x" * 3000, "none", "auto", "strict", "required",
+    '[{"topLeftX":1e999,"topLeftY":0,"width":1,"height":1}]', '{"number":[1e999,1],"overlap":[0,0]}',
+    "pano:99999999999", "http://[::1", "http://a:99999/", "http://127.0.0.1:1/", "ftp://x", "x" * 3000, "none", "auto",
+    "strict", "required",
 )  # fmt: skip
 
 
@@ -122,7 +123,10 @@ def mutated(content: bytes, chance: random.Random) -> bytes:
                 del data[at:]
             case _:
                 other = chance.randrange(len(data) or 1)
-                data[at : at + length], data[other : other + length] = data[other : other + length], data[at : at + length]
+                data[at : at + length], data[other : other + length] = (
+                    data[other : other + length],
+                    data[at : at + length],
+                )
     return bytes(data)
 
 
@@ -192,7 +196,9 @@ def _query(chance: random.Random, names: list[str]) -> str:
         name = chance.choice(names).replace("-", chance.choice("-_"))
         value = chance.choice(ODD)
         if chance.random() < 0.3:
-            value = "".join(chr(chance.choice((chance.randrange(1, 128), chance.randrange(1, 0xD800)))) for _ in range(9))
+            value = "".join(
+                chr(chance.choice((chance.randrange(1, 128), chance.randrange(1, 0xD800)))) for _ in range(9)
+            )
         text = quote(value, safe="")
         if chance.random() < 0.1:
             # bytes that are no UTF-8, and escapes that are cut off
@@ -271,7 +277,10 @@ def main() -> int:
     if given.pid:
         after = list(_memory(given.pid))
         shown["memory_mb"]["after"] = round(sum(mb for *_, mb in after))  # type: ignore[index]
-        shown["processes"] = {"before": len(before), "gone": len({pid for pid, *_ in before} - {pid for pid, *_ in after})}
+        shown["processes"] = {
+            "before": len(before),
+            "gone": len({pid for pid, *_ in before} - {pid for pid, *_ in after}),
+        }
     sys.stdout.write(json.dumps(shown, indent=1) + "\n")
     return 1 if outcome.faults else 0
 

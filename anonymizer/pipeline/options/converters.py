@@ -13,7 +13,20 @@ from typing import TypeVar
 
 from anonymizer.pipeline.errors import InvalidParameter
 
-__all__ = ["boolean", "choice", "described", "json_number", "json_schema", "kernel_size", "number", "pixels", "profile_name", "share", "whole_number", "within"]
+__all__ = [
+    "boolean",
+    "choice",
+    "described",
+    "json_number",
+    "json_schema",
+    "kernel_size",
+    "number",
+    "pixels",
+    "profile_name",
+    "share",
+    "whole_number",
+    "within",
+]
 
 _T = TypeVar("_T", int, float)
 _Converter = TypeVar("_Converter", bound=Callable[..., object])
@@ -22,7 +35,7 @@ _Converter = TypeVar("_Converter", bound=Callable[..., object])
 _SCHEMAS: dict[object, dict[str, object]] = {}
 _TRUE = ("true", "1", "yes", "on")
 _FALSE = ("false", "0", "no", "off")
-#: Numbers as JSON writes them, and a leading `+` or `.` as programs do. Python also reads `1_0`, ` 5` and Arabic digits.
+#: Numbers as JSON writes them, and a leading `+` or `.` as programs do. Python reads `1_0`, ` 5` and Arabic digits too.
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _WHOLE_NUMBER = re.compile(r"[+-]?\d{1,400}", re.ASCII)
 #: more than any image has; numbers beyond it cannot be computed with

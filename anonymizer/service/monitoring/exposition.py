@@ -38,7 +38,7 @@ class _CounterCollector:
             yield from counters.REGISTRY.collect()
             return
         try:
-            yield from MultiProcessCollector.merge(shared_counters.files(own))
+            yield from MultiProcessCollector.merge(shared_counters.files(own))  # type: ignore[no-untyped-call]
         except (OSError, ValueError) as error:
             # a process that was killed while it began its file
             log.warning("The counters cannot be read (%s: %s).", type(error).__name__, error)
@@ -73,7 +73,9 @@ class _DatabaseCollector:
         yield oldest
 
     def _webhooks(self) -> Metric:
-        webhooks = GaugeMetricFamily("anonymizer_webhooks", "Number of tasks with a webhook, by its outcome", labels=["status"])
+        webhooks = GaugeMetricFamily(
+            "anonymizer_webhooks", "Number of tasks with a webhook, by its outcome", labels=["status"]
+        )
         with_webhook = Task.objects.exclude(webhook_status=WebhookStatus.EMPTY).order_by()
         counts = dict(with_webhook.values_list("webhook_status").annotate(Count("id")))
         for status in WebhookStatus.values:
@@ -82,10 +84,14 @@ class _DatabaseCollector:
         return webhooks
 
     def _storage(self) -> Iterator[Metric]:
-        stored = GaugeMetricFamily("anonymizer_stored_bytes", "Bytes of the files of tasks, by storage", labels=["storage"])
+        stored = GaugeMetricFamily(
+            "anonymizer_stored_bytes", "Bytes of the files of tasks, by storage", labels=["storage"]
+        )
         sizes = dict(File.objects.order_by().values_list("storage_alias").annotate(Sum("size")))
         disks = GaugeMetricFamily(
-            "anonymizer_disk_bytes", "Bytes of the disk of each storage that are used and free", labels=["storage", "state"]
+            "anonymizer_disk_bytes",
+            "Bytes of the disk of each storage that are used and free",
+            labels=["storage", "state"],
         )
         for alias in ("input", "output"):
             stored.add_metric([alias], sizes.get(alias) or 0)

@@ -39,7 +39,7 @@ def name(task_id: object) -> None:
 @contextmanager
 def work_on(task_id: object) -> Iterator[None]:
     """Have all lines of this process name a task in the block: a worker has one at a time, and threads of its own."""
-    global _worker_task  # noqa: PLW0603 (threads do not inherit context variables)
+    global _worker_task
     _worker_task = str(task_id)
     try:
         yield

@@ -119,7 +119,7 @@ def make_clip(task_id: str, start: str) -> str:
 
     start_s = float(start)
     task, before = _source(task_id, FileKind.ORIGINAL)
-    after = task and task.file(FileKind.ANONYMISED)
+    after = None if task is None else task.file(FileKind.ANONYMISED)
     if task is None or before is None or after is None or task.kind != Kind.VIDEO:
         return "nothing to do"
     with tempfile.TemporaryDirectory(prefix="anonymizer-") as name:
@@ -168,7 +168,7 @@ def _wait(task: Task, kind: FileKind, ending: str, name: str, wait_s: float) -> 
 
 def _source(task_id: str, kind: FileKind) -> tuple[Task | None, File | None]:
     task = Task.objects.exclude(status=Status.DELETED).prefetch_related("files").filter(pk=task_id).first()
-    return task, task and task.file(kind)
+    return task, None if task is None else task.file(kind)
 
 
 def _thumbnail(source: File) -> bytes:
