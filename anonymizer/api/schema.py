@@ -101,7 +101,8 @@ ERRORS = {
     401: "The request has no token that is valid, but this server has tokens.",
     403: "The client may not do this, or the request comes from a page of another site.",
     404: "There is no task with this id, or it is the task of another client.",
-    409: "The task is not done yet (with the header Retry-After), it has no such result, or the Idempotency-Key was used for other bytes.",
+    409: "The task is not done yet (with the header Retry-After), it has no such result, or the Idempotency-Key was "
+    "used for another upload.",
     410: "The task was deleted.",
     413: "The file has too many bytes or pixels, or the video is too long.",
     415: "The file is not an image or a video of a supported kind.",

@@ -270,5 +270,5 @@ class TaskListView(TasksView):
         responses={200: schema.Deleted, **schema.error_answers()},
     )
     def delete(self, request: Request) -> Response:
-        """Delete the files of all tasks of the client. The response has the number of tasks that were not deleted before."""
+        """Delete the files of all own tasks. The response has the number of tasks that were not deleted before."""
         return Response({"deleted": deletion.delete_tasks(own_tasks(request))})

@@ -98,7 +98,8 @@ def test_a_server_behind_tls_has_nothing_to_improve(tmp_path: Path) -> None:
 
 def test_the_names_of_the_server_are_its_hosts(tmp_path: Path) -> None:
     done = manage(
-        tmp_path, "manage", "shell", "--no-imports", "-c", "from django.conf import settings; print(settings.ALLOWED_HOSTS)",
+        tmp_path, "manage", "shell", "--no-imports", "-c",
+        "from django.conf import settings; print(settings.ALLOWED_HOSTS)",
         ANONYMIZER_ALLOWED_HOSTS="real.name", ANONYMIZER_API_ENDPOINT="https://outside.name/v",
     )  # fmt: skip
     assert done.stdout.strip() == "['real.name', '.localhost', '127.0.0.1', '[::1]', 'outside.name']", done.stderr
