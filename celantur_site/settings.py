@@ -94,7 +94,7 @@ DATABASES = {
         "OPTIONS": {
             "timeout": 30,
             "transaction_mode": "IMMEDIATE",
-            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA secure_delete=ON;",
         },
         "TEST": {"NAME": DATA_DIR / "test.sqlite3"},
     }
@@ -198,6 +198,24 @@ CLEANUP_AFTER = env.duration("ANONYMIZER_CLEANUP_AFTER", "30d")
 CLEANUP_EVERY = env.duration("ANONYMIZER_CLEANUP_EVERY", "1h")
 #: whether the scheduled clean-up deletes old tasks; it always deletes files that belong to no task
 CLEANUP_SCHEDULED = env.boolean("ANONYMIZER_CLEANUP", False)
+#: the time after which the files of a task are deleted, if its upload does not say; None: they stay
+TTL = env.optional_duration("ANONYMIZER_TTL")
+#: the longest `ttl` of an upload, and that of uploads that ask for none; None: no limit
+MAX_TTL = env.optional_duration("ANONYMIZER_MAX_TTL")
+#: whether the original is kept when its task has ended
+KEEP_ORIGINALS = env.boolean("ANONYMIZER_KEEP_ORIGINALS", True)
+
+# --- webhooks ---------------------------------------------------------------------------------------------------------
+#: the address that `serve` listens on; it sets the variable for its processes
+HOST = env.string("ANONYMIZER_HOST", "")
+#: the waits after tries that failed: with five of them there are six tries
+WEBHOOK_WAITS = env.durations("ANONYMIZER_WEBHOOK_WAITS", "15s,1m,4m,15m,40m")
+#: networks that webhooks may reach although they are not public
+WEBHOOK_NETWORKS = env.networks("ANONYMIZER_WEBHOOK_NETWORKS")
+#: signs the bodies of webhooks
+WEBHOOK_SECRET = env.string("ANONYMIZER_WEBHOOK_SECRET", "")
+#: certificates that webhooks trust besides those of public authorities
+WEBHOOK_CA_FILE = env.string("ANONYMIZER_WEBHOOK_CA_FILE", "")
 
 # --- workers ----------------------------------------------------------------------------------------------------------
 CORES = len(os.sched_getaffinity(0))
@@ -208,6 +226,8 @@ VIDEO_WORKERS = env.integer("ANONYMIZER_VIDEO_WORKERS", 1)
 #: of the other queue are often idle. `serve` makes waiting threads sleep, so threads beyond the cores only share them.
 THREADS = env.integer("ANONYMIZER_THREADS", max(1, CORES // WORKERS), low=1)
 VIDEO_THREADS = env.integer("ANONYMIZER_VIDEO_THREADS", max(1, CORES // max(1, VIDEO_WORKERS)), low=1)
+#: the most memory of a worker; 0: a share of that of the machine
+WORKER_MEGABYTES = env.integer("ANONYMIZER_WORKER_MEGABYTES", 0)
 TASK_TIMEOUT = env.duration("ANONYMIZER_TASK_TIMEOUT", "15m")
 #: how long `serve` waits for the work in progress when it is stopped
 STOP_TIMEOUT = env.duration("ANONYMIZER_STOP_TIMEOUT", "60s")
@@ -230,12 +250,13 @@ Q_CLUSTER = {
     "max_attempts": 1,
     "ack_failures": True,
     "recycle": 100_000,
+    # successes of the notifications that django-q2 keeps; `queueing.history` prunes the failures
     "save_limit": 250,
     "catch_up": False,
     "label": "Queue (django-q2)",
     "log_level": env.string("ANONYMIZER_LOG_LEVEL", "INFO"),
     "ALT_CLUSTERS": {
-        "videos": {"workers": VIDEO_WORKERS or 1, "queue_limit": VIDEO_WORKERS or 1, **_times(VIDEO_TASK_TIMEOUT)}
+        "videos": {"workers": VIDEO_WORKERS or 1, "queue_limit": VIDEO_WORKERS or 1, **_times(VIDEO_TASK_TIMEOUT)},
     },
 }
 

@@ -18,10 +18,11 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
 from anonymizer.models import Task, Token
+from anonymizer.service.accounting import audit
 from anonymizer.service.clients import tokens
 from anonymizer.service.clients.errors import InvalidToken
 
-__all__ = ["HasToken", "TokenAuthentication", "client", "is_local", "own_tasks", "owner"]
+__all__ = ["HasToken", "TokenAuthentication", "actor", "client", "is_local", "own_tasks", "owner"]
 
 NO_TOKEN = "The request has no token. Send it in the header Authorization: Bearer TOKEN, or in X-API-Key."
 
@@ -34,6 +35,11 @@ FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "V
 def owner(request: Request) -> Token | None:
     """Return the client of a request that the API accepted, or None on a server without tokens."""
     return cast("Token | None", request.auth)
+
+
+def actor(request: Request) -> str:
+    """Return who sends a request, as the audit log names it."""
+    return audit.client(owner(request))
 
 
 def own_tasks(request: Request) -> QuerySet[Task]:

@@ -60,6 +60,7 @@ class TaskObject(serializers.Serializer[Any]):
     created = serializers.DateTimeField()
     started = serializers.DateTimeField(allow_null=True)
     finished = serializers.DateTimeField(allow_null=True)
+    expires = serializers.DateTimeField(allow_null=True, help_text="When the files will be deleted. Null: never.")
     duration = serializers.FloatField(allow_null=True, help_text="Seconds of detection and redaction.")
     method = serializers.CharField()
     object_types = serializers.ListField(child=serializers.CharField(), help_text="The types that are detected.")
@@ -101,8 +102,10 @@ ERRORS = {
     401: "The request has no token that is valid, but this server has tokens.",
     403: "The client may not do this, or the request comes from a page of another site.",
     404: "There is no task with this id, or it is the task of another client.",
-    409: "The task is not done yet (with the header Retry-After), it has no such result, or the Idempotency-Key was "
-    "used for another upload.",
+    409: (
+        "The task is not done yet (with the header Retry-After), it has no such result, or the Idempotency-Key was used "
+        "for other bytes."
+    ),
     410: "The task was deleted.",
     413: "The file has too many bytes or pixels, or the video is too long.",
     415: "The file is not an image or a video of a supported kind.",
@@ -129,6 +132,7 @@ UPLOAD_PARAMETERS = [
     _query("webhook", "URL that gets the task by POST when it ends"),
     _query("web-auth-header-name", "name of a header to send to the webhook"),
     _query("web-auth-header-value", "value of this header"),
+    _query("ttl", "seconds after which the files are deleted (default: a setting of the server)"),
     _query("name", "name in lists and metadata (default: the name of the file)"),
     OpenApiParameter(
         "x-is-async",

@@ -17,14 +17,15 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from anonymizer.api import parameters, ranges, schema
-from anonymizer.api.authentication import own_tasks, owner
+from anonymizer.api.authentication import actor, own_tasks, owner
 from anonymizer.api.exceptions import Deleted, NotFound, NotReady, TaskFailed, Unavailable
 from anonymizer.api.pagination import TaskPagination
-from anonymizer.models import File, FileKind, Kind, Status, Task, Token
+from anonymizer.models import AuditAction, File, FileKind, Kind, Status, Task, Token
 from anonymizer.pipeline.errors import MissingFile, TooLarge
 from anonymizer.pipeline.options.options import Options
 from anonymizer.pipeline.outputs.previews import scaled_mask_png
 from anonymizer.service import deletion, engine, workers
+from anonymizer.service.accounting import audit
 from anonymizer.service.clients import capacity, idempotency, quota
 from anonymizer.service.queueing import waiting
 from anonymizer.service.reports import report
@@ -86,6 +87,7 @@ class UploadView(APIView):
             warnings=wanted.warnings,
             owner=client,
             key=key,
+            ttl=wanted.ttl,
         )
         if is_async:
             return Response(report(task), status=202)
@@ -136,6 +138,7 @@ def _get_file(request: Request, task_id: uuid.UUID, kind: FileKind, task_kind: K
         raise NotReady(f"Task {task_id} is of kind {task.kind}. Its {kind} is at {folder}/{kind}.")
     stored = task.file(kind)
     if kind == FileKind.ORIGINAL and stored is not None:
+        _record(request, stored)
         return task, stored
     if task.status == Status.FAILED:
         raise NotReady(f"Task {task_id} failed and has no result: {task.error}")
@@ -146,7 +149,14 @@ def _get_file(request: Request, task_id: uuid.UUID, kind: FileKind, task_kind: K
         raise NotReady(
             f"Task {task_id} has no {kind}: its method is {options.method}, and its save-mask is {options.save_mask}."
         )
+    _record(request, stored)
     return task, stored
+
+
+def _record(request: Request, file: File) -> None:
+    """Write into the audit log that a file is read, before it is."""
+    action = AuditAction.ORIGINAL_SEEN if file.kind == FileKind.ORIGINAL else AuditAction.DOWNLOADED
+    audit.record_access(action, file.task_id, actor(request), file.kind)
 
 
 class ArtefactView(APIView):
@@ -242,7 +252,7 @@ class TaskView(APIView):
     )
     def delete(self, request: Request, task_id: uuid.UUID) -> Response:
         """Delete the files of a task at once. The task itself stays, with the status `deleted`."""
-        deletion.delete_files(_get_task(request, task_id))
+        deletion.delete_files(_get_task(request, task_id), actor=actor(request))
         return Response(report(_get_task(request, task_id)))
 
 
@@ -270,5 +280,5 @@ class TaskListView(TasksView):
         responses={200: schema.Deleted, **schema.error_answers()},
     )
     def delete(self, request: Request) -> Response:
-        """Delete the files of all own tasks. The response has the number of tasks that were not deleted before."""
-        return Response({"deleted": deletion.delete_tasks(own_tasks(request))})
+        """Delete the files of all tasks of the client. The answer says how many were not deleted before."""
+        return Response({"deleted": deletion.delete_tasks(own_tasks(request), actor=actor(request))})

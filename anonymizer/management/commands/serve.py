@@ -11,7 +11,8 @@ from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 
 from anonymizer.management.base import AnonymizerCommand, UsageError
-from anonymizer.management.supervisor import Stopped, Supervisor, child_command, child_environment
+from anonymizer.management.supervisor import Stopped, Supervisor, child_command, child_environment, with_this_process
+from anonymizer.models import Kind
 from anonymizer.pipeline.detections import OBJECT_TYPES
 from anonymizer.pipeline.errors import AnonymizerError
 from anonymizer.pipeline.model_zoo.registry import AUTO
@@ -19,6 +20,7 @@ from anonymizer.pipeline.model_zoo.store import ModelStore
 from anonymizer.pipeline.options.options import parameters
 from anonymizer.service import profiles
 from anonymizer.service.clients import tokens
+from anonymizer.service.queueing.queue import QUEUES
 
 #: after a start that could not fetch the recommended models, the next one tries again after this time
 RETRY_FETCH_S = 3600
@@ -30,6 +32,7 @@ ANY_ADDRESS = ("0.0.0.0", "::", "")
 
 #: the options that only set the environment variable of this name, which the settings read
 VARIABLES = {
+    "host": "ANONYMIZER_HOST",
     "api_endpoint": "ANONYMIZER_API_ENDPOINT",
     "input": "ANONYMIZER_INPUT_DIR",
     "output": "ANONYMIZER_OUTPUT_DIR",
@@ -143,8 +146,7 @@ class Command(AnonymizerCommand):
         )
         try:
             supervisor.start()
-            url = f"http://{'127.0.0.1' if options['host'] in ('0.0.0.0', '::') else options['host']}:{options['port']}"
-            self._print_ready(url, supervisor.wait_until_ready(url), store)
+            self._print_ready(supervisor.url, supervisor.wait_until_ready(), store)
             supervisor.supervise()
         except Stopped:
             self.stdout.write("stopping: work in progress is finished first")
@@ -153,12 +155,15 @@ class Command(AnonymizerCommand):
         self.stdout.write("stopped")
 
     def _manage(self, environment: dict[str, str], *command: str) -> None:
-        done = subprocess.run(child_command("manage", *command), env=environment, check=False)
+        done = subprocess.run(
+            child_command("manage", *command), env=environment, check=False, preexec_fn=with_this_process()
+        )
         if done.returncode:
             raise CommandError(f"`anonymizer manage {command[0]}` failed; nothing was started.")
 
     def _print_ready(self, url: str, ready: dict[str, Any], store: ModelStore) -> None:
-        self.stdout.write(_models_line(ready["workers"][0], store))
+        loaded = next(worker for worker in ready["workers"] if worker["queue"] == QUEUES[Kind.IMAGE])
+        self.stdout.write(_models_line(loaded, store))
         if profile := profiles.active():
             self.stdout.write(f"Threshold profile: {profile.name} is active ({profiles.thresholds(profile)})")
         if ready["checks"]["models"] != "ok":
@@ -203,7 +208,9 @@ def _fetch_recommended(store: ModelStore, seconds: float, environment: dict[str,
     command = child_command("models", "fetch", "recommended", "--seconds", str(seconds))
     try:
         # a process of its own: a name look-up has no time limit and can only be killed
-        code = subprocess.run(command, env=environment, check=False, timeout=seconds + FETCH_GRACE_S).returncode
+        code = subprocess.run(
+            command, env=environment, check=False, timeout=seconds + FETCH_GRACE_S, preexec_fn=with_this_process()
+        ).returncode
     except subprocess.TimeoutExpired:
         code = 1
     if code:
