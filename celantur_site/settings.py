@@ -38,7 +38,8 @@ SECRET_KEY = env.string("ANONYMIZER_SECRET_KEY", "") or secret_key.read_or_creat
 DEBUG = env.boolean("ANONYMIZER_DEBUG", False)
 #: Names of this server. Any other name may be that of a page, bound to this machine's address (DNS rebinding). The
 #: loopback names always belong to it: no page has them, and `serve` asks itself whether it is ready.
-ALLOWED_HOSTS = [*env.names("ANONYMIZER_ALLOWED_HOSTS", []), ".localhost", "127.0.0.1", "[::1]"]
+LOOPBACK_HOSTS = [".localhost", "127.0.0.1", "[::1]"]
+ALLOWED_HOSTS = [*env.names("ANONYMIZER_ALLOWED_HOSTS", []), *LOOPBACK_HOSTS]
 CSRF_TRUSTED_ORIGINS = env.names("ANONYMIZER_CSRF_TRUSTED_ORIGINS", [])
 #: whether a server without tokens answers other machines, too
 ALLOW_ANONYMOUS = env.boolean("ANONYMIZER_ALLOW_ANONYMOUS", False)
