@@ -236,7 +236,6 @@ Q_CLUSTER = {
     "log_level": env.string("ANONYMIZER_LOG_LEVEL", "INFO"),
     "ALT_CLUSTERS": {
         "videos": {"workers": VIDEO_WORKERS or 1, "queue_limit": VIDEO_WORKERS or 1, **_times(VIDEO_TASK_TIMEOUT)},
-        "webhooks": {"workers": 1, "queue_limit": 1, **_times(timedelta(minutes=2))},
     },
 }
 

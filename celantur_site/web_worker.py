@@ -220,7 +220,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
             else:
                 self.enqueue_req(connection)
         elif len(connection.head) > MOST_HEADER_BYTES:
-            self._refuse(connection, 431, "too_large", f"The headers have more than {MOST_HEADER_BYTES} bytes.")
+            self._refuse(connection, 431, "headers_too_large", f"The headers have more than {MOST_HEADER_BYTES} bytes.")
 
     def _refuse(self, connection: _Connection, status: int, code: str, sentence: str) -> None:
         """Answer a connection that waits, and close it."""

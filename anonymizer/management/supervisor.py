@@ -30,14 +30,14 @@ from anonymizer.models import Kind
 from anonymizer.pipeline.model_zoo.folders import is_checkout
 from anonymizer.service import claims, workers
 from anonymizer.service.queueing import processes
-from anonymizer.service.queueing.queue import QUEUES, WEBHOOKS
+from anonymizer.service.queueing.queue import QUEUES
 
 __all__ = ["Stopped", "Supervisor", "child_command", "child_environment", "with_this_process"]
 
 #: how long the processes may take to get ready
 START_S = 180
 #: the processes that have workers, with the queue of each
-WORKERS = {"workers": QUEUES[Kind.IMAGE], "video workers": QUEUES[Kind.VIDEO], "webhooks": WEBHOOKS}
+WORKERS = {"workers": QUEUES[Kind.IMAGE], "video workers": QUEUES[Kind.VIDEO]}
 #: Ctrl-C, an operator, a terminal that was closed
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 #: of the time for stopping, the web server's share: requests that wait for a task get their answer
@@ -100,7 +100,7 @@ class Supervisor:
             "web": [
                 sys.executable, "-m", "gunicorn", "celantur_site.wsgi", "--bind", f"{_address(host)}:{port}",
                 "--worker-class", "celantur_site.web_worker.PatientWorker", "--threads", str(threads),
-                "--timeout", "0", "--graceful-timeout", str(max(1, round(self._grace_s * WEB_SHARE))),
+                "--timeout", "120", "--graceful-timeout", str(max(1, round(self._grace_s * WEB_SHARE))),
                 "--log-level", "warning", "--no-control-socket",
                 # `ignores` and `format` are in the query string
                 "--limit-request-line", "8190",

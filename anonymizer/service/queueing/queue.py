@@ -11,12 +11,10 @@ from django_q.tasks import async_task
 
 from anonymizer.models import Kind, Task
 
-__all__ = ["QUEUES", "WEBHOOKS", "call_on_commit", "notify", "notify_on_commit", "pack"]
+__all__ = ["QUEUES", "call_on_commit", "notify", "notify_on_commit", "pack"]
 
 #: the queue of each kind of file; running installs have these names in their databases
 QUEUES = {Kind.IMAGE: "images", Kind.VIDEO: "videos"}
-#: the queue of the process that sends webhooks: a slow receiver must not hold up photos
-WEBHOOKS = "webhooks"
 #: what a worker calls with the id of a task
 PROCESS = "anonymizer.service.work.process"
 
