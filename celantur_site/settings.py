@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from anonymizer.pipeline.model_zoo.folders import MODELS_FOLDER, is_checkout
 from celantur_site import env, secret_key
@@ -93,7 +94,7 @@ DATABASES = {
         "OPTIONS": {
             "timeout": 30,
             "transaction_mode": "IMMEDIATE",
-            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA secure_delete=ON;",
         },
         "TEST": {"NAME": DATA_DIR / "test.sqlite3"},
     }
@@ -149,6 +150,8 @@ STORAGES = {
 #: default: None, which stands for every type with an installed model
 OBJECT_TYPES: list[str] | None = env.names("ANONYMIZER_OBJECT_TYPES", [], OBJECT_TYPE_NAMES) or None
 API_ENDPOINT = env.string("ANONYMIZER_API_ENDPOINT", "").rstrip("/")
+# the addresses in answers lead to this server
+ALLOWED_HOSTS += filter(None, [urlsplit(API_ENDPOINT).hostname])
 DEVICE = env.string("ANONYMIZER_DEVICE", "auto")
 #: what runs the networks on a CPU: auto, torch, openvino or onnxruntime
 RUNTIME = env.string("ANONYMIZER_RUNTIME", "auto")
@@ -195,6 +198,24 @@ CLEANUP_AFTER = env.duration("ANONYMIZER_CLEANUP_AFTER", "30d")
 CLEANUP_EVERY = env.duration("ANONYMIZER_CLEANUP_EVERY", "1h")
 #: whether the scheduled clean-up deletes old tasks; it always deletes files that belong to no task
 CLEANUP_SCHEDULED = env.boolean("ANONYMIZER_CLEANUP", False)
+#: the time after which the files of a task are deleted, if its upload does not say; None: they stay
+TTL = env.optional_duration("ANONYMIZER_TTL")
+#: the longest `ttl` of an upload, and that of uploads that ask for none; None: no limit
+MAX_TTL = env.optional_duration("ANONYMIZER_MAX_TTL")
+#: whether the original is kept when its task has ended
+KEEP_ORIGINALS = env.boolean("ANONYMIZER_KEEP_ORIGINALS", True)
+
+# --- webhooks ---------------------------------------------------------------------------------------------------------
+#: the address that `serve` listens on; it sets the variable for its processes
+HOST = env.string("ANONYMIZER_HOST", "")
+#: the waits after tries that failed: with five of them there are six tries
+WEBHOOK_WAITS = env.durations("ANONYMIZER_WEBHOOK_WAITS", "15s,1m,4m,15m,40m")
+#: networks that webhooks may reach although they are not public
+WEBHOOK_NETWORKS = env.networks("ANONYMIZER_WEBHOOK_NETWORKS")
+#: signs the bodies of webhooks
+WEBHOOK_SECRET = env.string("ANONYMIZER_WEBHOOK_SECRET", "")
+#: certificates that webhooks trust besides those of public authorities
+WEBHOOK_CA_FILE = env.string("ANONYMIZER_WEBHOOK_CA_FILE", "")
 
 # --- workers ----------------------------------------------------------------------------------------------------------
 CORES = len(os.sched_getaffinity(0))

@@ -6,15 +6,15 @@ The parameters themselves are the fields of `Options` (`pipeline/options/options
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import cast
-from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.http import QueryDict
 from rest_framework.request import Request
 
+from anonymizer.api.delivery import parameters as delivery_parameters
 from anonymizer.models import Kind, Status
 from anonymizer.pipeline.detections import ObjectType
 from anonymizer.pipeline.errors import InvalidParameter
@@ -36,8 +36,7 @@ __all__ = [
 ]
 
 #: parameters that are no options of the pipeline
-DELIVERY = ("webhook", "web_auth_header_name", "web_auth_header_value", "name")
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,200}")
+DELIVERY = ("webhook", "web_auth_header_name", "web_auth_header_value", "name", "ttl")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +47,7 @@ class UploadRequest:
     object_types: tuple[ObjectType, ...]
     webhook: Webhook
     name: str
+    ttl: timedelta | None
     warnings: list[str]
 
 
@@ -58,13 +58,14 @@ def read(request: Request) -> UploadRequest:
         InvalidParameter: a value is not allowed.
     """
     params = _flat(cast("QueryDict", request.data)) | _flat(request.query_params)
-    delivery = {key: params.pop(key, "").strip() for key in DELIVERY}
+    given = {key: params.pop(key, "").strip() for key in DELIVERY}
     options, object_types, warnings = profiles.options_from(params)
     return UploadRequest(
         options=options,
         object_types=object_types,
-        webhook=_webhook(delivery),
-        name=delivery["name"],
+        webhook=delivery_parameters.webhook(*(given[key] for key in DELIVERY[:3])),
+        name=given["name"],
+        ttl=delivery_parameters.ttl(given["ttl"]),
         warnings=warnings,
     )
 
@@ -136,20 +137,3 @@ def _flat(values: QueryDict) -> dict[str, str]:
         for name, value in values.items()
         if isinstance(value, str)
     }
-
-
-def _webhook(delivery: dict[str, str]) -> Webhook:
-    url, header, value = (delivery[key] for key in DELIVERY[:3])
-    if url:
-        try:
-            parts = urlsplit(url)
-            valid = parts.scheme in ("http", "https") and bool(parts.hostname) and len(url) <= 2000
-        except ValueError:
-            valid = False
-        if not valid:
-            raise InvalidParameter("webhook", url, "an http or https address of at most 2000 characters")
-    if header and not _TOKEN.fullmatch(header):
-        raise InvalidParameter("web-auth-header-name", header, "the name of an HTTP header")
-    if len(value) > 2000 or not value.isprintable() or not value.isascii():
-        raise InvalidParameter("web-auth-header-value", "(not shown)", "at most 2000 printable ASCII characters")
-    return Webhook(url, header, value)

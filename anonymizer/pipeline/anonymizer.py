@@ -27,6 +27,7 @@ from anonymizer.pipeline.options.converters import choice
 from anonymizer.pipeline.options.formats import Auto, Format, parse_format
 from anonymizer.pipeline.options.options import Options
 from anonymizer.pipeline.outputs import metadata, overlay
+from anonymizer.pipeline.redaction.drawn import drawn_objects
 from anonymizer.pipeline.redaction.planes import redact_alpha, redact_colours, varies_in_boxes
 from anonymizer.pipeline.redaction.regions import redaction_regions
 from anonymizer.pipeline.results import ImageResult, VideoProgress, VideoResult
@@ -251,9 +252,8 @@ class Anonymizer:
                 # the colours alone do not show the outline of an object there
                 found = with_box_masks(found, over & varies_in_boxes(alpha, found.boxes), picture.size_hw)
             found = self.engine.add_masks(picture.size_hw, picture.rgb, found, over)
-        chosen = found[over]
-        if added is not None:
-            chosen = Detections.merge([chosen, added])
+        drawn = drawn_objects(options.regions, picture.size_hw)
+        chosen = Detections.merge([found[over], drawn, *([] if added is None else [added])])
         regions = redaction_regions(chosen, picture.size_hw, options)
         pixels = redact_colours(picture.pixels, picture.spare_bits, regions, options, seed=self._seed(picture))
         if alpha is not None:

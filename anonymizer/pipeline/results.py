@@ -100,7 +100,8 @@ class ImageResult:
     @property
     def counts(self) -> dict[str, int]:
         """The number of redacted objects of each requested type."""
-        return metadata.counts(self.detections, self.object_types)
+        drawn = {region.type for region in self.options.regions}
+        return metadata.counts(self.detections, drawn.union(self.object_types))
 
     @property
     def image(self) -> NDArray[np.uint8]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from types import TracebackType
 
 from django.conf import settings
@@ -14,10 +15,11 @@ from django.db import connection, transaction
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
-from anonymizer.models import Kind, Status, Task, WebhookStatus
-from anonymizer.service import webhooks
+from anonymizer.models import Kind, Status, Task
+from anonymizer.models.batches import key_batches
 from anonymizer.service.queueing import queue
 from anonymizer.service.queueing.outages import AWAY, Outage
+from anonymizer.service.webhooks import deliveries
 
 __all__ = [
     "Claim",
@@ -152,21 +154,27 @@ def recover() -> int:
     """
     now = timezone.now()
     lost = Task.objects.filter(status=Status.PROCESSING, lease_until__lt=now)
-    for task in lost.filter(leases__gte=settings.MAX_LEASES):
-        _fail_lost_task(task)
+    for keys in key_batches(lost.filter(leases__gte=settings.MAX_LEASES)):
+        for task in Task.objects.filter(pk__in=keys):
+            _fail_lost_task(task)
     waiting = Task.objects.filter(
         # tasks in a long queue are not lost: each has its notification, and must not get a new one every minute
         Q(status__in=[Status.NEW, Status.QUEUED], notified_at__lt=now - NOTIFICATION_LOST_AFTER * settings.LEASE)
         | Q(status=Status.PROCESSING, lease_until__lt=now, notified_at__lt=now - settings.LEASE)
     )
     notified = 0
-    for task in waiting.order_by("created").iterator():
-        if task.status != Status.PROCESSING and now - task.notified_at < task.notified_at - task.created:
+    # ids begin with the time, so the oldest task comes first
+    for keys in key_batches(waiting):
+        with transaction.atomic():
             # the pauses grow: behind a long video many tasks may wait for hours, each with its notification
-            continue
-        Task.objects.filter(pk=task.pk).update(notified_at=now)
-        queue.notify(task)
-        notified += 1
+            overdue = [
+                task
+                for task in waiting.filter(pk__in=keys)
+                if task.status == Status.PROCESSING or now - task.notified_at >= task.notified_at - task.created
+            ]
+            _notify_all(overdue, now)
+        notified += len(overdue)
+    deliveries.recover()
     if notified:
         log.warning("Workers were notified again of %d task(s).", notified)
     return notified
@@ -182,10 +190,17 @@ def release_tasks(workers: Collection[str]) -> int:
         The number of tasks that were put back.
     """
     released = 0
-    for task in Task.objects.filter(status=Status.PROCESSING, worker__in=workers):
+    # no more than one task a worker: all of them fit in a list
+    for task in list(Task.objects.filter(status=Status.PROCESSING, worker__in=workers)):
         owned = Task.objects.filter(pk=task.pk, status=Status.PROCESSING, lease_token=task.lease_token)
         released += owned.update(status=Status.QUEUED, lease_token=None, lease_until=None, leases=F("leases") - 1)
     return released
+
+
+def _notify_all(tasks: Sequence[Task], now: datetime) -> None:
+    Task.objects.filter(pk__in=[task.pk for task in tasks]).update(notified_at=now)
+    for task in tasks:
+        queue.notify(task)
 
 
 def end_leases(workers: Collection[str]) -> int:
@@ -218,5 +233,5 @@ def _fail(task: Task, state: Q, cause: str, sentence: str) -> None:
         failed = Task.objects.filter(state, pk=task.pk).update(
             status=Status.FAILED, finished=timezone.now(), failure_cause=cause, error=sentence
         )
-        if failed and task.webhook_status == WebhookStatus.SET:
-            webhooks.notify_on_commit(task)
+        if failed:
+            deliveries.enqueue(task)

@@ -16,18 +16,20 @@ from django.db import transaction
 from django.utils import timezone
 from django_q.exceptions import TimeoutException
 
-from anonymizer.models import File, FileKind, Kind, Status, Task, WebhookStatus
+from anonymizer.models import File, FileKind, Kind, Status, Task
 from anonymizer.pipeline.detections import Detections, ObjectType
 from anonymizer.pipeline.errors import AnonymizerError, BrokenMedia, Cancelled, NotFullyAnalysed
 from anonymizer.pipeline.images.io import encode_png, load_picture
 from anonymizer.pipeline.options.options import Method, Options
 from anonymizer.pipeline.results import ImageResult
 from anonymizer.pipeline.segmentation.heuristic import HeuristicSegmenter
-from anonymizer.service import engine, files, videos, webhooks, workers
+from anonymizer.service import deletion, engine, files, videos, workers
+from anonymizer.service.accounting import audit
 from anonymizer.service.claims import Claim, Heartbeat, claimed, next_waiting
 from anonymizer.service.clients.turns import claim_next
 from anonymizer.service.queueing import queue
 from anonymizer.service.queueing.outages import AWAY, insist
+from anonymizer.service.webhooks import deliveries
 
 if TYPE_CHECKING:
     from anonymizer.pipeline.results import VideoResult
@@ -192,7 +194,8 @@ def _publish(
                     # a try before this one may have been rolled back: its numbers are free for others
                     file.pk = None
                     file.save(force_insert=True)
-                _notify_webhook(claim.task)
+                _drop_original(claim.task)
+                deliveries.enqueue(claim.task)
         # the connection may have been lost after the commit: then the rows of this attempt are there
         return owned or _is_published(claim, stored)
 
@@ -249,7 +252,8 @@ def _fail(claim: Claim, cause: str, sentence: str, *, warnings: Sequence[str] = 
                 warnings=[*claim.task.warnings, *warnings],
             )
             if failed:
-                _notify_webhook(claim.task)
+                _drop_original(claim.task)
+                deliveries.enqueue(claim.task)
         return failed
 
     failed = _insist(claim, record)
@@ -257,6 +261,9 @@ def _fail(claim: Claim, cause: str, sentence: str, *, warnings: Sequence[str] = 
     return f"failed: {sentence}" if failed else DROPPED
 
 
-def _notify_webhook(task: Task) -> None:
-    if task.webhook_status == WebhookStatus.SET:
-        webhooks.notify_on_commit(task)
+def _drop_original(task: Task) -> None:
+    """Delete the original of a task that ends, if this server keeps none."""
+    if not settings.KEEP_ORIGINALS:
+        # read again at each try: a deletion that was rolled back leaves rows without a key
+        originals = list(File.objects.filter(task=task.pk, kind=FileKind.ORIGINAL))
+        deletion.delete_single_files(originals, actor=audit.SERVER, reason="originals are not kept")

@@ -17,6 +17,7 @@ import pytest
 from tests.conftest import Server
 from tests.faults.conftest import guard, of_service, orphans, part, until_ready, web
 from tests.pictures import drawn, encoded
+from tests.service.webhooks.receivers import Receiver, answer
 
 Pick = Callable[[Server], psutil.Process]
 #: what is killed, and whether the queue of images is started again with it
@@ -98,9 +99,25 @@ def test_a_file_that_crashes_each_worker_fails_and_the_others_are_done(own: Serv
         is_done_once(own, task_id)
 
 
+def test_a_killed_sender_of_webhooks_is_replaced_and_loses_none(own: Server) -> None:
+    (sender,) = [each for each in psutil.Process(own.process.pid).children() if "webhooks" in each.cmdline()]
+    receiver = Receiver(answer(200))
+    task_id = own.upload_async(encoded(), f"webhook={receiver.url}")
+    kill(sender)
+    own.until(task_id, "done")
+    end = time.monotonic() + 100
+    while own.task(task_id)["webhook_status"] == "set":
+        assert time.monotonic() < end, own.log[-3000:]
+        time.sleep(0.1)
+    receiver.stop()
+    assert own.task(task_id)["webhook_status"] == "sent"
+    # killed in the middle of a try, it is tried again: with the same id
+    assert len({receiver.header("X-Anonymizer-Delivery", n) for n in range(len(receiver.requests))}) == 1
+
+
 def test_nothing_is_left_of_a_service_that_is_killed(own: Server) -> None:
     # the last of this module: its service is gone afterwards
-    assert len(of_service(own.folder)) >= 7
+    assert len(of_service(own.folder)) >= 8
     os.kill(own.process.pid, signal.SIGKILL)
     own.process.wait()
     end = time.monotonic() + 5

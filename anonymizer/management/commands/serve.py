@@ -19,6 +19,7 @@ from anonymizer.pipeline.model_zoo.registry import AUTO
 from anonymizer.pipeline.model_zoo.store import ModelStore
 from anonymizer.pipeline.options.options import parameters
 from anonymizer.service import profiles
+from anonymizer.service.clients import tokens
 from anonymizer.service.queueing.queue import QUEUES
 
 #: after a start that could not fetch the recommended models, the next one tries again after this time
@@ -26,8 +27,12 @@ RETRY_FETCH_S = 3600
 #: what fetching may take besides its own limit
 FETCH_GRACE_S = 5
 
+#: addresses that stand for all of this machine
+ANY_ADDRESS = ("0.0.0.0", "::", "")
+
 #: the options that only set the environment variable of this name, which the settings read
 VARIABLES = {
+    "host": "ANONYMIZER_HOST",
     "api_endpoint": "ANONYMIZER_API_ENDPOINT",
     "input": "ANONYMIZER_INPUT_DIR",
     "output": "ANONYMIZER_OUTPUT_DIR",
@@ -40,6 +45,7 @@ VARIABLES = {
     "workers": "ANONYMIZER_WORKERS",
     "video_workers": "ANONYMIZER_VIDEO_WORKERS",
     "video_encoder": "ANONYMIZER_VIDEO_ENCODER",
+    "allow_anonymous": "ANONYMIZER_ALLOW_ANONYMOUS",
 }
 
 
@@ -84,6 +90,10 @@ class Command(AnonymizerCommand):
             "--api-endpoint", metavar="URL",
             help="what the addresses in answers begin with; default: the host of the request",
         )  # fmt: skip
+        address.add_argument(
+            "--allow-anonymous", action="store_const", const="true",
+            help="answer other machines although there is no token; default: answer this machine only",
+        )  # fmt: skip
         requests = parser.add_argument_group("defaults of requests")
         requests.add_argument("--format", help=parameters()["format"].help)
         requests.add_argument("--save-mask", help="all, binary, instance or none; default: all")
@@ -114,6 +124,7 @@ class Command(AnonymizerCommand):
             CommandError: the service cannot start.
         """
         environment = child_environment(_variables(options))
+        self._answers_all = settings.ALLOW_ANONYMOUS or options["allow_anonymous"] is not None
         seconds = settings.FETCH_SECONDS if options["fetch_seconds"] is None else options["fetch_seconds"]
         try:
             store = ModelStore(
@@ -157,9 +168,16 @@ class Command(AnonymizerCommand):
             self.stdout.write(f"Threshold profile: {profile.name} is active ({profiles.thresholds(profile)})")
         if ready["checks"]["models"] != "ok":
             self.stdout.write(f"  Requests for other types are answered with 503: {ready['checks']['models']}")
+        self._print_who_is_answered()
         self.stdout.write(f"Ready at {url} (page), {url}/docs (API), {url}/admin. Try:")
         self.stdout.write(f"  curl -F fileobject=@photo.jpg '{url}/v1/file'")
         self.stdout.flush()
+
+    def _print_who_is_answered(self) -> None:
+        if tokens.exist():
+            self.stdout.write("Every request needs a token (`anonymizer token list`)")
+        elif self._answers_all:
+            self.stdout.write("Everybody who reaches this server is answered, because --allow-anonymous is on")
 
 
 def _variables(options: dict[str, Any]) -> dict[str, str]:
@@ -167,6 +185,10 @@ def _variables(options: dict[str, Any]) -> dict[str, str]:
     given = {variable: str(options[name]) for name, variable in VARIABLES.items() if options[name] is not None}
     if options["object_types"]:
         given["ANONYMIZER_OBJECT_TYPES"] = ",".join(options["object_types"])
+    if options["host"] not in ANY_ADDRESS:
+        # an address that the server is told to listen on is one of its names
+        named = f"[{options['host']}]" if ":" in options["host"] else options["host"]
+        given["ANONYMIZER_ALLOWED_HOSTS"] = ",".join(filter(None, [os.environ.get("ANONYMIZER_ALLOWED_HOSTS"), named]))
     return given
 
 

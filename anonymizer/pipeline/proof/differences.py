@@ -31,8 +31,8 @@ _NEAR = 5
 _WINDOW, _WINDOW_SHARE, _MIN_INSIDE = 16, 0.8, 0.85
 #: the least detail of the original in a window that is judged: a root mean square, in steps of 8 bits
 MIN_DETAIL = 4.0
-# Measured on 60 images of shared/data/val, 1,259 regions of all types, 9 of them flat (benchmarks/verification.py). "Bare"
-# are the same regions in a file in which nothing was redacted; the share of it that passes at the limit below.
+# Measured on 60 images of shared/data/val, 1,259 regions of all types, 9 of them flat (benchmarks/verification.py).
+# "Bare" are the same regions in a file in which nothing was redacted; the share of it that passes at the limit below.
 #                    lowest   1 %    median   99 %   highest   passes
 #   redacted          .00     .00     .02     .13     .24      all
 #   bare, JPEG 90     .63     .75     .92     .99    1.00      0

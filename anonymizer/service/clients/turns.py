@@ -44,7 +44,8 @@ def claim_next(task_id: str, worker: str, token: uuid.UUID | None = None) -> Cla
         if chosen is None:
             return None
         if taken := claim(chosen, worker, token):
-            Token.objects.filter(pk=taken.task.owner_id).update(served=timezone.now())
+            if taken.task.owner_id is not None:
+                Token.objects.filter(pk=taken.task.owner_id).update(served=timezone.now())
             return taken
     return None
 

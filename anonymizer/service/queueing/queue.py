@@ -11,7 +11,7 @@ from django_q.tasks import async_task
 
 from anonymizer.models import Kind, Task
 
-__all__ = ["QUEUES", "call_on_commit", "notify", "notify_on_commit", "pack"]
+__all__ = ["QUEUES", "notify", "notify_on_commit", "pack"]
 
 #: the queue of each kind of file; running installs have these names in their databases
 QUEUES = {Kind.IMAGE: "images", Kind.VIDEO: "videos"}
@@ -43,12 +43,3 @@ def notify_on_commit(task: Task) -> None:
     If the notification fails, the error is logged. The row waits, and `claims.recover` sends the notification again.
     """
     transaction.on_commit(lambda: notify(task), robust=True)
-
-
-def call_on_commit(function: str, *args: str) -> None:
-    """Have a worker of the image queue call one of our functions, once the transaction is committed.
-
-    Args:
-        function: the function's dotted path.
-    """
-    transaction.on_commit(lambda: async_task(function, *args, cluster=QUEUES[Kind.IMAGE]), robust=True)
