@@ -103,8 +103,8 @@ ERRORS = {
     403: "The client may not do this, or the request comes from a page of another site.",
     404: "There is no task with this id, or it is the task of another client.",
     409: (
-        "The task is not done yet (with the header Retry-After), it has no such result, or the Idempotency-Key was used "
-        "for other bytes."
+        "The task is not done yet (with the header Retry-After), it has no such result, or the Idempotency-Key was "
+        "used for other bytes."
     ),
     410: "The task was deleted.",
     413: "The file has too many bytes or pixels, or the video is too long.",
