@@ -102,7 +102,7 @@ class Supervisor:
             "web": [
                 sys.executable, "-m", "gunicorn", "celantur_site.wsgi", "--bind", f"{_address(host)}:{port}",
                 "--worker-class", "celantur_site.web_worker.PatientWorker", "--threads", str(threads),
-                "--timeout", "0", "--graceful-timeout", str(max(1, round(self._grace_s * WEB_SHARE))),
+                "--timeout", "120", "--graceful-timeout", str(max(1, round(self._grace_s * WEB_SHARE))),
                 "--log-level", "warning", "--no-control-socket",
                 # `ignores` and `format` are in the query string
                 "--limit-request-line", "8190",

@@ -50,8 +50,7 @@ PUBLISH_LEASES = 10
 
 def find() -> dict[str, Any] | None:
     """Return a task that waits for a worker of this kind, packed as django-q2 does it, or None."""
-    kind = workers.kind()
-    task_id = None if kind is None else next_waiting(kind)
+    task_id = next_waiting(workers.kind())
     return None if task_id is None else queue.pack(queue.PROCESS, task_id, name=task_id)
 
 
