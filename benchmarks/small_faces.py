@@ -4,8 +4,8 @@
                                      [--rates 10 25] [--speed 250] [--every]
 
 Each clip has 1920 x 1080 pixels. Six faces of a size move in it at the given speed, to the left or to the right. A face
-is bare in a frame if less than 90 % of its box is covered. The table has a row for each size and frame rate: the share
-of bare faces in all frames, and frames per second of the whole work with method `detect`.
+is bare in a frame if less than 70 % of its box is covered. The table has a row for each size and frame rate: the share
+of bare faces in all frames, and for the whole work with method `detect` frames per second and CPU milliseconds a frame.
 --beside runs the same clips with another checkout of the project, one after the other, for a table of before and after.
 --every adds what is possible: all scales of the detectors run in every frame.
 """
@@ -35,7 +35,9 @@ from anonymizer.evaluation.video.dropout_test import covered_share
 from anonymizer.pipeline.anonymizer import Anonymizer
 from anonymizer.pipeline.options.options import Options
 
-SIZE_WH, FACES, COVERED = (1920, 1080), 6, 0.9
+SIZE_WH, FACES = (1920, 1080), 6
+#: Share of a labelled box that is covered, at least. The boxes of detectors have 78 to 95 % of those of FDDB.
+COVERED = 0.7
 #: pixels a second at which the picture pans
 PAN = 120.0
 #: what is pasted around a face, as a share of its box on each side
@@ -105,19 +107,21 @@ def make_clip(
     return boxes
 
 
-def measure(anonymizer: Anonymizer, clip: Path, boxes: Sequence[Sequence[NDArray[np.float32]]]) -> tuple[int, float]:
-    """The bare faces in all frames, and frames per second."""
+def measure(
+    anonymizer: Anonymizer, clip: Path, boxes: Sequence[Sequence[NDArray[np.float32]]]
+) -> tuple[int, float, float]:
+    """The bare faces in all frames, frames per second, and CPU milliseconds a frame."""
     with tempfile.TemporaryDirectory() as folder:
         options = Options(face=True, method="detect", save_mask="none")  # type: ignore[arg-type]
-        started = time.perf_counter()
+        started, busy = time.perf_counter(), time.process_time()
         result = anonymizer.video(clip, folder, options)
-        seconds = time.perf_counter() - started
+        seconds, busy = time.perf_counter() - started, time.process_time() - busy
         frames = json.loads(result.metadata.read_text())
     bare = 0
     for frame, of_frame in zip(frames, boxes, strict=True):
         found = np.array([row["bbox"] for row in frame["detections"]], np.float32).reshape(-1, 4)
         bare += sum(covered_share(box, found) < COVERED for box in of_frame)
-    return bare, len(frames) / seconds
+    return bare, len(frames) / seconds, 1000 * busy / len(frames)
 
 
 def measure_here(folder: Path, *, every: bool) -> None:
@@ -134,11 +138,11 @@ def measure_here(folder: Path, *, every: bool) -> None:
 
                 patches.enter_context(patch.object(DetectionSchedule, "turn", return_value=Turn.ALL))
                 patches.enter_context(patch.object(DetectionSchedule, "closer_turn", return_value=None))
-            bare, rate = measure(anonymizer, file, boxes)
-        print(json.dumps([file.stem, bare, rate]), flush=True)
+            figures = measure(anonymizer, file, boxes)
+        print(json.dumps([file.stem, *figures]), flush=True)
 
 
-def measured_by(checkout: Path, folder: Path, *more: str) -> dict[str, tuple[int, float]]:
+def measured_by(checkout: Path, folder: Path, *more: str) -> dict[str, tuple[int, float, float]]:
     """What another process measures with the code of a checkout, by clip."""
     command = [sys.executable, str(Path(__file__).resolve()), "--measure", str(folder), *more]
     print(f"{checkout} {' '.join(more)}", file=sys.stderr, flush=True)
@@ -151,7 +155,7 @@ def measured_by(checkout: Path, folder: Path, *more: str) -> dict[str, tuple[int
                 rows.append(json.loads(line))
     if process.returncode:
         raise SystemExit(f"the clips could not be measured with {checkout}")
-    return {name: (bare, rate) for name, bare, rate in rows}
+    return {name: (bare, rate, busy) for name, bare, rate, busy in rows}
 
 
 def main() -> None:
