@@ -22,7 +22,6 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from fractions import Fraction
-from itertools import islice
 from pathlib import Path
 from unittest.mock import patch
 
@@ -185,13 +184,12 @@ def main() -> None:
         if given.every:
             columns["all scales in every frame"] = measured_by(here, folder, "--every")
         print("\n".join(f"{number}: {name}" for number, name in enumerate(columns, 1)))
-        print(
-            f"{'px':>3} {'fps':>4} {'faces':>6}"
-            + "".join(f"{number:>9}: bare  frames/s" for number in islice(range(1, 99), len(columns)))
-        )
+        heads = "".join(f"{number:>8}: bare frames/s ms CPU" for number in range(1, len(columns) + 1))
+        print(f"{'px':>3} {'fps':>4} {'faces':>6}{heads}")
         for name, total in totals.items():
             size, rate = name.split("-")
-            cells = "".join(f"{column[name][0] / total:>15.1%} {column[name][1]:>9.1f}" for column in columns.values())
+            figures = [column[name] for column in columns.values()]
+            cells = "".join(f"{bare / total:>14.1%} {speed:>8.1f} {busy:>6.0f}" for bare, speed, busy in figures)
             print(f"{size:>3} {rate:>4} {total:>6}{cells}")
 
 

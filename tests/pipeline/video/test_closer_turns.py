@@ -76,7 +76,7 @@ def test_heads_that_only_a_closer_look_shows_are_covered_in_every_frame(clip: Pa
 
 
 def test_in_a_crowd_regions_take_turns_and_a_turn_takes_no_longer_than_the_whole_frame(clip: Path) -> None:
-    detector = HeadsOnCanvases(persons=40)
+    detector = HeadsOnCanvases(persons=20)
     count_bare(clip, [number / 25 for number in range(50)], detector, face=True, name="crowd")
     assert any(detector.looks)
     assert not all(detector.looks)
