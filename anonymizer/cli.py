@@ -50,6 +50,7 @@ COMMANDS = {
     "evaluate": CommandEntry("measure what the models miss in labelled images", "evaluate", needs_data=False),
     "models": CommandEntry("list, fetch and verify models", "models", needs_data=False),
     "profile": CommandEntry("manage threshold profiles", "profile"),
+    "token": CommandEntry("make and revoke tokens of clients", "token"),
     "cleanup": CommandEntry("delete the files of old tasks", "cleanup"),
     "lab": CommandEntry("open JupyterLab with the notebooks"),
     "manage": CommandEntry("run a command of Django, such as createsuperuser or migrate"),

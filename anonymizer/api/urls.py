@@ -2,9 +2,10 @@
 
 from django.urls import path
 from drf_spectacular.renderers import OpenApiJsonRenderer
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from anonymizer.api import health, views
+from anonymizer.api.delivery.views import WebhookView
 from anonymizer.models import FileKind
 
 _FILE = "v1/file/<uuid:task_id>"
@@ -25,8 +26,10 @@ urlpatterns = [
     path("v1/task", views.TasksView.as_view()),
     *(path(f"v1/task/{part}", views.TaskListView.as_view()) for part in ("list", "lists")),
     path("v1/task/<uuid:task_id>", views.TaskView.as_view()),
+    path("v1/task/<uuid:task_id>/webhook", WebhookView.as_view()),
     path("v1/openapi.json", SpectacularAPIView.as_view(renderer_classes=[OpenApiJsonRenderer]), name="schema"),
-    path("docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    # its script has an address of its own: the content security policy allows none inside the page
+    path("docs", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
     path("healthz", health.healthz),
     path("readyz", health.readyz),
     path("metrics", health.metrics),

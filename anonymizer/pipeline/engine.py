@@ -93,7 +93,7 @@ class Engine:
 
         Args:
             images: (h, w, 3) uint8 RGB, of any sizes.
-            object_types: the types to detect.
+            object_types: the types to detect; none: nothing is found.
             format: how images are cut into views.
             scales: for a detector, the long sides in pixels at which it analyses whole images; default: its own.
             closer_turns: of each image, a number that counts up from frame to frame: which regions are looked at a
@@ -106,6 +106,8 @@ class Engine:
             ModelMissing: no working model serves a type.
             DetectorFailed, OutOfMemory, TooManyObjects: there is no result.
         """
+        if not object_types:
+            return [Detections.empty() for _ in images]
         detectors, serves = self.store.detectors(object_types), self.store.serves()
         scaled = [detector if scales is None else with_scales(detector, scales(detector)) for detector in detectors]
         served = [

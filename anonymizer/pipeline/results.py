@@ -22,6 +22,7 @@ from anonymizer.pipeline.images.io import Picture, encode_picture, encode_png
 from anonymizer.pipeline.media_kinds import IMAGE_FORMATS, MediaInfo, image_format
 from anonymizer.pipeline.options.options import Method, Options
 from anonymizer.pipeline.outputs import masks, metadata, overlay
+from anonymizer.pipeline.proof.verification import Verification
 from anonymizer.pipeline.redaction.regions import RedactionRegion
 
 __all__ = ["ImageResult", "VideoProgress", "VideoResult", "write_whole"]
@@ -54,6 +55,8 @@ class ImageResult:
             that small objects may be missed.
         alpha: the redacted alpha, in the shape and dtype of `picture.alpha`; None if all pixels are opaque.
         miss_costs: by object type, how many needless blurs a miss is worth in the scores (`weigh_misses`).
+        encoded: the bytes of the file that was verified, which `encode` returns; None without the option `verify`.
+        verification: what the second look at the file showed; None without the option `verify`.
     """
 
     picture: Picture
@@ -71,6 +74,8 @@ class ImageResult:
     not_fully_analysed: tuple[str, ...] = ()
     alpha: NDArray[np.uint8] | NDArray[np.uint16] | None = None
     miss_costs: Mapping[ObjectType, float] = field(default_factory=dict)
+    encoded: bytes | None = field(default=None, repr=False)
+    verification: Verification | None = None
 
     def __repr__(self) -> str:
         """The name, the size, the counts and the duration."""
@@ -95,7 +100,8 @@ class ImageResult:
     @property
     def counts(self) -> dict[str, int]:
         """The number of redacted objects of each requested type."""
-        return metadata.counts(self.detections, self.object_types)
+        drawn = {region.type for region in self.options.regions}
+        return metadata.counts(self.detections, drawn.union(self.object_types))
 
     @property
     def image(self) -> NDArray[np.uint8]:
@@ -147,6 +153,9 @@ class ImageResult:
             )
         if format is not None and info != self.picture.info:
             raise InvalidParameter("format", format, f"{self.picture.info.format}, the format of the source")
+        if self.encoded is not None:
+            # exactly what was verified
+            return self.encoded
         return encode_picture(
             self.picture,
             self.pixels,
@@ -257,6 +266,7 @@ class VideoResult:
         options: the options of the request.
         not_fully_analysed: those of the warnings that say that a detector analysed much smaller copies of the frames,
             so that small objects may be missed.
+        verification: what the second look at the file showed; None without the option `verify`.
     """
 
     name: str
@@ -276,6 +286,7 @@ class VideoResult:
     stage_seconds: Mapping[str, float]
     options: Options
     not_fully_analysed: tuple[str, ...] = ()
+    verification: Verification | None = None
 
     def __repr__(self) -> str:
         """The name, the frames, the counts and the duration."""

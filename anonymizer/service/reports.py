@@ -36,6 +36,7 @@ def report(task: Task) -> dict[str, Any]:
         "created": _time(task.created),
         "started": _time(task.started),
         "finished": _time(task.finished),
+        "expires": _time(task.expires),
         "duration": task.duration,
         "method": task.method,
         "object_types": task.object_types,

@@ -20,10 +20,12 @@ from anonymizer.pipeline.detection.windows import VIDEO_WIDE, WIDE, piece_side
 from anonymizer.pipeline.detections import Detections, ObjectType
 from anonymizer.pipeline.engine import Engine
 from anonymizer.pipeline.errors import BrokenMedia
+from anonymizer.pipeline.options.drawn import DrawnRegion
 from anonymizer.pipeline.options.formats import Whole
 from anonymizer.pipeline.options.options import DamagedFrames, Options
 from anonymizer.pipeline.orientation import upright
 from anonymizer.pipeline.outputs import metadata
+from anonymizer.pipeline.redaction.drawn import drawn_objects
 from anonymizer.pipeline.tracking.tracker import Tracker
 from anonymizer.pipeline.video.between_turns import TurnFiller
 from anonymizer.pipeline.video.detection_queue import DetectionQueue, FrameDetections, LaggingTracks
@@ -60,6 +62,7 @@ class _TrackAnalysis:
     """The state of the analysis of one track.
 
     Attributes:
+        regions: that the caller drew.
         pending: pts, `damaged` and fingerprint of the frames whose detections are not final yet.
         reformatter: one for all frames, because each new one sets up its scaling again.
         field_reformatter: likewise, for all fields.
@@ -70,6 +73,7 @@ class _TrackAnalysis:
     queue: DetectionQueue
     filler: TurnFiller[_TrackingFrame]
     analysis_size_wh: tuple[int, int]
+    regions: tuple[DrawnRegion, ...]
     schedule: DetectionSchedule = field(default_factory=DetectionSchedule)
     pending: deque[tuple[int, bool, int]] = field(default_factory=deque)
     reformatter: VideoReformatter = field(default_factory=VideoReformatter)
@@ -103,6 +107,7 @@ def start_analysis(job: VideoJob, stages: StageThreads, queues: Mapping[int, Det
             queues[track.index],
             TurnFiller(track.size_hw, options),
             _analysis_size_wh(track, options, detectors),
+            options.regions,
         )
         for track in job.tracks
     }
@@ -334,4 +339,7 @@ def _finish_frames(track: _TrackAnalysis) -> None:
 
 def _queue_detections(track: _TrackAnalysis, detections: Detections) -> None:
     pts, damaged, pixels = track.pending.popleft()
+    if track.regions:
+        drawn = drawn_objects(track.regions, track.track.size_hw, float(pts * track.track.time_base))
+        detections = Detections.merge([detections, drawn])
     track.queue.put(FrameDetections(pts, detections, damaged, pixels))

@@ -321,7 +321,7 @@ class _VideoWork:
         counts = {
             object_type.value: len(stats.track_ids.get(object_type, ())) + stats.untracked[object_type]
             for object_type in OBJECT_TYPES
-            if object_type in job.object_types
+            if object_type in {*job.object_types, *(region.type for region in job.options.regions)}
         }
         review_counts: Counter[str] = Counter()
         for queue in self._queues.values():
