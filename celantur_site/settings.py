@@ -164,6 +164,8 @@ MODELS = env.string("ANONYMIZER_MODELS", "auto")
 MODEL_MIRROR = env.string("ANONYMIZER_MODEL_MIRROR", "") or None
 #: how long `serve` tries to download better models when it starts, in seconds (0: never)
 FETCH_SECONDS = env.number("ANONYMIZER_FETCH_SECONDS", 5.0)
+#: file of the Ed25519 key that signs receipts; empty: they are not signed
+RECEIPT_KEY = env.string("ANONYMIZER_RECEIPT_KEY", "")
 LEGACY_INSTANCE_MASK = env.boolean("ANONYMIZER_LEGACY_INSTANCE_MASK", False)
 #: default options of requests, under the names of the contract
 DEFAULT_OPTIONS = {
@@ -174,6 +176,7 @@ DEFAULT_OPTIONS = {
         "mask_scale": env.string("ANONYMIZER_MASK_SCALE", ""),
         "keep_metadata": env.string("ANONYMIZER_KEEP_METADATA", ""),
         "video_encoder": env.string("ANONYMIZER_VIDEO_ENCODER", ""),
+        "verify": env.string("ANONYMIZER_VERIFY", ""),
     }.items()
     if value
 }
