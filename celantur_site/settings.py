@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from anonymizer.pipeline.model_zoo.folders import MODELS_FOLDER, is_checkout
 from celantur_site import env, logs, secret_key
@@ -37,7 +38,8 @@ SECRET_KEY = env.string("ANONYMIZER_SECRET_KEY", "") or secret_key.read_or_creat
 DEBUG = env.boolean("ANONYMIZER_DEBUG", False)
 #: Names of this server. Any other name may be that of a page, bound to this machine's address (DNS rebinding). The
 #: loopback names always belong to it: no page has them, and `serve` asks itself whether it is ready.
-ALLOWED_HOSTS = [*env.names("ANONYMIZER_ALLOWED_HOSTS", []), ".localhost", "127.0.0.1", "[::1]"]
+LOOPBACK_HOSTS = [".localhost", "127.0.0.1", "[::1]"]
+ALLOWED_HOSTS = [*env.names("ANONYMIZER_ALLOWED_HOSTS", []), *LOOPBACK_HOSTS]
 CSRF_TRUSTED_ORIGINS = env.names("ANONYMIZER_CSRF_TRUSTED_ORIGINS", [])
 #: whether a server without tokens answers other machines, too
 ALLOW_ANONYMOUS = env.boolean("ANONYMIZER_ALLOW_ANONYMOUS", False)
@@ -96,11 +98,13 @@ DATABASES = {
         "OPTIONS": {
             "timeout": 30,
             "transaction_mode": "IMMEDIATE",
-            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA secure_delete=ON;",
         },
         "TEST": {"NAME": DATA_DIR / "test.sqlite3"},
     }
 }
+#: Counts the requests of clients with a rate. Each web process counts for itself.
+CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "OPTIONS": {"MAX_ENTRIES": 100_000}}}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
 TIME_ZONE = "UTC"
@@ -152,6 +156,8 @@ STORAGES = {
 #: default: None, which stands for every type with an installed model
 OBJECT_TYPES: list[str] | None = env.names("ANONYMIZER_OBJECT_TYPES", [], OBJECT_TYPE_NAMES) or None
 API_ENDPOINT = env.string("ANONYMIZER_API_ENDPOINT", "").rstrip("/")
+# the addresses in answers lead to this server
+ALLOWED_HOSTS += filter(None, [urlsplit(API_ENDPOINT).hostname])
 DEVICE = env.string("ANONYMIZER_DEVICE", "auto")
 #: what runs the networks on a CPU: auto, torch, openvino or onnxruntime
 RUNTIME = env.string("ANONYMIZER_RUNTIME", "auto")
@@ -161,6 +167,8 @@ MODELS = env.string("ANONYMIZER_MODELS", "auto")
 MODEL_MIRROR = env.string("ANONYMIZER_MODEL_MIRROR", "") or None
 #: how long `serve` tries to download better models when it starts, in seconds (0: never)
 FETCH_SECONDS = env.number("ANONYMIZER_FETCH_SECONDS", 5.0)
+#: file of the Ed25519 key that signs receipts; empty: they are not signed
+RECEIPT_KEY = env.string("ANONYMIZER_RECEIPT_KEY", "")
 LEGACY_INSTANCE_MASK = env.boolean("ANONYMIZER_LEGACY_INSTANCE_MASK", False)
 #: default options of requests, under the names of the contract
 DEFAULT_OPTIONS = {
@@ -171,6 +179,7 @@ DEFAULT_OPTIONS = {
         "mask_scale": env.string("ANONYMIZER_MASK_SCALE", ""),
         "keep_metadata": env.string("ANONYMIZER_KEEP_METADATA", ""),
         "video_encoder": env.string("ANONYMIZER_VIDEO_ENCODER", ""),
+        "verify": env.string("ANONYMIZER_VERIFY", ""),
     }.items()
     if value
 }
@@ -198,6 +207,24 @@ CLEANUP_AFTER = env.duration("ANONYMIZER_CLEANUP_AFTER", "30d")
 CLEANUP_EVERY = env.duration("ANONYMIZER_CLEANUP_EVERY", "1h")
 #: whether the scheduled clean-up deletes old tasks; it always deletes files that belong to no task
 CLEANUP_SCHEDULED = env.boolean("ANONYMIZER_CLEANUP", False)
+#: the time after which the files of a task are deleted, if its upload does not say; None: they stay
+TTL = env.optional_duration("ANONYMIZER_TTL")
+#: the longest `ttl` of an upload, and that of uploads that ask for none; None: no limit
+MAX_TTL = env.optional_duration("ANONYMIZER_MAX_TTL")
+#: whether the original is kept when its task has ended
+KEEP_ORIGINALS = env.boolean("ANONYMIZER_KEEP_ORIGINALS", True)
+
+# --- webhooks ---------------------------------------------------------------------------------------------------------
+#: the address that `serve` listens on; it sets the variable for its processes
+HOST = env.string("ANONYMIZER_HOST", "")
+#: the waits after tries that failed: with five of them there are six tries
+WEBHOOK_WAITS = env.durations("ANONYMIZER_WEBHOOK_WAITS", "15s,1m,4m,15m,40m")
+#: networks that webhooks may reach although they are not public
+WEBHOOK_NETWORKS = env.networks("ANONYMIZER_WEBHOOK_NETWORKS")
+#: signs the bodies of webhooks
+WEBHOOK_SECRET = env.string("ANONYMIZER_WEBHOOK_SECRET", "")
+#: certificates that webhooks trust besides those of public authorities
+WEBHOOK_CA_FILE = env.string("ANONYMIZER_WEBHOOK_CA_FILE", "")
 
 # --- workers ----------------------------------------------------------------------------------------------------------
 CORES = len(os.sched_getaffinity(0))
@@ -208,6 +235,8 @@ VIDEO_WORKERS = env.integer("ANONYMIZER_VIDEO_WORKERS", 1)
 #: of the other queue are often idle. `serve` makes waiting threads sleep, so threads beyond the cores only share them.
 THREADS = env.integer("ANONYMIZER_THREADS", max(1, CORES // WORKERS), low=1)
 VIDEO_THREADS = env.integer("ANONYMIZER_VIDEO_THREADS", max(1, CORES // max(1, VIDEO_WORKERS)), low=1)
+#: the most memory of a worker; 0: a share of that of the machine
+WORKER_MEGABYTES = env.integer("ANONYMIZER_WORKER_MEGABYTES", 0)
 TASK_TIMEOUT = env.duration("ANONYMIZER_TASK_TIMEOUT", "15m")
 #: how long `serve` waits for the work in progress when it is stopped
 STOP_TIMEOUT = env.duration("ANONYMIZER_STOP_TIMEOUT", "60s")
@@ -230,12 +259,13 @@ Q_CLUSTER = {
     "max_attempts": 1,
     "ack_failures": True,
     "recycle": 100_000,
+    # successes of the notifications that django-q2 keeps; `queueing.history` prunes the failures
     "save_limit": 250,
     "catch_up": False,
     "label": "Queue (django-q2)",
     "log_level": env.string("ANONYMIZER_LOG_LEVEL", "INFO"),
     "ALT_CLUSTERS": {
-        "videos": {"workers": VIDEO_WORKERS or 1, "queue_limit": VIDEO_WORKERS or 1, **_times(VIDEO_TASK_TIMEOUT)}
+        "videos": {"workers": VIDEO_WORKERS or 1, "queue_limit": VIDEO_WORKERS or 1, **_times(VIDEO_TASK_TIMEOUT)},
     },
 }
 

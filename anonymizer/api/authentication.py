@@ -6,7 +6,7 @@ import base64
 import binascii
 import ipaddress
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 from django.core.exceptions import DisallowedHost
 from django.db.models import QuerySet
@@ -18,21 +18,28 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
 from anonymizer.models import Task, Token
+from anonymizer.service.accounting import audit
 from anonymizer.service.clients import tokens
 from anonymizer.service.clients.errors import InvalidToken
 
-__all__ = ["HasToken", "TokenAuthentication", "client", "is_local", "own_tasks", "owner"]
+__all__ = ["HasToken", "TokenAuthentication", "actor", "client", "is_local", "is_loopback_host", "own_tasks", "owner"]
 
 NO_TOKEN = "The request has no token. Send it in the header Authorization: Bearer TOKEN, or in X-API-Key."
 
+#: the key in `META` of a request whose host was foreign
+FOREIGN = "anonymizer.foreign_host"
 #: a request that has one of these came through a proxy: the address of its sender is that of the proxy
 FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Via")
 
 
 def owner(request: Request) -> Token | None:
     """Return the client of a request that the API accepted, or None on a server without tokens."""
-    token: Token | None = request.auth
-    return token
+    return cast("Token | None", request.auth)
+
+
+def actor(request: Request) -> str:
+    """Return who sends a request, as the audit log names it."""
+    return audit.client(owner(request))
 
 
 def own_tasks(request: Request) -> QuerySet[Task]:
@@ -67,13 +74,15 @@ def is_local(request: HttpRequest) -> bool:
         return False
     sender = str(request.META.get("REMOTE_ADDR", ""))
     return (
-        _is_loopback_host(host)
+        FOREIGN not in request.META
+        and is_loopback_host(host)
         and _is_loopback_address(sender)
         and not any(header in request.headers for header in FORWARDED)
     )
 
 
-def _is_loopback_host(host: str) -> bool:
+def is_loopback_host(host: str) -> bool:
+    """Return whether a host name or address stands for this machine alone."""
     return host == "localhost" or host.endswith(".localhost") or _is_loopback_address(host.strip("[]"))
 
 

@@ -165,7 +165,7 @@ _FRAMEWORK_ERRORS: dict[type[Exception], tuple[int, str]] = {
     RequestDataTooBig: (413, "too_large"),
     DisallowedHost: (400, "invalid_host"),
     MultiPartParserError: (400, "invalid_request"),
-    UnreadablePostError: (400, "invalid_request"),
+    UnreadablePostError: (408, "timeout"),
     SuspiciousOperation: (400, "invalid_request"),
     BadRequest: (400, "invalid_request"),
     OperationalError: (503, "database_unavailable"),
@@ -177,7 +177,7 @@ _SENTENCES: dict[type[Exception], str] = {
         "The request must be multipart/form-data with the file in a part named fileobject."
     ),
     DisallowedHost: "The header Host is not a name that this server answers to.",
-    UnreadablePostError: "The body of the request is broken, or it ended early.",
+    UnreadablePostError: "The body of the request did not arrive, or too slowly.",
     RequestDataTooBig: "The form fields of the request have more bytes than this server accepts.",
     TooManyFieldsSent: "The request has more form fields than this server accepts.",
     TooManyFilesSent: "The request has more file parts than this server accepts.",

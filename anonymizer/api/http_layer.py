@@ -9,6 +9,7 @@ from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase, JsonResponse
+from django.http.multipartparser import MultiPartParserError
 
 from anonymizer.api.exceptions import error_object
 from anonymizer.pipeline.errors import TooLarge
@@ -90,11 +91,11 @@ class _ChunkedBody:
     def _take(self, read: Callable[[int], bytes], size: int) -> bytes:
         try:
             content = bytes(read(size))
-        except OSError:
+        except TimeoutError:
             raise
         except Exception as error:
             # errors of the web server, such as a chunk without an end
-            raise OSError(f"The body is broken ({type(error).__name__}).") from error
+            raise MultiPartParserError(f"The body of the request is broken ({type(error).__name__}).") from error
         self._count += len(content)
         if self._count > self._limit:
             raise TooLarge(f"The request has more than the {self._limit} bytes that this server accepts.")

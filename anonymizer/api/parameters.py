@@ -6,17 +6,16 @@ The parameters themselves are the fields of `Options` (`pipeline/options/options
 from __future__ import annotations
 
 import json
-import re
-import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import cast
-from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.http import QueryDict
 from rest_framework.request import Request
 
+from anonymizer.api.delivery import parameters as delivery_parameters
 from anonymizer.models import Kind, Status
 from anonymizer.pipeline.detections import ObjectType
 from anonymizer.pipeline.errors import InvalidParameter
@@ -38,10 +37,9 @@ __all__ = [
 ]
 
 #: parameters that are no options of the pipeline
-DELIVERY = ("webhook", "web_auth_header_name", "web_auth_header_value", "name")
+DELIVERY = ("webhook", "web_auth_header_name", "web_auth_header_value", "name", "ttl")
 #: of whose values an error shows nothing
 SECRETS = ("web_auth_header_value",)
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,200}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +50,7 @@ class UploadRequest:
     object_types: tuple[ObjectType, ...]
     webhook: Webhook
     name: str
+    ttl: timedelta | None
     warnings: list[str]
 
 
@@ -62,13 +61,14 @@ def read(request: Request) -> UploadRequest:
         InvalidParameter: a value is not allowed.
     """
     params = _flat(request.query_params, cast("QueryDict", request.data))
-    delivery = {key: params.pop(key, "").strip() for key in DELIVERY}
+    given = {key: params.pop(key, "").strip() for key in DELIVERY}
     options, object_types, warnings = profiles.options_from(params)
     return UploadRequest(
         options=options,
         object_types=object_types,
-        webhook=_webhook(delivery),
-        name=delivery["name"],
+        webhook=delivery_parameters.webhook(*(given[key] for key in DELIVERY[:3])),
+        name=given["name"],
+        ttl=delivery_parameters.ttl(given["ttl"]),
         warnings=warnings,
     )
 
@@ -162,26 +162,3 @@ def _flat(*sources: QueryDict, names: Iterable[str] = ()) -> dict[str, str]:
             raise InvalidParameter(plain.replace("_", "-"), shown, "given once only, or always with the same value")
         found[plain if plain in DELIVERY else name] = value
     return found
-
-
-def _webhook(delivery: dict[str, str]) -> Webhook:
-    url, header, value = (delivery[key] for key in DELIVERY[:3])
-    if url and not _is_address(url):
-        raise InvalidParameter("webhook", url, "an http or https address of at most 2000 characters")
-    if header and not _TOKEN.fullmatch(header):
-        raise InvalidParameter("web-auth-header-name", header, "the name of an HTTP header")
-    if len(value) > 2000 or not value.isprintable() or not value.isascii():
-        raise InvalidParameter("web-auth-header-value", "(not shown)", "at most 2000 printable ASCII characters")
-    return Webhook(url, header, value)
-
-
-def _is_address(url: str) -> bool:
-    # control characters and blanks: a database may refuse them, and a client may cut the address there
-    if len(url) > 2000 or any(unicodedata.category(char)[0] in "CZ" for char in url):
-        return False
-    try:
-        parts = urlsplit(url)
-        # reading the port checks it
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False

@@ -21,6 +21,7 @@ __all__ = [
     "METADATA",
     "PNG",
     "RANGE_PARAMETERS",
+    "RECEIPT",
     "UPLOAD_PARAMETERS",
     "Deleted",
     "TaskList",
@@ -63,6 +64,7 @@ class TaskObject(serializers.Serializer[Any]):
     created = serializers.DateTimeField()
     started = serializers.DateTimeField(allow_null=True)
     finished = serializers.DateTimeField(allow_null=True)
+    expires = serializers.DateTimeField(allow_null=True, help_text="When the files will be deleted. Null: never.")
     duration = serializers.FloatField(allow_null=True, help_text="Seconds of detection and redaction.")
     method = serializers.CharField()
     object_types = serializers.ListField(child=serializers.CharField(), help_text="The types that are detected.")
@@ -76,6 +78,7 @@ class TaskObject(serializers.Serializer[Any]):
     binary_mask_url = serializers.URLField(allow_null=True)
     instance_mask_url = serializers.URLField(allow_null=True)
     metadata_url = serializers.URLField(allow_null=True)
+    receipt_url = serializers.URLField(allow_null=True, help_text="What was made of which file, by which models.")
     task_url = serializers.URLField()
     failure_cause = serializers.CharField(allow_null=True, help_text="The kind of error, if the task failed.")
     error = serializers.CharField(allow_null=True, help_text="One sentence about the error, if the task failed.")
@@ -122,15 +125,28 @@ METADATA = {
     ),
     (206, "application/json"): OpenApiResponse(OpenApiTypes.BINARY, "The requested part of the file."),
 }
+RECEIPT = OpenApiResponse(
+    inline_serializer(
+        "Receipt",
+        {
+            "receipt": serializers.DictField(help_text="Checksums, models, options, counts and times."),
+            "signature": serializers.DictField(
+                allow_null=True, help_text="Ed25519 over the canonical JSON of `receipt`; null if it is not signed."
+            ),
+        },
+    ),
+    "The receipt.",
+)
 ERRORS = {
     400: "A parameter or a header is not valid, or the request does not have exactly one file.",
-    401: "The request has no valid token.",
-    403: "The caller may not do this.",
-    404: "There is no task with this id, or no such page.",
+    401: "The request has no token that is valid, but this server has tokens.",
+    403: "The client may not do this, or the request comes from a page of another site.",
+    404: "There is no task with this id, or it is the task of another client; or there is no such page.",
     409: (
         "The task has no such result. The code is not_ready (ask again after the header Retry-After), no_such_result, "
         "task_failed (do not ask again) or key_reused."
     ),
+    408: "The body of the request did not arrive, or too slowly.",
     410: "The task was deleted.",
     411: "The request does not tell the length of its body.",
     413: "The file has too many bytes or pixels, or the video is too long.",
@@ -173,6 +189,11 @@ UPLOAD_PARAMETERS = [
         {"type": "string", "pattern": "^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,200}$"},
     ),
     _query("web-auth-header-value", "value of this header", {"type": "string", "pattern": "^[ -~]{0,2000}$"}),
+    _query(
+        "ttl",
+        "seconds after which the files are deleted (default: a setting of the server)",
+        {"type": "integer", "minimum": 1},
+    ),
     _query("name", "name in lists and metadata (default: the name of the file)"),
     _header("x-is-async", "if true, respond at once and process the file later (default: false)", _BOOLEAN),
     _header(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from rest_framework.request import Request
 from rest_framework.throttling import SimpleRateThrottle
@@ -35,7 +35,7 @@ class ClientRateThrottle(SimpleRateThrottle):
         token = owner(request)
         if token is None or not token.rate:
             return True
-        most, period_s = self.parse_rate(token.rate)
+        most, period_s = cast("tuple[int, int]", self.parse_rate(token.rate))
         now = self.timer()
         number = int(now // period_s)
         key = self.cache_format % {"scope": self.scope, "ident": f"{token.pk}_{number}"}

@@ -5,19 +5,20 @@ The docstrings of the methods are the descriptions in the OpenAPI schema.
 
 from __future__ import annotations
 
+import io
 import uuid
 from typing import Any, ClassVar
 
 from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
-from django.http import FileResponse, StreamingHttpResponse
+from django.http import FileResponse, HttpResponse
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from anonymizer.api import masks, parameters, ranges, schema
-from anonymizer.api.authentication import own_tasks, owner
+from anonymizer.api.authentication import actor, own_tasks, owner
 from anonymizer.api.exceptions import (
     Deleted,
     ExtraFile,
@@ -30,10 +31,11 @@ from anonymizer.api.exceptions import (
 )
 from anonymizer.api.http_layer import MULTIPART_OVERHEAD, most_bytes
 from anonymizer.api.pagination import TaskPagination
-from anonymizer.models import File, FileKind, Kind, Status, Task, Token
+from anonymizer.models import AuditAction, File, FileKind, Kind, Status, Task, Token
 from anonymizer.pipeline.errors import MissingFile, TooLarge
 from anonymizer.pipeline.options.options import Options
-from anonymizer.service import deletion, workers
+from anonymizer.service import deletion, receipts, workers
+from anonymizer.service.accounting import audit
 from anonymizer.service.clients import capacity, idempotency, quota
 from anonymizer.service.queueing import waiting
 from anonymizer.service.reports import report
@@ -53,7 +55,7 @@ class UploadView(APIView):
         responses={
             201: schema.TaskObject,
             202: schema.TaskObject,
-            **schema.error_answers(409, 410, 411, 413, 415, 422, 500, 507),
+            **schema.error_answers(408, 409, 410, 411, 413, 415, 422, 500, 507),
         },
     )
     def post(self, request: Request) -> Response:
@@ -90,6 +92,7 @@ class UploadView(APIView):
             warnings=wanted.warnings,
             owner=client,
             key=key,
+            ttl=wanted.ttl,
         )
         if is_async:
             return Response(report(task), status=202)
@@ -161,6 +164,7 @@ def _get_file(request: Request, task_id: uuid.UUID, kind: FileKind, task_kind: K
         raise NoSuchResult(f"Task {task_id} is of kind {task.kind}. Its {kind} is at {folder}/{kind}.")
     stored = task.file(kind)
     if kind == FileKind.ORIGINAL and stored is not None:
+        _record(request, stored)
         return task, stored
     if task.status == Status.FAILED:
         raise FailedTask(f"Task {task_id} failed and has no result: {task.error}")
@@ -171,7 +175,14 @@ def _get_file(request: Request, task_id: uuid.UUID, kind: FileKind, task_kind: K
         raise NoSuchResult(
             f"Task {task_id} has no {kind}: its method is {options.method}, and its save-mask is {options.save_mask}."
         )
+    _record(request, stored)
     return task, stored
+
+
+def _record(request: Request, file: File) -> None:
+    """Write into the audit log that a file is read, before it is."""
+    action = AuditAction.ORIGINAL_SEEN if file.kind == FileKind.ORIGINAL else AuditAction.DOWNLOADED
+    audit.record_access(action, file.task_id, actor(request), file.kind)
 
 
 class ArtefactView(APIView):
@@ -185,7 +196,7 @@ class ArtefactView(APIView):
         parameters=schema.RANGE_PARAMETERS,
         responses={**schema.FILE, **schema.error_answers(404, 409, 410, 416)},
     )
-    def get(self, request: Request, task_id: uuid.UUID) -> FileResponse:
+    def get(self, request: Request, task_id: uuid.UUID) -> FileResponse | HttpResponse:
         """Download one file of a task that is done. The header `Range` asks for a part of the file."""
         _, stored = _get_file(request, task_id, self.kind, self.task_kind)
         return ranges.send(request, stored)
@@ -201,7 +212,7 @@ class OriginalView(ArtefactView):
         parameters=schema.RANGE_PARAMETERS,
         responses={**schema.FILE, **schema.error_answers(404, 409, 410, 416)},
     )
-    def get(self, request: Request, task_id: uuid.UUID) -> FileResponse:
+    def get(self, request: Request, task_id: uuid.UUID) -> FileResponse | HttpResponse:
         """Download the file as it was uploaded."""
         return super().get(request, task_id)
 
@@ -215,8 +226,25 @@ class MetadataView(ArtefactView):
         summary="Download the metadata: all detections, as JSON",
         responses={**schema.METADATA, **schema.error_answers(404, 409, 410, 416)},
     )
-    def get(self, request: Request, task_id: uuid.UUID) -> FileResponse:
+    def get(self, request: Request, task_id: uuid.UUID) -> FileResponse | HttpResponse:
         """Download all detections with their boxes, scores and masks. A video has an object for each frame."""
+        return super().get(request, task_id)
+
+
+class ReceiptView(ArtefactView):
+    """`GET /v1/file/{id}/receipt`: what was made of which file. It stays when the files of the task are deleted."""
+
+    kind = FileKind.RECEIPT
+
+    @extend_schema(
+        summary="Download the receipt: checksums, models, options and counts, signed where the server has a key",
+        responses={200: schema.RECEIPT, **schema.error_answers(404, 409, 410)},
+    )
+    def get(self, request: Request, task_id: uuid.UUID) -> FileResponse | HttpResponse:
+        """Download the receipt of a task that is done, also after its files were deleted."""
+        kept = receipts.kept(_get_task(request, task_id))
+        if kept is not None:
+            return FileResponse(io.BytesIO(kept), content_type="application/json", filename=f"{task_id}.receipt.json")
         return super().get(request, task_id)
 
 
@@ -230,12 +258,15 @@ class MaskView(APIView):
         parameters=schema.MASK_PARAMETERS,
         responses={**schema.PNG, **schema.error_answers(404, 409, 410, 416)},
     )
-    def get(self, request: Request, task_id: uuid.UUID) -> FileResponse | StreamingHttpResponse:
+    def get(self, request: Request, task_id: uuid.UUID) -> FileResponse | HttpResponse:
         """Download a mask of an image task as PNG. Its default size is the `mask-scale` of the upload."""
         percent = parameters.mask_scale(request)
         task, stored = _get_file(request, task_id, self.kind, Kind.IMAGE)
         if percent is None:
             percent = Options.from_params(task.options)[0].mask_scale
+        tag = f'"{stored.sha256}-{percent}"'
+        if percent < 100 and (unchanged := ranges.not_modified(request, tag)):
+            return unchanged
         return ranges.send(request, stored) if percent == 100 else masks.send_scaled(stored, percent)
 
 
@@ -263,7 +294,7 @@ class TaskView(APIView):
     )
     def delete(self, request: Request, task_id: uuid.UUID) -> Response:
         """Delete the files of a task at once. The task itself stays, with the status `deleted`."""
-        deletion.delete_files(_get_task(request, task_id))
+        deletion.delete_files(_get_task(request, task_id), actor=actor(request))
         return Response(report(_get_task(request, task_id)))
 
 
@@ -276,7 +307,7 @@ class TasksView(APIView):
         responses={200: schema.TaskList, **schema.error_answers(404)},
     )
     def get(self, request: Request) -> Response:
-        """List the tasks in pages, newest first. `status` and `kind` select some of them."""
+        """List the tasks of the client in pages, newest first. `status` and `kind` select some of them."""
         tasks = own_tasks(request).prefetch_related("files").filter(**parameters.list_filters(request))
         paginator = TaskPagination()
         page = paginator.paginate_queryset(tasks, request, view=self)
@@ -291,5 +322,5 @@ class TaskListView(TasksView):
         responses={200: schema.Deleted, **schema.error_answers(500)},
     )
     def delete(self, request: Request) -> Response:
-        """Delete the files of all tasks. The response has the number of tasks that were not deleted before."""
-        return Response({"deleted": deletion.delete_tasks(own_tasks(request))})
+        """Delete the files of all tasks of the client. The answer says how many were not deleted before."""
+        return Response({"deleted": deletion.delete_tasks(own_tasks(request), actor=actor(request))})

@@ -2,7 +2,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("anonymizer", "0006_tokens")]
+    dependencies = [("anonymizer", "0010_receipts")]
 
     operations = [
         migrations.AlterField(
@@ -16,6 +16,7 @@ class Migration(migrations.Migration):
                     ("instance-mask", "Instance Mask"),
                     ("metadata", "Metadata"),
                     ("detections", "Detections"),
+                    ("receipt", "Receipt"),
                     ("preview-before", "Preview Before"),
                     ("preview-after", "Preview After"),
                     ("side-by-side", "Side By Side"),

@@ -120,6 +120,8 @@ def copy_original(original: File, task: Task) -> File:
             # the file system has no hard links
             shutil.copyfile(original.storage.path(original.key), twin)
         try:
+            # the link has the time of the old upload: the clean-up must not take it for an old file without a task
+            os.utime(twin)
             with _Movable(twin) as content:
                 return put_original(task, content, original.media_type, extension)
         finally:

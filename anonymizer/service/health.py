@@ -8,13 +8,22 @@ from pathlib import Path
 from django.conf import settings
 from django.core.files.storage import storages
 from django.db import DatabaseError, connection
+from django.utils.crypto import salted_hmac
 
 from anonymizer.models import Kind
 from anonymizer.pipeline.detections import OBJECT_TYPES
 from anonymizer.service import engine, workers
 from anonymizer.service.monitoring import capacity
 
-__all__ = ["readiness"]
+__all__ = ["PROBE_HEADER", "probe_proof", "readiness"]
+
+#: by which `serve` shows that it is the one that asks: it may ask from an address that is not a loopback address
+PROBE_HEADER = "X-Anonymizer-Probe"
+
+
+def probe_proof() -> str:
+    """Return what only a process with the secret key can know."""
+    return salted_hmac("anonymizer.probe", "readyz", algorithm="sha256").hexdigest()
 
 
 def readiness() -> dict[str, str]:

@@ -18,10 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anonymizer.pipeline.errors import TooLarge, UnsupportedMedia
+from anonymizer.pipeline.files.sums import FileSum
 from anonymizer.pipeline.images.bmp import check_bmp, read_bmp, write_bmp
 from anonymizer.pipeline.images.decoded import DecodedImage, Encoding, Samples, translate_errors
 from anonymizer.pipeline.images.heif import check_avif, check_heic, read_avif, read_heic, write_avif, write_heic
-from anonymizer.pipeline.images.jpeg import check_jpeg, check_jpeg_segments, read_jpeg, write_jpeg
+from anonymizer.pipeline.images.jpeg import check_jpeg, read_jpeg, write_jpeg
 from anonymizer.pipeline.images.metadata.kept_tags import KeepMetadata
 from anonymizer.pipeline.images.png import check_png, encode_png, read_png, write_png
 from anonymizer.pipeline.images.tiff import check_tiff, read_tiff, write_tiff
@@ -54,12 +55,10 @@ class _Codec:
     check: Callable[[bytes, Limits], None]
     read: Callable[[bytes, Limits], DecodedImage]
     write: Callable[[DecodedImage, Encoding], bytes]
-    #: as `check`, but no decoder reads a byte; None: `check` is so already
-    check_bytes: Callable[[bytes, Limits], None] | None = None
 
 
 _CODECS = {
-    "jpeg": _Codec(check_jpeg, read_jpeg, write_jpeg, check_jpeg_segments),
+    "jpeg": _Codec(check_jpeg, read_jpeg, write_jpeg),
     "png": _Codec(check_png, read_png, write_png),
     "webp": _Codec(check_webp, read_webp, write_webp),
     "tiff": _Codec(check_tiff, read_tiff, write_tiff),
@@ -79,12 +78,14 @@ class Picture:
             before you draw. Alpha is not part of it.
         name: what the caller calls the image; default: no name.
         in_memory: whether it was made from an array or a PIL image, so that it has no format. `info` is then PNG.
+        source: checksum and size of the file; None for an image in memory.
     """
 
     info: MediaInfo
     pixels: Samples
     name: str | None = None
     in_memory: bool = False
+    source: FileSum | None = None
     _decoded: DecodedImage = field(repr=False, kw_only=True)
 
     def __repr__(self) -> str:
@@ -202,7 +203,8 @@ def load_picture(
         pixels = upright(decoded.samples, decoded.orientation)
     pixels.flags.writeable = False
     # Writers get the new pixels, so the stored ones need not be kept.
-    return Picture(info, cast("Samples", pixels), name, _decoded=replace(decoded, samples=pixels[:0]))
+    without_pixels = replace(decoded, samples=pixels[:0])
+    return Picture(info, cast("Samples", pixels), name, source=FileSum.of_bytes(data), _decoded=without_pixels)
 
 
 def load_image(source: str | os.PathLike[str] | bytes | BinaryIO) -> NDArray[np.uint8]:
@@ -220,18 +222,12 @@ def load_image(source: str | os.PathLike[str] | bytes | BinaryIO) -> NDArray[np.
     return load_picture(source).rgb()
 
 
-def check_header(
-    source: str | os.PathLike[str] | bytes | BinaryIO,
-    *,
-    limits: Limits = Limits(),  # noqa: B008
-    decode: bool = True,
-) -> MediaInfo:
+def check_header(source: str | os.PathLike[str] | bytes | BinaryIO, *, limits: Limits = Limits()) -> MediaInfo:  # noqa: B008
     """Check an image file without decoding it: format, bytes, pixels, pages, and whether the file ends early.
 
     Args:
         source: a path, the file's bytes, or an open binary file.
         limits: most bytes and most pixels.
-        decode: whether a decoder may look where nothing else tells if the file ends early; default: True.
 
     Returns:
         Format and kind of the file.
@@ -241,9 +237,7 @@ def check_header(
     """
     data = _read(source, limits)
     info = _image_info(data)
-    codec = _CODECS[info.format]
-    check = codec.check if decode else codec.check_bytes or codec.check
-    check(data, limits)
+    _CODECS[info.format].check(data, limits)
     return info
 
 

@@ -30,7 +30,7 @@ from anonymizer.pipeline.images.decoder_checks.client import jpeg_warnings
 from anonymizer.pipeline.images.metadata.jpeg_segments import pack_segments, read_segments
 from anonymizer.pipeline.limits import Limits
 
-__all__ = ["check_jpeg", "check_jpeg_segments", "read_jpeg", "write_jpeg"]
+__all__ = ["check_jpeg", "read_jpeg", "write_jpeg"]
 
 #: Second bytes of markers (ITU-T T.81, table B.1).
 _SOI, _EOI, _SOS, _DQT, _DHT, _DRI, _APP0, _APP1, _APP2, _APP14 = (
@@ -152,20 +152,6 @@ def check_jpeg(data: bytes, limits: Limits) -> None:
         if not layout.has_end:
             # only decoding tells whether the file ends early
             _check_complete(data, layout)
-
-
-def check_jpeg_segments(data: bytes, limits: Limits) -> None:
-    """Check the headers of the file. No decoder reads a byte, so a file without its end marker passes.
-
-    Args:
-        data: the file's bytes.
-        limits: the largest image that is accepted; `megapixels` is used.
-
-    Raises:
-        BrokenMedia, TooLarge, UnsupportedMedia: as `check_jpeg` does.
-    """
-    with translate_errors("JPEG"):
-        _check(data, limits)
 
 
 def _check(data: bytes, limits: Limits) -> tuple[_Layout, tuple[int, int, int]]:

@@ -20,16 +20,18 @@ from anonymizer.pipeline.detection.windows import VIDEO_WIDE, WIDE, piece_side
 from anonymizer.pipeline.detections import Detections, ObjectType
 from anonymizer.pipeline.engine import Engine
 from anonymizer.pipeline.errors import BrokenMedia
+from anonymizer.pipeline.options.drawn import DrawnRegion
 from anonymizer.pipeline.options.formats import Whole
 from anonymizer.pipeline.options.options import DamagedFrames, Options
 from anonymizer.pipeline.orientation import upright
 from anonymizer.pipeline.outputs import metadata
+from anonymizer.pipeline.redaction.drawn import drawn_objects
 from anonymizer.pipeline.tracking.tracker import Tracker
 from anonymizer.pipeline.video.between_turns import TurnFiller
 from anonymizer.pipeline.video.detection_queue import DetectionQueue, FrameDetections, LaggingTracks
-from anonymizer.pipeline.video.detection_schedule import DetectionSchedule, scales_to_run, video_scales
-from anonymizer.pipeline.video.frame_images import merge_looks, rgb_image, split_fields
-from anonymizer.pipeline.video.io.codecs.fingerprints import fingerprint, overwrite
+from anonymizer.pipeline.video.detection_schedule import DetectionSchedule, Turn, scales_to_run, video_scales
+from anonymizer.pipeline.video.frame_images import FrameRecord, merge_looks, rgb_image, split_fields
+from anonymizer.pipeline.video.io.codecs.fingerprints import overwrite
 from anonymizer.pipeline.video.io.reader import VideoReader
 from anonymizer.pipeline.video.io.tracks import DecodedFrame, VideoTrack
 from anonymizer.pipeline.video.plan import VideoJob
@@ -43,11 +45,11 @@ BATCH = {"cpu": 4, "cuda": 32}
 #: for pictures where larger scales take turns.
 MUCH_SMALLER = 2.0
 #: long side in pixels of the grey frames in which the tracker measures motion and scene cuts
-_TRACKING_SIDE = 320
+_TRACKING_SIDE = 640
 
 #: a frame, and what the detectors get of it: (h, w, 3) uint8 RGB, upright, `analysis_size_wh` large. First the whole
 #: frame, then its fields if it is interlaced.
-_FrameImages: TypeAlias = "tuple[DecodedFrame, list[NDArray[np.uint8]]]"
+_FrameImages: TypeAlias = "tuple[FrameRecord, list[NDArray[np.uint8]]]"
 #: what the tracker gets of a frame beside its detections: the time in seconds, and the small grey image
 _TrackingFrame: TypeAlias = "tuple[float, NDArray[np.uint8]]"
 _Batch: TypeAlias = "list[_FrameImages]"
@@ -60,6 +62,7 @@ class _TrackAnalysis:
     """The state of the analysis of one track.
 
     Attributes:
+        regions: that the caller drew.
         pending: pts, `damaged` and fingerprint of the frames whose detections are not final yet.
         reformatter: one for all frames, because each new one sets up its scaling again.
         field_reformatter: likewise, for all fields.
@@ -70,6 +73,7 @@ class _TrackAnalysis:
     queue: DetectionQueue
     filler: TurnFiller[_TrackingFrame]
     analysis_size_wh: tuple[int, int]
+    regions: tuple[DrawnRegion, ...]
     schedule: DetectionSchedule = field(default_factory=DetectionSchedule)
     pending: deque[tuple[int, bool, int]] = field(default_factory=deque)
     reformatter: VideoReformatter = field(default_factory=VideoReformatter)
@@ -103,6 +107,7 @@ def start_analysis(job: VideoJob, stages: StageThreads, queues: Mapping[int, Det
             queues[track.index],
             TurnFiller(track.size_hw, options),
             _analysis_size_wh(track, options, detectors),
+            options.regions,
         )
         for track in job.tracks
     }
@@ -212,7 +217,11 @@ def _with_images(
                 "damaged-frames=blacken blackens such frames."
             )
         tracks[frame.track.index].schedule.add(frame.number, frame.time_s)
-        yield frame, _analysis_images(frame, tracks[frame.track.index])
+        images = _analysis_images(frame, tracks[frame.track.index])
+        record = FrameRecord.of(frame)
+        # nothing else of the frame is needed: many of 4K or 8K would fill the memory while detectors run
+        overwrite(frame.picture, frame.track.codec)
+        yield record, images
 
 
 def _analysis_images(frame: DecodedFrame, track: _TrackAnalysis) -> list[NDArray[np.uint8]]:
@@ -244,7 +253,7 @@ def _round_robin(queues: Sequence[StageQueue[_AnalysedBatch]]) -> Iterator[_Anal
 
 def _detect(
     engine: Engine,
-    frames: Sequence[tuple[_TrackAnalysis, DecodedFrame, list[NDArray[np.uint8]]]],
+    frames: Sequence[tuple[_TrackAnalysis, FrameRecord, list[NDArray[np.uint8]]]],
     detectors: Sequence[Detector],
     object_types: Sequence[ObjectType],
     options: Options,
@@ -257,7 +266,7 @@ def _detect(
 
 def _detect_images(
     engine: Engine,
-    batch: Sequence[tuple[_TrackAnalysis, DecodedFrame, NDArray[np.uint8]]],
+    batch: Sequence[tuple[_TrackAnalysis, FrameRecord, NDArray[np.uint8]]],
     detectors: Sequence[Detector],
     object_types: Sequence[ObjectType],
     options: Options,
@@ -266,14 +275,17 @@ def _detect_images(
     if _has_all_scales(options):
         found = engine.detect([image for _, _, image in batch], object_types, options.video_format)
     else:
-        by_scales: dict[tuple[bool, int], list[int]] = {}
+        by_scales: dict[tuple[Turn | None, int], list[int]] = {}
         for row, (track, frame, image) in enumerate(batch):
-            key = track.schedule.is_turn(frame.number), piece_side(image.shape[:2], VIDEO_WIDE)
+            key = track.schedule.turn(frame.number), piece_side(image.shape[:2], VIDEO_WIDE)
             by_scales.setdefault(key, []).append(row)
         found = [Detections.empty()] * len(batch)
-        for (is_turn, side), rows in by_scales.items():
-            scales = partial(scales_to_run, long_side=side, is_turn=is_turn)
-            of_rows = engine.detect([batch[row][2] for row in rows], object_types, options.video_format, scales=scales)
+        for (turn, side), rows in by_scales.items():
+            scales = partial(scales_to_run, long_side=side, turn=turn)
+            images = [batch[row][2] for row in rows]
+            numbers = [batch[row][0].schedule.closer_turn(batch[row][1].number) for row in rows]
+            closer = [number for number in numbers if number is not None] or None
+            of_rows = engine.detect(images, object_types, options.video_format, scales=scales, closer_turns=closer)
             for row, detections in zip(rows, of_rows, strict=True):
                 found[row] = detections
     return [
@@ -290,7 +302,7 @@ def _at_full_size(found: Detections, analysed_hw: tuple[int, ...], size_hw: tupl
 
 def _track_frame(
     track: _TrackAnalysis,
-    frame: DecodedFrame,
+    frame: FrameRecord,
     image: NDArray[np.uint8],
     found: Detections,
     detectors: Sequence[Detector],
@@ -305,11 +317,10 @@ def _track_frame(
     shrink = max(image.shape[:2]) / max(track.track.size_hw)
     least = {detector.id: detector.least_size / shrink for detector in detectors}
     track.queue.review_counts.update(metadata.review_counts(found, track.track.size_hw, options, least))
-    track.pending.append((frame.picture.pts or 0, frame.damaged, fingerprint(frame.picture)))
-    overwrite(frame.picture, frame.track.codec)
-    is_turn = _has_all_scales(options) or track.schedule.is_turn(frame.number)
+    track.pending.append((frame.pts, frame.damaged, frame.fingerprint))
+    turn = Turn.ALL if _has_all_scales(options) else track.schedule.turn(frame.number)
     track.schedule.forget(frame.number)
-    _push(track, track.filler.push((frame.time_s, small), frame.time_s, found, grey, is_turn=is_turn))
+    _push(track, track.filler.push((frame.time_s, small), frame.time_s, found, grey, turn=turn))
 
 
 def _push(track: _TrackAnalysis, frames: Iterable[tuple[_TrackingFrame, Detections]]) -> None:
@@ -328,4 +339,7 @@ def _finish_frames(track: _TrackAnalysis) -> None:
 
 def _queue_detections(track: _TrackAnalysis, detections: Detections) -> None:
     pts, damaged, pixels = track.pending.popleft()
+    if track.regions:
+        drawn = drawn_objects(track.regions, track.track.size_hw, float(pts * track.track.time_base))
+        detections = Detections.merge([detections, drawn])
     track.queue.put(FrameDetections(pts, detections, damaged, pixels))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+
 from django.conf import settings
 from django.db.models import Exists, F, OuterRef, QuerySet
 from django.utils import timezone
@@ -15,7 +17,7 @@ __all__ = ["claim_next"]
 TRIES = 8
 
 
-def claim_next(task_id: str, worker: str) -> Claim | None:
+def claim_next(task_id: str, worker: str, token: uuid.UUID | None = None) -> Claim | None:
     """Take the task that is next, at the notification of any task of its kind.
 
     Where clients have tokens, a notification says that a task waits, not which. Every task has its notification, so
@@ -24,6 +26,7 @@ def claim_next(task_id: str, worker: str) -> Claim | None:
     Args:
         task_id: the task that the notification names.
         worker: the name of the worker.
+        token: of the lease. Default: a new one.
 
     Returns:
         The claim, or None if no task waits.
@@ -33,15 +36,16 @@ def claim_next(task_id: str, worker: str) -> Claim | None:
         return None
     # a task whose worker was lost has waited long enough; tasks of before the first token have no client
     if named["owner"] is None or named["status"] == Status.PROCESSING:
-        taken = claim(task_id, worker)
+        taken = claim(task_id, worker, token)
         if taken is not None or not Token.objects.exists():
             return taken
     for _ in range(TRIES):
         chosen = _next_task(Kind(named["kind"]))
         if chosen is None:
             return None
-        if taken := claim(chosen, worker):
-            Token.objects.filter(pk=taken.task.owner_id).update(served=timezone.now())
+        if taken := claim(chosen, worker, token):
+            if taken.task.owner_id is not None:
+                Token.objects.filter(pk=taken.task.owner_id).update(served=timezone.now())
             return taken
     return None
 

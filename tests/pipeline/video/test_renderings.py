@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import threading
+import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -23,11 +25,14 @@ from anonymizer.pipeline.model_zoo.store import ModelStore
 from anonymizer.pipeline.video import detection_queue, rendering
 from anonymizer.pipeline.video.detection_queue import DetectionQueue, FrameDetections
 from anonymizer.pipeline.video.io.track_writer import CannotSplice, TrackWriter
+from anonymizer.pipeline.video.io.tracks import DecodedFrame
 from anonymizer.pipeline.video.thread_stages import StageThreads
 from tests.clip_compare import pictures
 from tests.clip_maker import Clip, make
 from tests.clip_zoo import h264
 from tests.fakes import FakeStore, MagentaDetector
+
+pytestmark = pytest.mark.slow
 
 FRAMES = 60
 
@@ -227,3 +232,21 @@ def test_a_model_is_loaded_once_by_several_threads(monkeypatch: pytest.MonkeyPat
     assert run_together([lambda: got.append(store.detector(entry.id))] * 4) == []
     assert len(got) == 4
     assert len({id(detector) for detector in got}) == len(loaded) == 1
+
+
+def test_no_full_size_frames_wait_for_slow_detectors(clip: Path, folder: Path) -> None:
+    counts: list[int] = []
+
+    def during() -> None:
+        # long enough for the decoder to fill all queues
+        time.sleep(0.1)
+        counts.append(sum(type(each) is DecodedFrame for each in gc.get_objects()))
+
+    torch.set_num_threads(2)
+    try:
+        Anonymizer(store=FakeStore(MagentaDetector(during=during))).video(clip, folder, Options(save_mask="none"))
+    finally:
+        torch.set_num_threads(1)
+    assert len(counts) >= FRAMES / 4
+    # those of the second reading: between its stages, in them, and in its decoder
+    assert max(counts) <= 2 * rendering._QUEUE_SIZE + 6

@@ -246,14 +246,12 @@ class VideoReader:
         return None
 
 
-def check_video(path: Path, *, limits: Limits = Limits(), decode: bool = True) -> MediaInfo:  # noqa: B008
+def check_video(path: Path, *, limits: Limits = Limits()) -> MediaInfo:  # noqa: B008
     """Check a video without decoding all of it: its format, bytes, pixels, seconds, and whether it was cut off.
 
     Args:
         path: of the file.
         limits: the largest video that is accepted.
-        decode: whether FFmpeg opens it and decodes a frame; default: True. Without, pixels, seconds, streams and codecs
-            are not checked.
 
     Returns:
         The format of the video.
@@ -274,8 +272,6 @@ def check_video(path: Path, *, limits: Limits = Limits(), decode: bool = True) -
         if (where := find_truncation(file, info.format, size)) is not None:
             raise BrokenMedia(f"The video ends early: {where}.")
         check_container(file, info.format, size)
-    if not decode:
-        return info
     with VideoReader(path, info, threads=1, limits=limits) as reader:
         if not any(True for _ in reader.frames(tolerate_damage=True)):
             raise BrokenMedia("The video has no frames.")

@@ -56,7 +56,7 @@ class View {
     for (const warning of task.warnings) side.append(make("p", { className: "warning", textContent: warning }));
     const files = [["Result", task.anonymised_url], ["Binary mask", task.binary_mask_url], ["Instance mask", task.instance_mask_url], ["Metadata", task.metadata_url], ["Receipt", task.receipt_url]];
     const links = make("div", { className: "actions" });
-    for (const [label, url] of files) if (url) links.append(make("button", { type: "button", className: label === "Result" ? "main" : "", textContent: label, ariaLabel: `Download: ${label}`, onclick: () => this.download(url) }));
+    for (const [label, url] of files) if (url) links.append(make("button", { type: "button", className: label === "Result" ? "main" : "", textContent: label, ariaLabel: `Download: ${label}`, onclick: () => this.download(url, label) }));
     if (this.deleted) links.append(make("button", { type: "button", textContent: "Delete", onclick: () => { dialog.close(); this.deleted(); } }));
     side.append(make("h3", { textContent: "Download" }), links);
     const words = [["Method", task.method], ["Models", task.models.join(", ")], ["Seconds", task.duration?.toFixed(2)]];
@@ -200,9 +200,11 @@ class View {
     this.timeline.show(number);
   }
 
-  async download(url) {
+  async download(url, label) {
     try {
-      const link = make("a", { href: await this.fetched(url), download: "" });
+      const address = await this.fetched(url);
+      // a file that was fetched with a token has lost its name
+      const link = make("a", { href: address, download: address.startsWith("blob:") ? `${this.task.name} ${label.toLowerCase()}` : "" });
       document.body.append(link);
       link.click();
       link.remove();
