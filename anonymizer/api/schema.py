@@ -19,6 +19,7 @@ __all__ = [
     "METADATA",
     "PNG",
     "RANGE_PARAMETERS",
+    "RECEIPT",
     "UPLOAD_PARAMETERS",
     "Deleted",
     "TaskObject",
@@ -74,6 +75,7 @@ class TaskObject(serializers.Serializer[Any]):
     binary_mask_url = serializers.URLField(allow_null=True)
     instance_mask_url = serializers.URLField(allow_null=True)
     metadata_url = serializers.URLField(allow_null=True)
+    receipt_url = serializers.URLField(allow_null=True, help_text="What was made of which file, by which models.")
     task_url = serializers.URLField()
     failure_cause = serializers.CharField(allow_null=True, help_text="The kind of error, if the task failed.")
     error = serializers.CharField(allow_null=True, help_text="One sentence about the error, if the task failed.")
@@ -96,6 +98,18 @@ FILE = {
     206: OpenApiResponse(OpenApiTypes.BINARY, "The requested part of the file."),
 }
 PNG = {(200, "image/png"): OpenApiTypes.BINARY}
+RECEIPT = OpenApiResponse(
+    inline_serializer(
+        "Receipt",
+        {
+            "receipt": serializers.DictField(help_text="Checksums, models, options, counts and times."),
+            "signature": serializers.DictField(
+                allow_null=True, help_text="Ed25519 over the canonical JSON of `receipt`; null if it is not signed."
+            ),
+        },
+    ),
+    "The receipt.",
+)
 METADATA = OpenApiResponse(OpenApiTypes.OBJECT, "The metadata.")
 ERRORS = {
     400: "A parameter is not valid, or the request has no file.",

@@ -24,7 +24,7 @@ from anonymizer.models import AuditAction, File, FileKind, Kind, Status, Task, T
 from anonymizer.pipeline.errors import MissingFile, TooLarge
 from anonymizer.pipeline.options.options import Options
 from anonymizer.pipeline.outputs.previews import scaled_mask_png
-from anonymizer.service import deletion, engine, workers
+from anonymizer.service import deletion, engine, receipts, workers
 from anonymizer.service.accounting import audit
 from anonymizer.service.clients import capacity, idempotency, quota
 from anonymizer.service.queueing import waiting
@@ -202,6 +202,23 @@ class MetadataView(ArtefactView):
     )
     def get(self, request: Request, task_id: uuid.UUID) -> FileResponse | HttpResponse:
         """Download all detections with their boxes, scores and masks. A video has an object for each frame."""
+        return super().get(request, task_id)
+
+
+class ReceiptView(ArtefactView):
+    """`GET /v1/file/{id}/receipt`: what was made of which file. It stays when the files of the task are deleted."""
+
+    kind = FileKind.RECEIPT
+
+    @extend_schema(
+        summary="Download the receipt: checksums, models, options and counts, signed where the server has a key",
+        responses={200: schema.RECEIPT, **schema.error_answers(404, 409, 410)},
+    )
+    def get(self, request: Request, task_id: uuid.UUID) -> FileResponse | HttpResponse:
+        """Download the receipt of a task that is done, also after its files were deleted."""
+        kept = receipts.kept(_get_task(request, task_id))
+        if kept is not None:
+            return FileResponse(io.BytesIO(kept), content_type="application/json", filename=f"{task_id}.receipt.json")
         return super().get(request, task_id)
 
 
