@@ -23,12 +23,15 @@ from django.utils.safestring import SafeString
 
 from anonymizer.admin.read_only import ReadOnlyAdmin
 from anonymizer.examples.clips import contact_sheet, side_by_side
-from anonymizer.models import File, FileKind, Kind, Status, Task
-from anonymizer.pipeline.errors import AnonymizerError, BrokenMedia, InvalidParameter, UnsupportedMedia
+from anonymizer.models import AuditAction, File, FileKind, Kind, Status, Task, WebhookTry
+from anonymizer.models.batches import key_batches
+from anonymizer.pipeline.errors import AnonymizerError, BrokenMedia, InvalidParameter, StorageFailed, UnsupportedMedia
 from anonymizer.pipeline.images.io import encode_png
 from anonymizer.pipeline.outputs.previews import thumbnail
-from anonymizer.service import engine, files, profiles
+from anonymizer.service import deletion, engine, files, profiles
+from anonymizer.service.accounting import audit
 from anonymizer.service.submit import run_again
+from anonymizer.service.webhooks import deliveries
 
 __all__ = ["TaskAdmin"]
 
@@ -84,6 +87,11 @@ class RunAgainForm(ActionForm):
         label="Run again with",
         widget=forms.TextInput(attrs={"placeholder": "method=blacken&face-threshold=0.3", "size": 32}),
     )
+    header_value = forms.CharField(
+        required=False,
+        label="Header of the webhook",
+        widget=forms.PasswordInput(attrs={"placeholder": "value, if it has one", "autocomplete": "off", "size": 16}),
+    )
 
 
 @admin.register(Task)
@@ -91,7 +99,7 @@ class TaskAdmin(ReadOnlyAdmin):
     """List tasks, show one with its files, delete tasks and run them again."""
 
     action_form = RunAgainForm
-    actions = ("delete_with_files", "run_again")
+    actions = ("delete_with_files", "run_again", "send_webhook_again")
     date_hierarchy = "created"
     inlines = (FileInline,)
     list_display = ("name", "status", "kind", "done", "found", "seconds", "pictures", "created")
@@ -101,7 +109,8 @@ class TaskAdmin(ReadOnlyAdmin):
     fields = (
         "id", "name", "status", "kind", "done", "pictures", "found", "review_counts", "seconds", "error",
         "failure_cause", "warnings", "object_types", "profile_used", "options", "model_ids", "created", "started",
-        "finished", "worker", "leases", "webhook_url", "webhook_status",
+        "finished", "worker", "leases", "expires", "webhook_url",
+        "webhook_status", "webhook_tries",
     )  # fmt: skip
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Task]:
@@ -200,6 +209,17 @@ class TaskAdmin(ReadOnlyAdmin):
             link = format_html('<div><a href="{}?start=0">side by side, {} s</a></div>', url, CLIP_SECONDS)
         return format_html('<div style="white-space:nowrap">{}{}</div>', images, link)
 
+    @admin.display(description="tries of the webhook")
+    def webhook_tries(self, task: Task) -> str | SafeString:
+        """When each try began, how it ended, and the beginning of the answer."""
+        tries = WebhookTry.objects.filter(delivery__task=task)
+        rows = (
+            (each.started.isoformat(" ", "seconds"), each.status or "-", each.error or _end(each), each.answer)
+            for each in tries
+        )
+        lines = format_html_join("", "<tr><td>{}</td><td>{}</td><td>{}</td><td><code>{}</code></td></tr>", rows)
+        return format_html("<table>{}</table>", lines) if lines else "-"
+
     # --- actions ---
 
     @admin.action(description="Delete with files", permissions=["delete"])
@@ -213,7 +233,7 @@ class TaskAdmin(ReadOnlyAdmin):
         for task in queryset.exclude(status=Status.DELETED):
             try:
                 options, types, warnings = profiles.changed_options(task, changes)
-                run_again(task, options, types, warnings=warnings)
+                run_again(task, options, types, warnings=warnings, actor=_actor(request))
                 started += 1
             except AnonymizerError as error:
                 messages.error(request, f"{task}: {error}")
@@ -222,6 +242,36 @@ class TaskAdmin(ReadOnlyAdmin):
                 messages.warning(request, warning)
         messages.success(request, f"{started} task(s) run again. Each of them is a new task in the list.")
 
+    @admin.action(description="Send the webhook again", permissions=["change"])
+    def send_webhook_again(self, request: HttpRequest, queryset: QuerySet[Task]) -> None:
+        value = request.POST.get("header_value", "").strip()
+        sent = 0
+        for task in queryset:
+            try:
+                deliveries.send_again(task, value or None)
+                sent += 1
+            except AnonymizerError as error:
+                messages.error(request, str(error))
+        messages.success(request, f"{sent} webhook(s) will be sent again.")
+
+    # --- deletion ---
+
+    def delete_model(self, request: HttpRequest, obj: Task) -> None:
+        self.delete_queryset(request, Task.objects.filter(pk=obj.pk))
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Task]) -> None:
+        for keys in key_batches(queryset):
+            tasks = Task.objects.filter(pk__in=keys)
+            try:
+                deletion.delete_tasks(tasks, actor=_actor(request))
+            except StorageFailed as error:
+                messages.error(request, str(error))
+            tasks.delete()
+
+    def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:  # noqa: FBT001 (Django's)
+        formset.save(commit=False)
+        deletion.delete_single_files(formset.deleted_objects, actor=_actor(request))
+
     # --- files ---
 
     def _file(self, request: HttpRequest, task_id: uuid.UUID, kind: str) -> File:
@@ -229,26 +279,34 @@ class TaskAdmin(ReadOnlyAdmin):
             raise PermissionDenied
         return get_object_or_404(File, task=task_id, kind=kind)
 
-    def file_view(self, request: HttpRequest, task_id: uuid.UUID, kind: str) -> FileResponse:
+    def _read(self, request: HttpRequest, task_id: uuid.UUID, kind: str) -> File:
+        """A file that is shown or downloaded: the audit log says so."""
         file = self._file(request, task_id, kind)
+        action = AuditAction.ORIGINAL_SEEN if kind == FileKind.ORIGINAL else AuditAction.DOWNLOADED
+        audit.record_access(action, task_id, _actor(request), kind)
+        return file
+
+    def file_view(self, request: HttpRequest, task_id: uuid.UUID, kind: str) -> FileResponse:
+        file = self._read(request, task_id, kind)
         try:
             return FileResponse(file.storage.open(file.key), as_attachment=True, filename=_download_name(file))
         except FileNotFoundError:
             raise Http404 from None
 
     def thumbnail_view(self, request: HttpRequest, task_id: uuid.UUID, kind: str) -> HttpResponse:
-        file = self._file(request, task_id, kind)
+        file = self._read(request, task_id, kind)
         try:
             content = _contact_sheet(file) if file.media_type.startswith("video/") else _thumbnail(file)
         except (AnonymizerError, FileNotFoundError):
             raise Http404 from None
         answer = HttpResponse(content, content_type="image/png")
-        answer["Cache-Control"] = "private, max-age=600"
+        # a browser keeps nothing of an original, although its frames are decoded again then
+        answer["Cache-Control"] = "private, no-store" if kind == FileKind.ORIGINAL else "private, max-age=600"
         return answer
 
     def side_by_side_view(self, request: HttpRequest, task_id: uuid.UUID) -> FileResponse:
         """Make a clip of the original beside the anonymised video: 30 s from `start` (in seconds) on."""
-        before, after = (self._file(request, task_id, kind) for kind in (FileKind.ORIGINAL, FileKind.ANONYMISED))
+        before, after = (self._read(request, task_id, kind) for kind in (FileKind.ORIGINAL, FileKind.ANONYMISED))
         with tempfile.TemporaryDirectory(prefix="anonymizer-") as name:
             folder = Path(name)
             try:
@@ -259,6 +317,15 @@ class TaskAdmin(ReadOnlyAdmin):
                 raise Http404 from None
             # the open file can still be read when its folder is gone
             return FileResponse(clip.open("rb"), content_type="video/mp4", filename="side-by-side.mp4")
+
+
+def _end(attempt: WebhookTry) -> str:
+    return "" if attempt.ended else "no end"
+
+
+def _actor(request: HttpRequest) -> str:
+    """Who sends a request, as the audit log names it."""
+    return f"admin:{request.user.get_username()}"
 
 
 def _download_name(file: File) -> str:

@@ -6,13 +6,24 @@ import logging
 from typing import Any
 
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
-from django.http import Http404, JsonResponse
+from django.http import Http404, JsonResponse, UnreadablePostError
 from rest_framework import exceptions
 from rest_framework.response import Response
 
 from anonymizer.pipeline.errors import AnonymizerError
+from anonymizer.service.queueing.outages import AWAY
 
-__all__ = ["Deleted", "NoSuchRange", "NotFound", "NotReady", "TaskFailed", "Unavailable", "handle"]
+__all__ = [
+    "Deleted",
+    "NoSuchRange",
+    "NotFound",
+    "NotReady",
+    "TaskFailed",
+    "Unavailable",
+    "error_answer",
+    "handle",
+    "plain_answer",
+]
 
 log = logging.getLogger(__name__)
 INTERNAL_ERROR = "The server had an internal error. The log of the server says more."
@@ -93,6 +104,7 @@ _FRAMEWORK_ERRORS = {
     PermissionDenied: (403, "forbidden"),
     RequestDataTooBig: (413, "too_large"),
     SuspiciousOperation: (400, "invalid_request"),
+    UnreadablePostError: (408, "timeout"),
 }
 
 
@@ -105,8 +117,15 @@ def handle(error: Exception, context: dict[str, Any]) -> Response:
         retry_after = getattr(error, "retry_after", 10 if error.status == 503 else None)
         if retry_after is not None:
             answer["Retry-After"] = str(retry_after)
+        if error.status == 401:
+            answer["WWW-Authenticate"] = "Bearer"
         if isinstance(error, NoSuchRange):
             answer["Content-Range"] = f"bytes */{error.size}"
+        return answer
+    if isinstance(error, AWAY):
+        log.warning("A request was refused: the database does not answer (%s).", type(error).__name__)
+        answer = _answer(503, "unavailable", "The database does not answer. Try again later.")
+        answer["Retry-After"] = "10"
         return answer
     for kind, (status, code) in _FRAMEWORK_ERRORS.items():
         if isinstance(error, kind):
@@ -117,6 +136,19 @@ def handle(error: Exception, context: dict[str, Any]) -> Response:
     return _answer(500, "internal_error", INTERNAL_ERROR)
 
 
+def error_answer(status: int, code: str, sentence: str) -> JsonResponse:
+    """Return the JSON object of an error that is met outside the API's views."""
+    return JsonResponse({"status_code": status, "error": sentence, "code": code}, status=status)
+
+
+def plain_answer(error: AnonymizerError) -> JsonResponse:
+    """Return the answer to an error in a view that is none of the API's."""
+    answer = error_answer(error.status, error.code, str(error))
+    if error.status == 401:
+        answer["WWW-Authenticate"] = "Bearer"
+    return answer
+
+
 def _answer(status: int, code: str, sentence: str) -> Response:
     return Response({"status_code": status, "error": sentence, "code": code}, status=status)
 
@@ -124,6 +156,8 @@ def _answer(status: int, code: str, sentence: str) -> Response:
 def _sentence(error: Exception) -> str:
     if isinstance(error, exceptions.UnsupportedMediaType):
         return "The request must be multipart/form-data with the file in a part named fileobject."
+    if isinstance(error, UnreadablePostError):
+        return "The body of the request did not arrive, or too slowly."
     if "header size" in str(error):
         return "The headers of a multipart part are longer than 1024 bytes. Give the file a shorter name."
     return str(getattr(error, "detail", error)) or NO_SUCH_ADDRESS

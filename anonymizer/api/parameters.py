@@ -5,28 +5,38 @@ The parameters themselves are the fields of `Options` (`pipeline/options/options
 
 from __future__ import annotations
 
-import re
+import json
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import cast
-from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.http import QueryDict
 from rest_framework.request import Request
 
+from anonymizer.api.delivery import parameters as delivery_parameters
 from anonymizer.models import Kind, Status
 from anonymizer.pipeline.detections import ObjectType
 from anonymizer.pipeline.errors import InvalidParameter
 from anonymizer.pipeline.options.converters import boolean
 from anonymizer.pipeline.options.options import Options
 from anonymizer.service import profiles
+from anonymizer.service.clients import idempotency
 from anonymizer.service.submit import Webhook
 
-__all__ = ["UploadRequest", "endpoint", "is_async", "list_filters", "mask_scale", "read"]
+__all__ = [
+    "UploadRequest",
+    "endpoint",
+    "idempotency_key",
+    "is_async",
+    "list_filters",
+    "mask_scale",
+    "read",
+    "repeatable",
+]
 
 #: parameters that are no options of the pipeline
-DELIVERY = ("webhook", "web_auth_header_name", "web_auth_header_value", "name")
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,200}")
+DELIVERY = ("webhook", "web_auth_header_name", "web_auth_header_value", "name", "ttl")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +47,7 @@ class UploadRequest:
     object_types: tuple[ObjectType, ...]
     webhook: Webhook
     name: str
+    ttl: timedelta | None
     warnings: list[str]
 
 
@@ -47,13 +58,14 @@ def read(request: Request) -> UploadRequest:
         InvalidParameter: a value is not allowed.
     """
     params = _flat(cast("QueryDict", request.data)) | _flat(request.query_params)
-    delivery = {key: params.pop(key, "").strip() for key in DELIVERY}
+    given = {key: params.pop(key, "").strip() for key in DELIVERY}
     options, object_types, warnings = profiles.options_from(params)
     return UploadRequest(
         options=options,
         object_types=object_types,
-        webhook=_webhook(delivery),
-        name=delivery["name"],
+        webhook=delivery_parameters.webhook(*(given[key] for key in DELIVERY[:3])),
+        name=given["name"],
+        ttl=delivery_parameters.ttl(given["ttl"]),
         warnings=warnings,
     )
 
@@ -66,6 +78,25 @@ def is_async(request: Request) -> bool:
     """
     value = request.headers.get("x-is-async", "")
     return bool(value.strip()) and boolean("x-is-async", value)
+
+
+def idempotency_key(request: Request) -> str | None:
+    """Return the header `Idempotency-Key`, or None if there is none.
+
+    Raises:
+        InvalidParameter: it is not a text of 1 to 255 printable ASCII characters.
+    """
+    value = request.headers.get("Idempotency-Key", "").strip()
+    if len(value) > 255 or not value.isascii() or not value.isprintable():
+        raise InvalidParameter("Idempotency-Key", value, "at most 255 printable ASCII characters")
+    return value or None
+
+
+def repeatable(request: Request, key: str, file_name: str) -> idempotency.Key:
+    """Return the key of an upload, with all parameters that must be the same when it is repeated."""
+    given = _flat(cast("QueryDict", request.data)) | _flat(request.query_params)
+    same = sorted((name.replace("-", "_"), value) for name, value in given.items())
+    return idempotency.Key(key, json.dumps([file_name, same]))
 
 
 def endpoint(request: Request) -> str:
@@ -106,20 +137,3 @@ def _flat(values: QueryDict) -> dict[str, str]:
         for name, value in values.items()
         if isinstance(value, str)
     }
-
-
-def _webhook(delivery: dict[str, str]) -> Webhook:
-    url, header, value = (delivery[key] for key in DELIVERY[:3])
-    if url:
-        try:
-            parts = urlsplit(url)
-            valid = parts.scheme in ("http", "https") and bool(parts.hostname) and len(url) <= 2000
-        except ValueError:
-            valid = False
-        if not valid:
-            raise InvalidParameter("webhook", url, "an http or https address of at most 2000 characters")
-    if header and not _TOKEN.fullmatch(header):
-        raise InvalidParameter("web-auth-header-name", header, "the name of an HTTP header")
-    if len(value) > 2000 or not value.isprintable() or not value.isascii():
-        raise InvalidParameter("web-auth-header-value", "(not shown)", "at most 2000 printable ASCII characters")
-    return Webhook(url, header, value)

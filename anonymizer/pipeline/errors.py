@@ -8,6 +8,7 @@
     ├── UnsupportedMedia     415  the file is no image or video that is supported
     ├── BrokenMedia          422  the file is damaged
     ├── NotFullyAnalysed     422  the file was analysed much smaller than it is, and `strict` is set
+    ├── VerificationFailed   422  the result was looked at again, and is not as it has to be
     ├── TooManyObjects       422  there are more objects than can be handled reliably
     ├── ModelMissing         503  no working model serves an object type
     ├── OutOfMemory          503  the device has too little memory for the work
@@ -39,6 +40,7 @@ __all__ = [
     "TooLarge",
     "TooManyObjects",
     "UnsupportedMedia",
+    "VerificationFailed",
 ]
 
 
@@ -124,6 +126,13 @@ class NotFullyAnalysed(AnonymizerError):
     def __init__(self, warnings: Sequence[str]) -> None:
         super().__init__("It was not fully analysed, and strict accepts only a full analysis.")
         self.warnings = tuple(warnings)
+
+
+class VerificationFailed(AnonymizerError):
+    """The result was decoded and looked at again, and something in it can still be recognised: there is no result."""
+
+    status = 422
+    code = "verification_failed"
 
 
 class ModelMissing(AnonymizerError):

@@ -19,6 +19,7 @@ from django.core.files.storage import Storage, storages
 from django.core.files.uploadedfile import TemporaryUploadedFile
 
 from anonymizer.models import File, FileKind, Task
+from celantur_site.secret_key import make_private
 
 __all__ = [
     "UPLOADS",
@@ -114,6 +115,8 @@ def copy_original(original: File, task: Task) -> File:
             # the file system has no hard links
             shutil.copyfile(original.storage.path(original.key), twin)
         try:
+            # the link has the time of the old upload: the clean-up must not take it for an old file without a task
+            os.utime(twin)
             with _Movable(twin) as content:
                 return put_original(task, content, original.media_type, extension)
         finally:
@@ -198,7 +201,7 @@ def working_folder(task: Task, attempt: str) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="anonymizer-") as folder:
             yield Path(folder)
         return
-    path.mkdir(mode=0o700, parents=True)
+    make_private(path)
     try:
         yield path
     finally:
@@ -226,7 +229,7 @@ def uploads_folder() -> Path | None:
     """
     path = _path(storages["input"], UPLOADS)
     if path is not None:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(path)
     return path
 
 

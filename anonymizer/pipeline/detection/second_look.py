@@ -19,7 +19,7 @@ from anonymizer.pipeline.detection.protocol import Detector, Image
 from anonymizer.pipeline.detection.windows import Calibrate, own_scale_tiles
 from anonymizer.pipeline.detections import Detections, ObjectType
 
-__all__ = ["CARRIERS", "DetailRegion", "find_regions", "look_again", "merge_regions"]
+__all__ = ["CARRIERS", "DetailRegion", "RegionShare", "find_regions", "look_again", "merge_regions"]
 
 #: the types that carry objects of another type: faces are looked for on persons, license plates on vehicles
 CARRIERS = {ObjectType.PERSON: ObjectType.FACE, ObjectType.VEHICLE: ObjectType.LICENSE_PLATE}
@@ -70,6 +70,37 @@ class DetailRegion:
     y2: int
     zoom: float
     types: frozenset[ObjectType]
+
+
+@dataclass(frozen=True, slots=True)
+class RegionShare:
+    """A part of the regions of an image, for frames of a video: they take turns where they are too many for one frame.
+
+    Attributes:
+        pixels: about so many pixels of canvases may be taken, and one region more.
+        number: of the turn, from 0.
+    """
+
+    pixels: float
+    number: int
+
+    def choose(self, regions: Sequence[DetailRegion]) -> list[DetailRegion]:
+        """Choose the regions whose turn it is.
+
+        Args:
+            regions: of the image, in any order.
+
+        Returns:
+            All regions if they take no more than `pixels`. Otherwise neighbours from left to right, where those of the
+            last turn ended.
+        """
+        ordered = sorted(regions, key=lambda region: (region.x1 + region.x2, region.y1 + region.y2))
+        areas = np.array([_pixels([region]) for region in ordered])
+        parts = ((np.cumsum(areas) - areas) // self.pixels).astype(int)
+        if not len(parts):
+            return []
+        number = self.number % (int(parts[-1]) + 1)
+        return [region for region, part in zip(ordered, parts, strict=True) if part == number]
 
 
 def find_regions(first: Detections, size_hw: tuple[int, int], wanted: Collection[ObjectType]) -> list[DetailRegion]:
@@ -199,6 +230,8 @@ def look_again(
     object_types: Sequence[ObjectType],
     first_scales: Sequence[float],
     calibrate: Calibrate,
+    *,
+    shares: Sequence[RegionShare] | None = None,
 ) -> list[list[tuple[View, Detections]]]:
     """Run one detector over the regions of images, and over detailed parts of them, packed onto canvases.
 
@@ -217,6 +250,7 @@ def look_again(
         object_types: only these types are returned.
         first_scales: of each image, the scale of the detector's first look (`closest_scale`).
         calibrate: maps the detector's scores to chances.
+        shares: of each image, which of its regions are looked at now; default: all.
 
     Returns:
         For each image its views and the detections in each, for `merge_looks`. Boxes are in pixels of the view, at the
@@ -236,6 +270,8 @@ def look_again(
         tiles = [*details(index, crop_side)] if first_scale * GAIN <= 1 else []
         outside = [region for region in of_image if not _is_shown(region, tiles)]
         found_regions = _useful(outside, wanted, crop_side, first_scale)
+        if shares is not None:
+            found_regions = shares[index].choose(found_regions)
         all_tiles = own_scale_tiles(image.shape[:2], crop_side)
         taken = _pixels(found_regions) + sum(map(_area, tiles))
         fully_tiled = first_scale < 1 and taken > sum(map(_area, all_tiles))

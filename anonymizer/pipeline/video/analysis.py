@@ -20,14 +20,16 @@ from anonymizer.pipeline.detection.windows import VIDEO_WIDE, WIDE, piece_side
 from anonymizer.pipeline.detections import Detections, ObjectType
 from anonymizer.pipeline.engine import Engine
 from anonymizer.pipeline.errors import BrokenMedia
+from anonymizer.pipeline.options.drawn import DrawnRegion
 from anonymizer.pipeline.options.formats import Whole
 from anonymizer.pipeline.options.options import DamagedFrames, Options
 from anonymizer.pipeline.orientation import upright
 from anonymizer.pipeline.outputs import metadata
+from anonymizer.pipeline.redaction.drawn import drawn_objects
 from anonymizer.pipeline.tracking.tracker import Tracker
 from anonymizer.pipeline.video.between_turns import TurnFiller
 from anonymizer.pipeline.video.detection_queue import DetectionQueue, FrameDetections, LaggingTracks
-from anonymizer.pipeline.video.detection_schedule import DetectionSchedule, scales_to_run, video_scales
+from anonymizer.pipeline.video.detection_schedule import DetectionSchedule, Turn, scales_to_run, video_scales
 from anonymizer.pipeline.video.frame_images import FrameRecord, merge_looks, rgb_image, split_fields
 from anonymizer.pipeline.video.io.codecs.fingerprints import overwrite
 from anonymizer.pipeline.video.io.reader import VideoReader
@@ -43,7 +45,7 @@ BATCH = {"cpu": 4, "cuda": 32}
 #: for pictures where larger scales take turns.
 MUCH_SMALLER = 2.0
 #: long side in pixels of the grey frames in which the tracker measures motion and scene cuts
-_TRACKING_SIDE = 320
+_TRACKING_SIDE = 640
 
 #: a frame, and what the detectors get of it: (h, w, 3) uint8 RGB, upright, `analysis_size_wh` large. First the whole
 #: frame, then its fields if it is interlaced.
@@ -60,6 +62,7 @@ class _TrackAnalysis:
     """The state of the analysis of one track.
 
     Attributes:
+        regions: that the caller drew.
         pending: pts, `damaged` and fingerprint of the frames whose detections are not final yet.
         reformatter: one for all frames, because each new one sets up its scaling again.
         field_reformatter: likewise, for all fields.
@@ -70,6 +73,7 @@ class _TrackAnalysis:
     queue: DetectionQueue
     filler: TurnFiller[_TrackingFrame]
     analysis_size_wh: tuple[int, int]
+    regions: tuple[DrawnRegion, ...]
     schedule: DetectionSchedule = field(default_factory=DetectionSchedule)
     pending: deque[tuple[int, bool, int]] = field(default_factory=deque)
     reformatter: VideoReformatter = field(default_factory=VideoReformatter)
@@ -103,6 +107,7 @@ def start_analysis(job: VideoJob, stages: StageThreads, queues: Mapping[int, Det
             queues[track.index],
             TurnFiller(track.size_hw, options),
             _analysis_size_wh(track, options, detectors),
+            options.regions,
         )
         for track in job.tracks
     }
@@ -270,14 +275,17 @@ def _detect_images(
     if _has_all_scales(options):
         found = engine.detect([image for _, _, image in batch], object_types, options.video_format)
     else:
-        by_scales: dict[tuple[bool, int], list[int]] = {}
+        by_scales: dict[tuple[Turn | None, int], list[int]] = {}
         for row, (track, frame, image) in enumerate(batch):
-            key = track.schedule.is_turn(frame.number), piece_side(image.shape[:2], VIDEO_WIDE)
+            key = track.schedule.turn(frame.number), piece_side(image.shape[:2], VIDEO_WIDE)
             by_scales.setdefault(key, []).append(row)
         found = [Detections.empty()] * len(batch)
-        for (is_turn, side), rows in by_scales.items():
-            scales = partial(scales_to_run, long_side=side, is_turn=is_turn)
-            of_rows = engine.detect([batch[row][2] for row in rows], object_types, options.video_format, scales=scales)
+        for (turn, side), rows in by_scales.items():
+            scales = partial(scales_to_run, long_side=side, turn=turn)
+            images = [batch[row][2] for row in rows]
+            numbers = [batch[row][0].schedule.closer_turn(batch[row][1].number) for row in rows]
+            closer = [number for number in numbers if number is not None] or None
+            of_rows = engine.detect(images, object_types, options.video_format, scales=scales, closer_turns=closer)
             for row, detections in zip(rows, of_rows, strict=True):
                 found[row] = detections
     return [
@@ -310,9 +318,9 @@ def _track_frame(
     least = {detector.id: detector.least_size / shrink for detector in detectors}
     track.queue.review_counts.update(metadata.review_counts(found, track.track.size_hw, options, least))
     track.pending.append((frame.pts, frame.damaged, frame.fingerprint))
-    is_turn = _has_all_scales(options) or track.schedule.is_turn(frame.number)
+    turn = Turn.ALL if _has_all_scales(options) else track.schedule.turn(frame.number)
     track.schedule.forget(frame.number)
-    _push(track, track.filler.push((frame.time_s, small), frame.time_s, found, grey, is_turn=is_turn))
+    _push(track, track.filler.push((frame.time_s, small), frame.time_s, found, grey, turn=turn))
 
 
 def _push(track: _TrackAnalysis, frames: Iterable[tuple[_TrackingFrame, Detections]]) -> None:
@@ -331,4 +339,7 @@ def _finish_frames(track: _TrackAnalysis) -> None:
 
 def _queue_detections(track: _TrackAnalysis, detections: Detections) -> None:
     pts, damaged, pixels = track.pending.popleft()
+    if track.regions:
+        drawn = drawn_objects(track.regions, track.track.size_hw, float(pts * track.track.time_base))
+        detections = Detections.merge([detections, drawn])
     track.queue.put(FrameDetections(pts, detections, damaged, pixels))

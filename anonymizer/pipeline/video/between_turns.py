@@ -1,9 +1,9 @@
 """Small objects between two turns of the detectors: carried by template matching through the frames between them.
 
-A turn is a frame in which all scales of the detectors run (`detection_schedule.py`). What only such a scale shows is
-seen in turns alone. The tracker fills the time between where optical flow can follow the object, or where the tracker
-knows that both sightings are of one object. For a small object that moves, it can do neither. Here, each small object
-of a turn is followed through the frames until the next turn, and back to the turn before. Images are as large as the
+A turn is a frame in which further scales of the detectors run (`detection_schedule.py`). What only such a scale shows
+is seen in turns alone. The tracker fills the time between where optical flow can follow the object, or where the
+tracker knows that both sightings are of one object. For a small object that moves, it can do neither. Here, each small
+object of a turn is followed to the next turn of the same scales, and back to the last one. Images are as large as the
 detectors get them, where a small object has the most pixels.
 """
 
@@ -16,11 +16,12 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from anonymizer.pipeline.detections import Detections
+from anonymizer.pipeline.detections import Detections, Source
 from anonymizer.pipeline.options.options import Options
 from anonymizer.pipeline.outputs.metadata import over_threshold
 from anonymizer.pipeline.tracking.boxes import Box, centre_shift, ious
 from anonymizer.pipeline.tracking.template_matching import follow_template
+from anonymizer.pipeline.video.detection_schedule import Turn
 
 __all__ = ["TurnFiller"]
 
@@ -39,11 +40,12 @@ _MAX_REACH = 1 / 12
 
 
 @dataclass(slots=True)
-class _TurnFrame(Generic[Item]):
-    """A frame, its detections, and its grey image at the size of the analysis."""
+class _WaitingFrame(Generic[Item]):
+    """A frame, what the detectors found in it, that and what was carried to it, and its grey image."""
 
     item: Item
     time_s: float
+    detected: Detections
     found: Detections
     grey: NDArray[np.uint8]
 
@@ -62,8 +64,8 @@ class _Carried:
 class TurnFiller(Generic[Item]):
     """Adds detections of small objects in the frames between turns.
 
-    Frames come out in the order in which they went in, once the next turn is known. A frame that is a turn comes out
-    at once.
+    Frames come out in the order in which they went in: when the next two turns are known, or a turn of all scales. A
+    frame of all scales comes out at once, as it is.
 
     Args:
         size_hw: height and width of the upright frames in pixels.
@@ -72,11 +74,12 @@ class TurnFiller(Generic[Item]):
 
     def __init__(self, size_hw: tuple[int, int], options: Options) -> None:
         self._size_hw, self._options = size_hw, options
-        self._last_turn: _TurnFrame[Item] | None = None
-        self._waiting: list[_TurnFrame[Item]] = []
+        #: the last two turns. The scales of the first of them run again in the next one.
+        self._turns: list[_WaitingFrame[Item]] = []
+        self._waiting: list[_WaitingFrame[Item]] = []
 
     def push(
-        self, item: Item, time_s: float, found: Detections, grey: NDArray[np.uint8], *, is_turn: bool
+        self, item: Item, time_s: float, found: Detections, grey: NDArray[np.uint8], *, turn: Turn | None
     ) -> list[tuple[Item, Detections]]:
         """Take the next frame.
 
@@ -85,37 +88,42 @@ class TurnFiller(Generic[Item]):
             time_s: when the frame is shown, in seconds.
             found: its detections, with boxes in pixels of the upright frame.
             grey: (h, w) uint8, the upright frame, of any size that is the same for all frames.
-            is_turn: whether all scales of the detectors ran.
+            turn: which further scales of the detectors ran.
 
         Returns:
             The items of the frames that are ready, oldest first, with the detections of each.
         """
-        frame = _TurnFrame(item, time_s, found, grey)
-        self._waiting.append(frame)
-        if not is_turn:
+        frame = _WaitingFrame(item, time_s, found, found, grey)
+        if turn is None:
+            self._waiting.append(frame)
             return []
-        ready = self._fill(frame)
-        self._last_turn = frame
+        self._carry(frame, self._waiting[::-1])
+        if turn is Turn.ALL:
+            ready = [*self.finish(), (item, found)]
+            self._turns = [frame]
+            return ready
+        if len(self._turns) == 2:
+            self._carry(self._turns[0], self._waiting)
+        # up to the last turn: nothing will be carried to these any more
+        count = self._count_until(self._turns[-1]) if self._turns else 0
+        ready = [(waiting.item, waiting.found) for waiting in self._waiting[:count]]
+        self._waiting = [*self._waiting[count:], frame]
+        self._turns = [*self._turns[-1:], frame]
         return ready
 
     def finish(self) -> list[tuple[Item, Detections]]:
-        """Take out the frames that are left. More may follow, but nothing is carried to or from them."""
-        ready = self._fill(None)
-        self._last_turn = None
+        """Take out the frames that are left. More may follow, but nothing is carried to or from these any more."""
+        for turn in self._turns:
+            self._carry(turn, self._waiting[self._count_until(turn) :])
+        ready = [(frame.item, frame.found) for frame in self._waiting]
+        self._turns, self._waiting = [], []
         return ready
 
-    def _fill(self, turn: _TurnFrame[Item] | None) -> list[tuple[Item, Detections]]:
-        """Carry objects from the last turn on and from this one back; then all frames are ready."""
-        frames, self._waiting = self._waiting, []
-        between = frames if turn is None else frames[:-1]
-        if between:
-            if self._last_turn is not None:
-                self._carry(self._last_turn, between)
-            if turn is not None:
-                self._carry(turn, between[::-1])
-        return [(frame.item, frame.found) for frame in frames]
+    def _count_until(self, turn: _WaitingFrame[Item]) -> int:
+        """How many of the waiting frames there are up to a turn; 0 if that is out already."""
+        return next((count for count, frame in enumerate(self._waiting, 1) if frame is turn), 0)
 
-    def _carry(self, turn: _TurnFrame[Item], frames: list[_TurnFrame[Item]]) -> None:
+    def _carry(self, turn: _WaitingFrame[Item], frames: Sequence[_WaitingFrame[Item]]) -> None:
         """Follow the small objects of a turn from frame to frame, and add them where they are not detected."""
         active, before = self._small_objects(turn), turn
         for frame in frames:
@@ -129,8 +137,8 @@ class TurnFiller(Generic[Item]):
                 frame.found = Detections.merge([frame.found, _as_detections(added)])
             before = frame
 
-    def _small_objects(self, turn: _TurnFrame[Item]) -> list[_Carried]:
-        found = turn.found[over_threshold(turn.found, self._options)]
+    def _small_objects(self, turn: _WaitingFrame[Item]) -> list[_Carried]:
+        found = turn.detected[over_threshold(turn.detected, self._options)]
         small = (found.boxes[:, 2:] - found.boxes[:, :2]).max(axis=1, initial=0) <= _SMALL * max(self._size_hw)
         still = np.zeros(2, np.float32)
         return [
@@ -140,7 +148,7 @@ class TurnFiller(Generic[Item]):
 
 
 def _move(
-    carried: _Carried, before: _TurnFrame[Item], frame: _TurnFrame[Item], above: Detections, long_side: int
+    carried: _Carried, before: _WaitingFrame[Item], frame: _WaitingFrame[Item], above: Detections, long_side: int
 ) -> tuple[_Carried, bool] | None:
     """Move an object to the next frame, to its detection there if it has one.
 
@@ -186,4 +194,5 @@ def _as_detections(objects: Sequence[_Carried]) -> Detections:
         np.array([carried.score for carried in objects], np.float32),
         np.array([carried.object_type for carried in objects], np.uint8),
         np.array([carried.model for carried in objects], np.str_),
+        np.full(len(objects), Source.TRACKER.value, "U16"),
     )

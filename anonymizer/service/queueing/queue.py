@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
+import uuid
+from typing import Any
+
 from django.db import transaction
+from django.utils import timezone
 from django_q.tasks import async_task
 
 from anonymizer.models import Kind, Task
 
-__all__ = ["QUEUES", "call_on_commit", "notify", "notify_on_commit"]
+__all__ = ["QUEUES", "notify", "notify_on_commit", "pack"]
 
 #: the queue of each kind of file; running installs have these names in their databases
 QUEUES = {Kind.IMAGE: "images", Kind.VIDEO: "videos"}
+#: what a worker calls with the id of a task
+PROCESS = "anonymizer.service.work.process"
 
 
 def notify(task: Task) -> None:
     """Tell a worker of the task's queue that the task waits. A second notification does no harm."""
-    async_task("anonymizer.service.work.process", str(task.pk), cluster=QUEUES[Kind(task.kind)], task_name=str(task.pk))
+    async_task(PROCESS, str(task.pk), cluster=QUEUES[Kind(task.kind)], task_name=str(task.pk))
+
+
+def pack(function: str, *args: str, name: str) -> dict[str, Any]:
+    """Pack a call as django-q2's pusher hands it to a worker, for work that was found without a notification.
+
+    Args:
+        function: the function's dotted path.
+        args: its arguments.
+        name: shown in the log.
+    """
+    return {
+        "id": uuid.uuid4().hex, "name": name, "func": function, "args": args, "kwargs": {}, "started": timezone.now(),
+    }  # fmt: skip
 
 
 def notify_on_commit(task: Task) -> None:
@@ -24,12 +43,3 @@ def notify_on_commit(task: Task) -> None:
     If the notification fails, the error is logged. The row waits, and `claims.recover` sends the notification again.
     """
     transaction.on_commit(lambda: notify(task), robust=True)
-
-
-def call_on_commit(function: str, *args: str) -> None:
-    """Have a worker of the image queue call one of our functions, once the transaction is committed.
-
-    Args:
-        function: the function's dotted path.
-    """
-    transaction.on_commit(lambda: async_task(function, *args, cluster=QUEUES[Kind.IMAGE]), robust=True)
