@@ -6,19 +6,20 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
+from django.conf import settings
 from django.core.files.storage import storages
 from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from anonymizer.models import AuditAction, DeletionReceipt, File, Status, Task, WebhookDelivery
+from anonymizer.models import AuditAction, DeletionReceipt, File, FileKind, Status, Task, WebhookDelivery
 from anonymizer.models.batches import key_batches
 from anonymizer.pipeline.errors import StorageFailed
 from anonymizer.service import files
 from anonymizer.service.accounting import audit
 from anonymizer.service.accounting.free_pages import forget_free_pages
 
-__all__ = ["confirm_receipts", "delete_files", "delete_single_files", "delete_tasks"]
+__all__ = ["confirm_receipts", "delete_files", "delete_single_files", "delete_tasks", "drop_original"]
 
 #: What a deleted task keeps: its id, times, counts and outcome. Names, addresses, texts and places in pictures go.
 FORGOTTEN: dict[str, Any] = {
@@ -104,6 +105,14 @@ def delete_single_files(rows: Sequence[File], *, actor: str, reason: str = "") -
             row.delete()
         # after the bytes: callbacks run in the order in which they were added
         transaction.on_commit(lambda: _confirm(receipt), robust=True)
+
+
+def drop_original(task: Task) -> None:
+    """Delete the original of a task that ends, if this server keeps none. The caller has a transaction open."""
+    if not settings.KEEP_ORIGINALS:
+        # read again at each try: a deletion that was rolled back leaves objects without a key
+        originals = list(File.objects.filter(task=task.pk, kind=FileKind.ORIGINAL))
+        delete_single_files(originals, actor=audit.SERVER, reason="originals are not kept")
 
 
 def confirm_receipts() -> int:

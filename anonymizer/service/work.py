@@ -11,7 +11,6 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 from django_q.exceptions import TimeoutException
@@ -24,7 +23,6 @@ from anonymizer.pipeline.options.options import Method, Options
 from anonymizer.pipeline.results import ImageResult
 from anonymizer.pipeline.segmentation.heuristic import HeuristicSegmenter
 from anonymizer.service import deletion, engine, files, videos, workers
-from anonymizer.service.accounting import audit
 from anonymizer.service.claims import Claim, Heartbeat, claimed, next_waiting
 from anonymizer.service.clients.turns import claim_next
 from anonymizer.service.queueing import queue
@@ -195,7 +193,7 @@ def _publish(
                     # a try before this one may have been rolled back: its numbers are free for others
                     file.pk = None
                     file.save(force_insert=True)
-                _drop_original(claim.task)
+                deletion.drop_original(claim.task)
                 deliveries.enqueue(claim.task)
         # the connection may have been lost after the commit: then the rows of this attempt are there
         return owned or _is_published(claim, stored)
@@ -253,18 +251,10 @@ def _fail(claim: Claim, cause: str, sentence: str, *, warnings: Sequence[str] = 
                 warnings=[*claim.task.warnings, *warnings],
             )
             if failed:
-                _drop_original(claim.task)
+                deletion.drop_original(claim.task)
                 deliveries.enqueue(claim.task)
         return failed
 
     failed = _insist(claim, record)
     # a task that was deleted meanwhile has no original any more: that is no failure
     return f"failed: {sentence}" if failed else DROPPED
-
-
-def _drop_original(task: Task) -> None:
-    """Delete the original of a task that ends, if this server keeps none."""
-    if not settings.KEEP_ORIGINALS:
-        # read again at each try: a deletion that was rolled back leaves rows without a key
-        originals = list(File.objects.filter(task=task.pk, kind=FileKind.ORIGINAL))
-        deletion.delete_single_files(originals, actor=audit.SERVER, reason="originals are not kept")
