@@ -23,6 +23,7 @@ __all__ = [
     "check_folders",
     "check_models",
     "check_profile",
+    "check_receipt_key",
     "check_secrets",
     "check_threads",
     "check_webhooks",
@@ -101,6 +102,18 @@ def check_defaults(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[Che
     except InvalidParameter as error:
         name = "ANONYMIZER_" + error.name.upper().replace("-", "_")
         return [Error(f"{name}: {error}", id="anonymizer.E003")]
+    return []
+
+
+@register()
+def check_receipt_key(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Check that `ANONYMIZER_RECEIPT_KEY` names a key that only its owner can read."""
+    from anonymizer.service import receipts
+
+    try:
+        receipts.signing_key()
+    except InvalidParameter as error:
+        return [Error(str(error), hint="`anonymizer receipt-key FILE` makes a key.", id="anonymizer.E005")]
     return []
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from anonymizer.pipeline.model_zoo.folders import MODELS_FOLDER, is_checkout
 from celantur_site import env, secret_key
@@ -37,7 +38,8 @@ SECRET_KEY = env.string("ANONYMIZER_SECRET_KEY", "") or secret_key.read_or_creat
 DEBUG = env.boolean("ANONYMIZER_DEBUG", False)
 #: Names of this server. Any other name may be that of a page, bound to this machine's address (DNS rebinding). The
 #: loopback names always belong to it: no page has them, and `serve` asks itself whether it is ready.
-ALLOWED_HOSTS = [*env.names("ANONYMIZER_ALLOWED_HOSTS", []), ".localhost", "127.0.0.1", "[::1]"]
+LOOPBACK_HOSTS = [".localhost", "127.0.0.1", "[::1]"]
+ALLOWED_HOSTS = [*env.names("ANONYMIZER_ALLOWED_HOSTS", []), *LOOPBACK_HOSTS]
 CSRF_TRUSTED_ORIGINS = env.names("ANONYMIZER_CSRF_TRUSTED_ORIGINS", [])
 #: whether a server without tokens answers other machines, too
 ALLOW_ANONYMOUS = env.boolean("ANONYMIZER_ALLOW_ANONYMOUS", False)
@@ -98,6 +100,8 @@ DATABASES = {
         "TEST": {"NAME": DATA_DIR / "test.sqlite3"},
     }
 }
+#: Counts the requests of clients with a rate. Each web process counts for itself.
+CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "OPTIONS": {"MAX_ENTRIES": 100_000}}}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
 TIME_ZONE = "UTC"
@@ -149,6 +153,8 @@ STORAGES = {
 #: default: None, which stands for every type with an installed model
 OBJECT_TYPES: list[str] | None = env.names("ANONYMIZER_OBJECT_TYPES", [], OBJECT_TYPE_NAMES) or None
 API_ENDPOINT = env.string("ANONYMIZER_API_ENDPOINT", "").rstrip("/")
+# the addresses in answers lead to this server
+ALLOWED_HOSTS += filter(None, [urlsplit(API_ENDPOINT).hostname])
 DEVICE = env.string("ANONYMIZER_DEVICE", "auto")
 #: what runs the networks on a CPU: auto, torch, openvino or onnxruntime
 RUNTIME = env.string("ANONYMIZER_RUNTIME", "auto")
@@ -158,6 +164,8 @@ MODELS = env.string("ANONYMIZER_MODELS", "auto")
 MODEL_MIRROR = env.string("ANONYMIZER_MODEL_MIRROR", "") or None
 #: how long `serve` tries to download better models when it starts, in seconds (0: never)
 FETCH_SECONDS = env.number("ANONYMIZER_FETCH_SECONDS", 5.0)
+#: file of the Ed25519 key that signs receipts; empty: they are not signed
+RECEIPT_KEY = env.string("ANONYMIZER_RECEIPT_KEY", "")
 LEGACY_INSTANCE_MASK = env.boolean("ANONYMIZER_LEGACY_INSTANCE_MASK", False)
 #: default options of requests, under the names of the contract
 DEFAULT_OPTIONS = {
@@ -168,6 +176,7 @@ DEFAULT_OPTIONS = {
         "mask_scale": env.string("ANONYMIZER_MASK_SCALE", ""),
         "keep_metadata": env.string("ANONYMIZER_KEEP_METADATA", ""),
         "video_encoder": env.string("ANONYMIZER_VIDEO_ENCODER", ""),
+        "verify": env.string("ANONYMIZER_VERIFY", ""),
     }.items()
     if value
 }

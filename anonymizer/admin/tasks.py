@@ -300,7 +300,8 @@ class TaskAdmin(ReadOnlyAdmin):
         except (AnonymizerError, FileNotFoundError):
             raise Http404 from None
         answer = HttpResponse(content, content_type="image/png")
-        answer["Cache-Control"] = "private, max-age=600"
+        # a browser keeps nothing of an original, although its frames are decoded again then
+        answer["Cache-Control"] = "private, no-store" if kind == FileKind.ORIGINAL else "private, max-age=600"
         return answer
 
     def side_by_side_view(self, request: HttpRequest, task_id: uuid.UUID) -> FileResponse:

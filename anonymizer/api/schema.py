@@ -19,6 +19,7 @@ __all__ = [
     "METADATA",
     "PNG",
     "RANGE_PARAMETERS",
+    "RECEIPT",
     "UPLOAD_PARAMETERS",
     "Deleted",
     "TaskObject",
@@ -74,6 +75,7 @@ class TaskObject(serializers.Serializer[Any]):
     binary_mask_url = serializers.URLField(allow_null=True)
     instance_mask_url = serializers.URLField(allow_null=True)
     metadata_url = serializers.URLField(allow_null=True)
+    receipt_url = serializers.URLField(allow_null=True, help_text="What was made of which file, by which models.")
     task_url = serializers.URLField()
     failure_cause = serializers.CharField(allow_null=True, help_text="The kind of error, if the task failed.")
     error = serializers.CharField(allow_null=True, help_text="One sentence about the error, if the task failed.")
@@ -96,23 +98,43 @@ FILE = {
     206: OpenApiResponse(OpenApiTypes.BINARY, "The requested part of the file."),
 }
 PNG = {(200, "image/png"): OpenApiTypes.BINARY}
+RECEIPT = OpenApiResponse(
+    inline_serializer(
+        "Receipt",
+        {
+            "receipt": serializers.DictField(help_text="Checksums, models, options, counts and times."),
+            "signature": serializers.DictField(
+                allow_null=True, help_text="Ed25519 over the canonical JSON of `receipt`; null if it is not signed."
+            ),
+        },
+    ),
+    "The receipt.",
+)
 METADATA = OpenApiResponse(OpenApiTypes.OBJECT, "The metadata.")
 ERRORS = {
     400: "A parameter is not valid, or the request has no file.",
-    404: "There is no task with this id.",
-    409: "The task is not done yet (with the header Retry-After), or it has no such result.",
+    401: "The request has no token that is valid, but this server has tokens.",
+    403: "The client may not do this, or the request comes from a page of another site.",
+    404: "There is no task with this id, or it is the task of another client.",
+    409: (
+        "The task is not done yet (with the header Retry-After), it has no such result, or the Idempotency-Key was "
+        "used for other bytes."
+    ),
     410: "The task was deleted.",
     413: "The file has too many bytes or pixels, or the video is too long.",
     415: "The file is not an image or a video of a supported kind.",
     416: "The requested range begins after the end of the file.",
     422: "The file is broken.",
-    503: "No worker is alive, or a model is missing (with the header Retry-After).",
+    429: "The client sends too many requests, or used its quota of today (with the header Retry-After).",
+    503: "No worker is alive, the queue is full, or a model is missing (with the header Retry-After).",
+    507: "The disk has too little room (with the header Retry-After).",
 }
 
 
 def error_answers(*statuses: int) -> dict[int, OpenApiResponse]:
-    """Return the responses of an operation for these error statuses."""
-    return {status: OpenApiResponse(ErrorObject, ERRORS[status]) for status in statuses}
+    """Return the responses of an operation for these error statuses, and for those of every operation."""
+    every = (401, 403, 429)
+    return {status: OpenApiResponse(ErrorObject, ERRORS[status]) for status in sorted({*statuses, *every})}
 
 
 def _query(name: str, text: str) -> OpenApiParameter:
@@ -131,6 +153,12 @@ UPLOAD_PARAMETERS = [
         OpenApiTypes.STR,
         OpenApiParameter.HEADER,
         description="if true, respond at once and process the file later (default: false)",
+    ),
+    OpenApiParameter(
+        "Idempotency-Key",
+        OpenApiTypes.STR,
+        OpenApiParameter.HEADER,
+        description="the same key, bytes and parameters within 24 hours are the same task (at most 255 characters)",
     ),
 ]
 RANGE_PARAMETERS = [

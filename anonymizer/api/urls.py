@@ -17,6 +17,7 @@ urlpatterns = [
     path(f"{_FILE}/anonymized", views.ArtefactView.as_view()),
     path(f"{_FILE}/original", views.OriginalView.as_view(), name="original"),
     path(f"{_FILE}/metadata", views.MetadataView.as_view()),
+    path(f"{_FILE}/receipt", views.ReceiptView.as_view()),
     path(f"{_FILE}/binary-mask", views.MaskView.as_view(kind=FileKind.BINARY_MASK)),
     path(f"{_FILE}/instance-mask", views.MaskView.as_view(kind=FileKind.INSTANCE_MASK)),
     *(

@@ -24,7 +24,7 @@ from anonymizer.models import AuditAction, File, FileKind, Kind, Status, Task, T
 from anonymizer.pipeline.errors import MissingFile, TooLarge
 from anonymizer.pipeline.options.options import Options
 from anonymizer.pipeline.outputs.previews import scaled_mask_png
-from anonymizer.service import deletion, engine, workers
+from anonymizer.service import deletion, engine, receipts, workers
 from anonymizer.service.accounting import audit
 from anonymizer.service.clients import capacity, idempotency, quota
 from anonymizer.service.queueing import waiting
@@ -48,7 +48,7 @@ class UploadView(APIView):
         responses={
             201: schema.TaskObject,
             202: schema.TaskObject,
-            **schema.error_answers(400, 413, 415, 422, 503),
+            **schema.error_answers(400, 409, 413, 415, 422, 503, 507),
         },
     )
     def post(self, request: Request) -> Response:
@@ -205,6 +205,23 @@ class MetadataView(ArtefactView):
         return super().get(request, task_id)
 
 
+class ReceiptView(ArtefactView):
+    """`GET /v1/file/{id}/receipt`: what was made of which file. It stays when the files of the task are deleted."""
+
+    kind = FileKind.RECEIPT
+
+    @extend_schema(
+        summary="Download the receipt: checksums, models, options and counts, signed where the server has a key",
+        responses={200: schema.RECEIPT, **schema.error_answers(404, 409, 410)},
+    )
+    def get(self, request: Request, task_id: uuid.UUID) -> FileResponse | HttpResponse:
+        """Download the receipt of a task that is done, also after its files were deleted."""
+        kept = receipts.kept(_get_task(request, task_id))
+        if kept is not None:
+            return FileResponse(io.BytesIO(kept), content_type="application/json", filename=f"{task_id}.receipt.json")
+        return super().get(request, task_id)
+
+
 class MaskView(APIView):
     """`GET /v1/file/{id}/binary-mask` and `/instance-mask`: a PNG, at a smaller size if requested."""
 
@@ -265,7 +282,7 @@ class TasksView(APIView):
         responses={200: schema.TaskObject(many=True), **schema.error_answers(400)},
     )
     def get(self, request: Request) -> Response:
-        """List the tasks in pages, newest first. `status` and `kind` select some of them."""
+        """List the tasks of the client in pages, newest first. `status` and `kind` select some of them."""
         tasks = own_tasks(request).prefetch_related("files").filter(**parameters.list_filters(request))
         paginator = TaskPagination()
         page: list[Any] = paginator.paginate_queryset(tasks, request, view=self) or []
@@ -276,8 +293,9 @@ class TaskListView(TasksView):
     """`GET` and `DELETE /v1/task/list`, `/lists`: list or delete all tasks."""
 
     @extend_schema(
-        summary="Delete the files of all tasks, and cancel those that are not done", responses={200: schema.Deleted}
+        summary="Delete the files of all tasks, and cancel those that are not done",
+        responses={200: schema.Deleted, **schema.error_answers()},
     )
     def delete(self, request: Request) -> Response:
-        """Delete the files of all tasks. The response has the number of tasks that were not deleted before."""
+        """Delete the files of all tasks of the client. The answer says how many were not deleted before."""
         return Response({"deleted": deletion.delete_tasks(own_tasks(request), actor=actor(request))})

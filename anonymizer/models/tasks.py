@@ -60,6 +60,7 @@ class FileKind(models.TextChoices):
     INSTANCE_MASK = "instance-mask"
     METADATA = "metadata"
     DETECTIONS = "detections"
+    RECEIPT = "receipt"
 
 
 class Task(models.Model):

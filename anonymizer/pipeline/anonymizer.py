@@ -13,6 +13,7 @@ import numpy as np
 
 from anonymizer.pipeline.audit.delivered import verify_image
 from anonymizer.pipeline.detection.downscaling import downscale_warnings
+from anonymizer.pipeline.detection.windows import plan_views
 from anonymizer.pipeline.detections import Detections, ObjectType
 from anonymizer.pipeline.engine import Engine
 from anonymizer.pipeline.errors import InvalidParameter, NotFullyAnalysed
@@ -27,6 +28,7 @@ from anonymizer.pipeline.options.converters import choice
 from anonymizer.pipeline.options.formats import Auto, Format, parse_format
 from anonymizer.pipeline.options.options import Options
 from anonymizer.pipeline.outputs import metadata, overlay
+from anonymizer.pipeline.receipts.receipt import Analysis
 from anonymizer.pipeline.redaction.drawn import drawn_objects
 from anonymizer.pipeline.redaction.planes import redact_alpha, redact_colours, varies_in_boxes
 from anonymizer.pipeline.redaction.regions import redaction_regions
@@ -260,6 +262,8 @@ class Anonymizer:
             alpha = redact_alpha(alpha, regions, options, seed=self._seed(picture, alpha))
         if options.debug:
             pixels = overlay.draw(pixels, chosen, regions, scores=options.score)
+        models = tuple(dict.fromkeys([*(detector.id for detector in detectors), *_mask_models(chosen, options)]))
+        views = {each.id: len(plan_views(picture.size_hw, options.image_format, each)) for each in detectors}
         return ImageResult(
             picture=picture,
             pixels=pixels,
@@ -269,7 +273,7 @@ class Anonymizer:
             regions=regions,
             options=options,
             object_types=tuple(object_types),
-            models=tuple(dict.fromkeys([*(detector.id for detector in detectors), *_mask_models(chosen, options)])),
+            models=models,
             warnings=downscaled,
             not_fully_analysed=downscaled,
             review_counts=metadata.review_counts(
@@ -278,6 +282,7 @@ class Anonymizer:
             seconds=seconds + time.perf_counter() - started,
             legacy_masks=self.engine.legacy_masks,
             miss_costs=self.store.miss_costs(object_types),
+            analysis=Analysis(self.store.sums(models), views, picture.size_hw),
         )
 
     def verify(self, result: ImageResult) -> ImageResult:
@@ -336,13 +341,16 @@ class Anonymizer:
             ModelMissing, DetectorFailed, EncoderFailed, OutOfMemory, TooManyObjects: there is no result.
         """
         # at first use: images need no FFmpeg
+        from anonymizer.pipeline.audit.finished_video import Looks
         from anonymizer.pipeline.video.job import anonymise_video
 
+        options = options or Options()
         with open_file(source):
             pass
         return anonymise_video(
-            self.engine, Path(source), Path(folder), options or Options(), name=name, progress=progress, stop=stop
-        )
+            self.engine, Path(source), Path(folder), options, name=name, progress=progress, stop=stop,
+            looks=Looks() if options.verify else None,
+        )  # fmt: skip
 
     def _seed(self, picture: Picture, alpha: Samples | None = None) -> int:
         digest = hashlib.blake2b(cast("Any", np.ascontiguousarray(picture.pixels)), key=self.engine.noise_key)

@@ -5,12 +5,21 @@ from __future__ import annotations
 from django.core.files.base import ContentFile
 from django.core.files.storage import storages
 from django.db import DatabaseError, connection
+from django.utils.crypto import salted_hmac
 
 from anonymizer.models import Kind
 from anonymizer.pipeline.detections import OBJECT_TYPES
 from anonymizer.service import engine, workers
 
-__all__ = ["readiness"]
+__all__ = ["PROBE_HEADER", "probe_proof", "readiness"]
+
+#: by which `serve` shows that it is the one that asks: it may ask from an address that is not a loopback address
+PROBE_HEADER = "X-Anonymizer-Probe"
+
+
+def probe_proof() -> str:
+    """Return what only a process with the secret key can know."""
+    return salted_hmac("anonymizer.probe", "readyz", algorithm="sha256").hexdigest()
 
 
 def readiness() -> dict[str, str]:

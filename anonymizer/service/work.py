@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 from django_q.exceptions import TimeoutException
@@ -20,9 +21,10 @@ from anonymizer.pipeline.detections import Detections, ObjectType
 from anonymizer.pipeline.errors import AnonymizerError, BrokenMedia, Cancelled, NotFullyAnalysed
 from anonymizer.pipeline.images.io import encode_png, load_picture
 from anonymizer.pipeline.options.options import Method, Options
+from anonymizer.pipeline.receipts.receipt import Receipt
 from anonymizer.pipeline.results import ImageResult
 from anonymizer.pipeline.segmentation.heuristic import HeuristicSegmenter
-from anonymizer.service import deletion, engine, files, videos, workers
+from anonymizer.service import deletion, engine, files, receipts, videos, workers
 from anonymizer.service.claims import Claim, Heartbeat, claimed, next_waiting
 from anonymizer.service.clients.turns import claim_next
 from anonymizer.service.queueing import queue
@@ -48,8 +50,7 @@ PUBLISH_LEASES = 10
 
 def find() -> dict[str, Any] | None:
     """Return a task that waits for a worker of this kind, packed as django-q2 does it, or None."""
-    kind = workers.kind()
-    task_id = None if kind is None else next_waiting(kind)
+    task_id = next_waiting(workers.kind())
     return None if task_id is None else queue.pack(queue.PROCESS, task_id, name=task_id)
 
 
@@ -170,13 +171,13 @@ def _publish(
         Whether the result was published.
     """
     stored = files.put(claim.task, claim.token.hex, artefacts)
-    published = False
+    published, finished = False, timezone.now()
 
-    def publish() -> bool:
+    def publish(receipt: Receipt) -> bool:
         with transaction.atomic():
             owned = claim.update(
                 status=Status.DONE,
-                finished=timezone.now(),
+                finished=finished,
                 progress=1.0,
                 duration=result.seconds,
                 detections=result.counts,
@@ -193,13 +194,16 @@ def _publish(
                     # a try before this one may have been rolled back: its numbers are free for others
                     file.pk = None
                     file.save(force_insert=True)
+                receipts.keep(claim.task, receipt)
                 deletion.drop_original(claim.task)
                 deliveries.enqueue(claim.task)
         # the connection may have been lost after the commit: then the rows of this attempt are there
         return owned or _is_published(claim, stored)
 
     try:
-        published = _insist(claim, publish)
+        receipt = receipts.make(claim.task, result, stored, finished)
+        stored += files.put(claim.task, claim.token.hex, [receipts.artefact(receipt)])
+        published = _insist(claim, lambda: publish(receipt))
     finally:
         if not published:
             files.discard(stored)

@@ -122,9 +122,9 @@ def _is_dead(worker: str) -> bool:
     return place == processes.host() and not processes.exists(int(pid))
 
 
-def kind() -> Kind | None:
-    """Return the kind of file that this worker processes; None: the worker does other work."""
-    return next((kind for kind, queue in QUEUES.items() if queue == _queue()), None)
+def kind() -> Kind:
+    """Return the kind of file that this worker processes."""
+    return next(kind for kind, queue in QUEUES.items() if queue == _queue())
 
 
 def _queue() -> str:
@@ -141,10 +141,7 @@ def _begin(**kwargs: object) -> None:
         # an image that arrives while a video is processed gets most of the cores that it needs
         os.nice(NICE)
     threading.Thread(target=_beat, args=(os.getppid(),), name="presence", daemon=True).start()
-    if kind() is None:
-        insist(lambda: Worker.objects.filter(name=name()).update(ready=True), "A worker", seconds=math.inf)
-    else:
-        _load()
+    _load()
     _loop.looked_s = time.monotonic()
     # the task of a worker of another machine is free only when its lease has run out
     timer = threading.Timer(settings.LEASE.total_seconds() + 1, _recover_once)

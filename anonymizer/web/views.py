@@ -10,7 +10,6 @@ from django.views.generic import TemplateView
 from anonymizer.pipeline.detections import OBJECT_TYPES
 from anonymizer.pipeline.options.options import Method, Options
 from anonymizer.service import engine, profiles
-from anonymizer.service.clients import tokens
 
 __all__ = ["PageView"]
 
@@ -40,7 +39,6 @@ class PageView(TemplateView):
             object_types=types,
             methods=methods,
             takes_videos=engine.takes_videos(),
-            needs_token=tokens.exist(),
             profiles=[(profile.name, str(profile.format or ""), active) for profile, active in profiles.all_profiles()],
             **kwargs,
         )

@@ -129,5 +129,4 @@ def test_every_answer_has_a_policy_for_browsers() -> None:
         assert headers["X-Frame-Options"] == "DENY"
         assert "Access-Control-Allow-Origin" not in headers
     assert client.get("/v1/task").headers["Cache-Control"] == "private, no-store"
-    nonces = {client.get("/").headers["Content-Security-Policy"] for _ in range(2)}
-    assert len(nonces) == 2
+    assert "script-src 'self';" in client.get("/").headers["Content-Security-Policy"]

@@ -88,6 +88,23 @@ def test_a_data_folder_that_others_can_enter_is_warned_of(tmp_path: Path) -> Non
     assert "anonymizer.W005" not in manage(tmp_path, "manage", "check").stderr
 
 
+def test_a_server_behind_tls_has_nothing_to_improve(tmp_path: Path) -> None:
+    command = ("manage", "check", "--deploy", "--fail-level", "WARNING")
+    done = manage(tmp_path, *command, ANONYMIZER_TLS="1", ANONYMIZER_ALLOWED_HOSTS="real.name")
+    assert done.returncode == 0, done.stderr
+    # without TLS it says what is missing
+    assert "security.W008" in manage(tmp_path, *command).stderr
+
+
+def test_the_names_of_the_server_are_its_hosts(tmp_path: Path) -> None:
+    done = manage(
+        tmp_path, "manage", "shell", "--no-imports", "-c",
+        "from django.conf import settings; print(settings.ALLOWED_HOSTS)",
+        ANONYMIZER_ALLOWED_HOSTS="real.name", ANONYMIZER_API_ENDPOINT="https://outside.name/v",
+    )  # fmt: skip
+    assert done.stdout.strip() == "['real.name', '.localhost', '127.0.0.1', '[::1]', 'outside.name']", done.stderr
+
+
 def test_processes_that_start_at_the_same_time_have_one_key(tmp_path: Path) -> None:
     def start(number: int) -> str:
         script = "from pathlib import Path; from celantur_site.secret_key import read_or_create as read; import sys;"

@@ -46,7 +46,7 @@ __all__ = [
 ]
 
 #: long side in pixels of the images in which the tracker sees motion and cuts
-PICTURE_SIDE = 320
+PICTURE_SIDE = 640
 _BATCH = 4
 
 Boxes = NDArray[np.float32]

@@ -109,6 +109,9 @@ def look_again(engine: Engine, delivered: Picture, result: ImageResult, options:
     Returns:
         The new finds; their source is `verification`.
     """
+    if not result.object_types:
+        # only regions that the caller drew are redacted
+        return Detections.empty()
     (found,) = engine.detect_pictures([delivered], result.object_types, options.image_format)
     finds = found[metadata.over_threshold(found, options, share=LOOK_SHARE)]
     redacted = result.binary_mask > 0

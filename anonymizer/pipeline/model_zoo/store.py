@@ -144,6 +144,11 @@ class ModelStore:
             if self._chosen[object_type]
         }
 
+    def sums(self, model_ids: Sequence[str]) -> dict[str, str | None]:
+        """By id, the sha256 of the model's file; None for what is no model of the registry, such as a rule."""
+        entries = {model_id: self.registry.models.get(model_id) for model_id in model_ids}
+        return {model_id: None if entry is None else self._expected_sum(entry) for model_id, entry in entries.items()}
+
     def calibrations(self, model_id: str) -> Calibrations:
         """The calibrations of a model: from its scores to the chance that a box is right."""
         return self.registry.models[model_id].calibrations

@@ -24,9 +24,11 @@ class Verification:
         mode: the value of the option `verify`.
         looks: how many times the detectors ran on the finished file.
         frames: how many frames of a video they looked at in each of them; None for an image.
-        regions: how many redacted regions were compared with the original.
-        flat: how many of these have no detail in the original, so that nothing could be compared.
-        most_left: the highest share of the original's detail in any region, 0..1; redacted ones have at most 0.4.
+        regions: how many redacted regions were compared with the original. None for a video: there, each region is
+            always compared when it is drawn, and those of some frames in the finished file.
+        flat: how many of these have no detail in the original, so that nothing could be compared; None for a video.
+        most_left: the highest share of the original's detail in any region, 0..1; redacted ones have at most 0.4. None
+            for a video.
         added: by object type, how many objects were redacted only because of these looks.
         seconds: duration of all of it.
     """
@@ -34,9 +36,9 @@ class Verification:
     mode: Verify
     looks: int
     frames: int | None
-    regions: int
-    flat: int
-    most_left: float
+    regions: int | None
+    flat: int | None
+    most_left: float | None
     added: Mapping[str, int]
     seconds: float
 
@@ -48,7 +50,7 @@ class Verification:
             "frames": self.frames,
             "regions": self.regions,
             "flat": self.flat,
-            "most_left": round(self.most_left, 4),
+            "most_left": None if self.most_left is None else round(self.most_left, 4),
             "added": dict(self.added),
             "seconds": round(self.seconds, 3),
         }

@@ -78,19 +78,27 @@ class Association:
         self._start_s = 0.0
         self._clock_s = -1.0
 
-    def update(self, time_s: float, detections: Detections, above_threshold: NDArray[np.bool_]) -> NDArray[np.int64]:
+    def update(
+        self,
+        time_s: float,
+        detections: Detections,
+        above_threshold: NDArray[np.bool_],
+        scene_motion: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.int64]:
         """Process the next frame. Call it for frames without detections as well.
 
         Args:
             time_s: time of the frame in seconds.
             detections: the n detections of the frame.
             above_threshold: (n,) bool, which of them reach their thresholds.
+            scene_motion: (2, 3) float32, how the scene moved since the frame before, in pixels; default: it did not.
 
         Returns:
             (n,) int64: id of the track that each detection continues; -1 for none.
         """
         # imported here as it takes most of a second
         import supervision as sv
+        from trackers.utils.cmc import CMC
 
         if self._clock_s < 0:
             self._start_s = time_s
@@ -104,6 +112,8 @@ class Association:
             # a threshold in single precision may be slightly less than in double precision
             scores = np.where(above_threshold[rows], np.maximum(scores, threshold), scores)
             boxes = detections.boxes[rows].astype(np.float64)
+            # tracks are expected where the scene has moved to (camera motion compensation)
+            CMC.apply_batch(scene_motion, tracker.tracks)
             given = sv.Detections(xyxy=boxes, confidence=scores, data={"row": rows})
             tracked = tracker.update(given, timestamp=self._clock_s)
             if len(tracked) and tracked.tracker_id is not None:

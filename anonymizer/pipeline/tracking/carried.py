@@ -9,6 +9,7 @@ import numpy as np
 
 from anonymizer.pipeline.tracking.boxes import Box, union
 from anonymizer.pipeline.tracking.motion import DAMPING_S, MotionState, predict
+from anonymizer.pipeline.tracking.scene_path import ScenePath
 from anonymizer.pipeline.tracking.state import TIME_TOLERANCE_S, Frame, Track
 
 __all__ = ["CarriedTracks", "coast"]
@@ -24,7 +25,8 @@ def coast(state: MotionState, time_s: float) -> None:
     seconds = time_s - state.time_s
     moved: Box = state.box + np.tile(state.velocity * np.float32(seconds), 2)
     state.box = union(state.box, moved)
-    state.velocity = state.velocity * np.float32(math.exp(-abs(seconds) / DAMPING_S))
+    fading = np.float32(math.exp(-abs(seconds) / DAMPING_S))
+    state.velocity, state.own_velocity = state.velocity * fading, state.own_velocity * fading
     state.time_s, state.confirmed = time_s, False
 
 
@@ -45,10 +47,16 @@ class CarriedTracks:
     def __len__(self) -> int:
         return len(self._tracks)
 
-    def add(self, tracks: Iterable[Track], size_hw: tuple[int, int]) -> None:
-        """Carry tracks over a cut, unless they have left the frame of this size in pixels."""
+    def add(self, tracks: Iterable[Track], size_hw: tuple[int, int], path: ScenePath) -> None:
+        """Carry tracks over a cut, unless they have left the frame of this size in pixels.
+
+        Args:
+            tracks: those that the cut ended.
+            size_hw: height and width of the frames in pixels.
+            path: how the scene moved before the cut.
+        """
         for track in tracks:
-            state = track.predict_from_last() if track.motion is None else track.motion
+            state = track.predict_from_last(path) if track.motion is None else track.motion
             if state.is_visible(size_hw):
                 self._tracks.append((track, state, state.box))
 

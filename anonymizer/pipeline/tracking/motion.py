@@ -1,4 +1,4 @@
-"""Where an object is in frames in which no detector saw it: predicted by optical flow, or between two observations."""
+"""Where an object is in frames in which no detector saw it: predicted by motion, or between two observations."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anonymizer.pipeline.tracking.boxes import Box, area, centre_shift, is_displaced, union
+from anonymizer.pipeline.tracking.global_motion import GlobalMotion
 from anonymizer.pipeline.tracking.optical_flow import Grey, follow_boxes
 
 __all__ = ["MotionState", "Observation", "estimate_velocity", "interpolate", "predict"]
@@ -17,9 +18,12 @@ __all__ = ["MotionState", "Observation", "estimate_velocity", "interpolate", "pr
 #: seconds in which a velocity that flow does not confirm falls to about a third (1/e)
 DAMPING_S = 0.25
 #: a path that leaves the straight line by more than this share of a box's sides is not linear
-MAX_BEND = 0.1
+MAX_BEND = 0.04
 #: an object with less than this share of its box inside the frame is taken to have left it
 _MIN_VISIBLE = 0.1
+#: An object moves with the scene if it is not faster against the scene than against the frame, or by no more than this
+#: share of its longer side per second. Boxes of detectors are not steadier than that.
+_SCENE_TOLERANCE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,28 +53,43 @@ class MotionState:
         box: (4,) float32, the predicted box in pixels of the frame.
         time_s: time of the frame that the box is predicted for.
         velocity: (2,) float32, pixels per second along x and y.
+        own_velocity: (2,) float32, likewise, but against the scene, which moves in the frame when the camera does.
         observed_s: time of the observation that the prediction started from.
-        confirmed: whether optical flow confirmed every step since then.
+        confirmed: whether optical flow or the motion of the scene confirmed every step since then.
     """
 
     box: Box
     time_s: float
     velocity: NDArray[np.float32]
+    own_velocity: NDArray[np.float32]
     observed_s: float
     confirmed: bool = True
 
     @classmethod
-    def from_observation(cls, observation: Observation, velocity: NDArray[np.float32]) -> MotionState:
+    def from_observation(
+        cls,
+        observation: Observation,
+        velocity: NDArray[np.float32],
+        own_velocity: NDArray[np.float32] | None = None,
+    ) -> MotionState:
         """Start a prediction at an observation.
 
         Args:
             observation: where and when the object was observed.
             velocity: (2,) float32, the velocity of the object there, in pixels per second along x and y.
+            own_velocity: (2,) float32, its velocity against the scene; default: the same, the camera stands still.
 
         Returns:
             The state in the frame of the observation.
         """
-        return cls(observation.box, observation.time_s, velocity, observation.time_s)
+        own = velocity if own_velocity is None else own_velocity
+        return cls(observation.box, observation.time_s, velocity, own, observation.time_s)
+
+    @property
+    def moves_with_scene(self) -> bool:
+        """Whether the velocities tell that the object stays where it is in the scene rather than in the frame."""
+        tolerance = _SCENE_TOLERANCE * float((self.box[2:] - self.box[:2]).max())
+        return bool(np.linalg.norm(self.own_velocity) <= np.linalg.norm(self.velocity) + tolerance)
 
     @property
     def unobserved_s(self) -> float:
@@ -85,39 +104,84 @@ class MotionState:
 
 
 def predict(
-    states: Sequence[MotionState], before: Grey, after: Grey, time_s: float, scale_xy: tuple[float, float]
+    states: Sequence[MotionState],
+    before: Grey,
+    after: Grey,
+    time_s: float,
+    scale_xy: tuple[float, float],
+    motion: GlobalMotion | None = None,
 ) -> None:
     """Move states from one frame to a neighbouring one, in place. Both directions of time work.
 
-    Where optical flow follows a box, it gives the new box, and corrects the velocity. Elsewhere the box moves on with
-    its velocity, which fades.
+    Where optical flow follows a box, it gives the new box, and corrects the velocity. Elsewhere the box moves as the
+    scene around it does, if that is known and the object moves with it. Its own velocity comes on top of that, and
+    fades. If not even that is known, the box moves on with its velocity, which fades.
 
     Args:
         states: objects to move; all are valid for the first frame.
         before, after: (h, w) uint8 small grey images of the first and of the second frame.
         time_s: time of the second frame in seconds.
         scale_xy: size of the small image divided by the size of the frame, along x and y.
+        motion: of the scene, from the first image to the second; default: unknown.
     """
     if not states:
         return
     scale = np.array([*scale_xy, *scale_xy], np.float32)
-    boxes, followed = follow_boxes(before, after, np.stack([state.box for state in states]) * scale)
-    for state, box, reliable in zip(states, boxes / scale, followed, strict=True):
-        seconds = time_s - state.time_s
+    starts = np.stack([state.box for state in states])
+    seconds = np.array([time_s - state.time_s for state in states], np.float32)
+    carried, holds = starts, np.zeros(len(states), bool)
+    expected = None
+    if motion is not None:
+        moved, holds = motion.move_boxes(starts * scale)
+        carried = np.asarray(moved / scale, np.float32)
+        own = np.stack([state.own_velocity for state in states]) * seconds[:, None]
+        expected = np.where(holds[:, None], (carried + np.tile(own, 2)) * scale, starts * scale)
+    boxes, followed = follow_boxes(before, after, starts * scale, expected)
+    for row, (state, box) in enumerate(zip(states, boxes / scale, strict=True)):
+        scene_shift = centre_shift(starts[row], carried[row]) if holds[row] else None
         state.time_s = time_s
-        if reliable:
-            if seconds:
-                flow_velocity = centre_shift(state.box, box) / np.float32(seconds)
-                state.velocity = np.asarray((state.velocity + flow_velocity) / 2, np.float32)
-            state.box = box
-            continue
-        state.confirmed = False
-        state.box = state.box + np.tile(state.velocity * np.float32(seconds), 2)
-        state.velocity = state.velocity * np.float32(math.exp(-abs(seconds) / DAMPING_S))
+        if followed[row]:
+            _follow(state, box, float(seconds[row]), scene_shift)
+        elif scene_shift is not None and state.moves_with_scene:
+            _move_with_scene(state, carried[row], float(seconds[row]), scene_shift)
+        else:
+            _move_on(state, float(seconds[row]))
 
 
-def estimate_velocity(observations: Sequence[Observation]) -> NDArray[np.float32]:
+def _follow(state: MotionState, box: Box, seconds: float, scene_shift: NDArray[np.float32] | None) -> None:
+    """Move a state to the box that optical flow found."""
+    if seconds:
+        shift = centre_shift(state.box, box)
+        state.velocity = np.asarray((state.velocity + shift / np.float32(seconds)) / 2, np.float32)
+        if scene_shift is not None:
+            own = (shift - scene_shift) / np.float32(seconds)
+            state.own_velocity = np.asarray((state.own_velocity + own) / 2, np.float32)
+    state.box = box
+
+
+def _move_with_scene(state: MotionState, carried: Box, seconds: float, scene_shift: NDArray[np.float32]) -> None:
+    """Move a state as the scene moves, and by its own velocity, which fades."""
+    own = state.own_velocity
+    state.box = carried + np.tile(own * np.float32(seconds), 2)
+    if seconds:
+        state.velocity = np.asarray(scene_shift / np.float32(seconds) + own, np.float32)
+    state.own_velocity = own * np.float32(math.exp(-abs(seconds) / DAMPING_S))
+
+
+def _move_on(state: MotionState, seconds: float) -> None:
+    """Move a state with its velocity alone, which fades. Nothing confirms that."""
+    fading = np.float32(math.exp(-abs(seconds) / DAMPING_S))
+    state.confirmed = False
+    state.box = state.box + np.tile(state.velocity * np.float32(seconds), 2)
+    state.velocity, state.own_velocity = state.velocity * fading, state.own_velocity * fading
+
+
+def estimate_velocity(observations: Sequence[Observation], start: Box | None = None) -> NDArray[np.float32]:
     """Velocity of an object's centre from the first to the last of at least one observation.
+
+    Args:
+        observations: of the object, in order.
+        start: (4,) float32, where the first box would be if it had moved with the scene; default: the first box.
 
     Returns:
         (2,) float32, pixels per second along x and y; 0 where no time passes between them.
@@ -126,7 +190,7 @@ def estimate_velocity(observations: Sequence[Observation]) -> NDArray[np.float32
     seconds = last.time_s - first.time_s
     if seconds <= 0:
         return np.zeros(2, np.float32)
-    return np.asarray(centre_shift(first.box, last.box) / seconds, np.float32)
+    return np.asarray(centre_shift(first.box if start is None else start, last.box) / seconds, np.float32)
 
 
 def interpolate(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from anonymizer.pipeline.tracking.boxes import Box
 
-__all__ = ["Grey", "follow_boxes"]
+__all__ = ["Grey", "follow_boxes", "follow_points"]
 
 Grey = NDArray[np.uint8]
 
@@ -25,51 +25,109 @@ _MIDDLE = 0.7
 _MIN_SIDE = 5.0
 #: pixels of the small image: a point that returns further from its start than this is lost (forward-backward error)
 _MAX_RETURN_ERROR = 1.0
+#: pixels of the small image: the points of a box with a shorter side are too near to each other to tell its scale
+_MIN_SCALED_SIDE = 16.0
+#: window of the method in pixels, and how often the picture is halved
+_WINDOW, _LEVELS = 11, 4
+#: pixels around the points that are looked at; more would never be reached from the coarsest picture
+_REACH = 96
+#: pixels from which two expected places of a box are told apart
+_APART = 1.0
+
+
+def follow_points(
+    before: Grey, after: Grey, points: NDArray[np.float32], expected: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Follow points from one image to another, and back again.
+
+    Args:
+        before, after: (h, w) uint8 grey images of the same size.
+        points: (n, 2) float32, x and y in pixels of the first image.
+        expected: (n, 2) float32, about where they are in the second image.
+
+    Returns:
+        The points in the second image, (n, 2) float32, and which of them were found and returned to their start, (n,)
+        bool.
+    """
+    height, width = before.shape
+    limits = [width - 1, height - 1]
+    usable = ((points >= 1) & (points < limits) & (expected >= 1) & (expected < limits)).all(axis=1)
+    ends, followed = expected.copy(), np.zeros(len(points), bool)
+    if not usable.any():
+        return ends, followed
+    starts, guesses = points[usable], expected[usable]
+    both = np.concatenate([starts, guesses])
+    low = np.maximum(both.min(axis=0).astype(int) - _REACH, 0)
+    high = np.minimum(both.max(axis=0).astype(int) + _REACH + 1, [width, height])
+    one, two = (image[low[1] : high[1], low[0] : high[0]] for image in (before, after))
+    origin = low.astype(np.float32)
+    forward, forward_ok = _lucas_kanade(one, two, starts - origin, guesses - origin)
+    back, back_ok = _lucas_kanade(two, one, forward, forward + starts - guesses)
+    returned = np.linalg.norm(back + origin - starts, axis=1) < _MAX_RETURN_ERROR
+    followed[usable] = returned & forward_ok & back_ok
+    ends[usable] = forward + origin
+    return ends, followed
 
 
 def follow_boxes(
-    before: Grey, after: Grey, boxes: NDArray[np.float32]
+    before: Grey, after: Grey, boxes: NDArray[np.float32], expected: NDArray[np.float32] | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Follow boxes from one image to another.
 
     Args:
         before, after: (h, w) uint8 grey images of the same size.
         boxes: (n, 4) float32, in pixels of these images.
+        expected: (n, 4) float32, about where they are in the second image; default: where they were. A box that is
+            not found from there is looked for from where it was.
 
     Returns:
         Boxes in the second image, (n, 4) float32, and whether each was followed, (n,) bool. A box is followed if at
         least half of its points return to their start and agree on the motion. Otherwise it is not reliable.
     """
-    height, width = before.shape
-    steps = np.linspace(0.5 - _MIDDLE / 2, 0.5 + _MIDDLE / 2, _GRID, dtype=np.float32)
-    grid = np.stack(np.meshgrid(steps, steps), -1).reshape(1, -1, 2)
-    points = boxes[:, None, :2] + grid * (boxes[:, None, 2:] - boxes[:, None, :2])
-    inside = ((points >= 1) & (points < [width - 1, height - 1])).all(axis=2)
-    large = (boxes[:, 2:] - boxes[:, :2]).min(axis=1) >= _MIN_SIDE
-    usable = inside & large[:, None]
-    followed = np.zeros(usable.shape, bool)
-    ends = points.copy()
-    if usable.any():
-        starts = np.ascontiguousarray(points[usable][:, None])
-        forward, forward_ok = _lucas_kanade(before, after, starts)
-        back, back_ok = _lucas_kanade(after, before, forward)
-        returned = np.linalg.norm(back - starts, axis=2)[:, 0] < _MAX_RETURN_ERROR
-        followed[usable] = returned & (forward_ok[:, 0] == 1) & (back_ok[:, 0] == 1)
-        ends[usable] = forward[:, 0]
-    moved, reliable = boxes.copy(), np.zeros(len(boxes), bool)
-    for row in np.flatnonzero(followed.sum(axis=1) >= _GRID * _GRID // 2):
-        kept = followed[row]
-        moved[row], reliable[row] = _move_box(boxes[row], points[row, kept], ends[row, kept])
+    if expected is None:
+        return _follow_boxes(before, after, boxes, boxes)
+    moved, reliable = _follow_boxes(before, after, boxes, expected)
+    again = ~reliable & (np.abs(expected - boxes).max(axis=1, initial=0) >= _APART)
+    if again.any():
+        moved[again], reliable[again] = _follow_boxes(before, after, boxes[again], boxes[again])
     return moved, reliable
 
 
+def _follow_boxes(
+    before: Grey, after: Grey, boxes: NDArray[np.float32], expected: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Follow boxes from where they are expected."""
+    starts, guesses = _grid(boxes), _grid(expected)
+    followed = np.zeros(starts.shape[:2], bool)
+    large = (boxes[:, 2:] - boxes[:, :2]).min(axis=1, initial=np.inf) >= _MIN_SIDE
+    ends = starts.copy()
+    if large.any():
+        flat, found = follow_points(before, after, starts[large].reshape(-1, 2), guesses[large].reshape(-1, 2))
+        ends[large], followed[large] = flat.reshape(-1, _GRID * _GRID, 2), found.reshape(-1, _GRID * _GRID)
+    moved, reliable = boxes.copy(), np.zeros(len(boxes), bool)
+    for row in np.flatnonzero(followed.sum(axis=1) >= _GRID * _GRID // 2):
+        kept = followed[row]
+        moved[row], reliable[row] = _move_box(boxes[row], starts[row, kept], ends[row, kept])
+    return moved, reliable
+
+
+def _grid(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(n, 16, 2) points in the middle of each of n boxes."""
+    steps = np.linspace(0.5 - _MIDDLE / 2, 0.5 + _MIDDLE / 2, _GRID, dtype=np.float32)
+    grid = np.stack(np.meshgrid(steps, steps), -1).reshape(1, -1, 2)
+    return np.asarray(boxes[:, None, :2] + grid * (boxes[:, None, 2:] - boxes[:, None, :2]), np.float32)
+
+
 def _lucas_kanade(
-    before: Grey, after: Grey, points: NDArray[np.float32]
-) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """Where (n, 1, 2) points are in the second image, and (n, 1) whether OpenCV followed them."""
-    ends = np.empty_like(points)
-    there, status, _ = cv2.calcOpticalFlowPyrLK(before, after, points, ends, winSize=(11, 11), maxLevel=3)
-    return np.asarray(there, np.float32), np.asarray(status, np.uint8)
+    before: Grey, after: Grey, points: NDArray[np.float32], expected: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Where (n, 2) points are in the second image, and (n,) whether OpenCV followed them."""
+    # OpenCV writes to its copy of the expected places
+    starts, ends = (np.array(each, np.float32, order="C").reshape(-1, 1, 2) for each in (points, expected))
+    there, status, _ = cv2.calcOpticalFlowPyrLK(
+        before, after, starts, ends, winSize=(_WINDOW, _WINDOW), maxLevel=_LEVELS, flags=cv2.OPTFLOW_USE_INITIAL_FLOW
+    )
+    return np.asarray(there[:, 0], np.float32), np.asarray(status[:, 0] == 1)
 
 
 def _move_box(box: Box, starts: NDArray[np.float32], ends: NDArray[np.float32]) -> tuple[Box, bool]:
@@ -80,7 +138,7 @@ def _move_box(box: Box, starts: NDArray[np.float32], ends: NDArray[np.float32]) 
     centred = starts - starts.mean(axis=0)
     # least squares: how much the points moved apart
     scale = float((centred * (ends - ends.mean(axis=0))).sum() / max(float((centred**2).sum()), 1e-6))
-    scale = min(max(scale, 0.9), 1.1)
-    centre, half = (box[:2] + box[2:]) / 2 + shift, (box[2:] - box[:2]) / 2 * scale
     side = float(min(box[2] - box[0], box[3] - box[1]))
+    scale = min(max(scale, 0.9), 1.1) if side >= _MIN_SCALED_SIDE else 1.0
+    centre, half = (box[:2] + box[2:]) / 2 + shift, (box[2:] - box[:2]) / 2 * scale
     return np.concatenate([centre - half, centre + half]).astype(np.float32), spread <= max(1.0, 0.15 * side)

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from anonymizer.pipeline.detections import Detections, ObjectType
 from anonymizer.pipeline.tracking.boxes import Box, enlarge, ious
-from anonymizer.pipeline.tracking.motion import MotionState, Observation, estimate_velocity
+from anonymizer.pipeline.tracking.motion import MotionState, Observation
 from anonymizer.pipeline.tracking.scene_cuts import SceneSignature
+from anonymizer.pipeline.tracking.scene_path import ScenePath
 
 __all__ = ["MATCH_IOU", "TIME_TOLERANCE_S", "VELOCITY_WINDOW_S", "AddedDetection", "Frame", "Track"]
 
@@ -120,7 +121,7 @@ class Track:
         early: the first observations, from which its velocity at the start is estimated.
         recent: the last observations, from which its velocity now is estimated.
         motion: the prediction since it was last observed; None while it is observed.
-        flow_path: boxes that optical flow confirmed since then, by frame number.
+        flow_path: boxes that optical flow or the motion of the scene confirmed since then, by frame number.
     """
 
     id: int
@@ -166,13 +167,13 @@ class Track:
             self.early.append(observation)
         self.motion, self.flow_path = None, {}
 
-    def predict_from_last(self) -> MotionState:
+    def predict_from_last(self, path: ScenePath) -> MotionState:
         """The state from which to predict forward in time, from the last observation on."""
-        return MotionState.from_observation(self.last, estimate_velocity(self.recent))
+        return path.state_at(self.last, self.recent)
 
-    def predict_from_first(self) -> MotionState:
+    def predict_from_first(self, path: ScenePath) -> MotionState:
         """The state from which to predict backward in time, from the first observation on."""
-        return MotionState.from_observation(self.first, estimate_velocity(self.early))
+        return path.state_at(self.first, self.early)
 
     def added_detection(self, core: Box, unobserved_s: float, nearest: Observation) -> AddedDetection:
         """Make the detection to add in a frame without an observation.

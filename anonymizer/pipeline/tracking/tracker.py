@@ -21,9 +21,11 @@ from anonymizer.pipeline.tracking.association import Association, TrackerFactory
 from anonymizer.pipeline.tracking.boxes import Box, ious, is_displaced
 from anonymizer.pipeline.tracking.carried import CarriedTracks, coast
 from anonymizer.pipeline.tracking.final_frames import GaitHistory, final_detections
-from anonymizer.pipeline.tracking.motion import MotionState, Observation, estimate_velocity, interpolate, predict
+from anonymizer.pipeline.tracking.global_motion import GlobalMotion
+from anonymizer.pipeline.tracking.motion import MotionState, Observation, interpolate, predict
 from anonymizer.pipeline.tracking.optical_flow import Grey
 from anonymizer.pipeline.tracking.scene_cuts import SceneSignature, count_frames_before_cut
+from anonymizer.pipeline.tracking.scene_path import ScenePath
 from anonymizer.pipeline.tracking.state import MATCH_IOU, TIME_TOLERANCE_S, VELOCITY_WINDOW_S, Frame, Track
 
 __all__ = ["EXTENSION_S", "MAX_FRAMES", "Tracker"]
@@ -50,9 +52,10 @@ class Tracker:
     1. **Camera cuts.** Small grey images are compared. All tracks end at a cut. It is no cut if the old scene is seen
        again within `window_s`: that was a flash, or a truck passed in front of the camera.
     2. **Association.** ByteTrack (Zhang et al., arXiv 2110.06864), from package `trackers`, matches detections with
-       tracks by the overlap of their boxes. It uses detections below the threshold (weak ones) as well.
+       tracks by the overlap of their boxes. It uses detections below the threshold (weak ones) as well. Tracks are
+       expected where the motion of the camera has moved them to (`global_motion.py`).
     3. **Prediction.** Lucas-Kanade optical flow moves the box of each track without a detection (`optical_flow.py`).
-       Where flow fails, the box moves on with its last velocity.
+       Where flow fails, the box moves with the scene around it, or on with its last velocity.
     4. **Recovery.** A detection that no tracker knows continues the track that was predicted there. If there is none,
        it initiates a new track. A weak detection counts where flow predicts a track.
     5. **Gap filling.** A track that is observed again gets boxes in all frames since its last observation. They are
@@ -105,6 +108,7 @@ class Tracker:
         self._previous: Frame | None = None
         self._gait = GaitHistory(MAX_FRAMES)
         self._carried = CarriedTracks(EXTENSION_S)
+        self._path = ScenePath(MAX_FRAMES)
         self._now_s, self._scene = -np.inf, 0
 
     def push(self, time_s: float, detections: Detections, image: Grey) -> list[Detections]:
@@ -113,7 +117,8 @@ class Tracker:
         Args:
             time_s: time of the frame in seconds, not before the frame before it.
             detections: all that the detectors gave, those below their thresholds too; boxes in pixels of the frame.
-            image: (h, w) uint8 small grey image of the upright frame; all frames have the same size.
+            image: (h, w) uint8 small grey image of the upright frame; all frames have the same size. With 640 pixels on
+                the long side, objects of 16 pixels in a frame 1920 pixels wide are followed.
 
         Returns:
             What to redact in the frames that have become final, one for each, oldest first. Track ids are unique over
@@ -158,7 +163,7 @@ class Tracker:
 
     def _begin_scene(self, association: Association) -> None:
         """Terminate all tracks: across a camera cut, an object is only covered until its lead-out ends."""
-        self._carried.add(self._tracks.values(), self._size_hw)
+        self._carried.add(self._tracks.values(), self._size_hw, self._path)
         self._tracks.clear()
         self._scene += 1
         association.reset()
@@ -167,7 +172,11 @@ class Tracker:
         """Steps 2 to 7 for one frame."""
         frame.scene = self._scene
         self._frames.append(frame)
-        frame.track_ids = association.update(frame.time_s, frame.detections, frame.above_threshold)
+        scene_motion = None
+        if self._tracks and self._previous is not None:
+            self._motion_into(frame, self._previous)
+            scene_motion = self._path.matrix(frame.number)
+        frame.track_ids = association.update(frame.time_s, frame.detections, frame.above_threshold, scene_motion)
         unmatched = [track for track in self._tracks.values() if track.id not in frame.track_ids]
         self._predict([*unmatched, *self._uncertain_tracks(frame)], frame)
         self._assign_new_detections(frame, unmatched, association)
@@ -196,12 +205,19 @@ class Tracker:
         states = []
         for track in tracks:
             if track.motion is None:
-                track.motion = track.predict_from_last()
+                track.motion = track.predict_from_last(self._path)
             states.append(track.motion)
-        predict(states, self._previous.image, frame.image, frame.time_s, self._scale_xy(frame))
+        motion = self._motion_into(frame, self._previous)
+        predict(states, self._previous.image, frame.image, frame.time_s, self._scale_xy(frame), motion)
         for track, state in zip(tracks, states, strict=True):
             if state.confirmed:
                 track.flow_path[frame.number] = state.box
+
+    def _motion_into(self, frame: Frame, before: Frame) -> GlobalMotion | None:
+        """The motion of the scene from the frame before to this one."""
+        if frame.scene != before.scene:
+            return None
+        return self._path.motion(frame.number, before.image, frame.image, self._scale_xy(frame))
 
     def _scale_xy(self, frame: Frame) -> tuple[float, float]:
         """Size of the small image divided by the size of the frame."""
@@ -264,9 +280,7 @@ class Tracker:
     def _fill_gaps(self, gaps: Sequence[tuple[Track, Observation]], frame: Frame) -> None:
         """Cover tracks between their last observation and a new one, in the frames that are not final."""
         backward: dict[int, dict[int, Box]] = {track.id: {} for track, _ in gaps}
-        active = [
-            (track, MotionState.from_observation(new, estimate_velocity([track.last, new]))) for track, new in gaps
-        ]
+        active = [(track, self._path.state_at(new, [track.last, new])) for track, new in gaps]
         for number in range(frame.number - 1, self._frames[0].number - 1, -1):
             active = [
                 (track, state) for track, state in active if state.confirmed and track.last.frame_number <= number
@@ -287,9 +301,13 @@ class Tracker:
 
     def _predict_backward(self, states: Sequence[MotionState], number: int) -> None:
         """Predict states from the frame after the one with this number to that one."""
+        if not states:
+            return
         oldest = self._frames[0].number
         after, frame = self._frames[number + 1 - oldest], self._frames[number - oldest]
-        predict(states, after.image, frame.image, frame.time_s, self._scale_xy(frame))
+        motion = self._motion_into(after, frame)
+        back = None if motion is None else motion.inverse()
+        predict(states, after.image, frame.image, frame.time_s, self._scale_xy(frame), back)
 
     def _extend_or_terminate(self, track: Track, frame: Frame) -> None:
         """Cover a track that was not observed in this frame (lead-out), or terminate it after the window."""
@@ -305,7 +323,7 @@ class Tracker:
         if not tracks:
             return
         self._new_tracks = [track for track in self._new_tracks if track.first.time_s > initiated_until_s]
-        active = [(track, track.predict_from_first()) for track in tracks]
+        active = [(track, track.predict_from_first(self._path)) for track in tracks]
         oldest = self._frames[0].number
         for number in range(max(track.first.frame_number for track in tracks) - 1, oldest - 1, -1):
             frame, after = self._frames[number - oldest], self._frames[number + 1 - oldest]

@@ -45,7 +45,7 @@ BATCH = {"cpu": 4, "cuda": 32}
 #: for pictures where larger scales take turns.
 MUCH_SMALLER = 2.0
 #: long side in pixels of the grey frames in which the tracker measures motion and scene cuts
-_TRACKING_SIDE = 320
+_TRACKING_SIDE = 640
 
 #: a frame, and what the detectors get of it: (h, w, 3) uint8 RGB, upright, `analysis_size_wh` large. First the whole
 #: frame, then its fields if it is interlaced.

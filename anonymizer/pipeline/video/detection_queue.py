@@ -7,7 +7,7 @@ import tempfile
 from array import array
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from anonymizer.pipeline.detections import Detections
 from anonymizer.pipeline.video.thread_stages import StageThreads
@@ -50,6 +50,7 @@ class DetectionQueue:
 
     Attributes:
         review_counts: sums over all frames of what a person should review, see `metadata.review_counts`.
+        next_track_id: the lowest track id that is above those of all frames so far.
     """
 
     def __init__(self, stages: StageThreads, *, keep: bool = False) -> None:
@@ -60,6 +61,8 @@ class DetectionQueue:
         self._frames: dict[int, FrameDetections] = {}
         self._first = self._count = 0
         self._ended = False
+        self._added: dict[int, Detections] = {}
+        self.next_track_id = 0
         self.review_counts: Counter[str] = Counter()
 
     def put(self, frame: FrameDetections) -> None:
@@ -75,6 +78,7 @@ class DetectionQueue:
                 self._wait()
             self._frames[self._count] = frame
             self._count += 1
+            self.next_track_id = max(self.next_track_id, int(frame.detections.track_ids.max(initial=-1)) + 1)
             self._changed.notify_all()
 
     def end(self) -> None:
@@ -101,8 +105,24 @@ class DetectionQueue:
                     while self._is_open(number):
                         self._wait()
             if self._kept is not None and number < self._first:
-                return self._kept.get(number)
-            return self._frames.get(number)
+                frame: FrameDetections | None = self._kept.get(number)
+            else:
+                frame = self._frames.get(number)
+            more = self._added.get(number)
+        if frame is None or more is None:
+            return frame
+        return replace(frame, detections=Detections.merge([frame.detections, more]))
+
+    def add(self, number: int, more: Detections) -> None:
+        """Add objects to a frame, for the next rendering; all frames must be kept.
+
+        Args:
+            number: of the frame, from 0.
+            more: what has to be redacted besides.
+        """
+        with self._changed:
+            known = self._added.get(number)
+            self._added[number] = more if known is None else Detections.merge([known, more])
 
     def release(self, number: int) -> None:
         """Take the frames before this one out of memory. All of them must be final."""

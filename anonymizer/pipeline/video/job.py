@@ -31,17 +31,20 @@ from pathlib import Path
 
 import torch
 
+from anonymizer.pipeline.detection.windows import plan_views
 from anonymizer.pipeline.detections import OBJECT_TYPES
 from anonymizer.pipeline.engine import Engine
 from anonymizer.pipeline.errors import Cancelled, EncoderFailed, NotFullyAnalysed
 from anonymizer.pipeline.memory import keep_freed_memory
 from anonymizer.pipeline.options.options import Options
+from anonymizer.pipeline.proof.verification import Verification
+from anonymizer.pipeline.receipts.receipt import Analysis
 from anonymizer.pipeline.results import VideoProgress, VideoResult
 from anonymizer.pipeline.video.analysis import downscale_warnings, start_analysis
 from anonymizer.pipeline.video.detection_queue import DetectionQueue
 from anonymizer.pipeline.video.io.encoders import OutputPlan, with_bit_rate
 from anonymizer.pipeline.video.io.track_writer import CannotSplice
-from anonymizer.pipeline.video.plan import Hooks, VideoJob, plan_job
+from anonymizer.pipeline.video.plan import Hooks, ResultLooks, VideoJob, plan_job
 from anonymizer.pipeline.video.rendering import Renderer, RenderStats
 from anonymizer.pipeline.video.thread_stages import StageThreads
 from anonymizer.pipeline.video.verify_file import FrameSamples, verify_file, video_sizes
@@ -63,6 +66,7 @@ def anonymise_video(
     name: str | None = None,
     progress: Callable[[VideoProgress], None] | None = None,
     stop: Callable[[], bool] | None = None,
+    looks: ResultLooks | None = None,
 ) -> VideoResult:
     """Anonymise one video; this is what `Anonymizer.video` does.
 
@@ -74,6 +78,7 @@ def anonymise_video(
         name: of the video in its metadata. Default: the name of the file.
         progress: called about twice a second, in the calling thread.
         stop: called as often; if it returns True, the work ends.
+        looks: looks at the finished video. Default: nobody does.
 
     Returns:
         The result. Its files are in `folder`.
@@ -86,7 +91,7 @@ def anonymise_video(
     started = time.perf_counter()
     keep_freed_memory()
     threads = _torch_threads.count()
-    job = plan_job(engine, source, folder, options, name=name, threads=threads, hooks=Hooks(progress, stop))
+    job = plan_job(engine, source, folder, options, name=name, threads=threads, hooks=Hooks(progress, stop, looks))
     too_small = _downscale_warnings(job)
     if options.strict and too_small:
         # known from the size alone: no frame need be analysed for it
@@ -155,9 +160,10 @@ class _VideoWork:
         self._frames_before = 0
         self._analysis = StageThreads()
         # a later rendering needs all detections again
-        keep = job.options.keep_bit_rate or self._may_splice
+        keep = job.options.keep_bit_rate or self._may_splice or job.hooks.looks is not None
         self._queues = {track.index: DetectionQueue(self._analysis, keep=keep) for track in job.tracks}
         self._samples = FrameSamples()
+        self._verification: Verification | None = None
 
     @property
     def _may_splice(self) -> bool:
@@ -169,10 +175,9 @@ class _VideoWork:
         try:
             # no thread is started outside of this block: an error has to stop all of them
             start_analysis(job, analysis, self._queues)
-            if job.options.keep_bit_rate and job.target is not None:
-                stats = self._render_at_bit_rate(job.target)
-            else:
-                stats = self._render_once()
+            stats = self._render_and_verify()
+            if job.target is not None and job.hooks.looks is not None:
+                stats = self._look_again(job.hooks.looks, stats)
         except BaseException as error:
             analysis.stop(error)
             raise
@@ -183,11 +188,28 @@ class _VideoWork:
                 for queue in self._queues.values():
                     queue.close()
         self._add_busy(analysis.busy_s)
-        if job.target is not None:
-            self._verify(job.target, stats)
         return self._result(stats)
 
-    # --- renderings ---
+    def _render_and_verify(self) -> RenderStats:
+        job = self._job
+        if job.options.keep_bit_rate and job.target is not None:
+            stats = self._render_at_bit_rate(job.target)
+        else:
+            stats = self._render_once()
+        if job.target is not None:
+            self._verify(job.target, stats)
+        return stats
+
+    def _look_again(self, looks: ResultLooks, stats: RenderStats) -> RenderStats:
+        """Look at the finished video; if something is found, redact it and render again, once."""
+        job, started = self._job, time.perf_counter()
+        if looks.look(job, self._on_frame(stats)):
+            looks.follow(job, self._queues, self._on_frame(stats))
+            stats = self._render_and_verify()
+            looks.look(job, self._on_frame(stats))
+        self._verification = looks.outcome(time.perf_counter() - started)
+        stats.warnings += looks.warnings()
+        return stats
 
     def _render_once(self) -> RenderStats:
         """Analyse and render at the same time; render again without copied groups where these do not fit."""
@@ -226,6 +248,13 @@ class _VideoWork:
 
     def _verify(self, target: Path, stats: RenderStats) -> None:
         """Verify the last rendering, and report the progress meanwhile: no frame is new, but time is left."""
+        started = time.perf_counter()
+        job, on_frame = self._job, self._on_frame(stats)
+        verify_file(target, job.output.info, job.tracks, stats.times, self._samples, on_frame)
+        self._add_busy({"verify": time.perf_counter() - started})
+
+    def _on_frame(self, stats: RenderStats) -> Callable[[int], None]:
+        """What is called at each frame that is read again: it reports the progress, and stops the work."""
         started = reported = time.perf_counter()
 
         def on_frame(count: int) -> None:
@@ -236,8 +265,7 @@ class _VideoWork:
                 left_s = max(stats.frames - count, 0) * (now - started) / count
                 self._report(0, left_s, since=self._started)
 
-        verify_file(target, self._job.output.info, self._job.tracks, stats.times, self._samples, on_frame)
-        self._add_busy({"verify": time.perf_counter() - started})
+        return on_frame
 
     def _check_counts(self, stats: RenderStats) -> None:
         for track in self._job.tracks:
@@ -332,7 +360,9 @@ class _VideoWork:
             "frames_blackened": stats.blackened,
             "packets_lost": stats.lost,
         }
-        models = dict.fromkeys([*(detector.id for detector in job.detectors), *stats.mask_models])
+        models = tuple(dict.fromkeys([*(detector.id for detector in job.detectors), *stats.mask_models]))
+        size_hw = job.tracks[0].size_hw
+        views = {each.id: len(plan_views(size_hw, job.options.video_format, each)) for each in job.detectors}
         return VideoResult(
             name=job.name,
             info=job.output.info,
@@ -344,13 +374,15 @@ class _VideoWork:
             frames=stats.frames,
             frames_copied=stats.copied,
             object_types=job.object_types,
-            models=tuple(models),
+            models=models,
             warnings=tuple(self._warnings(stats)),
             not_fully_analysed=_downscale_warnings(job),
             review_counts={"found": 0, **review_counts, **frame_counts},
             seconds=time.perf_counter() - self._started,
             stage_seconds=dict(self._busy_s),
             options=job.options,
+            verification=self._verification,
+            analysis=Analysis(job.engine.store.sums(models), views, size_hw, stats.frames),
         )
 
     def _warnings(self, stats: RenderStats) -> Iterator[str]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from anonymizer.pipeline.detection.protocol import Detector
 from anonymizer.pipeline.detections import ObjectType
@@ -13,12 +14,14 @@ from anonymizer.pipeline.engine import Engine
 from anonymizer.pipeline.errors import InvalidParameter
 from anonymizer.pipeline.media_kinds import MediaInfo
 from anonymizer.pipeline.options.options import Method, Options
+from anonymizer.pipeline.proof.verification import Verification
 from anonymizer.pipeline.results import VideoProgress
+from anonymizer.pipeline.video.detection_queue import DetectionQueue
 from anonymizer.pipeline.video.io.encoders import OutputPlan, plan_output
 from anonymizer.pipeline.video.io.reader import VideoReader, check_video
 from anonymizer.pipeline.video.io.tracks import VideoTrack
 
-__all__ = ["Hooks", "VideoJob", "plan_job"]
+__all__ = ["Hooks", "ResultLooks", "VideoJob", "plan_job"]
 
 #: how much of a file makes the seed of its noise, in bytes
 _SEED_BYTES = 2**20
@@ -31,10 +34,32 @@ class Hooks:
     Attributes:
         progress: gets the progress; None: it is not reported.
         stop: returns True if the work shall end; None: it always goes on.
+        looks: looks at the finished video; None: nobody does.
     """
 
     progress: Callable[[VideoProgress], None] | None = None
     stop: Callable[[], bool] | None = None
+    looks: ResultLooks | None = None
+
+
+class ResultLooks(Protocol):
+    """What looks at a finished video again, as `verify` asks for."""
+
+    def look(self, job: VideoJob, on_frame: Callable[[int], None]) -> bool:
+        """Look at the files of a job, and tell whether something was found that has to be redacted."""
+        ...
+
+    def follow(self, job: VideoJob, queues: Mapping[int, DetectionQueue], on_frame: Callable[[int], None]) -> None:
+        """Add what was found to the detections, by stream index."""
+        ...
+
+    def outcome(self, seconds: float) -> Verification:
+        """What the looks showed, and how long they took."""
+        ...
+
+    def warnings(self) -> Iterator[str]:
+        """What a user should know of it, a sentence each."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)

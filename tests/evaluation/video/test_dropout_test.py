@@ -108,7 +108,7 @@ def test_the_share_that_is_covered(of: np.ndarray, share: float) -> None:
     assert covered_share(np.array(ACROSS, np.float32), of) == pytest.approx(share)
 
 
-@pytest.mark.parametrize(("shape", "grey"), [((480, 640, 3), (240, 320)), ((100, 60, 3), (100, 60))])
+@pytest.mark.parametrize(("shape", "grey"), [((960, 1280, 3), (480, 640)), ((100, 60, 3), (100, 60))])
 def test_small_grey_pictures(shape: tuple[int, ...], grey: tuple[int, int]) -> None:
     picture = small_grey(np.full(shape, 77, np.uint8))
     assert picture.shape == grey and max(grey) <= PICTURE_SIDE
