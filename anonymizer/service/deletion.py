@@ -21,7 +21,7 @@ from anonymizer.service.accounting.free_pages import forget_free_pages
 
 __all__ = ["confirm_receipts", "delete_files", "delete_single_files", "delete_tasks", "drop_original"]
 
-#: What a deleted task keeps: its id, times, counts and outcome. Names, addresses, texts and places in pictures go.
+#: What a deleted task keeps: its id, times, counts, options and outcome. Names, addresses and texts go.
 FORGOTTEN: dict[str, Any] = {
     "status": Status.DELETED,
     "lease_token": None,
@@ -34,8 +34,6 @@ FORGOTTEN: dict[str, Any] = {
     "webhook_header_name": "",
     "webhook_header_value": "",
 }
-#: options that say where in the picture something is
-PLACES = ("ignores", "regions")
 
 
 def delete_tasks(tasks: QuerySet[Task], *, actor: str = audit.ANONYMOUS, reason: str = "") -> int:
@@ -142,10 +140,6 @@ def _delete_batch(keys: Sequence[uuid.UUID], actor: str, reason: str) -> list[De
         deleted = Task.objects.filter(pk__in=found)
         deleted.update(**FORGOTTEN)
         deleted.filter(finished=None).update(finished=now)
-        for task in tasks:
-            if any(name in task.options for name in PLACES):
-                kept = {name: value for name, value in task.options.items() if name not in PLACES}
-                Task.objects.filter(pk=task.pk).update(options=kept)
         WebhookDelivery.objects.filter(task__in=found).delete()
         File.objects.filter(task__in=found).delete()
         receipts = [_new_receipt(key, stored[key], actor, reason) for key in found]
