@@ -25,7 +25,6 @@ from anonymizer.pipeline.receipts.receipt import Receipt
 from anonymizer.pipeline.results import ImageResult
 from anonymizer.pipeline.segmentation.heuristic import HeuristicSegmenter
 from anonymizer.service import deletion, engine, files, receipts, videos, workers
-from anonymizer.service.accounting import audit
 from anonymizer.service.claims import Claim, Heartbeat, claimed, next_waiting
 from anonymizer.service.clients.turns import claim_next
 from anonymizer.service.monitoring import counters, log_context
@@ -218,7 +217,7 @@ def _publish(
                     file.pk = None
                     file.save(force_insert=True)
                 receipts.keep(claim.task, receipt)
-                _drop_original(claim.task)
+                deletion.drop_original(claim.task)
                 deliveries.enqueue(claim.task)
         # the connection may have been lost after the commit: then the rows of this attempt are there
         return owned or _is_published(claim, stored)
@@ -281,7 +280,7 @@ def _fail(claim: Claim, cause: str, sentence: str, *, warnings: Sequence[str] = 
                 warnings=[*claim.task.warnings, *warnings],
             )
             if failed:
-                _drop_original(claim.task)
+                deletion.drop_original(claim.task)
                 deliveries.enqueue(claim.task)
         return failed
 
@@ -295,11 +294,3 @@ def _fail(claim: Claim, cause: str, sentence: str, *, warnings: Sequence[str] = 
 def _fail_without_room(claim: Claim) -> str:
     log.error("Task %s failed, because there is no room on the disk.", claim.task.pk)
     return _fail(claim, StorageFull.code, "There was no room on the disk of the server for the result.")
-
-
-def _drop_original(task: Task) -> None:
-    """Delete the original of a task that ends, if this server keeps none."""
-    if not settings.KEEP_ORIGINALS:
-        # read again at each try: a deletion that was rolled back leaves rows without a key
-        originals = list(File.objects.filter(task=task.pk, kind=FileKind.ORIGINAL))
-        deletion.delete_single_files(originals, actor=audit.SERVER, reason="originals are not kept")
