@@ -4,8 +4,8 @@
                                      [--rates 10 25] [--speed 250] [--every]
 
 Each clip has 1920 x 1080 pixels. Six faces of a size move in it at the given speed, to the left or to the right. A face
-is bare in a frame if less than 90 % of its box is covered. The table has a row for each size and frame rate: the share
-of bare faces in all frames, and frames per second of the whole work with method `detect`.
+is bare in a frame if less than 70 % of its box is covered. The table has a row for each size and frame rate: the share
+of bare faces in all frames, and for the whole work with method `detect` frames per second and CPU milliseconds a frame.
 --beside runs the same clips with another checkout of the project, one after the other, for a table of before and after.
 --every adds what is possible: all scales of the detectors run in every frame.
 """
@@ -22,7 +22,6 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from fractions import Fraction
-from itertools import islice
 from pathlib import Path
 from unittest.mock import patch
 
@@ -35,7 +34,9 @@ from anonymizer.evaluation.video.dropout_test import covered_share
 from anonymizer.pipeline.anonymizer import Anonymizer
 from anonymizer.pipeline.options.options import Options
 
-SIZE_WH, FACES, COVERED = (1920, 1080), 6, 0.9
+SIZE_WH, FACES = (1920, 1080), 6
+#: Share of a labelled box that is covered, at least. The boxes of detectors have 78 to 95 % of those of FDDB.
+COVERED = 0.7
 #: pixels a second at which the picture pans
 PAN = 120.0
 #: what is pasted around a face, as a share of its box on each side
@@ -105,19 +106,21 @@ def make_clip(
     return boxes
 
 
-def measure(anonymizer: Anonymizer, clip: Path, boxes: Sequence[Sequence[NDArray[np.float32]]]) -> tuple[int, float]:
-    """The bare faces in all frames, and frames per second."""
+def measure(
+    anonymizer: Anonymizer, clip: Path, boxes: Sequence[Sequence[NDArray[np.float32]]]
+) -> tuple[int, float, float]:
+    """The bare faces in all frames, frames per second, and CPU milliseconds a frame."""
     with tempfile.TemporaryDirectory() as folder:
         options = Options(face=True, method="detect", save_mask="none")  # type: ignore[arg-type]
-        started = time.perf_counter()
+        started, busy = time.perf_counter(), time.process_time()
         result = anonymizer.video(clip, folder, options)
-        seconds = time.perf_counter() - started
+        seconds, busy = time.perf_counter() - started, time.process_time() - busy
         frames = json.loads(result.metadata.read_text())
     bare = 0
     for frame, of_frame in zip(frames, boxes, strict=True):
         found = np.array([row["bbox"] for row in frame["detections"]], np.float32).reshape(-1, 4)
         bare += sum(covered_share(box, found) < COVERED for box in of_frame)
-    return bare, len(frames) / seconds
+    return bare, len(frames) / seconds, 1000 * busy / len(frames)
 
 
 def measure_here(folder: Path, *, every: bool) -> None:
@@ -134,11 +137,11 @@ def measure_here(folder: Path, *, every: bool) -> None:
 
                 patches.enter_context(patch.object(DetectionSchedule, "turn", return_value=Turn.ALL))
                 patches.enter_context(patch.object(DetectionSchedule, "closer_turn", return_value=None))
-            bare, rate = measure(anonymizer, file, boxes)
-        print(json.dumps([file.stem, bare, rate]), flush=True)
+            figures = measure(anonymizer, file, boxes)
+        print(json.dumps([file.stem, *figures]), flush=True)
 
 
-def measured_by(checkout: Path, folder: Path, *more: str) -> dict[str, tuple[int, float]]:
+def measured_by(checkout: Path, folder: Path, *more: str) -> dict[str, tuple[int, float, float]]:
     """What another process measures with the code of a checkout, by clip."""
     command = [sys.executable, str(Path(__file__).resolve()), "--measure", str(folder), *more]
     print(f"{checkout} {' '.join(more)}", file=sys.stderr, flush=True)
@@ -151,7 +154,7 @@ def measured_by(checkout: Path, folder: Path, *more: str) -> dict[str, tuple[int
                 rows.append(json.loads(line))
     if process.returncode:
         raise SystemExit(f"the clips could not be measured with {checkout}")
-    return {name: (bare, rate) for name, bare, rate in rows}
+    return {name: (bare, rate, busy) for name, bare, rate, busy in rows}
 
 
 def main() -> None:
@@ -181,13 +184,12 @@ def main() -> None:
         if given.every:
             columns["all scales in every frame"] = measured_by(here, folder, "--every")
         print("\n".join(f"{number}: {name}" for number, name in enumerate(columns, 1)))
-        print(
-            f"{'px':>3} {'fps':>4} {'faces':>6}"
-            + "".join(f"{number:>9}: bare  frames/s" for number in islice(range(1, 99), len(columns)))
-        )
+        heads = "".join(f"{number:>8}: bare frames/s ms CPU" for number in range(1, len(columns) + 1))
+        print(f"{'px':>3} {'fps':>4} {'faces':>6}{heads}")
         for name, total in totals.items():
             size, rate = name.split("-")
-            cells = "".join(f"{column[name][0] / total:>15.1%} {column[name][1]:>9.1f}" for column in columns.values())
+            figures = [column[name] for column in columns.values()]
+            cells = "".join(f"{bare / total:>14.1%} {speed:>8.1f} {busy:>6.0f}" for bare, speed, busy in figures)
             print(f"{size:>3} {rate:>4} {total:>6}{cells}")
 
 

@@ -22,6 +22,7 @@ from typing import Any
 from gunicorn.http.unreader import SocketUnreader
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
+from anonymizer.service import inspection
 from anonymizer.service.queueing.processes import die_with_parent
 
 __all__ = ["PatientWorker", "Places"]
@@ -157,6 +158,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         self._waiting: dict[_Connection, None] = {}
         self._swept_s = 0.0
         self._stopped_s: float | None = None
+        inspection.prepare()
         self.worker_connections = MOST_WAITING + 2 * self.cfg.threads
         super().init_process()
 
@@ -220,7 +222,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
             else:
                 self.enqueue_req(connection)
         elif len(connection.head) > MOST_HEADER_BYTES:
-            self._refuse(connection, 431, "too_large", f"The headers have more than {MOST_HEADER_BYTES} bytes.")
+            self._refuse(connection, 431, "headers_too_large", f"The headers have more than {MOST_HEADER_BYTES} bytes.")
 
     def _refuse(self, connection: _Connection, status: int, code: str, sentence: str) -> None:
         """Answer a connection that waits, and close it."""

@@ -22,7 +22,7 @@ from anonymizer.service.accounting import audit
 from anonymizer.service.clients import tokens
 from anonymizer.service.clients.errors import InvalidToken
 
-__all__ = ["HasToken", "TokenAuthentication", "actor", "client", "is_local", "own_tasks", "owner"]
+__all__ = ["HasToken", "TokenAuthentication", "actor", "client", "is_local", "is_loopback_host", "own_tasks", "owner"]
 
 NO_TOKEN = "The request has no token. Send it in the header Authorization: Bearer TOKEN, or in X-API-Key."
 
@@ -75,13 +75,14 @@ def is_local(request: HttpRequest) -> bool:
     sender = str(request.META.get("REMOTE_ADDR", ""))
     return (
         FOREIGN not in request.META
-        and _is_loopback_host(host)
+        and is_loopback_host(host)
         and _is_loopback_address(sender)
         and not any(header in request.headers for header in FORWARDED)
     )
 
 
-def _is_loopback_host(host: str) -> bool:
+def is_loopback_host(host: str) -> bool:
+    """Return whether a host name or address stands for this machine alone."""
     return host == "localhost" or host.endswith(".localhost") or _is_loopback_address(host.strip("[]"))
 
 

@@ -29,6 +29,7 @@ import anonymizer
 from anonymizer.models import Kind
 from anonymizer.pipeline.model_zoo.folders import is_checkout
 from anonymizer.service import claims, workers
+from anonymizer.service.health import PROBE_HEADER, probe_proof
 from anonymizer.service.queueing import processes
 from anonymizer.service.queueing.queue import QUEUES
 
@@ -101,7 +102,7 @@ class Supervisor:
             "web": [
                 sys.executable, "-m", "gunicorn", "celantur_site.wsgi", "--bind", f"{_address(host)}:{port}",
                 "--worker-class", "celantur_site.web_worker.PatientWorker", "--threads", str(threads),
-                "--timeout", "0", "--graceful-timeout", str(max(1, round(self._grace_s * WEB_SHARE))),
+                "--timeout", "120", "--graceful-timeout", str(max(1, round(self._grace_s * WEB_SHARE))),
                 "--log-level", "warning", "--no-control-socket",
                 # `ignores` and `format` are in the query string
                 "--limit-request-line", "8190",
@@ -251,12 +252,8 @@ def _address(host: str) -> str:
 
 
 def probe_headers() -> dict[str, str]:
-    """Return headers that this server answers, whatever host names and proxies it is set up for."""
-    headers = {}
-    for name in settings.ALLOWED_HOSTS:
-        if name != "*":
-            headers["Host"] = name.removeprefix(".")
-            break
+    """Return headers that this server answers in full, whatever addresses, names and proxies it is set up for."""
+    headers = {PROBE_HEADER: probe_proof()}
     if settings.SECURE_PROXY_SSL_HEADER:
         variable, value = settings.SECURE_PROXY_SSL_HEADER
         headers[variable.removeprefix("HTTP_").replace("_", "-").title()] = value

@@ -19,6 +19,7 @@ from anonymizer.pipeline.errors import StorageFailed
 from anonymizer.service import deletion
 from anonymizer.service.accounting import audit, orphans
 from anonymizer.service.accounting.free_pages import forget_free_pages
+from anonymizer.service.clients import idempotency, quota
 
 __all__ = ["CleanupReport", "cleanup", "expire", "scheduled"]
 
@@ -95,6 +96,8 @@ def scheduled() -> str:
 
     Files without a task are always removed. Old tasks are removed only if the setting `CLEANUP_SCHEDULED` says so.
     """
+    idempotency.forget_old()
+    quota.forget_old()
     return str(cleanup(settings.CLEANUP_AFTER if settings.CLEANUP_SCHEDULED else None))
 
 

@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import unicodedata
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import PurePosixPath
-from typing import Any, BinaryIO, TypeAlias, cast
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO, TypeAlias
 
 from django.conf import settings
 from django.core.files.base import File as DjangoFile
+from django.core.files.uploadedfile import TemporaryUploadedFile
 from django.db import transaction
 from django.utils import timezone
 
 from anonymizer.models import AuditAction, FileKind, Kind, Status, Task, Token, WebhookStatus
 from anonymizer.pipeline.detections import ObjectType
 from anonymizer.pipeline.errors import AnonymizerError, BrokenMedia, TooLarge, UnsupportedMedia
-from anonymizer.pipeline.images.io import check_header
 from anonymizer.pipeline.media_kinds import HEAD_BYTES, MediaInfo, MediaKind, sniff
 from anonymizer.pipeline.options.options import Options
 from anonymizer.service import engine, files
 from anonymizer.service.accounting import audit
 from anonymizer.service.clients import idempotency, quota
+from anonymizer.service.inspection import inspect_picture, inspect_video
 from anonymizer.service.queueing import queue
 
 __all__ = ["Upload", "Webhook", "check_size", "clean_name", "kind_of", "run_again", "submit"]
 
+log = logging.getLogger(__name__)
 #: an uploaded file: any seekable binary file, or one of Django's file objects
 Upload: TypeAlias = "BinaryIO | DjangoFile[Any]"
 
@@ -102,6 +105,8 @@ def submit(
 ) -> Task:
     """Store an upload as a task, and notify a worker.
 
+    Decoders run only in workers, because a file may be made to crash them. Here only its bytes are looked at.
+
     Args:
         upload: a seekable binary file, or one of Django's file objects. Only its bytes tell what it is.
             A file on disk may be moved into the storage.
@@ -124,13 +129,10 @@ def submit(
     engine.require_models(object_types, options)
     info = _check_head(upload)
     if info.kind is MediaKind.VIDEO:
-        # imported here because images do not need it
-        from anonymizer.pipeline.video.io.reader import check_video
-
         with files.as_path(upload) as path:
-            info = check_video(path, limits=engine.limits())
+            info = inspect_video(path, limits=engine.limits())
     else:
-        check_header(cast("BinaryIO", getattr(upload, "file", upload)), limits=engine.limits())
+        inspect_picture(_source(upload), limits=engine.limits())
     task = Task(
         kind=info.kind.value,
         name=clean_name(name) or f"{info.kind}{info.extension}",
@@ -163,7 +165,18 @@ def submit(
     except BaseException:
         files.discard([original])
         raise
+    log.info("Received: %s, %d bytes.", info.format, original.size, extra={"task": task.pk})
     return task
+
+
+def _source(upload: Upload) -> Path | bytes:
+    """The path of an upload on disk, or the bytes of one in memory."""
+    if isinstance(upload, TemporaryUploadedFile):
+        return Path(upload.temporary_file_path())
+    upload.seek(0)
+    content = bytes(upload.read())
+    upload.seek(0)
+    return content
 
 
 def run_again(

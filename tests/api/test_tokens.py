@@ -10,10 +10,12 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
+from anonymizer.management.supervisor import probe_headers
 from anonymizer.models import FileKind, Status, Task, Token, Worker
 from anonymizer.pipeline.errors import InvalidParameter
 from anonymizer.service import work
 from anonymizer.service.clients import tokens
+from anonymizer.service.health import PROBE_HEADER
 from tests.api.clients import ApiClient, error
 from tests.fakes import FakeDetector
 from tests.pictures import encoded
@@ -195,6 +197,9 @@ def test_metrics_and_workers_are_for_those_who_may_see_them() -> None:
     assert len(stranger.get("/readyz").json()["workers"]) == 1
     assert stranger.get("/readyz", HTTP_HOST="evil.test").json()["workers"] == []
     assert stranger.get("/readyz", HTTP_X_FORWARDED_FOR="203.0.113.7").json()["workers"] == []
+    # `serve` itself, at any address
+    assert len(stranger.get("/readyz", headers=probe_headers(), **away).json()["workers"]) == 1
+    assert stranger.get("/readyz", headers={PROBE_HEADER: "é"}, **away).json()["workers"] == []
     assert stranger.get("/docs").status_code == 200
     assert stranger.get("/v1/openapi.json").json()["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
 

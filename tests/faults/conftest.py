@@ -37,11 +37,11 @@ def of_service(folder: Path) -> list[psutil.Process]:
     return found
 
 
-def guard(server: Server, queue: str = "images") -> psutil.Process:
-    """The process that guards the workers of a queue."""
+def guard(server: Server) -> psutil.Process:
+    """The process that guards the workers of images."""
     (found,) = [
         each for each in psutil.Process(server.process.pid).children()
-        if "cluster" in each.cmdline() and each.environ().get("Q_CLUSTER_NAME") == queue
+        if "cluster" in each.cmdline() and each.environ().get("Q_CLUSTER_NAME") == "images"
     ]  # fmt: skip
     return found
 
@@ -52,11 +52,23 @@ def web(server: Server) -> psutil.Process:
     return found
 
 
-def part(server: Server, name: str, queue: str = "images") -> psutil.Process:
-    """The newest worker, monitor or pusher of a queue; the log says which process is which."""
+def part(server: Server, name: str) -> psutil.Process:
+    """The newest worker, monitor or pusher of images; the log says which process is which."""
     pids = {int(pid) for pid in re.findall(rf"{PARTS[name]} at (\d+)", server.log)}
-    (found,) = [each for each in guard(server, queue).children() if each.pid in pids]
+    (found,) = [each for each in guard(server).children() if each.pid in pids]
     return found
+
+
+def idle_worker(server: Server) -> psutil.Process:
+    """The worker of images, as soon as it has dealt with all that it has begun, jobs on a schedule among it."""
+    worker, end = part(server, "worker"), time.monotonic() + 60
+    while time.monotonic() < end:
+        log = server.log
+        begun = re.findall(r" processing (\S+) '", log[log.rindex(f"ready for work at {worker.pid}") :])
+        if not begun or log.rfind(f"({begun[-1]})") > log.rfind(f" processing {begun[-1]} "):
+            return worker
+        time.sleep(0.05)
+    raise AssertionError(f"the worker is busy for a minute:\n{server.log[-3000:]}")
 
 
 def orphans(server: Server) -> list[psutil.Process]:
@@ -65,12 +77,12 @@ def orphans(server: Server) -> list[psutil.Process]:
     return [process for process in of_service(server.folder) if process.pid not in own]
 
 
-def until_ready(server: Server, queue: str, *, apart_from: set[int], seconds: float = 90) -> None:
+def until_ready(server: Server, *, apart_from: set[int], seconds: float = 90) -> None:
     """Wait until the service is ready with other workers than those."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         try:
-            if server.get("/readyz").ok and set(server.workers(queue)) - apart_from:
+            if server.get("/readyz").ok and set(server.workers()) - apart_from:
                 return
         except OSError:
             # the web server is being started again

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import sqlite3
 import time
 from collections.abc import Callable
+from datetime import datetime
+from uuid import UUID
 
 import psutil
 import pytest
 
 from tests.conftest import Server
-from tests.faults.conftest import guard, of_service, orphans, part, until_ready, web
+from tests.faults.conftest import guard, idle_worker, of_service, orphans, part, until_ready, web
 from tests.pictures import drawn, encoded
 from tests.service.webhooks.receivers import Receiver, answer
 
 Pick = Callable[[Server], psutil.Process]
-#: what is killed, and the queue that is started again with it
-KILLS: dict[str, tuple[Pick, str]] = {
-    "gunicorn": (web, ""),
-    "the web process": (lambda server: web(server).children()[0], ""),
-    "the monitor": (lambda server: part(server, "monitor"), "images"),
-    "the pusher": (lambda server: part(server, "pusher"), "images"),
-    "a worker that waits": (lambda server: part(server, "worker"), "images"),
-    "the guard": (guard, "images"),
+#: what is killed, and whether the queue of images is started again with it
+KILLS: dict[str, tuple[Pick, bool]] = {
+    "gunicorn": (web, False),
+    "the web process": (lambda server: web(server).children()[0], False),
+    "the monitor": (lambda server: part(server, "monitor"), True),
+    "the pusher": (lambda server: part(server, "pusher"), True),
+    "a worker that waits": (idle_worker, True),
+    "the guard": (guard, True),
 }
 
 
@@ -39,18 +43,28 @@ def is_done_once(server: Server, task_id: str) -> None:
 
 @pytest.mark.parametrize("name", KILLS)
 def test_a_service_recovers_from_a_killed_process(own: Server, name: str) -> None:
-    pick, queue = KILLS[name]
-    victim, workers = pick(own), set(own.workers(queue or "images"))
-    its_guard = guard(own, queue or "images")
+    pick, whole = KILLS[name]
+    workers, its_guard = set(own.workers()), guard(own)
     family = [its_guard, *its_guard.children()]
-    kill(victim)
-    if queue:
+    kill(pick(own))
+    if whole:
         # nobody is left who would wait for a lock of the dead one
         _, alive = psutil.wait_procs(family, timeout=10)
         assert alive == []
-    until_ready(own, queue or "images", apart_from=workers if queue else set())
+    until_ready(own, apart_from=workers if whole else set())
     assert orphans(own) == []
     is_done_once(own, own.upload_async(encoded()))
+
+
+def test_an_idle_worker_finds_a_task_whose_notification_is_held_up(own: Server) -> None:
+    pusher = part(own, "pusher")
+    pusher.suspend()
+    try:
+        answer = own.upload(encoded(), "face=1").json()
+    finally:
+        pusher.resume()
+    started, created = (datetime.fromisoformat(answer[name]) for name in ("started", "created"))
+    assert (started - created).total_seconds() < 2
 
 
 def test_a_worker_killed_in_the_middle_is_replaced_and_its_task_done_without_waiting_for_the_lease(own: Server) -> None:
@@ -73,13 +87,13 @@ def test_a_file_that_crashes_each_worker_fails_and_the_others_are_done(own: Serv
     while len(killed) < 3:
         assert time.monotonic() < end
         time.sleep(0.02)
-        # each attempt is a line
-        if own.log.count(f"processing {crashing} ") > len(killed):
-            worker = part(own, "worker")
+        with contextlib.closing(sqlite3.connect(own.folder / "db.sqlite3")) as database:
+            row = database.execute("SELECT worker FROM anonymizer_task WHERE id = ?", [UUID(crashing).hex]).fetchone()
+        pid = int(row[0].rpartition(":")[2] or 0)
+        if pid and pid not in killed and psutil.pid_exists(pid) and own.task(crashing)["status"] == "processing":
             # as a fault in a decoder ends it
-            worker.send_signal(signal.SIGSEGV)
-            psutil.wait_procs([worker], timeout=5)
-            killed.add(worker.pid)
+            os.kill(pid, signal.SIGSEGV)
+            killed.add(pid)
     assert own.until(crashing, "failed", seconds=60)["failure_cause"] == "worker_lost"
     for task_id in others:
         is_done_once(own, task_id)

@@ -14,9 +14,9 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from anonymizer.models import IdempotencyKey, Kind, Status, Task, Token
+from anonymizer.models import IdempotencyKey, Kind, Status, Task, Token, TokenUsage
 from anonymizer.pipeline.options.options import Options
-from anonymizer.service import claims, deletion, submit, work
+from anonymizer.service import claims, cleanup, deletion, submit, work
 from anonymizer.service.clients import capacity, idempotency, quota, tokens, turns
 from anonymizer.service.clients.errors import KeyReused, QuotaExceeded
 from tests.api.clients import ApiClient, error
@@ -83,6 +83,17 @@ def test_a_key_is_forgotten_after_a_day() -> None:
     IdempotencyKey.objects.update(created=timezone.now() - timedelta(hours=24.1))
     assert client.task(Idempotency_Key="k") != first
     assert IdempotencyKey.objects.count() == 1
+
+
+def test_the_clean_up_forgets_old_keys_and_old_use(media: Path) -> None:
+    client = ApiClient("a")
+    client.task(Idempotency_Key="k")
+    cleanup.scheduled()
+    assert (IdempotencyKey.objects.count(), TokenUsage.objects.count()) == (1, 1)
+    IdempotencyKey.objects.update(created=timezone.now() - timedelta(hours=25))
+    TokenUsage.objects.update(day=timezone.now().date() - timedelta(days=32))
+    cleanup.scheduled()
+    assert (IdempotencyKey.objects.count(), TokenUsage.objects.count()) == (0, 0)
 
 
 @pytest.mark.parametrize("key", ["é" * 3, "k" * 256])

@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -115,6 +116,23 @@ def test_a_worker_of_this_machine_that_died_is_not_alive_and_its_lease_ends() ->
     ended = Task.objects.filter(status=Status.PROCESSING, lease_until__lte=timezone.now())
     # process numbers of other machines, containers and starts say nothing here
     assert [task.worker for task in ended] == [gone]
+
+
+def test_a_worker_whose_main_thread_hangs_does_not_show_itself() -> None:
+    loop = workers._Loop()
+    assert not loop.hangs(), "it loads its models"
+    loop.looked_s = time.monotonic() - workers.HANGS_AFTER_S - 1
+    assert loop.hangs()
+    loop.works = True
+    assert not loop.hangs(), "a task may take long; the guard has a limit for it"
+
+
+def test_a_worker_with_a_gpu_has_the_limit_of_memory_that_was_set_and_no_other(settings: Any) -> None:
+    settings.WORKER_MEGABYTES = 0
+    assert workers._most_memory("cuda:0") is None
+    assert workers._most_memory("cpu") == processes.memory_limit(0)
+    settings.WORKER_MEGABYTES = 3000
+    assert workers._most_memory("cuda:0") == workers._most_memory("cpu") == 3000 * 2**20
 
 
 def test_the_name_of_a_worker_tells_machine_start_and_container() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 
+from anonymizer.api.authentication import is_loopback_host
 from anonymizer.management.base import AnonymizerCommand, UsageError
 from anonymizer.management.supervisor import Stopped, Supervisor, child_command, child_environment, with_this_process
 from anonymizer.models import Kind
@@ -20,6 +21,7 @@ from anonymizer.pipeline.model_zoo.store import ModelStore
 from anonymizer.pipeline.options.options import parameters
 from anonymizer.service import profiles
 from anonymizer.service.clients import tokens
+from anonymizer.service.monitoring import shared_counters
 from anonymizer.service.queueing.queue import QUEUES
 
 #: after a start that could not fetch the recommended models, the next one tries again after this time
@@ -123,8 +125,11 @@ class Command(AnonymizerCommand):
         Raises:
             CommandError: the service cannot start.
         """
-        environment = child_environment(_variables(options))
+        environment = child_environment(_variables(options) | shared_counters.begin(settings.DATA_DIR))
         self._answers_all = settings.ALLOW_ANONYMOUS or options["allow_anonymous"] is not None
+        self._is_public = not is_loopback_host(options["host"])
+        given = options["host"] not in ANY_ADDRESS or options["api_endpoint"] is not None
+        self._has_names = given or set(settings.ALLOWED_HOSTS) != set(settings.LOOPBACK_HOSTS)
         seconds = settings.FETCH_SECONDS if options["fetch_seconds"] is None else options["fetch_seconds"]
         try:
             store = ModelStore(
@@ -178,6 +183,13 @@ class Command(AnonymizerCommand):
             self.stdout.write("Every request needs a token (`anonymizer token list`)")
         elif self._answers_all:
             self.stdout.write("Everybody who reaches this server is answered, because --allow-anonymous is on")
+        elif self._is_public:
+            self.stdout.write(
+                "Only this machine is answered: `anonymizer token create NAME` makes a token for others, and "
+                "--allow-anonymous answers everybody"
+            )
+        if self._is_public and not self._has_names:
+            self.stdout.write("Only loopback names are answered: ANONYMIZER_ALLOWED_HOSTS adds names and addresses")
 
 
 def _variables(options: dict[str, Any]) -> dict[str, str]:

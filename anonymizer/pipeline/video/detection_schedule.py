@@ -75,7 +75,7 @@ class DetectionSchedule:
             if number - last_number < _TURN_FRAMES and seconds + gap_s <= _TURN_S + _TOLERANCE_S:
                 return
             if max(seconds, gap_s) <= _TURN_S + _TOLERANCE_S:
-                turn = Turn.REST if last_turn is Turn.LARGEST else Turn.LARGEST
+                turn = Turn.LARGEST if last_turn is Turn.REST else Turn.REST
         self._last = number, time_s, turn
         self._turns[number] = turn
         if turn is not Turn.REST:

@@ -12,7 +12,7 @@ from django.utils import timezone
 from anonymizer.models import IdempotencyKey, Task, Token
 from anonymizer.service.clients.errors import KeyReused
 
-__all__ = ["KEPT_FOR", "Key", "Repeated", "is_known", "remember"]
+__all__ = ["KEPT_FOR", "Key", "Repeated", "forget_old", "is_known", "remember"]
 
 #: how long a key stands for its task
 KEPT_FOR = timedelta(hours=24)
@@ -45,6 +45,11 @@ def is_known(owner: Token | None, value: str) -> bool:
     return IdempotencyKey.objects.filter(owner=owner, key=value, created__gte=since).exists()
 
 
+def forget_old() -> None:
+    """Delete the keys that stand for nothing any more."""
+    IdempotencyKey.objects.filter(created__lt=timezone.now() - KEPT_FOR).delete()
+
+
 def remember(key: Key, task: Task, sha256: str) -> None:
     """Make a key stand for a task. Call this in the transaction that makes the task.
 
@@ -58,7 +63,7 @@ def remember(key: Key, task: Task, sha256: str) -> None:
         KeyReused: the client used the key for other bytes or parameters.
     """
     fingerprint = hashlib.sha256(f"{sha256}\n{key.parameters}".encode(errors="surrogateescape")).hexdigest()
-    IdempotencyKey.objects.filter(created__lt=timezone.now() - KEPT_FOR).delete()
+    forget_old()
     try:
         with transaction.atomic():
             # the database decides which of two uploads at the same time is the first

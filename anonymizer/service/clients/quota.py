@@ -10,7 +10,10 @@ from django.utils import timezone
 from anonymizer.models import Token, TokenUsage
 from anonymizer.service.clients.errors import QuotaExceeded
 
-__all__ = ["check", "count", "used_today"]
+__all__ = ["check", "count", "forget_old", "used_today"]
+
+#: how long the use of a day is kept
+KEPT_FOR = timedelta(days=31)
 
 
 def used_today(token: Token) -> tuple[int, int]:
@@ -60,6 +63,11 @@ def count(token: Token, size: int) -> None:
     ):
         check(token, size)
         raise _exceeded("no more today")
+
+
+def forget_old() -> None:
+    """Delete what clients used on days that are long over."""
+    TokenUsage.objects.filter(day__lt=_today() - KEPT_FOR).delete()
 
 
 def _today() -> date:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import multiprocessing
 import os
 import signal
@@ -14,9 +15,9 @@ import pytest
 from django.db import connections
 from django_q import signals
 
-from anonymizer.service.queueing import queue
+from anonymizer.service.queueing import guard, queue
 from anonymizer.service.queueing.guard import Guard
-from anonymizer.service.queueing.processes import exists
+from anonymizer.service.queueing.processes import exists, members
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -46,6 +47,8 @@ class Cluster:
 
     def _run(self) -> None:
         os.setsid()
+        # pytest's report of a crash would be printed for crashes that are asked for
+        faulthandler.disable()
         # these workers load no models
         for signal_of_q in (signals.post_spawn, signals.pre_execute, signals.post_execute_in_worker):
             signal_of_q.receivers.clear()
@@ -84,7 +87,8 @@ class Cluster:
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    monkeypatch.setattr(guard, "STUCK_S", 4.0)
     started = Cluster(tmp_path)
     yield started
     started.process.kill()
@@ -123,3 +127,15 @@ def test_a_worker_killed_while_it_waits_ends_all_and_hands_back_what_the_others_
     assert cluster.process.exitcode == 1
     assert not exists(busy)
     assert (cluster.folder / "released").read_text() == str(busy)
+
+
+def test_a_monitor_that_takes_no_results_ends_all(cluster: Cluster) -> None:
+    worker = cluster.do("note-1")
+    # guard, two workers, monitor, pusher: in the order of their start
+    monitor = sorted(members(cluster.process.pid or 0))[3]
+    os.kill(monitor, signal.SIGSTOP)
+    cluster.do("note-2")
+    cluster.process.join(15)
+    assert cluster.process.exitcode == 1
+    assert not exists(worker)
+    assert not exists(monitor)
