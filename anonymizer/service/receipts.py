@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["artefact", "keep", "kept", "make", "signing_key"]
 
-#: what only serves this server: nobody can compare it with anything
-_INTERNAL = (FileKind.ORIGINAL, FileKind.DETECTIONS, FileKind.RECEIPT)
+#: what a client can download; previews and stored detections only serve this server
+_OUTPUTS = (FileKind.ANONYMISED, FileKind.BINARY_MASK, FileKind.INSTANCE_MASK, FileKind.METADATA)
 
 
 def signing_key() -> SigningKey | None:
@@ -53,7 +53,7 @@ def make(task: Task, result: ImageResult | VideoResult, stored: Sequence[File], 
         result,
         kind=str(task.kind),
         source=None if original is None else FileSum(original.sha256, original.size),
-        outputs={file.kind: FileSum(file.sha256, file.size) for file in stored if file.kind not in _INTERNAL},
+        outputs={file.kind: FileSum(file.sha256, file.size) for file in stored if file.kind in _OUTPUTS},
         key=signing_key(),
         times={name: _time(value) for name, value in times.items()},
         task=str(task.pk),
