@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import threading
 from contextlib import closing
+from typing import BinaryIO, cast
 
 from django.http import FileResponse
 
@@ -38,7 +39,7 @@ def send_scaled(stored: File, percent: int) -> FileResponse:
     small = tempfile.SpooledTemporaryFile(MEMORY_BYTES, suffix=".mask")  # noqa: SIM115 (Django closes it)
     try:
         with closing(stored.storage.open(stored.key)) as content:
-            scale_mask(content.file, small, percent)
+            scale_mask(cast("BinaryIO", content.file), cast("BinaryIO", small), percent)
         size = small.tell()
         small.seek(0)
     except FileNotFoundError:
