@@ -289,7 +289,7 @@ class TaskAdmin(ReadOnlyAdmin):
     def _read(self, request: HttpRequest, task_id: uuid.UUID, kind: str) -> File:
         """A file that is shown or downloaded: the audit log says so."""
         file = self._file(request, task_id, kind)
-        action = AuditAction.ORIGINAL_SEEN if kind == FileKind.ORIGINAL else AuditAction.DOWNLOADED
+        action = AuditAction.ORIGINAL_SEEN if kind in deletion.SHOWS_ORIGINAL else AuditAction.DOWNLOADED
         audit.record_access(action, task_id, _actor(request), kind)
         return file
 

@@ -13,7 +13,7 @@ from django.db import transaction
 from django.db.models import Sum
 from django.utils import timezone
 
-from anonymizer.models import File, Status, Task
+from anonymizer.models import File, IdempotencyKey, Status, Task
 from anonymizer.models.batches import key_batches
 from anonymizer.pipeline.errors import StorageFailed
 from anonymizer.service import deletion
@@ -87,6 +87,8 @@ def cleanup(
     sizes = [orphans.remove(orphan, before) for orphan in orphans.files_without_rows(before)]
     freed = [bytes_ for bytes_ in sizes if bytes_ is not None]
     lost = orphans.drop_lost_rows(before)
+    # nobody repeats an upload with them any more
+    IdempotencyKey.objects.filter(created__lt=timezone.now() - idempotency.KEPT_FOR).delete()
     forget_free_pages()
     return CleanupReport(deleted, removed, len(freed), size + sum(freed), lost, deletion.confirm_receipts())
 

@@ -34,6 +34,8 @@ FORGOTTEN: dict[str, Any] = {
     "webhook_header_name": "",
     "webhook_header_value": "",
 }
+#: files in which the original can be seen
+SHOWS_ORIGINAL = (FileKind.ORIGINAL, FileKind.PREVIEW_BEFORE, FileKind.SIDE_BY_SIDE)
 
 
 def delete_tasks(tasks: QuerySet[Task], *, actor: str = audit.ANONYMOUS, reason: str = "") -> int:
@@ -109,7 +111,7 @@ def drop_original(task: Task) -> None:
     """Delete the original of a task that ends, if this server keeps none. The caller has a transaction open."""
     if not settings.KEEP_ORIGINALS:
         # read again at each try: a deletion that was rolled back leaves objects without a key
-        originals = list(File.objects.filter(task=task.pk, kind=FileKind.ORIGINAL))
+        originals = list(File.objects.filter(task=task.pk, kind__in=SHOWS_ORIGINAL))
         delete_single_files(originals, actor=audit.SERVER, reason="originals are not kept")
 
 

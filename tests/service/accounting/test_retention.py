@@ -14,7 +14,17 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.utils import timezone
 
-from anonymizer.models import AuditAction, AuditEvent, DeletionReceipt, File, FileKind, Kind, Status, Task
+from anonymizer.models import (
+    AuditAction,
+    AuditEvent,
+    DeletionReceipt,
+    File,
+    FileKind,
+    IdempotencyKey,
+    Kind,
+    Status,
+    Task,
+)
 from anonymizer.pipeline.errors import BrokenMedia, DetectorFailed
 from anonymizer.service import claims, files, submit, work
 from anonymizer.service.accounting import orphans
@@ -103,7 +113,10 @@ class TestServerWithoutOriginals:
         assert stored(media / "input") == []
         assert task.file(FileKind.ORIGINAL) is None
         receipt = DeletionReceipt.objects.get(task=task.pk)
-        assert ([file["kind"] for file in receipt.files], receipt.actor) == (["original"], "server")
+        # the small picture of the original shows faces, too
+        shown = {"original"} if error else {"original", "preview-before"}
+        assert ({file["kind"] for file in receipt.files}, receipt.actor) == (shown, "server")
+        assert task.file(FileKind.PREVIEW_BEFORE) is None
         assert receipt.confirmed is not None
         with pytest.raises(BrokenMedia, match="was deleted"):
             submit.run_again(task)
@@ -217,3 +230,11 @@ def test_an_upload_that_is_cut_off_is_swept_away(media: Path) -> None:
     os.utime(part, (0, 0))
     assert cleanup(None).orphans == 1
     assert not part.exists()
+
+
+def test_keys_of_repeated_uploads_are_forgotten_after_a_day() -> None:
+    task, now = Task.objects.create(), timezone.now()
+    for hours in (1, 25):
+        IdempotencyKey.objects.create(key=f"{hours}", task=task, created=now - timedelta(hours=hours))
+    cleanup(None)
+    assert [each.key for each in IdempotencyKey.objects.all()] == ["1"]
