@@ -22,6 +22,7 @@ from anonymizer.pipeline.errors import AnonymizerError, InvalidParameter
 from anonymizer.pipeline.options.options import Options, VideoEncoder
 from anonymizer.pipeline.tracking.tracker import Tracker
 from anonymizer.service import claims, engine
+from anonymizer.service.monitoring import counters
 from anonymizer.service.queueing import processes
 from anonymizer.service.queueing.outages import AWAY, Outage, insist
 from anonymizer.service.queueing.queue import QUEUES
@@ -267,6 +268,7 @@ def _beat(parent: int) -> None:
             outage.note(error)
         else:
             outage.end()
+            counters.note_gpu_memory(engine.store().device)
 
 
 def _recover_once() -> None:
