@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ __all__ = [
     "check_receipt_key",
     "check_secrets",
     "check_threads",
+    "check_webhooks",
 ]
 
 
@@ -151,6 +153,20 @@ def check_profile(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[Chec
         return [Error(f"The active threshold profile cannot be used: {error}", id="anonymizer.E004")]
     hint = "Choose the thresholds again, or run `anonymizer profile activate --none`."
     return [CheckWarning(mismatch, hint=hint, id="anonymizer.W004") for mismatch in mismatches]
+
+
+@register()
+def check_webhooks(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Check that the certificates for webhooks can be read."""
+    file = settings.WEBHOOK_CA_FILE
+    try:
+        if file:
+            ssl.create_default_context().load_verify_locations(file)
+    except OSError as error:
+        # an SSLError is an OSError
+        sentence = f"ANONYMIZER_WEBHOOK_CA_FILE is {file!r}, but must be a file of certificates in PEM format"
+        return [Error(f"{sentence} ({error.strerror or error}).", id="anonymizer.E010")]
+    return []
 
 
 def _writable(folder: str | os.PathLike[str]) -> bool:

@@ -13,7 +13,7 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
-            name='Receipt',
+            name='KeptReceipt',
             fields=[
                 ('task', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='receipt', serialize=False, to='anonymizer.task')),
                 ('content', models.TextField(help_text='The file, byte for byte.')),

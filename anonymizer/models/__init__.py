@@ -2,7 +2,7 @@
 
 from anonymizer.models.audit import AuditAction, AuditEvent, DeletionReceipt
 from anonymizer.models.profiles import Profile
-from anonymizer.models.receipts import Receipt
+from anonymizer.models.receipts import KeptReceipt
 from anonymizer.models.tasks import File, FileKind, Kind, Status, Task, WebhookStatus, time_ordered_id
 from anonymizer.models.tokens import IdempotencyKey, Token, TokenUsage
 from anonymizer.models.webhooks import WebhookDelivery, WebhookTry
@@ -15,9 +15,9 @@ __all__ = [
     "File",
     "FileKind",
     "IdempotencyKey",
+    "KeptReceipt",
     "Kind",
     "Profile",
-    "Receipt",
     "Status",
     "Task",
     "Token",

@@ -7,10 +7,10 @@ from django.utils import timezone
 
 from anonymizer.models.tasks import Task
 
-__all__ = ["Receipt"]
+__all__ = ["KeptReceipt"]
 
 
-class Receipt(models.Model):
+class KeptReceipt(models.Model):
     """The receipt of a task that was done. It holds no pixels and no names, so it stays when the files are deleted."""
 
     task = models.OneToOneField(Task, on_delete=models.CASCADE, primary_key=True, related_name="receipt")

@@ -343,14 +343,13 @@ class Anonymizer:
         # at first use: images need no FFmpeg
         from anonymizer.pipeline.audit.finished_video import Looks
         from anonymizer.pipeline.video.job import anonymise_video
+        from anonymizer.pipeline.video.plan import Hooks
 
         options = options or Options()
         with open_file(source):
             pass
-        return anonymise_video(
-            self.engine, Path(source), Path(folder), options, name=name, progress=progress, stop=stop,
-            looks=Looks() if options.verify else None,
-        )  # fmt: skip
+        hooks = Hooks(progress, stop, Looks() if options.verify else None)
+        return anonymise_video(self.engine, Path(source), Path(folder), options, name=name, hooks=hooks)
 
     def _seed(self, picture: Picture, alpha: Samples | None = None) -> int:
         digest = hashlib.blake2b(cast("Any", np.ascontiguousarray(picture.pixels)), key=self.engine.noise_key)

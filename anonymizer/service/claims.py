@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from anonymizer.models import Kind, Status, Task
 from anonymizer.models.batches import key_batches
+from anonymizer.service import deletion
 from anonymizer.service.queueing import queue
 from anonymizer.service.queueing.outages import AWAY, Outage
 from anonymizer.service.webhooks import deliveries
@@ -234,4 +235,5 @@ def _fail(task: Task, state: Q, cause: str, sentence: str) -> None:
             status=Status.FAILED, finished=timezone.now(), failure_cause=cause, error=sentence
         )
         if failed:
+            deletion.drop_original(task)
             deliveries.enqueue(task)

@@ -6,21 +6,22 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
+from django.conf import settings
 from django.core.files.storage import storages
 from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from anonymizer.models import AuditAction, DeletionReceipt, File, Status, Task, WebhookDelivery
+from anonymizer.models import AuditAction, DeletionReceipt, File, FileKind, Status, Task, WebhookDelivery
 from anonymizer.models.batches import key_batches
 from anonymizer.pipeline.errors import StorageFailed
 from anonymizer.service import files
 from anonymizer.service.accounting import audit
 from anonymizer.service.accounting.free_pages import forget_free_pages
 
-__all__ = ["confirm_receipts", "delete_files", "delete_single_files", "delete_tasks"]
+__all__ = ["confirm_receipts", "delete_files", "delete_single_files", "delete_tasks", "drop_original"]
 
-#: What a deleted task keeps: its id, times, counts and outcome. Names, addresses, texts and places in pictures go.
+#: What a deleted task keeps: its id, times, counts, options and outcome. Names, addresses and texts go.
 FORGOTTEN: dict[str, Any] = {
     "status": Status.DELETED,
     "lease_token": None,
@@ -33,8 +34,6 @@ FORGOTTEN: dict[str, Any] = {
     "webhook_header_name": "",
     "webhook_header_value": "",
 }
-#: options that say where in the picture something is
-PLACES = ("ignores", "regions")
 
 
 def delete_tasks(tasks: QuerySet[Task], *, actor: str = audit.ANONYMOUS, reason: str = "") -> int:
@@ -106,6 +105,14 @@ def delete_single_files(rows: Sequence[File], *, actor: str, reason: str = "") -
         transaction.on_commit(lambda: _confirm(receipt), robust=True)
 
 
+def drop_original(task: Task) -> None:
+    """Delete the original of a task that ends, if this server keeps none. The caller has a transaction open."""
+    if not settings.KEEP_ORIGINALS:
+        # read again at each try: a deletion that was rolled back leaves objects without a key
+        originals = list(File.objects.filter(task=task.pk, kind=FileKind.ORIGINAL))
+        delete_single_files(originals, actor=audit.SERVER, reason="originals are not kept")
+
+
 def confirm_receipts() -> int:
     """Look again for files that could not be removed at their deletion, and confirm receipts whose files are gone.
 
@@ -133,10 +140,6 @@ def _delete_batch(keys: Sequence[uuid.UUID], actor: str, reason: str) -> list[De
         deleted = Task.objects.filter(pk__in=found)
         deleted.update(**FORGOTTEN)
         deleted.filter(finished=None).update(finished=now)
-        for task in tasks:
-            if any(name in task.options for name in PLACES):
-                kept = {name: value for name, value in task.options.items() if name not in PLACES}
-                Task.objects.filter(pk=task.pk).update(options=kept)
         WebhookDelivery.objects.filter(task__in=found).delete()
         File.objects.filter(task__in=found).delete()
         receipts = [_new_receipt(key, stored[key], actor, reason) for key in found]

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 from django.conf import settings
 from django.utils import timezone
 
-from anonymizer.models import File, FileKind, Receipt, Task
+from anonymizer.models import File, FileKind, KeptReceipt, Task
 from anonymizer.pipeline.files.sums import FileSum
-from anonymizer.pipeline.receipts.receipt import Receipt as Document
-from anonymizer.pipeline.receipts.receipt import make_receipt
+from anonymizer.pipeline.receipts.receipt import Receipt, make_receipt
 from anonymizer.pipeline.receipts.signing import SigningKey
 from anonymizer.service import files
 
@@ -36,7 +35,7 @@ def signing_key() -> SigningKey | None:
     return SigningKey.load(settings.RECEIPT_KEY, parameter="ANONYMIZER_RECEIPT_KEY")
 
 
-def make(task: Task, result: ImageResult | VideoResult, stored: Sequence[File], finished: datetime) -> Document:
+def make(task: Task, result: ImageResult | VideoResult, stored: Sequence[File], finished: datetime) -> Receipt:
     """Make the receipt of a result.
 
     Args:
@@ -61,22 +60,22 @@ def make(task: Task, result: ImageResult | VideoResult, stored: Sequence[File], 
     )
 
 
-def artefact(receipt: Document) -> files.Artefact:
+def artefact(receipt: Receipt) -> files.Artefact:
     """Return the file of a receipt, ready to be stored."""
     return files.Artefact(FileKind.RECEIPT, receipt.data, "application/json", ".json")
 
 
-def keep(task: Task, receipt: Document) -> None:
+def keep(task: Task, receipt: Receipt) -> None:
     """Keep a receipt beside the task, in place of an older one."""
     values = {"content": receipt.data.decode(), "created": timezone.now()}
-    Receipt.objects.update_or_create(task=task, defaults=values)
+    KeptReceipt.objects.update_or_create(task=task, defaults=values)
 
 
 def kept(task: Task) -> bytes | None:
     """Return the receipt of a task whose files are deleted; None if the files are there or it never had a receipt."""
     if task.file(FileKind.RECEIPT) is not None:
         return None
-    receipt = Receipt.objects.filter(task=task).first()
+    receipt = KeptReceipt.objects.filter(task=task).first()
     return None if receipt is None else receipt.content.encode()
 
 

@@ -11,8 +11,8 @@ import pytest
 from django.test import Client
 
 from anonymizer.checks import check_defaults, check_receipt_key
-from anonymizer.models import FileKind, Receipt, Status, Task
-from anonymizer.pipeline.receipts.receipt import Receipt as Document
+from anonymizer.models import FileKind, KeptReceipt, Status, Task
+from anonymizer.pipeline.receipts.receipt import Receipt
 from anonymizer.pipeline.receipts.signing import load_public_key, make_key
 from anonymizer.service import deletion, work
 from anonymizer.service.submit import run_again
@@ -46,7 +46,7 @@ def test_a_task_has_a_signed_receipt_that_stays_after_its_deletion(
     assert shown["receipt_url"] == f"http://here/v1/file/{task.pk}/receipt"
     status, data = downloaded(client, task)
     assert status == 200
-    receipt = Document.load(data)
+    receipt = Receipt.load(data)
     assert receipt.problem(load_public_key(tmp_path / "receipt.pem.pub")) is None
     content, stored = receipt.content, {file.kind: file for file in task.files.all()}
     assert content["task"] == str(task.pk)
@@ -65,7 +65,7 @@ def test_a_task_has_a_signed_receipt_that_stays_after_its_deletion(
     assert downloaded(client, task) == (200, data)
     assert client.get(f"/v1/file/{task.pk}/anonymised").status_code == 410
     task.delete()
-    assert not Receipt.objects.exists()
+    assert not KeptReceipt.objects.exists()
 
 
 def test_without_a_key_it_says_that_it_is_not_signed(upload: Callable[..., Task], client: Client) -> None:

@@ -55,7 +55,7 @@ class WebhookView(APIView):
         if task.status == Status.DELETED:
             raise Deleted(f"Task {task_id} was deleted, and with it the address of its webhook.")
         if task.status not in deliveries.ENDED:
-            raise NotReady(f"Task {task_id} is {task.status}. Its webhook is sent when it ends.", retry_after=1)
+            raise NotReady(f"Task {task_id} is {task.status}. Its webhook is sent when it ends.")
         given = cast("QueryDict", request.data).dict() | request.query_params.dict()
         value = str(given.get(HEADER_VALUE) or given.get(HEADER_VALUE.replace("-", "_")) or "").strip()
         deliveries.send_again(task, value or None)

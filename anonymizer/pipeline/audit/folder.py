@@ -24,8 +24,7 @@ from anonymizer.pipeline.engine import Engine
 from anonymizer.pipeline.errors import AnonymizerError, UnsupportedMedia
 from anonymizer.pipeline.files.sums import FileSum
 from anonymizer.pipeline.images.io import load_picture
-from anonymizer.pipeline.jobs.listing import media_info
-from anonymizer.pipeline.media_kinds import MediaKind
+from anonymizer.pipeline.media_kinds import HEAD_BYTES, MediaKind, open_file, sniff
 from anonymizer.pipeline.options.options import Options
 from anonymizer.pipeline.outputs.metadata import over_threshold
 from anonymizer.pipeline.proof.differences import MAX_LEFT, compare_region, fine_detail
@@ -171,7 +170,9 @@ def audit_file(
     seen: int | None = None
     error = ""
     try:
-        if media_info(path).kind is MediaKind.VIDEO:
+        with open_file(path) as file:
+            kind = sniff(file.read(HEAD_BYTES)).kind
+        if kind is MediaKind.VIDEO:
             seen = _audit_video(look, path, original, frames, on_frame)
         else:
             _audit_image(look, path, original)

@@ -64,9 +64,7 @@ def anonymise_video(
     options: Options,
     *,
     name: str | None = None,
-    progress: Callable[[VideoProgress], None] | None = None,
-    stop: Callable[[], bool] | None = None,
-    looks: ResultLooks | None = None,
+    hooks: Hooks = Hooks(),  # noqa: B008 (it is frozen)
 ) -> VideoResult:
     """Anonymise one video; this is what `Anonymizer.video` does.
 
@@ -76,22 +74,20 @@ def anonymise_video(
         folder: an existing folder, where the files of the result are written.
         options: what is redacted, and how.
         name: of the video in its metadata. Default: the name of the file.
-        progress: called about twice a second, in the calling thread.
-        stop: called as often; if it returns True, the work ends.
-        looks: looks at the finished video. Default: nobody does.
+        hooks: of the caller. Default: none.
 
     Returns:
         The result. Its files are in `folder`.
 
     Raises:
-        Cancelled: `stop` returned True.
+        Cancelled: `hooks.stop` returned True.
         InvalidParameter: the result would replace the source, or the encoder does not work on this machine.
         AnonymizerError: one of its kinds, if the file is bad, a model is missing, or a detector or an encoder failed.
     """
     started = time.perf_counter()
     keep_freed_memory()
     threads = _torch_threads.count()
-    job = plan_job(engine, source, folder, options, name=name, threads=threads, hooks=Hooks(progress, stop, looks))
+    job = plan_job(engine, source, folder, options, name=name, threads=threads, hooks=hooks)
     too_small = _downscale_warnings(job)
     if options.strict and too_small:
         # known from the size alone: no frame need be analysed for it

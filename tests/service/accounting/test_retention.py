@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from anonymizer.models import AuditAction, AuditEvent, DeletionReceipt, File, FileKind, Kind, Status, Task
 from anonymizer.pipeline.errors import BrokenMedia, DetectorFailed
-from anonymizer.service import files, submit, work
+from anonymizer.service import claims, files, submit, work
 from anonymizer.service.accounting import orphans
 from anonymizer.service.cleanup import cleanup, expire
 from tests.fakes import FakeDetector
@@ -112,6 +112,13 @@ class TestServerWithoutOriginals:
         task = upload()
         assert work.claim_next(str(task.pk), "lost") is not None
         assert len(stored(media / "input")) == 1
+
+    def test_the_original_of_a_task_that_is_given_up_goes(self, upload: Upload, media: Path) -> None:  # noqa: F811
+        task = upload()
+        assert claims.claim(str(task.pk), "worker") is not None
+        claims.fail_overdue("worker")
+        assert now_of(task).status == Status.FAILED
+        assert stored(media / "input") == []
 
     def test_a_video_keeps_the_ending_of_its_result(self) -> None:
         task = Task.objects.create(kind=Kind.VIDEO, name="clip.avi", status=Status.DONE)

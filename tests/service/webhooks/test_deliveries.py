@@ -147,14 +147,22 @@ def test_recover_makes_a_delivery_that_is_missing(ended: Ended, receiver: Start)
     assert now_of(running).webhook_status == WebhookStatus.SET
 
 
-def test_a_worker_that_is_lost_for_good_is_told_of(upload: Callable[..., Task], settings: Any) -> None:
+@pytest.mark.parametrize("how", ["lost", "overdue"])
+def test_a_task_that_is_given_up_is_told_of_at_once(
+    upload: Callable[..., Task], settings: Any, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    # what finds missing deliveries must not hide that this one is missing
+    monkeypatch.setattr(deliveries, "recover", lambda: 0)
     task = upload()
     Task.objects.filter(pk=task.pk).update(webhook_url="http://127.0.0.1:9/", webhook_status=WebhookStatus.SET)
     for _ in range(settings.MAX_LEASES):
-        assert claims.claim(str(task.pk), "lost") is not None
+        assert claims.claim(str(task.pk), "worker") is not None
         Task.objects.filter(pk=task.pk).update(lease_until=timezone.now() - timedelta(seconds=1))
-    claims.recover()
-    assert now_of(task).failure_cause == "worker_lost"
+    if how == "lost":
+        claims.recover()
+    else:
+        claims.fail_overdue("worker")
+    assert now_of(task).failure_cause == {"lost": "worker_lost", "overdue": "timeout"}[how]
     assert delivery_of(task).next_try is not None
 
 
