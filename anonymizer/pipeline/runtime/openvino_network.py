@@ -45,8 +45,8 @@ class OpenVinoNetwork:
 
     Several threads may run it at once. It takes inputs of any size: the first input of a size takes about twice as long
     as the next. The number of cores is that of torch's threads at the time of loading. One call uses all of them. In a
-    thread for which torch has fewer threads, as in the stages of a video, one call uses one core, and several calls run
-    side by side: they never wait for each other between layers.
+    thread for which torch has fewer threads, one call uses one core, and several calls run side by side. The stages of
+    a video are such threads: their calls never wait for each other between layers.
 
     Args:
         model: the network, as `from_module` and `from_onnx` read it.
