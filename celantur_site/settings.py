@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from anonymizer.pipeline.model_zoo.folders import MODELS_FOLDER, is_checkout
-from celantur_site import env, secret_key
+from celantur_site import env, logs, secret_key
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -60,6 +60,8 @@ INSTALLED_APPS = [
     "anonymizer",
 ]
 MIDDLEWARE = [
+    # the first, so that it sees the errors of all others
+    "anonymizer.api.http_layer.HTTPLayer",
     "anonymizer.web.middleware.TrustMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -71,6 +73,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "axes.middleware.AxesMiddleware",
 ]
+CSRF_FAILURE_VIEW = "anonymizer.api.exceptions.csrf_failure"
 ROOT_URLCONF = "celantur_site.urls"
 WSGI_APPLICATION = "celantur_site.wsgi.application"
 TEMPLATES = [
@@ -276,6 +279,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.MultiPartParser"],
     "DEFAULT_PAGINATION_CLASS": "anonymizer.api.pagination.TaskPagination",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "anonymizer.api.negotiation.OneFormat",
     "EXCEPTION_HANDLER": "anonymizer.api.exceptions.handle",
     "URL_FORMAT_OVERRIDE": None,
 }
@@ -291,20 +295,6 @@ SPECTACULAR_SETTINGS = {
     "SERVE_PERMISSIONS": [],
 }
 
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
-    # 503 tells clients that the server is not ready; it is no internal error
-    "filters": {
-        "faults": {
-            "()": "django.utils.log.CallbackFilter",
-            "callback": lambda record: getattr(record, "status_code", 0) != 503,
-        }
-    },
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "loggers": {
-        "anonymizer": {"handlers": ["console"], "level": env.string("ANONYMIZER_LOG_LEVEL", "INFO")},
-        "django.request": {"handlers": ["console"], "level": "ERROR", "filters": ["faults"], "propagate": False},
-    },
-}
+#: text or json
+LOG_FORMAT = env.names("ANONYMIZER_LOG_FORMAT", ["text"], logs.FORMATS)[0]
+LOGGING = logs.settings_of_logging(env.string("ANONYMIZER_LOG_LEVEL", "INFO"), LOG_FORMAT)

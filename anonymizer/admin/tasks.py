@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import tempfile
+import math
 import uuid
 from datetime import timedelta
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Any
 
 from django import forms
@@ -14,7 +14,7 @@ from django.contrib.admin.actions import delete_selected
 from django.contrib.admin.helpers import ActionForm
 from django.core.exceptions import PermissionDenied
 from django.db.models import Model, QuerySet
-from django.http import FileResponse, Http404, HttpRequest, HttpResponse, QueryDict
+from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpResponseBase, QueryDict
 from django.shortcuts import get_object_or_404
 from django.template.defaultfilters import filesizeformat
 from django.urls import URLPattern, path, reverse
@@ -22,30 +22,33 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from anonymizer.admin.read_only import ReadOnlyAdmin
-from anonymizer.examples.clips import contact_sheet, side_by_side
 from anonymizer.models import AuditAction, File, FileKind, Kind, Status, Task, WebhookTry
 from anonymizer.models.batches import key_batches
-from anonymizer.pipeline.errors import AnonymizerError, BrokenMedia, InvalidParameter, StorageFailed, UnsupportedMedia
-from anonymizer.pipeline.images.io import encode_png
-from anonymizer.pipeline.outputs.previews import thumbnail
-from anonymizer.service import deletion, engine, files, profiles
+from anonymizer.pipeline.errors import AnonymizerError, StorageFailed
+from anonymizer.service import deletion, profiles
 from anonymizer.service.accounting import audit
+from anonymizer.service.previews import jobs
+from anonymizer.service.previews.jobs import CLIP_SECONDS, PREVIEW_OF
 from anonymizer.service.submit import run_again
 from anonymizer.service.webhooks import deliveries
 
 __all__ = ["TaskAdmin"]
 
 VIEW_ORIGINAL = "anonymizer.view_original"
-THUMBNAIL_SIDE = 160
-SHEET_WIDTH = 480
-CLIP_SECONDS = 30
+#: how long a page waits for a worker that makes a preview or a clip; then the browser asks again
+WAIT_S = 3.0
+RELOAD_S = 3
 #: the largest height and width of images in the list; the contact sheet of a video has six frames
 MAX_SHOWN_PX: dict[str, tuple[int, int]] = {Kind.IMAGE: (80, 120), Kind.VIDEO: (160, 240)}
 
 
+#: files in which the original, or a part of it, can be seen
+SHOWS_ORIGINAL = (FileKind.ORIGINAL, FileKind.DETECTIONS, FileKind.PREVIEW_BEFORE, FileKind.SIDE_BY_SIDE)
+
+
 def _may_see(request: HttpRequest, kind: str) -> bool:
     """Originals, and the detections in them, are only for users with the permission for originals."""
-    return kind not in (FileKind.ORIGINAL, FileKind.DETECTIONS) or request.user.has_perm(VIEW_ORIGINAL)
+    return kind not in SHOWS_ORIGINAL or request.user.has_perm(VIEW_ORIGINAL)
 
 
 class FileInline(admin.TabularInline):  # type: ignore[type-arg]
@@ -55,6 +58,10 @@ class FileInline(admin.TabularInline):  # type: ignore[type-arg]
     extra = 0
     can_delete = True
     fields = readonly_fields = ("download", "media_type", "bytes", "sha256", "created")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[File]:
+        # previews come and go with the files that they show
+        return super().get_queryset(request).exclude(kind__in=[*PREVIEW_OF, FileKind.SIDE_BY_SIDE])
 
     def get_formset(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
         self._request = request
@@ -144,7 +151,7 @@ class TaskAdmin(ReadOnlyAdmin):
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view
-        # cacheable, because otherwise all videos of the list would be decoded again at each visit
+        # cacheable, so that a list of many tasks asks for each picture once
         thumbnails = view(self.thumbnail_view, cacheable=True)
         return [
             path("<uuid:task_id>/thumbnail/<str:kind>/", thumbnails, name="anonymizer_task_thumbnail"),
@@ -293,30 +300,57 @@ class TaskAdmin(ReadOnlyAdmin):
         except FileNotFoundError:
             raise Http404 from None
 
-    def thumbnail_view(self, request: HttpRequest, task_id: uuid.UUID, kind: str) -> HttpResponse:
+    def thumbnail_view(self, request: HttpRequest, task_id: uuid.UUID, kind: str) -> HttpResponseBase:
         file = self._read(request, task_id, kind)
+        preview = next((preview for preview, of in PREVIEW_OF.items() if of == kind), None)
+        if preview is None:
+            raise Http404
         try:
-            content = _contact_sheet(file) if file.media_type.startswith("video/") else _thumbnail(file)
-        except (AnonymizerError, FileNotFoundError):
+            shown = jobs.ask_for_preview(file.task, preview, wait_s=WAIT_S)
+        except AnonymizerError:
             raise Http404 from None
-        answer = HttpResponse(content, content_type="image/png")
-        # a browser keeps nothing of an original, although its frames are decoded again then
+        if shown is None:
+            return _come_back("The worker has not made this preview yet.")
+        try:
+            answer = HttpResponse(shown.read(), content_type=shown.media_type)
+        except FileNotFoundError:
+            raise Http404 from None
+        # a browser keeps nothing of an original
         answer["Cache-Control"] = "private, no-store" if kind == FileKind.ORIGINAL else "private, max-age=600"
         return answer
 
-    def side_by_side_view(self, request: HttpRequest, task_id: uuid.UUID) -> FileResponse:
-        """Make a clip of the original beside the anonymised video: 30 s from `start` (in seconds) on."""
-        before, after = (self._read(request, task_id, kind) for kind in (FileKind.ORIGINAL, FileKind.ANONYMISED))
-        with tempfile.TemporaryDirectory(prefix="anonymizer-") as name:
-            folder = Path(name)
-            try:
-                start_s = float(request.GET.get("start", "0"))
-                with files.local_path(before, folder) as left, files.local_path(after, folder) as right:
-                    clip = side_by_side(left, right, folder / "clip.mp4", start_s=start_s, seconds=CLIP_SECONDS)
-            except (BrokenMedia, UnsupportedMedia, InvalidParameter, FileNotFoundError, ValueError):
-                raise Http404 from None
-            # the open file can still be read when its folder is gone
-            return FileResponse(clip.open("rb"), content_type="video/mp4", filename="side-by-side.mp4")
+    def side_by_side_view(self, request: HttpRequest, task_id: uuid.UUID) -> HttpResponseBase:
+        """Show a clip of the original beside the anonymised video: 30 s from `start` (in seconds) on."""
+        before, _ = (self._read(request, task_id, kind) for kind in (FileKind.ORIGINAL, FileKind.ANONYMISED))
+        try:
+            start_s = float(request.GET.get("start", "0"))
+        except ValueError:
+            raise Http404 from None
+        if before.task.kind != Kind.VIDEO or not math.isfinite(start_s) or start_s < 0:
+            raise Http404
+        try:
+            clip = jobs.ask_for_clip(before.task, start_s, wait_s=WAIT_S)
+        except AnonymizerError:
+            raise Http404 from None
+        if clip is None:
+            return _come_back("A worker makes this clip. This page shows it when it is ready.")
+        return _stored(clip)
+
+
+def _stored(file: File) -> FileResponse:
+    try:
+        content = file.storage.open(file.key)
+    except FileNotFoundError:
+        raise Http404 from None
+    return FileResponse(content, content_type=file.media_type, filename=f"{file.kind}{PurePosixPath(file.key).suffix}")
+
+
+def _come_back(sentence: str) -> HttpResponse:
+    """Tell a browser to ask again in a few seconds."""
+    answer = HttpResponse(sentence, status=202, content_type="text/plain")
+    answer["Refresh"] = str(RELOAD_S)
+    answer["Cache-Control"] = "no-store"
+    return answer
 
 
 def _end(attempt: WebhookTry) -> str:
@@ -331,13 +365,3 @@ def _actor(request: HttpRequest) -> str:
 def _download_name(file: File) -> str:
     """The name of a download; it tells the original from the anonymised file."""
     return f"{file.kind}-{file.name}" if file.kind in (FileKind.ORIGINAL, FileKind.ANONYMISED) else file.name
-
-
-def _thumbnail(file: File) -> bytes:
-    return thumbnail(file.read(), THUMBNAIL_SIDE, limits=engine.limits())
-
-
-def _contact_sheet(file: File) -> bytes:
-    """A PNG with six frames of a video."""
-    with tempfile.TemporaryDirectory(prefix="anonymizer-") as folder, files.local_path(file, Path(folder)) as path:
-        return encode_png(contact_sheet(path, columns=3, rows=2, width=SHEET_WIDTH))

@@ -1,4 +1,4 @@
-"""Turn the query string and the form fields of a request into typed values. The query string wins.
+"""Turn the query string and the form fields of a request into typed values. Both are read as one list of names.
 
 The parameters themselves are the fields of `Options` (`pipeline/options/options.py`).
 """
@@ -6,6 +6,7 @@ The parameters themselves are the fields of `Options` (`pipeline/options/options
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import cast
@@ -19,7 +20,7 @@ from anonymizer.models import Kind, Status
 from anonymizer.pipeline.detections import ObjectType
 from anonymizer.pipeline.errors import InvalidParameter
 from anonymizer.pipeline.options.converters import boolean
-from anonymizer.pipeline.options.options import Options
+from anonymizer.pipeline.options.options import Options, parameters
 from anonymizer.service import profiles
 from anonymizer.service.clients import idempotency
 from anonymizer.service.submit import Webhook
@@ -37,6 +38,8 @@ __all__ = [
 
 #: parameters that are no options of the pipeline
 DELIVERY = ("webhook", "web_auth_header_name", "web_auth_header_value", "name", "ttl")
+#: of whose values an error shows nothing
+SECRETS = ("web_auth_header_value",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,7 @@ def read(request: Request) -> UploadRequest:
     Raises:
         InvalidParameter: a value is not allowed.
     """
-    params = _flat(cast("QueryDict", request.data)) | _flat(request.query_params)
+    params = _flat(request.query_params, cast("QueryDict", request.data))
     given = {key: params.pop(key, "").strip() for key in DELIVERY}
     options, object_types, warnings = profiles.options_from(params)
     return UploadRequest(
@@ -94,7 +97,7 @@ def idempotency_key(request: Request) -> str | None:
 
 def repeatable(request: Request, key: str, file_name: str) -> idempotency.Key:
     """Return the key of an upload, with all parameters that must be the same when it is repeated."""
-    given = _flat(cast("QueryDict", request.data)) | _flat(request.query_params)
+    given = _flat(request.query_params, cast("QueryDict", request.data))
     same = sorted((name.replace("-", "_"), value) for name, value in given.items())
     return idempotency.Key(key, json.dumps([file_name, same]))
 
@@ -108,32 +111,54 @@ def mask_scale(request: Request) -> int | None:
     """Return the size of a mask that a download asks for, in percent, or None if it does not say.
 
     Raises:
-        InvalidParameter: the value is not a number from 1 to 100.
+        InvalidParameter: the value is not a number from 1 to 100, or two different values are given.
     """
-    value = request.query_params.get("mask-scale") or request.query_params.get("mask_scale")
-    return Options(mask_scale=value).mask_scale if value else None  # type: ignore[arg-type]
+    given = {name.replace("-", "_"): value for name, value in _flat(request.query_params).items()}
+    value = given.get("mask_scale", "")
+    return Options.from_params({"mask-scale": value})[0].mask_scale if value.strip() else None
 
 
-def list_filters(request: Request) -> dict[str, str]:
-    """Return the filters `status` and `kind` of a task list.
+def list_filters(request: Request) -> dict[str, list[str]]:
+    """Return the filters `status` and `kind` of a task list, by the names of Django's look-ups.
 
     Raises:
-        InvalidParameter: there is no such status or kind.
+        InvalidParameter: there is no such status or kind, or two different values are given.
     """
     filters = {}
+    given = _flat(request.query_params, names=("status", "kind"))
     for name, choices in (("status", Status.values), ("kind", Kind.values)):
-        value = request.query_params.get(name, "").strip().lower()
-        if value and value not in choices:
-            raise InvalidParameter(name, value, f"one of {', '.join(choices)}")
-        if value:
-            filters[name] = value
+        text = given.get(name, "").strip().lower()
+        values = [value.strip() for value in text.split(",")] if text else []
+        for value in values:
+            if value not in choices:
+                raise InvalidParameter(name, value, f"one or more of {', '.join(choices)}, separated by commas")
+        if values:
+            filters[f"{name}__in"] = sorted(set(values))
     return filters
 
 
-def _flat(values: QueryDict) -> dict[str, str]:
-    """The text fields by name. `-` becomes `_` in the names of `DELIVERY`; other names stay as they were written."""
-    return {
-        name if name.replace("-", "_") not in DELIVERY else name.replace("-", "_"): value
-        for name, value in values.items()
-        if isinstance(value, str)
-    }
+def _flat(*sources: QueryDict, names: Iterable[str] = ()) -> dict[str, str]:
+    """The text fields by name. `-` becomes `_` in the names of `DELIVERY`; other names stay as they were written.
+
+    Args:
+        sources: the query string, the form fields, or both.
+        names: what must not be given twice with different values. Default: every parameter of an upload.
+
+    Raises:
+        InvalidParameter: a name is given twice, in either spelling, with different values.
+    """
+    known = {name.replace("-", "_") for name in names or (*parameters(), *Options.DEPRECATED, *DELIVERY)}
+    found: dict[str, str] = {}
+    first: dict[str, str] = {}
+    # without a body, Django REST framework gives a plain dictionary, which is empty
+    lists = (pair for source in sources if isinstance(source, QueryDict) for pair in source.lists())
+    for name, value in ((name, value) for name, values in lists for value in values):
+        # files are no text, and an empty value counts as not given
+        if not isinstance(value, str) or (not value.strip() and name in found):
+            continue
+        plain = name.replace("-", "_")
+        if plain in known and value.strip() and first.setdefault(plain, value) != value:
+            shown = "(not shown)" if plain in SECRETS else value
+            raise InvalidParameter(plain.replace("_", "-"), shown, "given once only, or always with the same value")
+        found[plain if plain in DELIVERY else name] = value
+    return found

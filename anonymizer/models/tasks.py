@@ -61,6 +61,9 @@ class FileKind(models.TextChoices):
     METADATA = "metadata"
     DETECTIONS = "detections"
     RECEIPT = "receipt"
+    PREVIEW_BEFORE = "preview-before"
+    PREVIEW_AFTER = "preview-after"
+    SIDE_BY_SIDE = "side-by-side"
 
 
 class Task(models.Model):
@@ -124,6 +127,9 @@ class Task(models.Model):
         ordering = ["-created", "-id"]
         permissions = [("view_original", "Can see originals")]
         indexes = [
+            # the list of all clients, and of one state
+            models.Index(fields=["-created", "-id"], name="task_newest"),
+            models.Index(fields=["status", "-created", "-id"], name="task_status_newest"),
             # `recover` looks for them every minute, among the tasks of months
             models.Index(fields=["status"], condition=models.Q(webhook_status="set"), name="tasks_with_webhook"),
             # the list of one client
@@ -211,6 +217,19 @@ class File(models.Model):
             except OSError:
                 # another file of the task is still in it
                 break
+
+
+#: what is made of these files, and is never kept longer
+_MADE_OF = {
+    FileKind.ORIGINAL.value: (FileKind.PREVIEW_BEFORE, FileKind.SIDE_BY_SIDE),
+    FileKind.ANONYMISED.value: (FileKind.PREVIEW_AFTER, FileKind.SIDE_BY_SIDE),
+}
+
+
+@receiver(post_delete, sender=File)
+def _remove_previews(sender: type[File], instance: File, **kwargs: object) -> None:
+    if made := _MADE_OF.get(instance.kind):
+        File.objects.filter(task=instance.task_id, kind__in=made).delete()
 
 
 @receiver(post_delete, sender=File)

@@ -15,7 +15,8 @@
     ├── Cancelled            410  the caller stopped the work
     ├── EncoderFailed        500  a video could not be written, or its check failed
     ├── DetectorFailed       500  a detector did not finish; the result is never empty instead
-    └── StorageFailed        500  stored files could not be removed
+    ├── StorageFailed        500  stored files could not be removed
+    └── StorageFull          507  there is no room on the disk
 
 Each class has the HTTP `status` and the `code` for programs; `str(error)` is the sentence for people.
 """
@@ -37,6 +38,7 @@ __all__ = [
     "OutOfMemory",
     "SourceNotFound",
     "StorageFailed",
+    "StorageFull",
     "TooLarge",
     "TooManyObjects",
     "UnsupportedMedia",
@@ -175,3 +177,10 @@ class StorageFailed(AnonymizerError):
 
     status = 500
     code = "storage_failed"
+
+
+class StorageFull(AnonymizerError):
+    """There is no room on the disk for a file."""
+
+    status = 507
+    code = "no_room"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import unicodedata
 import uuid
@@ -30,6 +31,7 @@ from anonymizer.service.queueing import queue
 
 __all__ = ["Upload", "Webhook", "check_size", "clean_name", "kind_of", "run_again", "submit"]
 
+log = logging.getLogger(__name__)
 #: an uploaded file: any seekable binary file, or one of Django's file objects
 Upload: TypeAlias = "BinaryIO | DjangoFile[Any]"
 
@@ -103,6 +105,8 @@ def submit(
 ) -> Task:
     """Store an upload as a task, and notify a worker.
 
+    Decoders run only in workers, because a file may be made to crash them. Here only its bytes are looked at.
+
     Args:
         upload: a seekable binary file, or one of Django's file objects. Only its bytes tell what it is.
             A file on disk may be moved into the storage.
@@ -161,6 +165,7 @@ def submit(
     except BaseException:
         files.discard([original])
         raise
+    log.info("Received: %s, %d bytes.", info.format, original.size, extra={"task": task.pk})
     return task
 
 

@@ -18,7 +18,7 @@ from django_q.exceptions import TimeoutException
 
 from anonymizer.models import File, FileKind, Kind, Status, Task
 from anonymizer.pipeline.detections import Detections, ObjectType
-from anonymizer.pipeline.errors import AnonymizerError, BrokenMedia, Cancelled, NotFullyAnalysed
+from anonymizer.pipeline.errors import AnonymizerError, BrokenMedia, Cancelled, NotFullyAnalysed, StorageFull
 from anonymizer.pipeline.images.io import encode_png, load_picture
 from anonymizer.pipeline.options.options import Method, Options
 from anonymizer.pipeline.receipts.receipt import Receipt
@@ -28,6 +28,8 @@ from anonymizer.service import deletion, engine, files, receipts, videos, worker
 from anonymizer.service.accounting import audit
 from anonymizer.service.claims import Claim, Heartbeat, claimed, next_waiting
 from anonymizer.service.clients.turns import claim_next
+from anonymizer.service.monitoring import counters, log_context
+from anonymizer.service.previews import jobs
 from anonymizer.service.queueing import queue
 from anonymizer.service.queueing.outages import AWAY, insist
 from anonymizer.service.webhooks import deliveries
@@ -70,33 +72,46 @@ def process(task_id: str) -> str:
         return "the database does not answer: the task waits"
     if taken is None:
         return "nothing to do"
-    with Heartbeat(taken):
-        try:
-            published = _process_video(taken) if taken.task.kind == Kind.VIDEO else _process_image(taken)
-        except Cancelled:
-            return DROPPED
-        except NotFullyAnalysed as error:
-            return _fail(taken, error.code, str(error), warnings=error.warnings)
-        except AnonymizerError as error:
-            if _is_out_of_memory(error.__cause__):
-                return _fail(taken, "out_of_memory", TOO_LITTLE_MEMORY)
-            return _fail(taken, error.code, str(error))
-        except MemoryError:
+    with log_context.work_on(taken.task.pk), Heartbeat(taken):
+        counters.observe_step(taken.task.kind, "wait", (timezone.now() - taken.task.created).total_seconds())
+        outcome = _work(taken)
+        log.info("%s", outcome.capitalize())
+    return outcome
+
+
+def _work(taken: Claim) -> str:
+    """Make and publish the result of a task, or fail it. Return the outcome in words."""
+    try:
+        published = _process_video(taken) if taken.task.kind == Kind.VIDEO else _process_image(taken)
+    except Cancelled:
+        return DROPPED
+    except NotFullyAnalysed as error:
+        return _fail(taken, error.code, str(error), warnings=error.warnings)
+    except AnonymizerError as error:
+        # a reader or a writer may take a full disk for a broken file
+        if files.is_full(error):
+            return _fail_without_room(taken)
+        if _is_out_of_memory(error.__cause__):
             return _fail(taken, "out_of_memory", TOO_LITTLE_MEMORY)
-        except TimeoutException:
-            # django-q2's alarm. The task must fail here, or the next worker would try for just as long.
-            _fail(taken, "timeout", "The work on this file took longer than this server allows.")
-            raise
-        except AWAY as error:
-            # not the fault of the file: another worker tries when the lease has run out
-            log.error("Task %s waits for another worker (%s).", task_id, type(error).__name__)
-            return "the database does not answer: the task waits for another worker"
-        except Exception as error:
-            if _is_out_of_memory(error):
-                return _fail(taken, "out_of_memory", TOO_LITTLE_MEMORY)
-            # the outer edge of the worker: whatever went wrong, there is no result, and the worker goes on
-            log.exception("Task %s failed.", task_id)
-            return _fail(taken, "internal_error", f"The file could not be processed ({type(error).__name__}).")
+        return _fail(taken, error.code, str(error))
+    except MemoryError:
+        return _fail(taken, "out_of_memory", TOO_LITTLE_MEMORY)
+    except TimeoutException:
+        # django-q2's alarm. The task must fail here, or the next worker would try for just as long.
+        _fail(taken, "timeout", "The work on this file took longer than this server allows.")
+        raise
+    except AWAY as error:
+        # not the fault of the file: another worker tries when the lease has run out
+        log.error("Task %s waits for another worker (%s).", taken.task.pk, type(error).__name__)
+        return "the database does not answer: the task waits for another worker"
+    except Exception as error:
+        if files.is_full(error):
+            return _fail_without_room(taken)
+        if _is_out_of_memory(error):
+            return _fail(taken, "out_of_memory", TOO_LITTLE_MEMORY)
+        # the outer edge of the worker: whatever went wrong, there is no result, and the worker goes on
+        log.exception("Task %s failed.", taken.task.pk)
+        return _fail(taken, "internal_error", f"The file could not be processed ({type(error).__name__}).")
     return "done" if published else DROPPED
 
 
@@ -120,7 +135,8 @@ def _process_image(claim: Claim) -> bool:
 def _process_video(claim: Claim) -> bool:
     files.remove_working_folders(claim.task)
     with files.working_folder(claim.task, claim.token.hex) as folder:
-        result = videos.run(claim, folder)
+        with counters.step(Kind.VIDEO, "process"):
+            result = videos.run(claim, folder)
         return _publish(claim, result, videos.artefacts(result), video=videos.video_field(result))
 
 
@@ -131,7 +147,8 @@ def _anonymise_image(task: Task) -> tuple[ImageResult, dict[str, str]]:
     anonymizer = engine.anonymizer()
     options, _ = Options.from_params(task.options)
     object_types = tuple(ObjectType(name) for name in task.object_types)
-    picture = load_picture(original.read(), limits=anonymizer.limits, name=task.name)
+    with counters.step(Kind.IMAGE, "load"):
+        picture = load_picture(original.read(), limits=anonymizer.limits, name=task.name)
     started = time.perf_counter()
     # detections of older versions, which took fewer looks at a picture, do not serve
     keys = engine.store().keys(object_types) | {"format": str(options.image_format), "looks": "3"}
@@ -139,11 +156,14 @@ def _anonymise_image(task: Task) -> tuple[ImageResult, dict[str, str]]:
     # The model that makes masks does not change the detections: only the masks of another model are made again.
     keys["masks"] = task.detector_keys.get("masks", "") if options.bbox else _mask_key()
     if detections is None:
-        (detections,) = anonymizer.engine.detect_pictures([picture], object_types, options.image_format)
+        with counters.step(Kind.IMAGE, "detect"):
+            (detections,) = anonymizer.engine.detect_pictures([picture], object_types, options.image_format)
     elif keys["masks"] != task.detector_keys.get("masks"):
         detections = detections.without_made_masks()
-    result = anonymizer.render(picture, detections, object_types, options, seconds=time.perf_counter() - started)
-    return anonymizer.verify(result), keys
+    with counters.step(Kind.IMAGE, "redact"):
+        result = anonymizer.render(picture, detections, object_types, options, seconds=time.perf_counter() - started)
+    with counters.step(Kind.IMAGE, "verify"):
+        return anonymizer.verify(result), keys
 
 
 def _mask_key() -> str:
@@ -171,7 +191,9 @@ def _publish(
     Returns:
         Whether the result was published.
     """
-    stored = files.put(claim.task, claim.token.hex, artefacts)
+    # encoding is part of it: the files are made one by one
+    with counters.step(claim.task.kind, "store"):
+        stored = files.put(claim.task, claim.token.hex, artefacts)
     published, finished = False, timezone.now()
 
     def publish(receipt: Receipt) -> bool:
@@ -205,6 +227,8 @@ def _publish(
         receipt = receipts.make(claim.task, result, stored, finished)
         stored += files.put(claim.task, claim.token.hex, [receipts.artefact(receipt)])
         published = _insist(claim, lambda: publish(receipt))
+        if published:
+            counters.count_end(claim.task.kind, Status.DONE.value, detections=result.counts)
     finally:
         if not published:
             files.discard(stored)
@@ -240,6 +264,7 @@ def _artefacts(result: ImageResult) -> Iterator[files.Artefact]:
     if options.save_mask.instance:
         yield files.Artefact(FileKind.INSTANCE_MASK, encode_png(result.instance_mask), "image/png", ".png")
     yield files.Artefact(FileKind.METADATA, json.dumps(result.metadata).encode(), "application/json", ".json")
+    yield from jobs.of_result(result)
     detections = io.BytesIO()
     result.found.save(detections)
     yield files.Artefact(FileKind.DETECTIONS, detections.getvalue(), "application/x-npz", ".npz")
@@ -261,8 +286,15 @@ def _fail(claim: Claim, cause: str, sentence: str, *, warnings: Sequence[str] = 
         return failed
 
     failed = _insist(claim, record)
+    if failed:
+        counters.count_end(claim.task.kind, Status.FAILED.value, cause)
     # a task that was deleted meanwhile has no original any more: that is no failure
     return f"failed: {sentence}" if failed else DROPPED
+
+
+def _fail_without_room(claim: Claim) -> str:
+    log.error("Task %s failed, because there is no room on the disk.", claim.task.pk)
+    return _fail(claim, StorageFull.code, "There was no room on the disk of the server for the result.")
 
 
 def _drop_original(task: Task) -> None:

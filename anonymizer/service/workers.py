@@ -22,6 +22,7 @@ from anonymizer.pipeline.errors import AnonymizerError, InvalidParameter
 from anonymizer.pipeline.options.options import Options, VideoEncoder
 from anonymizer.pipeline.tracking.tracker import Tracker
 from anonymizer.service import claims, engine
+from anonymizer.service.monitoring import counters
 from anonymizer.service.queueing import processes
 from anonymizer.service.queueing.outages import AWAY, Outage, insist
 from anonymizer.service.queueing.queue import QUEUES
@@ -134,14 +135,13 @@ def _queue() -> str:
 
 def _begin(**kwargs: object) -> None:
     """Show that this worker is alive, find tasks that a lost worker left, and load its models."""
-    processes.limit_memory(processes.memory_limit(settings.WORKER_MEGABYTES))
     insist(_show, "A worker that starts", seconds=math.inf)
     Finalize(None, _remove_row, exitpriority=0)
     if kind() is Kind.VIDEO:
         # an image that arrives while a video is processed gets most of the cores that it needs
         os.nice(NICE)
     threading.Thread(target=_beat, args=(os.getppid(),), name="presence", daemon=True).start()
-    _load()
+    processes.limit_memory(_most_memory(_load()))
     _loop.looked_s = time.monotonic()
     # the task of a worker of another machine is free only when its lease has run out
     timer = threading.Timer(settings.LEASE.total_seconds() + 1, _recover_once)
@@ -175,7 +175,18 @@ def _remove_row() -> None:
     connection.close()
 
 
-def _load() -> None:
+def _most_memory(device: str) -> int | None:
+    """The limit of memory of this worker, in bytes.
+
+    Only an operator sets one for a worker with a GPU: how much its driver counts as memory of the process differs.
+    """
+    if device.startswith("cuda") and not settings.WORKER_MEGABYTES:
+        return None
+    return processes.memory_limit(settings.WORKER_MEGABYTES)
+
+
+def _load() -> str:
+    """Load the models, and show them. Return the device that they are on; empty if they cannot be loaded."""
     import cv2
     import torch
 
@@ -215,6 +226,7 @@ def _load() -> None:
         "A worker that starts",
         seconds=math.inf,
     )
+    return device
 
 
 def _check_encoder() -> None:
@@ -256,6 +268,7 @@ def _beat(parent: int) -> None:
             outage.note(error)
         else:
             outage.end()
+            counters.note_gpu_memory(engine.store().device)
 
 
 def _recover_once() -> None:

@@ -59,6 +59,18 @@ def part(server: Server, name: str) -> psutil.Process:
     return found
 
 
+def idle_worker(server: Server) -> psutil.Process:
+    """The worker of images, as soon as it has dealt with all that it has begun, jobs on a schedule among it."""
+    worker, end = part(server, "worker"), time.monotonic() + 60
+    while time.monotonic() < end:
+        log = server.log
+        begun = re.findall(r" processing (\S+) '", log[log.rindex(f"ready for work at {worker.pid}") :])
+        if not begun or log.rfind(f"({begun[-1]})") > log.rfind(f" processing {begun[-1]} "):
+            return worker
+        time.sleep(0.05)
+    raise AssertionError(f"the worker is busy for a minute:\n{server.log[-3000:]}")
+
+
 def orphans(server: Server) -> list[psutil.Process]:
     """Processes of the service that `serve` has nothing to do with any more."""
     own = {server.process.pid, *(each.pid for each in psutil.Process(server.process.pid).children(recursive=True))}

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from tests.conftest import Server
-from tests.faults.conftest import guard, of_service, orphans, part, until_ready, web
+from tests.faults.conftest import guard, idle_worker, of_service, orphans, part, until_ready, web
 from tests.pictures import drawn, encoded
 from tests.service.webhooks.receivers import Receiver, answer
 
@@ -26,7 +26,7 @@ KILLS: dict[str, tuple[Pick, bool]] = {
     "the web process": (lambda server: web(server).children()[0], False),
     "the monitor": (lambda server: part(server, "monitor"), True),
     "the pusher": (lambda server: part(server, "pusher"), True),
-    "a worker that waits": (lambda server: part(server, "worker"), True),
+    "a worker that waits": (idle_worker, True),
     "the guard": (guard, True),
 }
 
@@ -44,9 +44,9 @@ def is_done_once(server: Server, task_id: str) -> None:
 @pytest.mark.parametrize("name", KILLS)
 def test_a_service_recovers_from_a_killed_process(own: Server, name: str) -> None:
     pick, whole = KILLS[name]
-    victim, workers, its_guard = pick(own), set(own.workers()), guard(own)
+    workers, its_guard = set(own.workers()), guard(own)
     family = [its_guard, *its_guard.children()]
-    kill(victim)
+    kill(pick(own))
     if whole:
         # nobody is left who would wait for a lock of the dead one
         _, alive = psutil.wait_procs(family, timeout=10)

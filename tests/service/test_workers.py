@@ -127,6 +127,14 @@ def test_a_worker_whose_main_thread_hangs_does_not_show_itself() -> None:
     assert not loop.hangs(), "a task may take long; the guard has a limit for it"
 
 
+def test_a_worker_with_a_gpu_has_the_limit_of_memory_that_was_set_and_no_other(settings: Any) -> None:
+    settings.WORKER_MEGABYTES = 0
+    assert workers._most_memory("cuda:0") is None
+    assert workers._most_memory("cpu") == processes.memory_limit(0)
+    settings.WORKER_MEGABYTES = 3000
+    assert workers._most_memory("cuda:0") == workers._most_memory("cpu") == 3000 * 2**20
+
+
 def test_the_name_of_a_worker_tells_machine_start_and_container() -> None:
     machine, code, pid = workers.name().rsplit(":", 2)
     assert (machine, pid) == (socket.gethostname()[:70], str(os.getpid()))

@@ -21,6 +21,7 @@ from anonymizer.pipeline.model_zoo.store import ModelStore
 from anonymizer.pipeline.options.options import parameters
 from anonymizer.service import profiles
 from anonymizer.service.clients import tokens
+from anonymizer.service.monitoring import shared_counters
 from anonymizer.service.queueing.queue import QUEUES
 
 #: after a start that could not fetch the recommended models, the next one tries again after this time
@@ -124,7 +125,7 @@ class Command(AnonymizerCommand):
         Raises:
             CommandError: the service cannot start.
         """
-        environment = child_environment(_variables(options))
+        environment = child_environment(_variables(options) | shared_counters.begin(settings.DATA_DIR))
         self._answers_all = settings.ALLOW_ANONYMOUS or options["allow_anonymous"] is not None
         self._is_public = not is_loopback_host(options["host"])
         given = options["host"] not in ANY_ADDRESS or options["api_endpoint"] is not None

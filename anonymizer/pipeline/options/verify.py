@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from anonymizer.pipeline.errors import InvalidParameter
-from anonymizer.pipeline.options.converters import boolean
+from anonymizer.pipeline.options.converters import boolean, described
 
 __all__ = ["VERIFY_HELP", "Verify", "verify_mode"]
 
@@ -41,3 +41,6 @@ def verify_mode(name: str, value: object) -> Verify:
         return Verify.TRUE if boolean(name, value) else Verify.FALSE
     except InvalidParameter:
         raise InvalidParameter(name, value, "true, false or strict") from None
+
+
+described(verify_mode, type="string", enum=[mode.value for mode in Verify])

@@ -60,6 +60,7 @@ class OpenVinoNetwork:
         self._cores = torch.get_num_threads()
         self._compiling = threading.Lock()
         self._compiled: dict[int, openvino.CompiledModel] = {}
+        self._free: dict[int, threading.Semaphore] = {}
         self._outputs = len(self._compile(1).outputs)
         self._requests = _Requests()
 
@@ -72,6 +73,8 @@ class OpenVinoNetwork:
                     "INFERENCE_PRECISION_HINT": self._precision,
                     "NUM_STREAMS": streams,
                 }
+                # further calls wait here: two on one stream were once seen to end the process inside of OpenVINO
+                self._free[streams] = threading.Semaphore(streams)
                 self._compiled[streams] = _core().compile_model(self._model, "CPU", options)
             return self._compiled[streams]
 
@@ -116,9 +119,8 @@ class OpenVinoNetwork:
         _save(model, file)
         return cls(model, exact=exact)
 
-    def _request(self) -> openvino.InferRequest:
+    def _request(self, streams: int) -> openvino.InferRequest:
         """The request of this thread: a request that runs takes no other inputs, and videos have several threads."""
-        streams = 1 if torch.get_num_threads() >= self._cores else min(self._cores, _MOST_STREAMS)
         by_streams = self._requests.of_thread
         if streams not in by_streams:
             by_streams[streams] = self._compile(streams).create_infer_request()
@@ -134,7 +136,10 @@ class OpenVinoNetwork:
             The outputs, float32.
         """
         arrays: list[NDArray[Any]] = [tensor.contiguous().numpy() for tensor in inputs]
-        results = self._request().infer(arrays, share_inputs=True)
+        streams = 1 if torch.get_num_threads() >= self._cores else min(self._cores, _MOST_STREAMS)
+        request = self._request(streams)
+        with self._free[streams]:
+            results = request.infer(arrays, share_inputs=True)
         return tuple(torch.from_numpy(np.asarray(results[n], np.float32)) for n in range(self._outputs))
 
 

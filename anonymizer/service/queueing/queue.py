@@ -11,7 +11,7 @@ from django_q.tasks import async_task
 
 from anonymizer.models import Kind, Task
 
-__all__ = ["QUEUES", "notify", "notify_on_commit", "pack"]
+__all__ = ["QUEUES", "call", "notify", "notify_on_commit", "outcome", "pack"]
 
 #: the queue of each kind of file; running installs have these names in their databases
 QUEUES = {Kind.IMAGE: "images", Kind.VIDEO: "videos"}
@@ -43,3 +43,22 @@ def notify_on_commit(task: Task) -> None:
     If the notification fails, the error is logged. The row waits, and `claims.recover` sends the notification again.
     """
     transaction.on_commit(lambda: notify(task), robust=True)
+
+
+def call(kind: Kind, name: str, function: str, *args: str) -> None:
+    """Have a worker call one of our functions.
+
+    Args:
+        kind: of which files the worker is.
+        name: of the job, to find its outcome; at most 100 characters.
+        function: the function's dotted path.
+    """
+    async_task(function, *args, cluster=QUEUES[kind], task_name=name)
+
+
+def outcome(name: str) -> str:
+    """Return what the last job of this name returned; an empty text if none has ended, or its row was pruned."""
+    from django_q.models import Task as Job
+
+    result = Job.objects.filter(name=name).order_by("-stopped").values_list("result", flat=True).first()
+    return str(result or "")
