@@ -10,6 +10,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
+from anonymizer.api.urls import urlpatterns
 from anonymizer.management.supervisor import probe_headers
 from anonymizer.models import FileKind, Status, Task, Token, Worker
 from anonymizer.pipeline.errors import InvalidParameter
@@ -212,3 +213,17 @@ def test_limits_that_mean_nothing_are_refused(limits: dict[str, object], name: s
     with pytest.raises(InvalidParameter, match=name):
         tokens.create("a", **limits)  # type: ignore[arg-type]
     assert not Token.objects.exists()
+
+
+def test_no_address_gives_anything_of_another_client() -> None:
+    """Every address with an id in it, also those that are added later."""
+    first, second = ApiClient("first"), ApiClient("second")
+    other = second.task()
+    paths = [f"/{pattern.pattern}".replace("<uuid:task_id>", other) for pattern in urlpatterns]
+    paths = [path for path in paths if other in path]
+    assert len(paths) >= 10
+    for path in paths:
+        for send in (first.http.get, first.http.post, first.http.delete):
+            assert send(path).status_code in (404, 405), path
+        assert first.http.get(path, headers={"Authorization": ""}).status_code in (401, 405), path
+    assert second.get(f"/v1/task/{other}").json()["status"] == "queued"
