@@ -113,7 +113,7 @@ def check_receipt_key(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[
     try:
         receipts.signing_key()
     except InvalidParameter as error:
-        return [Error(str(error), hint="`anonymizer receipt-key FILE` makes a key.", id="anonymizer.E005")]
+        return [Error(str(error), hint="`anonymizer receipt-key FILE` makes a key.", id="anonymizer.E006")]
     return []
 
 

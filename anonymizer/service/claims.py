@@ -18,6 +18,7 @@ from django.utils import timezone
 from anonymizer.models import Kind, Status, Task
 from anonymizer.models.batches import key_batches
 from anonymizer.service import deletion
+from anonymizer.service.monitoring import counters
 from anonymizer.service.queueing import queue
 from anonymizer.service.queueing.outages import AWAY, Outage
 from anonymizer.service.webhooks import deliveries
@@ -237,3 +238,5 @@ def _fail(task: Task, state: Q, cause: str, sentence: str) -> None:
         if failed:
             deletion.drop_original(task)
             deliveries.enqueue(task)
+    if failed:
+        counters.count_end(task.kind, Status.FAILED.value, cause)

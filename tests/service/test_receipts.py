@@ -114,7 +114,7 @@ def test_a_key_that_cannot_be_used_is_named_by_the_check_and_fails_the_task(
 ) -> None:
     settings.RECEIPT_KEY = str(tmp_path / "none.pem")
     (problem,) = check_receipt_key(None)
-    assert problem.id == "anonymizer.E005"
+    assert problem.id == "anonymizer.E006"
     assert "ANONYMIZER_RECEIPT_KEY is" in problem.msg
     task = worked(upload())
     assert task.status == Status.FAILED

@@ -2,7 +2,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("anonymizer", "0010_receipts")]
+    dependencies = [("anonymizer", "0009_receipts")]
 
     operations = [
         migrations.AlterField(
