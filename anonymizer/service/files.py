@@ -177,7 +177,8 @@ def as_path(upload: BinaryIO | DjangoFile[bytes]) -> Iterator[Path]:
     if isinstance(upload, TemporaryUploadedFile):
         yield Path(upload.temporary_file_path())
         return
-    with tempfile.NamedTemporaryFile(suffix=".upload") as copy:
+    # among the uploads, where the clean-up finds what a killed process left
+    with tempfile.NamedTemporaryFile(suffix=".upload", dir=uploads_folder()) as copy:
         upload.seek(0)
         shutil.copyfileobj(upload, copy, 2**20)
         copy.flush()

@@ -122,8 +122,8 @@ def make_clip(task_id: str, start: str) -> str:
     after = None if task is None else task.file(FileKind.ANONYMISED)
     if task is None or before is None or after is None or task.kind != Kind.VIDEO:
         return "nothing to do"
-    with tempfile.TemporaryDirectory(prefix="anonymizer-") as name:
-        folder = Path(name)
+    # the clip shows the original: if this process is killed, the clean-up and a deletion must find it
+    with files.working_folder(task, f"clip-{uuid.uuid4().hex}") as folder:
         clip = folder / _clip_name(start_s)
         try:
             with files.local_path(before, folder) as left, files.local_path(after, folder) as right:
