@@ -96,7 +96,8 @@ DATABASES = {
         # the broker sends a query every few milliseconds: opening a connection for each would cost more than the query
         "CONN_MAX_AGE": None,
         "OPTIONS": {
-            "timeout": 30,
+            # how long a query waits for a lock of SQLite, in seconds
+            "timeout": env.duration("ANONYMIZER_DATABASE_TIMEOUT", "30s").total_seconds(),
             "transaction_mode": "IMMEDIATE",
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA secure_delete=ON;",
         },

@@ -12,6 +12,8 @@ import pytest
 
 from tests.conftest import Server, serving
 
+#: how long a query of the service waits for a lock
+DATABASE_S = 5
 PARTS = {"worker": "ready for work", "monitor": "monitoring", "pusher": "pushing tasks"}
 
 
@@ -20,6 +22,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A service for all modules here, with one small model. The last test of test_killed_processes.py ends it."""
     environment = {
         "ANONYMIZER_VIDEO_WORKERS": "0", "ANONYMIZER_MODELS": "face=centerface", "ANONYMIZER_MAX_MEGABYTES": "1000",
+        "ANONYMIZER_DATABASE_TIMEOUT": f"{DATABASE_S}s",
     }  # fmt: skip
     with serving(tmp_path_factory.mktemp("faults"), "-a", "face", **environment) as running:
         yield running
@@ -54,9 +57,14 @@ def web(server: Server) -> psutil.Process:
 
 def part(server: Server, name: str) -> psutil.Process:
     """The newest worker, monitor or pusher of images; the log says which process is which."""
-    pids = {int(pid) for pid in re.findall(rf"{PARTS[name]} at (\d+)", server.log)}
-    (found,) = [each for each in guard(server).children() if each.pid in pids]
-    return found
+    end = time.monotonic() + 30
+    # the web server may be ready before the last part has said who it is
+    while time.monotonic() < end:
+        pids = {int(pid) for pid in re.findall(rf"{PARTS[name]} at (\d+)", server.log)}
+        if len(found := [each for each in guard(server).children() if each.pid in pids]) == 1:
+            return found[0]
+        time.sleep(0.1)
+    raise AssertionError(f"no {name}, or several:\n{server.log[-3000:]}")
 
 
 def idle_worker(server: Server) -> psutil.Process:

@@ -9,11 +9,11 @@ import time
 from collections.abc import Iterator
 
 from tests.conftest import Server
-from tests.faults.conftest import guard, part
+from tests.faults.conftest import DATABASE_S, guard, part
 from tests.pictures import drawn, encoded
 
-#: queries wait 30 s for a lock, and give up then
-LOCKED_S = 36.0
+#: longer than queries wait for a lock
+LOCKED_S = DATABASE_S + 6.0
 
 
 @contextlib.contextmanager
@@ -38,7 +38,7 @@ def test_a_locked_database_is_waited_for(own: Server) -> None:
         began = time.monotonic()
         late = threading.Thread(target=lambda: refused.append(own.upload(encoded(), "face=1").status_code))
         late.start()
-        time.sleep(3)
+        time.sleep(2)
         assert own.get("/healthz").status_code == 200
         assert own.get("/v1/task/list").status_code == 200
         time.sleep(max(0.0, LOCKED_S - (time.monotonic() - began)))
