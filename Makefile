@@ -12,7 +12,7 @@ DEV    := $(VENV)/.stamp-dev-$(call hash,requirements*.txt pyproject.toml)
 NOTEBOOKS ?= $(wildcard notebooks/*.ipynb)
 CONVERT := --log-level ERROR --KernelManager.transport_encryption=auto --to html --execute --output-dir build/notebooks
 
-.PHONY: help serve lab notebooks test check lint clean
+.PHONY: help serve lab notebooks test fast check lint clean
 
 help: ## list the commands
 	@echo "make COMMAND [ARGS=\"...\"]"
@@ -35,12 +35,19 @@ notebooks: $(RUN) ## run every notebook and write build/notebooks/*.html
 	if [ -n "$$failed" ]; then echo "FAILED:$$failed"; exit 1; fi
 
 test: $(DEV) ## run all tests (one file: ARGS=tests/test_cli.py)
+ifdef ARGS
 	$(BIN)/python -m pytest $(ARGS)
+else
+	$(MAKE) --no-print-directory fast ARGS=
+	$(BIN)/python -m pytest -m slow
+endif
 
 # one thread of torch for each test process: there is one process for each core
-check: export OMP_NUM_THREADS = 1
-check: lint ## run the linters and the fast tests, in less than two minutes
-	$(BIN)/python -m pytest -q -m "not slow" --numprocesses auto $(ARGS)
+fast: export OMP_NUM_THREADS = 1
+fast: $(DEV) ## run the fast tests on all cores
+	$(BIN)/python -m pytest -q -m "not slow" --numprocesses auto --dist loadfile $(ARGS)
+
+check: lint fast ## run the linters and the fast tests
 
 lint: $(DEV) ## run ruff and mypy
 	$(BIN)/ruff check .

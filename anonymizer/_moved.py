@@ -291,7 +291,7 @@ NAMES = {
     "pipeline.video_codecs.Output": "pipeline.video.io.encoders:OutputPlan",
     "pipeline.video_codecs.plan": "pipeline.video.io.encoders:plan_output",
     "pipeline.video_ends.ends_early": "pipeline.video.io.truncation:find_truncation",
-    "pipeline.video_io.Frame": "pipeline.video.io.tracks:Frame",
+    "pipeline.video_io.Frame": "pipeline.video.io.tracks:DecodedFrame",
     "pipeline.video_io.FrameDecoder": "pipeline.video.io.frame_decoder:FrameDecoder",
     "pipeline.video_io.VideoTrack": "pipeline.video.io.tracks:VideoTrack",
     "pipeline.video_look.Findings": "pipeline.video.detection_queue:DetectionQueue",

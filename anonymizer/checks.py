@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,18 @@ from django.db import DatabaseError, connection
 
 from anonymizer.pipeline.detections import OBJECT_TYPES
 from anonymizer.pipeline.errors import DetectorFailed, InvalidParameter
+from celantur_site import secret_key
 
-__all__ = ["check_defaults", "check_folders", "check_models", "check_profile", "check_threads"]
+__all__ = [
+    "check_defaults",
+    "check_folders",
+    "check_models",
+    "check_profile",
+    "check_receipt_key",
+    "check_secrets",
+    "check_threads",
+    "check_webhooks",
+]
 
 
 @register()
@@ -35,6 +46,32 @@ def check_models(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[Check
             # a warning: the server may start and serve the other types; requests for this type get 503
             message, hint = f"No working model serves {object_type.words}.", store.install_hint(object_type)
             problems.append(CheckWarning(message, hint=hint, id="anonymizer.W002"))
+    return problems
+
+
+@register()
+def check_secrets(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Check that the secret key was never public, and that other users of this machine cannot read the data."""
+    problems: list[CheckMessage] = []
+    if secret_key.is_public(settings.SECRET_KEY):
+        given = "ANONYMIZER_SECRET_KEY" in os.environ
+        place = "the variable ANONYMIZER_SECRET_KEY" if given else f"the file {settings.DATA_DIR / 'secret_key'}"
+        problems.append(
+            Error(
+                "The secret key is public: an early version of this project contained it.",
+                hint=f"Delete {place}. The next start makes a new key, and everybody has to log in again.",
+                id="anonymizer.E005",
+            )
+        )
+    folder = Path(settings.DATA_DIR)
+    if folder.is_dir() and folder.stat().st_mode & 0o077:
+        problems.append(
+            CheckWarning(
+                f"Other users of this machine may enter the data folder {folder}.",
+                hint=f"Run `chmod 700 {folder}`.",
+                id="anonymizer.W005",
+            )
+        )
     return problems
 
 
@@ -65,6 +102,18 @@ def check_defaults(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[Che
     except InvalidParameter as error:
         name = "ANONYMIZER_" + error.name.upper().replace("-", "_")
         return [Error(f"{name}: {error}", id="anonymizer.E003")]
+    return []
+
+
+@register()
+def check_receipt_key(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Check that `ANONYMIZER_RECEIPT_KEY` names a key that only its owner can read."""
+    from anonymizer.service import receipts
+
+    try:
+        receipts.signing_key()
+    except InvalidParameter as error:
+        return [Error(str(error), hint="`anonymizer receipt-key FILE` makes a key.", id="anonymizer.E005")]
     return []
 
 
@@ -104,6 +153,20 @@ def check_profile(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[Chec
         return [Error(f"The active threshold profile cannot be used: {error}", id="anonymizer.E004")]
     hint = "Choose the thresholds again, or run `anonymizer profile activate --none`."
     return [CheckWarning(mismatch, hint=hint, id="anonymizer.W004") for mismatch in mismatches]
+
+
+@register()
+def check_webhooks(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Check that the certificates for webhooks can be read."""
+    file = settings.WEBHOOK_CA_FILE
+    try:
+        if file:
+            ssl.create_default_context().load_verify_locations(file)
+    except OSError as error:
+        # an SSLError is an OSError
+        sentence = f"ANONYMIZER_WEBHOOK_CA_FILE is {file!r}, but must be a file of certificates in PEM format"
+        return [Error(f"{sentence} ({error.strerror or error}).", id="anonymizer.E010")]
+    return []
 
 
 def _writable(folder: str | os.PathLike[str]) -> bool:

@@ -30,7 +30,7 @@ examples:
 
 
 @dataclass(frozen=True)
-class Entry:
+class CommandEntry:
     """One command in the list.
 
     Attributes:
@@ -45,14 +45,18 @@ class Entry:
 
 
 COMMANDS = {
-    "run": Entry("anonymise images, videos and folders", "anonymize", needs_data=False),
-    "serve": Entry("start the service: REST API, web page and admin", "serve"),
-    "evaluate": Entry("measure what the models miss in labelled images", "evaluate", needs_data=False),
-    "models": Entry("list, fetch and verify models", "models", needs_data=False),
-    "profile": Entry("manage threshold profiles", "profile"),
-    "cleanup": Entry("delete the files of old tasks", "cleanup"),
-    "lab": Entry("open JupyterLab with the notebooks"),
-    "manage": Entry("run a command of Django, such as createsuperuser or migrate"),
+    "run": CommandEntry("anonymise images, videos and folders", "anonymize", needs_data=False),
+    "serve": CommandEntry("start the service: REST API, web page and admin", "serve"),
+    "evaluate": CommandEntry("measure what the models miss in labelled images", "evaluate", needs_data=False),
+    "audit": CommandEntry("look for what is still recognisable in any folder", "audit", needs_data=False),
+    "verify-receipt": CommandEntry("check the receipt of a result", "verify_receipt", needs_data=False),
+    "receipt-key": CommandEntry("make the key that signs receipts", "receipt_key", needs_data=False),
+    "models": CommandEntry("list, fetch and verify models", "models", needs_data=False),
+    "profile": CommandEntry("manage threshold profiles", "profile"),
+    "token": CommandEntry("make and revoke tokens of clients", "token"),
+    "cleanup": CommandEntry("delete the files of old tasks", "cleanup"),
+    "lab": CommandEntry("open JupyterLab with the notebooks"),
+    "manage": CommandEntry("run a command of Django, such as createsuperuser or migrate"),
 }
 
 

@@ -1,26 +1,32 @@
 """Measure how fast videos are anonymised, and what is covered, beside the `deface` command.
 
-    python -m benchmarks.video [--table deface|types|bit-rate|memory|all] [--data ../shared/data] [--device auto]
+    python -m benchmarks.video [--table race|deface|types|bit-rate|memory|sizes|all] [--data ../shared/data]
 
 It prints these tables:
+race: frames per second and CPU time of this checkout, of another one (`--beside PATH`) and of the `deface` command, in
+processes of their own that take turns: on a machine with other work, only their ratios tell something.
 deface: faces only, one clip, the same cores and encoder preset, one run after the other. Recall counts the boxes of the
 best detectors at hand, at full size and all of their scales. A box is covered if 90 % of the ellipse in it is black in
 a result of the method `blacken`.
 types: all four types, beside decoding and encoding alone, with the share of each stage.
 bit-rate: how close `keep-bit-rate` comes to the size of the source, and how long it takes.
 memory: the peak memory of a process for a clip of one minute and of ten.
+sizes: the same for short clips of 1080p, 4K and 8K.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -49,6 +55,7 @@ SURE = 0.5
 #: recall is counted in one of so many frames
 EVERY = 5
 STAGES = ("decode-to-detect", "detect", "track", "decode-to-redact", "redact", "encode", "verify")
+TABLES = ("race", "deface", "types", "bit-rate", "memory", "sizes")
 CLIPS = ("cars-from-above", "person-walking")
 
 
@@ -77,8 +84,73 @@ def run(anonymizer: Anonymizer, clip: Path, options: Options, folder: Path) -> t
 
 def shares(result: VideoResult) -> str:
     """Where the time goes: busy seconds of each stage in percent of all stages."""
-    total = sum(result.stage_seconds.values())
-    return "  ".join(f"{stage} {100 * result.stage_seconds.get(stage, 0) / total:.0f} %" for stage in STAGES)
+    return stage_shares(result.stage_seconds)
+
+
+def stage_shares(seconds: Mapping[str, float]) -> str:
+    total = sum(seconds.values())
+    return "  ".join(f"{stage} {100 * seconds.get(stage, 0) / total:.0f} %" for stage in STAGES)
+
+
+# --- race ---
+
+#: Anonymises a clip with the default models, in any checkout since the class `Anonymizer` is there. It prints seconds
+#: by the clock and on the CPU, the frames, and the busy seconds of each stage.
+ONE_RUN = """
+import json, sys, tempfile, time
+from anonymizer import Anonymizer, Options
+from anonymizer.pipeline.model_zoo.store import ModelStore
+made = Anonymizer(store=ModelStore(device="cpu", models="embedded"))
+for detector in made.store.detectors(tuple(made.store.serves())):
+    detector.warm_up()
+made.store.segmenter().warm_up()
+with tempfile.TemporaryDirectory() as folder:
+    started, on_cpu = time.perf_counter(), time.process_time()
+    result = made.video(sys.argv[1], folder, Options(**json.loads(sys.argv[2])))
+    print(json.dumps([time.perf_counter() - started, time.process_time() - on_cpu, result.frames,
+                      dict(result.stage_seconds)]))
+"""
+
+
+def one_run(checkout: Path, clip: Path, options: dict[str, object]) -> tuple[float, float, str]:
+    """Frames per second, CPU milliseconds a frame, and the share of each stage, in a process of its own."""
+    command = [sys.executable, "-c", ONE_RUN, str(clip.resolve()), json.dumps(options)]
+    environment = {**os.environ, "PYTHONPATH": str(checkout)}
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=checkout, env=environment)
+    seconds, on_cpu, frames, stages = json.loads(done.stdout.splitlines()[-1])
+    return frames / seconds, 1000 * on_cpu / frames, stage_shares(stages)
+
+
+def deface_run(clip: Path) -> tuple[float, float, str]:
+    """The same of the `deface` command, which loads its model meanwhile."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    with tempfile.TemporaryDirectory() as folder:
+        rate = deface(clip, Path(folder) / "deface.mp4")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    on_cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return rate, 1000 * on_cpu / sum(1 for _ in pictures(clip)), ""
+
+
+def print_race(clips: dict[Path, dict[str, object]], beside: Path | None, rounds: int) -> None:
+    checkouts = {"this checkout": Path.cwd(), **({} if beside is None else {"the other one": beside.resolve()})}
+    for clip, options in clips.items():
+        runs: dict[str, Callable[[], tuple[float, float, str]]] = {
+            name: partial(one_run, path, clip, options) for name, path in checkouts.items()
+        }
+        if options.get("face"):
+            runs["deface"] = partial(deface_run, clip)
+        print(f"\n{clip.stem} {json.dumps(options)}, medians of {rounds} turns")
+        got: dict[str, list[tuple[float, float, str]]] = {name: [] for name in runs}
+        for _ in range(rounds):
+            for name, measure in runs.items():
+                got[name].append(measure())
+        print(f"{'':<16}{'frames/s':>9}{'CPU ms/frame':>14}")
+        for name, results in got.items():
+            rate, on_cpu = (statistics.median(result[column] for result in results) for column in (0, 1))
+            print(f"{name:<16}{rate:>9.2f}{on_cpu:>14.1f}   {results[-1][2]}")
+        for name in list(runs)[1:]:
+            ratios = [mine[0] / other[0] for mine, other in zip(got["this checkout"], got[name], strict=True)]
+            print(f"times as fast as {name}: {', '.join(f'{ratio:.2f}' for ratio in ratios)}", flush=True)
 
 
 # --- deface ---
@@ -232,21 +304,44 @@ def print_memory(folder: Path, device: str) -> None:
     print(f"ratio {peaks[10] / peaks[1]:.3f}")
 
 
-def peak(minutes: int, folder: Path, device: str) -> None:
-    """Make the clip, anonymise it, and print the peak memory of this process in KiB."""
+def print_sizes(folder: Path, device: str) -> None:
+    print("\nMemory: peak of a process that anonymises 24 frames, faces; and what one frame takes")
+    for name, (width, height) in SIZES.items():
+        command = [sys.executable, "-m", "benchmarks.video", "--peak", name, "--models", str(folder)]
+        done = subprocess.run([*command, "--device", device], check=True, capture_output=True, text=True)
+        frame = width * height * 1.5 / 2**20
+        print(f"{name:<6} {int(done.stdout.split()[-1]) / 1024:.0f} MiB, a frame {frame:.0f} MiB", flush=True)
+
+
+def peak(what: str, folder: Path, device: str) -> None:
+    """Make a clip of so many minutes or of a size, anonymise it, and print the peak memory of the process in KiB."""
+    width, height = SIZES.get(what, (320, 240))
+    frames = 24 if what in SIZES else 600 * int(what)
     with tempfile.TemporaryDirectory() as temporary:
         clip = Path(temporary) / "clip.mp4"
-        noise = np.random.default_rng(1).integers(0, 256, (240, 320, 3), np.uint8)
-        with av.open(str(clip), "w") as container:
-            stream = container.add_stream("libx264", rate=10, options={"preset": "ultrafast"})
-            stream.width, stream.height = 320, 240
-            for number in range(600 * minutes):
-                frame = av.VideoFrame.from_ndarray(np.roll(noise, number, 1) // 4, format="rgb24")
-                container.mux(stream.encode(frame))
-            container.mux(stream.encode())
+        # made by a process of its own: its memory does not count
+        subprocess.run([sys.executable, "-c", MAKE_CLIP, str(clip), *map(str, (width, height, frames))], check=True)
         anonymizer = with_models(folder, quick(folder), device)
-        anonymizer.video(clip, temporary, Options(face=True, face_threshold=0.0))
+        anonymizer.video(clip, temporary, Options(face=True, face_threshold=0.0, save_mask=SaveMask.NONE))
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+
+
+#: width and height in pixels
+SIZES = {"1080p": (1920, 1080), "4K": (3840, 2160), "8K": (7680, 4320)}
+MAKE_CLIP = """
+import sys
+import av
+import numpy as np
+path, (width, height, frames) = sys.argv[1], map(int, sys.argv[2:])
+noise = np.random.default_rng(1).integers(0, 64, (height // 8, width // 8), np.uint8)
+with av.open(path, "w") as container:
+    stream = container.add_stream("libx264", rate=10, options={"preset": "ultrafast"})
+    stream.width, stream.height = width, height
+    for number in range(frames):
+        grey = np.kron(np.roll(noise, number, 1), np.ones((8, 8), np.uint8))
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(grey, "gray").reformat(format="yuv420p")))
+    container.mux(stream.encode())
+"""
 
 
 def quick(folder: Path) -> str:
@@ -265,17 +360,24 @@ def complete(folder: Path, profile: str) -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--table", choices=("deface", "types", "bit-rate", "memory", "all"), default="all")
+    parser.add_argument("--table", choices=(*TABLES, "all"), default="all")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--models", type=Path, default=MODELS_FOLDER, help="the folder with registry.toml and weights")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--clip", action="append", help="the name of a clip; default: those of each table")
-    parser.add_argument("--peak", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--beside", type=Path, help="another checkout for the race, such as that of an older commit")
+    parser.add_argument("--rounds", type=int, default=3, help="turns of the race")
+    parser.add_argument("--peak", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.peak:
         peak(given.peak, given.models, given.device)
         return
-    tables = ("deface", "types", "bit-rate", "memory") if given.table == "all" else (given.table,)
+    tables = TABLES if given.table == "all" else (given.table,)
+    if "race" in tables:
+        faces = {"face": True, "save_mask": "none", "re_encode": True}
+        race = dict.fromkeys(given.clip or (), faces) | {"portrait-people": faces, "cars-from-above": {}}
+        paths = {given.data / "videos" / f"{name}.mp4": race[name] for name in given.clip or race}
+        print_race(paths, given.beside, given.rounds)
     if "deface" in tables:
         for name in given.clip or ["portrait-people"]:
             print_deface(given.data, given.models, given.device, name)
@@ -286,6 +388,8 @@ def main() -> None:
         print_bit_rate(given.data, given.models, given.device, clips)
     if "memory" in tables:
         print_memory(given.models, given.device)
+    if "sizes" in tables:
+        print_sizes(given.models, given.device)
 
 
 if __name__ == "__main__":

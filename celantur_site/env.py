@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Collection
 from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import TypeVar
 
 from django.core.exceptions import ImproperlyConfigured
@@ -82,6 +83,22 @@ def duration(name: str, default: str) -> timedelta:
     return read(name, parse_duration(default), parse_duration, "a duration such as 90s, 15m, 12h, 7d or 2w")
 
 
+def durations(name: str, default: str) -> list[timedelta]:
+    """Return a list of durations that are separated by commas."""
+    allowed = "durations such as 90s, 15m, 12h, 7d or 2w, separated by commas"
+    return read(name, _durations(default), _durations, allowed)
+
+
+def optional_duration(name: str) -> timedelta | None:
+    """Return a duration, or None if the variable is not set or empty."""
+    return read(name, None, parse_duration, "a duration such as 90s, 15m, 12h, 7d or 2w")
+
+
+def networks(name: str) -> list[IPv4Network | IPv6Network]:
+    """Return a list of IP networks that are separated by commas. Default: none."""
+    return read(name, [], _networks, "networks such as 10.0.0.0/8 or fd00::/8, separated by commas")
+
+
 def parse_duration(text: str) -> timedelta:
     """Convert a text such as `90s`, `15m` or `7d` to a duration.
 
@@ -96,6 +113,14 @@ def parse_duration(text: str) -> timedelta:
 
 def _boolean(text: str) -> bool:
     return {**dict.fromkeys(_TRUE, True), **dict.fromkeys(_FALSE, False)}[text.lower()]
+
+
+def _durations(text: str) -> list[timedelta]:
+    return [parse_duration(part) for part in text.split(",")]
+
+
+def _networks(text: str) -> list[IPv4Network | IPv6Network]:
+    return [ip_network(part.strip()) for part in text.split(",") if part.strip()]
 
 
 def _at_least(value: T, low: T) -> T:

@@ -8,5 +8,7 @@ urlpatterns = [
     path("", include("anonymizer.api.urls")),
     path("", include("anonymizer.web.urls")),
 ]
+handler400 = "anonymizer.api.exceptions.bad_request"
+handler403 = "anonymizer.api.exceptions.permission_denied"
 handler404 = "anonymizer.api.exceptions.not_found"
 handler500 = "anonymizer.api.exceptions.server_error"

@@ -14,11 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import requests
+from django.test import RequestFactory
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
+# a busy machine is no failure
+hypothesis.settings.register_profile("tests", deadline=None)
+hypothesis.settings.load_profile("tests")
 REQUIRE_ALL = os.environ.get("REQUIRE_ALL") == "1"
 
 
@@ -63,6 +68,15 @@ def media(tmp_path: Path, settings: Any) -> Path:
         alias: {"BACKEND": files, "OPTIONS": {"location": tmp_path / alias}} for alias in ("input", "output")
     }
     return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def loopback_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let Django's test client ask for localhost: a server without tokens answers to no other name."""
+    environ = RequestFactory._base_environ
+    monkeypatch.setattr(
+        RequestFactory, "_base_environ", lambda self, **given: environ(self, **{"SERVER_NAME": "localhost"} | given)
+    )
 
 
 @dataclass(frozen=True)

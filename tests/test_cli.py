@@ -73,8 +73,9 @@ def in_process(*words: object, **variables: str) -> subprocess.CompletedProcess[
 def test_the_commands_are_listed_in_a_line_each(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert call(*words) == 0
     lines = capsys.readouterr().out.splitlines()
+    width = max(map(len, cli.COMMANDS))
     for name, entry in cli.COMMANDS.items():
-        assert f"  {name.ljust(8)}  {entry.help}" in lines
+        assert f"  {name.ljust(width)}  {entry.help}" in lines
 
 
 @pytest.mark.parametrize("words", [["--version"], ["run", "--version"], ["models", "--version"]])

@@ -26,5 +26,5 @@ def test_no_ignored_file_is_tracked() -> None:
 
 
 def test_no_generated_file_and_no_secret_is_tracked() -> None:
-    generated = ("/__pycache__/", ".pyc", ".sqlite3", "secret_key", ".egg-info/", "/.ipynb_checkpoints/")
-    assert [file for file in tracked_files() if any(part in f"/{file}" for part in generated)] == []
+    generated = ("/__pycache__/", ".pyc/", ".sqlite3/", "/secret_key/", ".egg-info/", "/.ipynb_checkpoints/")
+    assert [file for file in tracked_files() if any(part in f"/{file}/" for part in generated)] == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -29,6 +29,8 @@ ABOVE = {
 MOST_LINES = 400
 #: the most modules that a folder may hold, `__init__.py` left out
 MOST_MODULES = 14
+#: the most arguments that a function of `pipeline/video` may have
+MOST_ARGUMENTS = 7
 
 
 def imported(file: Path) -> set[str]:
@@ -159,3 +161,29 @@ def test_every_name_that_is_offered_is_there(package: object) -> None:
         assert getattr(package, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         package.nothing  # type: ignore[attr-defined]  # noqa: B018
+
+
+def class_names(files_of: Iterable[Path]) -> dict[str, list[str]]:
+    """By the name of a class, the files that have one; what Django finds by a fixed name is left out."""
+    fixed = {"Command", "Meta", "Migration"}
+    found: dict[str, list[str]] = {}
+    for file in files_of:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ClassDef) and node.name not in fixed:
+                found.setdefault(node.name, []).append(str(file))
+    return found
+
+
+def test_no_two_classes_have_the_same_name() -> None:
+    found = class_names(files("."))
+    assert {"VideoJob", "Job", "DecodedFrame"} <= found.keys()
+    assert {name: where for name, where in found.items() if len(where) > 1} == {}
+
+
+def test_functions_of_videos_take_few_arguments() -> None:
+    for file in files("pipeline/video"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                given = node.args
+                names = {each.arg for each in (*given.posonlyargs, *given.args, *given.kwonlyargs)} - {"self", "cls"}
+                assert len(names) <= MOST_ARGUMENTS, f"{file}: {node.name} takes {sorted(names)}"

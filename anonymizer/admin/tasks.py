@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import tempfile
+import math
 import uuid
 from datetime import timedelta
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Any
 
 from django import forms
@@ -14,7 +14,7 @@ from django.contrib.admin.actions import delete_selected
 from django.contrib.admin.helpers import ActionForm
 from django.core.exceptions import PermissionDenied
 from django.db.models import Model, QuerySet
-from django.http import FileResponse, Http404, HttpRequest, HttpResponse, QueryDict
+from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpResponseBase, QueryDict
 from django.shortcuts import get_object_or_404
 from django.template.defaultfilters import filesizeformat
 from django.urls import URLPattern, path, reverse
@@ -22,27 +22,33 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from anonymizer.admin.read_only import ReadOnlyAdmin
-from anonymizer.examples.clips import contact_sheet, side_by_side
-from anonymizer.models import File, FileKind, Kind, Status, Task
-from anonymizer.pipeline.errors import AnonymizerError, BrokenMedia, InvalidParameter, UnsupportedMedia
-from anonymizer.pipeline.images.io import encode_png
-from anonymizer.pipeline.outputs.previews import thumbnail
-from anonymizer.service import engine, files, profiles
+from anonymizer.models import AuditAction, File, FileKind, Kind, Status, Task, WebhookTry
+from anonymizer.models.batches import key_batches
+from anonymizer.pipeline.errors import AnonymizerError, StorageFailed
+from anonymizer.service import deletion, profiles
+from anonymizer.service.accounting import audit
+from anonymizer.service.previews import jobs
+from anonymizer.service.previews.jobs import CLIP_SECONDS, PREVIEW_OF
 from anonymizer.service.submit import run_again
+from anonymizer.service.webhooks import deliveries
 
 __all__ = ["TaskAdmin"]
 
 VIEW_ORIGINAL = "anonymizer.view_original"
-THUMBNAIL_SIDE = 160
-SHEET_WIDTH = 480
-CLIP_SECONDS = 30
+#: how long a page waits for a worker that makes a preview or a clip; then the browser asks again
+WAIT_S = 3.0
+RELOAD_S = 3
 #: the largest height and width of images in the list; the contact sheet of a video has six frames
 MAX_SHOWN_PX: dict[str, tuple[int, int]] = {Kind.IMAGE: (80, 120), Kind.VIDEO: (160, 240)}
 
 
+#: files in which the original, or a part of it, can be seen
+SHOWS_ORIGINAL = (FileKind.ORIGINAL, FileKind.DETECTIONS, FileKind.PREVIEW_BEFORE, FileKind.SIDE_BY_SIDE)
+
+
 def _may_see(request: HttpRequest, kind: str) -> bool:
     """Originals, and the detections in them, are only for users with the permission for originals."""
-    return kind not in (FileKind.ORIGINAL, FileKind.DETECTIONS) or request.user.has_perm(VIEW_ORIGINAL)
+    return kind not in SHOWS_ORIGINAL or request.user.has_perm(VIEW_ORIGINAL)
 
 
 class FileInline(admin.TabularInline):  # type: ignore[type-arg]
@@ -52,6 +58,10 @@ class FileInline(admin.TabularInline):  # type: ignore[type-arg]
     extra = 0
     can_delete = True
     fields = readonly_fields = ("download", "media_type", "bytes", "sha256", "created")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[File]:
+        # previews come and go with the files that they show
+        return super().get_queryset(request).exclude(kind__in=[*PREVIEW_OF, FileKind.SIDE_BY_SIDE])
 
     def get_formset(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
         self._request = request
@@ -84,6 +94,11 @@ class RunAgainForm(ActionForm):
         label="Run again with",
         widget=forms.TextInput(attrs={"placeholder": "method=blacken&face-threshold=0.3", "size": 32}),
     )
+    header_value = forms.CharField(
+        required=False,
+        label="Header of the webhook",
+        widget=forms.PasswordInput(attrs={"placeholder": "value, if it has one", "autocomplete": "off", "size": 16}),
+    )
 
 
 @admin.register(Task)
@@ -91,7 +106,7 @@ class TaskAdmin(ReadOnlyAdmin):
     """List tasks, show one with its files, delete tasks and run them again."""
 
     action_form = RunAgainForm
-    actions = ("delete_with_files", "run_again")
+    actions = ("delete_with_files", "run_again", "send_webhook_again")
     date_hierarchy = "created"
     inlines = (FileInline,)
     list_display = ("name", "status", "kind", "done", "found", "seconds", "pictures", "created")
@@ -101,7 +116,8 @@ class TaskAdmin(ReadOnlyAdmin):
     fields = (
         "id", "name", "status", "kind", "done", "pictures", "found", "review_counts", "seconds", "error",
         "failure_cause", "warnings", "object_types", "profile_used", "options", "model_ids", "created", "started",
-        "finished", "worker", "leases", "webhook_url", "webhook_status",
+        "finished", "worker", "leases", "expires", "webhook_url",
+        "webhook_status", "webhook_tries",
     )  # fmt: skip
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Task]:
@@ -135,7 +151,7 @@ class TaskAdmin(ReadOnlyAdmin):
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view
-        # cacheable, because otherwise all videos of the list would be decoded again at each visit
+        # cacheable, so that a list of many tasks asks for each picture once
         thumbnails = view(self.thumbnail_view, cacheable=True)
         return [
             path("<uuid:task_id>/thumbnail/<str:kind>/", thumbnails, name="anonymizer_task_thumbnail"),
@@ -200,6 +216,17 @@ class TaskAdmin(ReadOnlyAdmin):
             link = format_html('<div><a href="{}?start=0">side by side, {} s</a></div>', url, CLIP_SECONDS)
         return format_html('<div style="white-space:nowrap">{}{}</div>', images, link)
 
+    @admin.display(description="tries of the webhook")
+    def webhook_tries(self, task: Task) -> str | SafeString:
+        """When each try began, how it ended, and the beginning of the answer."""
+        tries = WebhookTry.objects.filter(delivery__task=task)
+        rows = (
+            (each.started.isoformat(" ", "seconds"), each.status or "-", each.error or _end(each), each.answer)
+            for each in tries
+        )
+        lines = format_html_join("", "<tr><td>{}</td><td>{}</td><td>{}</td><td><code>{}</code></td></tr>", rows)
+        return format_html("<table>{}</table>", lines) if lines else "-"
+
     # --- actions ---
 
     @admin.action(description="Delete with files", permissions=["delete"])
@@ -213,7 +240,7 @@ class TaskAdmin(ReadOnlyAdmin):
         for task in queryset.exclude(status=Status.DELETED):
             try:
                 options, types, warnings = profiles.changed_options(task, changes)
-                run_again(task, options, types, warnings=warnings)
+                run_again(task, options, types, warnings=warnings, actor=_actor(request))
                 started += 1
             except AnonymizerError as error:
                 messages.error(request, f"{task}: {error}")
@@ -222,6 +249,36 @@ class TaskAdmin(ReadOnlyAdmin):
                 messages.warning(request, warning)
         messages.success(request, f"{started} task(s) run again. Each of them is a new task in the list.")
 
+    @admin.action(description="Send the webhook again", permissions=["change"])
+    def send_webhook_again(self, request: HttpRequest, queryset: QuerySet[Task]) -> None:
+        value = request.POST.get("header_value", "").strip()
+        sent = 0
+        for task in queryset:
+            try:
+                deliveries.send_again(task, value or None)
+                sent += 1
+            except AnonymizerError as error:
+                messages.error(request, str(error))
+        messages.success(request, f"{sent} webhook(s) will be sent again.")
+
+    # --- deletion ---
+
+    def delete_model(self, request: HttpRequest, obj: Task) -> None:
+        self.delete_queryset(request, Task.objects.filter(pk=obj.pk))
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Task]) -> None:
+        for keys in key_batches(queryset):
+            tasks = Task.objects.filter(pk__in=keys)
+            try:
+                deletion.delete_tasks(tasks, actor=_actor(request))
+            except StorageFailed as error:
+                messages.error(request, str(error))
+            tasks.delete()
+
+    def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:  # noqa: FBT001 (Django's)
+        formset.save(commit=False)
+        deletion.delete_single_files(formset.deleted_objects, actor=_actor(request))
+
     # --- files ---
 
     def _file(self, request: HttpRequest, task_id: uuid.UUID, kind: str) -> File:
@@ -229,48 +286,82 @@ class TaskAdmin(ReadOnlyAdmin):
             raise PermissionDenied
         return get_object_or_404(File, task=task_id, kind=kind)
 
-    def file_view(self, request: HttpRequest, task_id: uuid.UUID, kind: str) -> FileResponse:
+    def _read(self, request: HttpRequest, task_id: uuid.UUID, kind: str) -> File:
+        """A file that is shown or downloaded: the audit log says so."""
         file = self._file(request, task_id, kind)
+        action = AuditAction.ORIGINAL_SEEN if kind in deletion.SHOWS_ORIGINAL else AuditAction.DOWNLOADED
+        audit.record_access(action, task_id, _actor(request), kind)
+        return file
+
+    def file_view(self, request: HttpRequest, task_id: uuid.UUID, kind: str) -> FileResponse:
+        file = self._read(request, task_id, kind)
         try:
             return FileResponse(file.storage.open(file.key), as_attachment=True, filename=_download_name(file))
         except FileNotFoundError:
             raise Http404 from None
 
-    def thumbnail_view(self, request: HttpRequest, task_id: uuid.UUID, kind: str) -> HttpResponse:
-        file = self._file(request, task_id, kind)
+    def thumbnail_view(self, request: HttpRequest, task_id: uuid.UUID, kind: str) -> HttpResponseBase:
+        file = self._read(request, task_id, kind)
+        preview = next((preview for preview, of in PREVIEW_OF.items() if of == kind), None)
+        if preview is None:
+            raise Http404
         try:
-            content = _contact_sheet(file) if file.media_type.startswith("video/") else _thumbnail(file)
-        except (AnonymizerError, FileNotFoundError):
+            shown = jobs.ask_for_preview(file.task, preview, wait_s=WAIT_S)
+        except AnonymizerError:
             raise Http404 from None
-        answer = HttpResponse(content, content_type="image/png")
-        answer["Cache-Control"] = "private, max-age=600"
+        if shown is None:
+            return _come_back("The worker has not made this preview yet.")
+        try:
+            answer = HttpResponse(shown.read(), content_type=shown.media_type)
+        except FileNotFoundError:
+            raise Http404 from None
+        # a browser keeps nothing of an original
+        answer["Cache-Control"] = "private, no-store" if kind == FileKind.ORIGINAL else "private, max-age=600"
         return answer
 
-    def side_by_side_view(self, request: HttpRequest, task_id: uuid.UUID) -> FileResponse:
-        """Make a clip of the original beside the anonymised video: 30 s from `start` (in seconds) on."""
-        before, after = (self._file(request, task_id, kind) for kind in (FileKind.ORIGINAL, FileKind.ANONYMISED))
-        with tempfile.TemporaryDirectory(prefix="anonymizer-") as name:
-            folder = Path(name)
-            try:
-                start_s = float(request.GET.get("start", "0"))
-                with files.local_path(before, folder) as left, files.local_path(after, folder) as right:
-                    clip = side_by_side(left, right, folder / "clip.mp4", start_s=start_s, seconds=CLIP_SECONDS)
-            except (BrokenMedia, UnsupportedMedia, InvalidParameter, FileNotFoundError, ValueError):
-                raise Http404 from None
-            # the open file can still be read when its folder is gone
-            return FileResponse(clip.open("rb"), content_type="video/mp4", filename="side-by-side.mp4")
+    def side_by_side_view(self, request: HttpRequest, task_id: uuid.UUID) -> HttpResponseBase:
+        """Show a clip of the original beside the anonymised video: 30 s from `start` (in seconds) on."""
+        before, _ = (self._read(request, task_id, kind) for kind in (FileKind.ORIGINAL, FileKind.ANONYMISED))
+        try:
+            start_s = float(request.GET.get("start", "0"))
+        except ValueError:
+            raise Http404 from None
+        if before.task.kind != Kind.VIDEO or not math.isfinite(start_s) or start_s < 0:
+            raise Http404
+        try:
+            clip = jobs.ask_for_clip(before.task, start_s, wait_s=WAIT_S)
+        except AnonymizerError:
+            raise Http404 from None
+        if clip is None:
+            return _come_back("A worker makes this clip. This page shows it when it is ready.")
+        return _stored(clip)
+
+
+def _stored(file: File) -> FileResponse:
+    try:
+        content = file.storage.open(file.key)
+    except FileNotFoundError:
+        raise Http404 from None
+    return FileResponse(content, content_type=file.media_type, filename=f"{file.kind}{PurePosixPath(file.key).suffix}")
+
+
+def _come_back(sentence: str) -> HttpResponse:
+    """Tell a browser to ask again in a few seconds."""
+    answer = HttpResponse(sentence, status=202, content_type="text/plain")
+    answer["Refresh"] = str(RELOAD_S)
+    answer["Cache-Control"] = "no-store"
+    return answer
+
+
+def _end(attempt: WebhookTry) -> str:
+    return "" if attempt.ended else "no end"
+
+
+def _actor(request: HttpRequest) -> str:
+    """Who sends a request, as the audit log names it."""
+    return f"admin:{request.user.get_username()}"
 
 
 def _download_name(file: File) -> str:
     """The name of a download; it tells the original from the anonymised file."""
     return f"{file.kind}-{file.name}" if file.kind in (FileKind.ORIGINAL, FileKind.ANONYMISED) else file.name
-
-
-def _thumbnail(file: File) -> bytes:
-    return thumbnail(file.read(), THUMBNAIL_SIDE, limits=engine.limits())
-
-
-def _contact_sheet(file: File) -> bytes:
-    """A PNG with six frames of a video."""
-    with tempfile.TemporaryDirectory(prefix="anonymizer-") as folder, files.local_path(file, Path(folder)) as path:
-        return encode_png(contact_sheet(path, columns=3, rows=2, width=SHEET_WIDTH))

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
 from urllib.parse import urlsplit, urlunsplit
 
 from django.conf import settings
+from rest_framework.exceptions import NotFound
 from rest_framework.pagination import PageNumberPagination
+from rest_framework.request import Request
 
-__all__ = ["TaskPagination"]
+from anonymizer.api.exceptions import NoSuchPage
+from anonymizer.pipeline.errors import InvalidParameter
+from anonymizer.pipeline.options.converters import whole_number
+
+__all__ = ["MOST_PAGES", "TaskPagination"]
+
+#: higher page numbers are refused; databases cannot skip so many rows
+MOST_PAGES = 2**31 - 1
 
 
 class TaskPagination(PageNumberPagination):
@@ -16,6 +26,28 @@ class TaskPagination(PageNumberPagination):
     page_size = 100
     max_page_size = 1000
     page_size_query_param = "page_size"
+    last_page_strings = ()
+
+    def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any]:
+        """Return the tasks of the requested page.
+
+        Raises:
+            InvalidParameter: `page` or `page_size` is not a whole number in its range.
+            NoSuchPage: the list has fewer pages.
+        """
+        try:
+            return list(super().paginate_queryset(queryset, request, view) or [])
+        except NotFound:
+            page = _number(request, self.page_query_param, MOST_PAGES, 1)
+            raise NoSuchPage(f"There is no page {page} of this list.") from None
+
+    def get_page_number(self, request: Request, paginator: Any) -> int:
+        """Return the number of the page, from 1 on."""
+        return _number(request, self.page_query_param, MOST_PAGES, 1)
+
+    def get_page_size(self, request: Request) -> int:
+        """Return the number of tasks on a page."""
+        return _number(request, self.page_size_query_param, self.max_page_size, self.page_size)
 
     def get_next_link(self) -> str | None:
         """Return the URL of the next page, or None."""
@@ -31,3 +63,10 @@ def _at_endpoint(url: str | None) -> str | None:
         return url
     parts = urlsplit(url)
     return settings.API_ENDPOINT + urlunsplit(("", "", parts.path, parts.query, ""))
+
+
+def _number(request: Request, name: str, most: int, default: int) -> int:
+    values = {value for value in request.query_params.getlist(name) if value}
+    if len(values) > 1:
+        raise InvalidParameter(name, " and ".join(sorted(values)), "given once only, or always with the same value")
+    return cast("int", whole_number(1, most)(name, values.pop())) if values else default

@@ -1,32 +1,45 @@
-"""Turn the query string and the form fields of a request into typed values. The query string wins.
+"""Turn the query string and the form fields of a request into typed values. Both are read as one list of names.
 
 The parameters themselves are the fields of `Options` (`pipeline/options/options.py`).
 """
 
 from __future__ import annotations
 
-import re
+import json
+from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import cast
-from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.http import QueryDict
 from rest_framework.request import Request
 
+from anonymizer.api.delivery import parameters as delivery_parameters
 from anonymizer.models import Kind, Status
 from anonymizer.pipeline.detections import ObjectType
 from anonymizer.pipeline.errors import InvalidParameter
 from anonymizer.pipeline.options.converters import boolean
-from anonymizer.pipeline.options.options import Options
+from anonymizer.pipeline.options.options import Options, parameters
 from anonymizer.service import profiles
+from anonymizer.service.clients import idempotency
 from anonymizer.service.submit import Webhook
 
-__all__ = ["UploadRequest", "endpoint", "is_async", "list_filters", "mask_scale", "read"]
+__all__ = [
+    "UploadRequest",
+    "endpoint",
+    "idempotency_key",
+    "is_async",
+    "list_filters",
+    "mask_scale",
+    "read",
+    "repeatable",
+]
 
 #: parameters that are no options of the pipeline
-DELIVERY = ("webhook", "web_auth_header_name", "web_auth_header_value", "name")
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,200}")
+DELIVERY = ("webhook", "web_auth_header_name", "web_auth_header_value", "name", "ttl")
+#: of whose values an error shows nothing
+SECRETS = ("web_auth_header_value",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +50,7 @@ class UploadRequest:
     object_types: tuple[ObjectType, ...]
     webhook: Webhook
     name: str
+    ttl: timedelta | None
     warnings: list[str]
 
 
@@ -46,14 +60,15 @@ def read(request: Request) -> UploadRequest:
     Raises:
         InvalidParameter: a value is not allowed.
     """
-    params = _flat(cast("QueryDict", request.data)) | _flat(request.query_params)
-    delivery = {key: params.pop(key, "").strip() for key in DELIVERY}
+    params = _flat(request.query_params, cast("QueryDict", request.data))
+    given = {key: params.pop(key, "").strip() for key in DELIVERY}
     options, object_types, warnings = profiles.options_from(params)
     return UploadRequest(
         options=options,
         object_types=object_types,
-        webhook=_webhook(delivery),
-        name=delivery["name"],
+        webhook=delivery_parameters.webhook(*(given[key] for key in DELIVERY[:3])),
+        name=given["name"],
+        ttl=delivery_parameters.ttl(given["ttl"]),
         warnings=warnings,
     )
 
@@ -68,6 +83,25 @@ def is_async(request: Request) -> bool:
     return bool(value.strip()) and boolean("x-is-async", value)
 
 
+def idempotency_key(request: Request) -> str | None:
+    """Return the header `Idempotency-Key`, or None if there is none.
+
+    Raises:
+        InvalidParameter: it is not a text of 1 to 255 printable ASCII characters.
+    """
+    value = request.headers.get("Idempotency-Key", "").strip()
+    if len(value) > 255 or not value.isascii() or not value.isprintable():
+        raise InvalidParameter("Idempotency-Key", value, "at most 255 printable ASCII characters")
+    return value or None
+
+
+def repeatable(request: Request, key: str, file_name: str) -> idempotency.Key:
+    """Return the key of an upload, with all parameters that must be the same when it is repeated."""
+    given = _flat(request.query_params, cast("QueryDict", request.data))
+    same = sorted((name.replace("-", "_"), value) for name, value in given.items())
+    return idempotency.Key(key, json.dumps([file_name, same]))
+
+
 def endpoint(request: Request) -> str:
     """Return the beginning of all URLs: the setting `API_ENDPOINT`, or the host of the request."""
     return settings.API_ENDPOINT or request.build_absolute_uri("/").rstrip("/")
@@ -77,49 +111,54 @@ def mask_scale(request: Request) -> int | None:
     """Return the size of a mask that a download asks for, in percent, or None if it does not say.
 
     Raises:
-        InvalidParameter: the value is not a number from 1 to 100.
+        InvalidParameter: the value is not a number from 1 to 100, or two different values are given.
     """
-    value = request.query_params.get("mask-scale") or request.query_params.get("mask_scale")
-    return Options(mask_scale=value).mask_scale if value else None  # type: ignore[arg-type]
+    given = {name.replace("-", "_"): value for name, value in _flat(request.query_params).items()}
+    value = given.get("mask_scale", "")
+    return Options.from_params({"mask-scale": value})[0].mask_scale if value.strip() else None
 
 
-def list_filters(request: Request) -> dict[str, str]:
-    """Return the filters `status` and `kind` of a task list.
+def list_filters(request: Request) -> dict[str, list[str]]:
+    """Return the filters `status` and `kind` of a task list, by the names of Django's look-ups.
 
     Raises:
-        InvalidParameter: there is no such status or kind.
+        InvalidParameter: there is no such status or kind, or two different values are given.
     """
     filters = {}
+    given = _flat(request.query_params, names=("status", "kind"))
     for name, choices in (("status", Status.values), ("kind", Kind.values)):
-        value = request.query_params.get(name, "").strip().lower()
-        if value and value not in choices:
-            raise InvalidParameter(name, value, f"one of {', '.join(choices)}")
-        if value:
-            filters[name] = value
+        text = given.get(name, "").strip().lower()
+        values = [value.strip() for value in text.split(",")] if text else []
+        for value in values:
+            if value not in choices:
+                raise InvalidParameter(name, value, f"one or more of {', '.join(choices)}, separated by commas")
+        if values:
+            filters[f"{name}__in"] = sorted(set(values))
     return filters
 
 
-def _flat(values: QueryDict) -> dict[str, str]:
-    """The text fields by name. `-` becomes `_` in the names of `DELIVERY`; other names stay as they were written."""
-    return {
-        name if name.replace("-", "_") not in DELIVERY else name.replace("-", "_"): value
-        for name, value in values.items()
-        if isinstance(value, str)
-    }
+def _flat(*sources: QueryDict, names: Iterable[str] = ()) -> dict[str, str]:
+    """The text fields by name. `-` becomes `_` in the names of `DELIVERY`; other names stay as they were written.
 
+    Args:
+        sources: the query string, the form fields, or both.
+        names: what must not be given twice with different values. Default: every parameter of an upload.
 
-def _webhook(delivery: dict[str, str]) -> Webhook:
-    url, header, value = (delivery[key] for key in DELIVERY[:3])
-    if url:
-        try:
-            parts = urlsplit(url)
-            valid = parts.scheme in ("http", "https") and bool(parts.hostname) and len(url) <= 2000
-        except ValueError:
-            valid = False
-        if not valid:
-            raise InvalidParameter("webhook", url, "an http or https address of at most 2000 characters")
-    if header and not _TOKEN.fullmatch(header):
-        raise InvalidParameter("web-auth-header-name", header, "the name of an HTTP header")
-    if len(value) > 2000 or not value.isprintable() or not value.isascii():
-        raise InvalidParameter("web-auth-header-value", "(not shown)", "at most 2000 printable ASCII characters")
-    return Webhook(url, header, value)
+    Raises:
+        InvalidParameter: a name is given twice, in either spelling, with different values.
+    """
+    known = {name.replace("-", "_") for name in names or (*parameters(), *Options.DEPRECATED, *DELIVERY)}
+    found: dict[str, str] = {}
+    first: dict[str, str] = {}
+    # without a body, Django REST framework gives a plain dictionary, which is empty
+    lists = (pair for source in sources if isinstance(source, QueryDict) for pair in source.lists())
+    for name, value in ((name, value) for name, values in lists for value in values):
+        # files are no text, and an empty value counts as not given
+        if not isinstance(value, str) or (not value.strip() and name in found):
+            continue
+        plain = name.replace("-", "_")
+        if plain in known and value.strip() and first.setdefault(plain, value) != value:
+            shown = "(not shown)" if plain in SECRETS else value
+            raise InvalidParameter(plain.replace("_", "-"), shown, "given once only, or always with the same value")
+        found[plain if plain in DELIVERY else name] = value
+    return found

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from django.http import FileResponse
+from django.http import FileResponse, HttpResponse, HttpResponseNotModified
+from django.utils.http import parse_etags
 from rest_framework.request import Request
 
 from anonymizer.api.exceptions import Deleted, NoSuchRange
-from anonymizer.models import File
+from anonymizer.models import File, FileKind
 
-__all__ = ["send"]
+__all__ = ["label", "not_modified", "send"]
 
 BLOCK_BYTES = 2**18
 _RANGE = re.compile(r"\s*bytes\s*=\s*(\d{0,18})\s*-\s*(\d{0,18})\s*", re.IGNORECASE | re.ASCII)
@@ -37,14 +38,36 @@ class _FileAnswer(FileResponse):
     block_size = BLOCK_BYTES
 
 
-def send(request: Request, stored: File) -> FileResponse:
+def not_modified(request: Request, tag: str) -> HttpResponse | None:
+    """Return the answer 304 if the caller has this version of a result already; else None."""
+    wanted = parse_etags(request.headers.get("If-None-Match", ""))
+    if "*" not in wanted and tag not in [each.removeprefix("W/") for each in wanted]:
+        return None
+    answer = HttpResponseNotModified()
+    label(answer, tag)
+    return answer
+
+
+def label(answer: HttpResponse | FileResponse, tag: str) -> None:
+    """Let the caller keep a result, and ask each time whether it is still there."""
+    answer["ETag"] = tag
+    # not `no-store`: a copy that is never kept cannot be asked for by its ETag
+    answer["Cache-Control"] = "private, no-cache"
+
+
+def send(request: Request, stored: File) -> FileResponse | HttpResponse:
     """Answer with a stored file, or with the range of it that the request asks for.
+
+    Results may be kept and are asked for again by their ETag. Originals must not be kept.
 
     Raises:
         Deleted: the file does not exist any more.
         NoSuchRange: the range begins after the end of the file.
     """
     tag = f'"{stored.sha256}"'
+    keepable = stored.kind != FileKind.ORIGINAL
+    if keepable and (answer := not_modified(request, tag)):
+        return answer
     # ranges are defined for GET only, and If-Range names the version of the file that the caller has a part of
     wanted = request.method == "GET" and request.headers.get("If-Range", tag).strip() == tag
     part = _range(request.headers.get("Range", ""), stored.size) if wanted else None
@@ -53,19 +76,23 @@ def send(request: Request, stored: File) -> FileResponse:
     except FileNotFoundError:
         raise Deleted(f"The files of task {stored.task_id} were deleted.") from None
     if part is None:
-        answer = _FileAnswer(content, content_type=stored.media_type, filename=stored.name)
+        sent = _FileAnswer(content, content_type=stored.media_type, filename=stored.name)
     else:
         first, last = part
         length = last - first + 1
-        answer = _FileAnswer(
+        sent = _FileAnswer(
             _Part(content, first, length), content_type=stored.media_type, filename=stored.name, status=206
         )
-        answer["Content-Range"] = f"bytes {first}-{last}/{stored.size}"
-        answer["Content-Length"] = str(length)
-    answer["Accept-Ranges"] = "bytes"
-    answer["ETag"] = tag
-    answer["X-Content-Type-Options"] = "nosniff"
-    return answer
+        sent["Content-Range"] = f"bytes {first}-{last}/{stored.size}"
+        sent["Content-Length"] = str(length)
+    sent["Accept-Ranges"] = "bytes"
+    sent["X-Content-Type-Options"] = "nosniff"
+    if keepable:
+        label(sent, tag)
+    else:
+        sent["ETag"] = tag
+        sent["Cache-Control"] = "private, no-store"
+    return sent
 
 
 def _range(header: str, size: int) -> tuple[int, int] | None:

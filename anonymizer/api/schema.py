@@ -8,7 +8,9 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, inline_serializer
 from rest_framework import serializers
 
+from anonymizer.api.pagination import MOST_PAGES, TaskPagination
 from anonymizer.models import Kind, Status, WebhookStatus
+from anonymizer.pipeline.options.converters import boolean, json_schema
 from anonymizer.pipeline.options.options import parameters
 
 __all__ = [
@@ -19,8 +21,10 @@ __all__ = [
     "METADATA",
     "PNG",
     "RANGE_PARAMETERS",
+    "RECEIPT",
     "UPLOAD_PARAMETERS",
     "Deleted",
+    "TaskList",
     "TaskObject",
     "Upload",
     "error_answers",
@@ -60,6 +64,7 @@ class TaskObject(serializers.Serializer[Any]):
     created = serializers.DateTimeField()
     started = serializers.DateTimeField(allow_null=True)
     finished = serializers.DateTimeField(allow_null=True)
+    expires = serializers.DateTimeField(allow_null=True, help_text="When the files will be deleted. Null: never.")
     duration = serializers.FloatField(allow_null=True, help_text="Seconds of detection and redaction.")
     method = serializers.CharField()
     object_types = serializers.ListField(child=serializers.CharField(), help_text="The types that are detected.")
@@ -73,6 +78,7 @@ class TaskObject(serializers.Serializer[Any]):
     binary_mask_url = serializers.URLField(allow_null=True)
     instance_mask_url = serializers.URLField(allow_null=True)
     metadata_url = serializers.URLField(allow_null=True)
+    receipt_url = serializers.URLField(allow_null=True, help_text="What was made of which file, by which models.")
     task_url = serializers.URLField()
     failure_cause = serializers.CharField(allow_null=True, help_text="The kind of error, if the task failed.")
     error = serializers.CharField(allow_null=True, help_text="One sentence about the error, if the task failed.")
@@ -83,86 +89,150 @@ class TaskObject(serializers.Serializer[Any]):
     profile = serializers.CharField(allow_null=True, help_text="The name of the threshold profile.")
 
 
-class Upload(serializers.Serializer[Any]):
-    """The body of an upload."""
-
-    fileobject = serializers.FileField(help_text="The image or video. The part may also be named file.")
-
-
-Deleted = inline_serializer("Deleted", {"deleted": serializers.IntegerField()})
-FILE = {
-    200: OpenApiResponse(OpenApiTypes.BINARY, "The file."),
-    206: OpenApiResponse(OpenApiTypes.BINARY, "The requested part of the file."),
+#: the body of an upload
+Upload = {
+    "type": "object",
+    "properties": {
+        "fileobject": {
+            "type": "string",
+            "format": "binary",
+            "description": "The image or video. The part may also be named file.",
+        }
+    },
+    "required": ["fileobject"],
 }
-PNG = {(200, "image/png"): OpenApiTypes.BINARY}
-METADATA = OpenApiResponse(OpenApiTypes.OBJECT, "The metadata.")
+Deleted = inline_serializer("Deleted", {"deleted": serializers.IntegerField()})
+
+
+class TaskList(serializers.Serializer[Any]):
+    """One page of the list of tasks."""
+
+    count = serializers.IntegerField(help_text="All tasks that the filters select.")
+    next = serializers.URLField(allow_null=True, help_text="The next page.")
+    previous = serializers.URLField(allow_null=True, help_text="The page before.")
+    results = TaskObject(many=True)
+
+
+FILE = {
+    (200, "image/*", "video/*", "application/json"): OpenApiTypes.BINARY,
+    (206, "image/*", "video/*", "application/json"): OpenApiTypes.BINARY,
+}
+PNG = {(200, "image/png"): OpenApiTypes.BINARY, (206, "image/png"): OpenApiTypes.BINARY}
+METADATA = {
+    (200, "application/json"): OpenApiResponse(
+        {"oneOf": [{"type": "object"}, {"type": "array", "items": {"type": "object"}}]},
+        "The metadata; for a video an object for each frame.",
+    ),
+    (206, "application/json"): OpenApiResponse(OpenApiTypes.BINARY, "The requested part of the file."),
+}
+RECEIPT = OpenApiResponse(
+    inline_serializer(
+        "Receipt",
+        {
+            "receipt": serializers.DictField(help_text="Checksums, models, options, counts and times."),
+            "signature": serializers.DictField(
+                allow_null=True, help_text="Ed25519 over the canonical JSON of `receipt`; null if it is not signed."
+            ),
+        },
+    ),
+    "The receipt.",
+)
 ERRORS = {
-    400: "A parameter is not valid, or the request has no file.",
-    404: "There is no task with this id.",
-    409: "The task is not done yet (with the header Retry-After), or it has no such result.",
+    400: "A parameter or a header is not valid, or the request does not have exactly one file.",
+    401: "The request has no token that is valid, but this server has tokens.",
+    403: "The client may not do this, or the request comes from a page of another site.",
+    404: "There is no task with this id, or it is the task of another client; or there is no such page.",
+    409: (
+        "The task has no such result. The code is not_ready (ask again after the header Retry-After), no_such_result, "
+        "task_failed (do not ask again) or key_reused."
+    ),
+    408: "The body of the request did not arrive, or too slowly.",
     410: "The task was deleted.",
+    411: "The request does not tell the length of its body.",
     413: "The file has too many bytes or pixels, or the video is too long.",
     415: "The file is not an image or a video of a supported kind.",
     416: "The requested range begins after the end of the file.",
-    422: "The file is broken.",
-    503: "No worker is alive, or a model is missing (with the header Retry-After).",
+    422: "The file is broken, or it was not fully analysed and strict is set.",
+    429: "The client sent too many requests or files (with the header Retry-After).",
+    500: "The file could not be processed.",
+    503: "No worker is alive, the queue is full, or a model is missing (with the header Retry-After).",
+    507: "The disk has no room (with the header Retry-After).",
 }
+#: errors that any address may answer with
+COMMON = (400, 401, 403, 429, 503)
 
 
 def error_answers(*statuses: int) -> dict[int, OpenApiResponse]:
-    """Return the responses of an operation for these error statuses."""
-    return {status: OpenApiResponse(ErrorObject, ERRORS[status]) for status in statuses}
+    """Return the responses of an operation for these error statuses, and for those that any operation has."""
+    return {status: OpenApiResponse(ErrorObject, ERRORS[status]) for status in sorted({*COMMON, *statuses})}
 
 
-def _query(name: str, text: str) -> OpenApiParameter:
-    return OpenApiParameter(name, OpenApiTypes.STR, OpenApiParameter.QUERY, description=text)
+def _query(name: str, text: str, schema: dict[str, Any] | None = None) -> OpenApiParameter:
+    return OpenApiParameter(name, schema or {"type": "string"}, OpenApiParameter.QUERY, description=text)
 
 
+def _header(name: str, text: str, schema: dict[str, Any]) -> OpenApiParameter:
+    return OpenApiParameter(name, schema, OpenApiParameter.HEADER, description=text)
+
+
+_BOOLEAN = json_schema(boolean)
+#: printable ASCII without a blank at either end
+_PRINTABLE = "^[!-~]([ -~]{0,%d}[!-~])?$"
 UPLOAD_PARAMETERS = [
-    *(_query(name, parameter.help) for name, parameter in parameters().items()),
-    _query("webhook", "URL that gets the task by POST when it ends"),
-    _query("web-auth-header-name", "name of a header to send to the webhook"),
-    _query("web-auth-header-value", "value of this header"),
+    *(_query(name, parameter.help, json_schema(parameter.convert)) for name, parameter in parameters().items()),
+    _query(
+        "webhook", "URL that gets the task by POST when it ends", {"type": "string", "format": "uri", "maxLength": 2000}
+    ),
+    _query(
+        "web-auth-header-name",
+        "name of a header to send to the webhook",
+        {"type": "string", "pattern": "^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,200}$"},
+    ),
+    _query("web-auth-header-value", "value of this header", {"type": "string", "pattern": "^[ -~]{0,2000}$"}),
+    _query(
+        "ttl",
+        "seconds after which the files are deleted (default: a setting of the server)",
+        {"type": "integer", "minimum": 1},
+    ),
     _query("name", "name in lists and metadata (default: the name of the file)"),
-    OpenApiParameter(
-        "x-is-async",
-        OpenApiTypes.STR,
-        OpenApiParameter.HEADER,
-        description="if true, respond at once and process the file later (default: false)",
+    _header("x-is-async", "if true, respond at once and process the file later (default: false)", _BOOLEAN),
+    _header(
+        "Idempotency-Key",
+        "the same key and the same file within 24 hours give the same task again",
+        {"type": "string", "pattern": _PRINTABLE % 253, "maxLength": 255},
     ),
 ]
 RANGE_PARAMETERS = [
-    OpenApiParameter(
-        "Range", OpenApiTypes.STR, OpenApiParameter.HEADER, description="one range of bytes: bytes=first-last"
-    ),
-    OpenApiParameter(
+    _header("Range", "one range of bytes: bytes=first-last", {"type": "string"}),
+    _header(
         "If-Range",
-        OpenApiTypes.STR,
-        OpenApiParameter.HEADER,
-        description="ETag of an earlier response; the range is sent only if the file is still the same",
+        "ETag of an earlier response; the range is sent only if the file is still the same",
+        {"type": "string"},
     ),
 ]
 MASK_PARAMETERS = [
-    OpenApiParameter(
+    _query(
         "mask-scale",
-        OpenApiTypes.INT,
-        OpenApiParameter.QUERY,
-        description="size in percent, 1..100 (default: mask-scale of the upload)",
-    )
+        "size in percent, 1..100 (default: mask-scale of the upload)",
+        {"type": "integer", "minimum": 1, "maximum": 100},
+    ),
+    *RANGE_PARAMETERS,
 ]
+
+
+def _several(values: list[str]) -> dict[str, Any]:
+    """One or more of some words, separated by commas; or nothing, which counts as not given."""
+    word = f"({'|'.join(values)})"
+    return {"type": "string", "pattern": f"^({word}(,{word})*)?$"}
+
+
 LIST_PARAMETERS = [
-    OpenApiParameter(
-        "status",
-        OpenApiTypes.STR,
-        OpenApiParameter.QUERY,
-        enum=Status.values,
-        description="list only tasks in this state",
-    ),
-    OpenApiParameter(
-        "kind", OpenApiTypes.STR, OpenApiParameter.QUERY, enum=Kind.values, description="list only tasks of this kind"
-    ),
-    OpenApiParameter("page", OpenApiTypes.INT, OpenApiParameter.QUERY, description="number of the page (default: 1)"),
-    OpenApiParameter(
-        "page_size", OpenApiTypes.INT, OpenApiParameter.QUERY, description="tasks on a page, 1..1000 (default: 100)"
+    _query("status", "list only tasks in this state, or in one of several: done,failed", _several(Status.values)),
+    _query("kind", "list only tasks of this kind", _several(Kind.values)),
+    _query("page", "number of the page (default: 1)", {"type": "integer", "minimum": 1, "maximum": MOST_PAGES}),
+    _query(
+        "page_size",
+        "tasks on a page, 1..1000 (default: 100)",
+        {"type": "integer", "minimum": 1, "maximum": TaskPagination.max_page_size},
     ),
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import suppress
 from typing import Any
 
 from django.core.files.uploadedfile import TemporaryUploadedFile, UploadedFile
@@ -35,12 +36,24 @@ class DiskUploadHandler(TemporaryFileUploadHandler):
 
         Raises:
             TooLarge: the file is too large.
+            OSError: there is no room on the disk.
         """
         if start == 0:
             self._head = raw_data
         try:
             check_size(self._head, start + len(raw_data))
+            super().receive_data_chunk(raw_data, start)
         except BaseException:
-            self.file.close()
+            # on a full disk, closing fails for the same reason, and removes the file all the same
+            with suppress(OSError):
+                self.file.close()
             raise
-        super().receive_data_chunk(raw_data, start)
+
+    def file_complete(self, file_size: int) -> Any:
+        """End a file; Django calls this. What is still in the buffer may find no room on the disk."""
+        try:
+            return super().file_complete(file_size)
+        except BaseException:
+            with suppress(OSError):
+                self.file.close()
+            raise

@@ -2,9 +2,10 @@
 
 from django.urls import path
 from drf_spectacular.renderers import OpenApiJsonRenderer
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from anonymizer.api import health, views
+from anonymizer.api.delivery.views import WebhookView
 from anonymizer.models import FileKind
 
 _FILE = "v1/file/<uuid:task_id>"
@@ -16,6 +17,7 @@ urlpatterns = [
     path(f"{_FILE}/anonymized", views.ArtefactView.as_view()),
     path(f"{_FILE}/original", views.OriginalView.as_view(), name="original"),
     path(f"{_FILE}/metadata", views.MetadataView.as_view()),
+    path(f"{_FILE}/receipt", views.ReceiptView.as_view()),
     path(f"{_FILE}/binary-mask", views.MaskView.as_view(kind=FileKind.BINARY_MASK)),
     path(f"{_FILE}/instance-mask", views.MaskView.as_view(kind=FileKind.INSTANCE_MASK)),
     *(
@@ -25,8 +27,10 @@ urlpatterns = [
     path("v1/task", views.TasksView.as_view()),
     *(path(f"v1/task/{part}", views.TaskListView.as_view()) for part in ("list", "lists")),
     path("v1/task/<uuid:task_id>", views.TaskView.as_view()),
+    path("v1/task/<uuid:task_id>/webhook", WebhookView.as_view()),
     path("v1/openapi.json", SpectacularAPIView.as_view(renderer_classes=[OpenApiJsonRenderer]), name="schema"),
-    path("docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    # its script has an address of its own: the content security policy allows none inside the page
+    path("docs", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
     path("healthz", health.healthz),
     path("readyz", health.readyz),
     path("metrics", health.metrics),

@@ -10,28 +10,38 @@ import uuid
 from typing import Any, ClassVar
 
 from django.conf import settings
-from django.http import FileResponse
+from django.core.files.uploadedfile import UploadedFile
+from django.http import FileResponse, HttpResponse
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from anonymizer.api import parameters, ranges, schema
-from anonymizer.api.exceptions import Deleted, NotFound, NotReady, TaskFailed, Unavailable
+from anonymizer.api import masks, parameters, ranges, schema
+from anonymizer.api.authentication import actor, own_tasks, owner
+from anonymizer.api.exceptions import (
+    Deleted,
+    ExtraFile,
+    FailedTask,
+    NoSuchResult,
+    NotFound,
+    NotReady,
+    TaskFailed,
+    Unavailable,
+)
+from anonymizer.api.http_layer import MULTIPART_OVERHEAD, most_bytes
 from anonymizer.api.pagination import TaskPagination
-from anonymizer.models import File, FileKind, Kind, Status, Task
+from anonymizer.models import AuditAction, File, FileKind, Kind, Status, Task, Token
 from anonymizer.pipeline.errors import MissingFile, TooLarge
 from anonymizer.pipeline.options.options import Options
-from anonymizer.pipeline.outputs.previews import scaled_mask_png
-from anonymizer.service import deletion, engine, workers
+from anonymizer.service import deletion, receipts, workers
+from anonymizer.service.accounting import audit
+from anonymizer.service.clients import capacity, idempotency, quota
 from anonymizer.service.queueing import waiting
 from anonymizer.service.reports import report
 from anonymizer.service.submit import kind_of, submit
 
 __all__ = ["ArtefactView", "MaskView", "TaskListView", "TaskView", "TasksView", "UploadView", "VideoArtefactView"]
-
-#: the most bytes of a multipart body besides the file: boundaries, part headers, text fields
-MULTIPART_OVERHEAD = 2**20
 
 
 class UploadView(APIView):
@@ -45,7 +55,7 @@ class UploadView(APIView):
         responses={
             201: schema.TaskObject,
             202: schema.TaskObject,
-            **schema.error_answers(400, 413, 415, 422, 503),
+            **schema.error_answers(408, 409, 410, 411, 413, 415, 422, 500, 507),
         },
     )
     def post(self, request: Request) -> Response:
@@ -55,14 +65,18 @@ class UploadView(APIView):
         """
         # A body that is too large for any kind of file is refused before it is received. The limit of the file's own
         # kind is checked while the file arrives.
-        max_bytes = max(settings.MAX_BYTES, settings.MAX_VIDEO_BYTES if engine.takes_videos() else 0)
-        if int(request.META.get("CONTENT_LENGTH") or 0) > max_bytes + MULTIPART_OVERHEAD:
-            raise TooLarge(f"The request has more than the {max_bytes} bytes that this server accepts.")
+        size = int(request.META.get("CONTENT_LENGTH") or 0)
+        if size > most_bytes():
+            raise TooLarge(f"The request has more than the {most_bytes()} bytes that this server accepts.")
         is_async = parameters.is_async(request)
+        client, repeated = owner(request), parameters.idempotency_key(request)
+        if repeated is None or not idempotency.is_known(client, repeated):
+            # An upload that is repeated needs no room, and is not counted again. A body in chunks may be much smaller
+            # than the length that it is given.
+            _check_room(client, 0 if "Transfer-Encoding" in request.headers else size)
         wanted = parameters.read(request)
-        upload = request.FILES.get("fileobject") or request.FILES.get("file")
-        if upload is None:
-            raise MissingFile("The request has no file. Send the file in a multipart part named fileobject.")
+        upload = _the_file(request)
+        key = parameters.repeatable(request, repeated, upload.name or "") if repeated else None
         kind = kind_of(upload)
         if not is_async and not workers.alive(kind):
             raise Unavailable(
@@ -76,10 +90,39 @@ class UploadView(APIView):
             endpoint=parameters.endpoint(request),
             webhook=wanted.webhook,
             warnings=wanted.warnings,
+            owner=client,
+            key=key,
+            ttl=wanted.ttl,
         )
         if is_async:
             return Response(report(task), status=202)
         return _synchronous_answer(waiting.wait(task, settings.SYNC_TIMEOUT.total_seconds()))
+
+
+def _check_room(client: Token | None, size: int) -> None:
+    capacity.check(client, size)
+    if client is not None:
+        # the body is a little larger than the file, which alone is counted
+        quota.check(client, max(0, size - MULTIPART_OVERHEAD))
+
+
+def _the_file(request: Request) -> UploadedFile[Any]:
+    """The only file of an upload.
+
+    Raises:
+        MissingFile: there is none.
+        ExtraFile: there are others, which would be lost.
+    """
+    parts: list[tuple[str, UploadedFile[Any]]] = [
+        (name, file) for name, files in request.FILES.lists() for file in files
+    ]
+    wanted = [file for name, file in parts if name in ("fileobject", "file")]
+    if not wanted:
+        raise MissingFile("The request has no file. Send the file in a multipart part named fileobject.")
+    if len(parts) > 1:
+        names = ", ".join(name[:40] for name, _ in parts[:5])
+        raise ExtraFile(f"The request has {len(parts)} file parts ({names}), but must have one, named fileobject.")
+    return wanted[0]
 
 
 def _synchronous_answer(task: Task) -> Response:
@@ -91,14 +134,15 @@ def _synchronous_answer(task: Task) -> Response:
     return Response(report(task), status=201 if task.status == Status.DONE else 202)
 
 
-def _get_task(task_id: uuid.UUID) -> Task:
-    task = Task.objects.prefetch_related("files").filter(pk=task_id).first()
+def _get_task(request: Request, task_id: uuid.UUID) -> Task:
+    task = own_tasks(request).prefetch_related("files").filter(pk=task_id).first()
     if task is None:
+        # the tasks of other clients are answered in the same way
         raise NotFound(f"There is no task {task_id}.")
     return task
 
 
-def _get_file(task_id: uuid.UUID, kind: FileKind, task_kind: Kind | None = None) -> tuple[Task, File]:
+def _get_file(request: Request, task_id: uuid.UUID, kind: FileKind, task_kind: Kind | None = None) -> tuple[Task, File]:
     """A file of a task that is done, with its task.
 
     Args:
@@ -108,27 +152,37 @@ def _get_file(task_id: uuid.UUID, kind: FileKind, task_kind: Kind | None = None)
     Raises:
         NotFound: there is no such task.
         Deleted: the task was deleted.
-        NotReady: the task has no such file, or does not have it yet.
+        NotReady: the task does not have the file yet.
+        NoSuchResult: the task has no such file, and will never have one.
+        FailedTask: the task failed.
     """
-    task = _get_task(task_id)
+    task = _get_task(request, task_id)
     if task.status == Status.DELETED:
         raise Deleted(f"The files of task {task_id} were deleted.")
     if task_kind is not None and task.kind != task_kind:
         folder = f"/v1/file/{task_id}" + ("/video" if task.kind == Kind.VIDEO else "")
-        raise NotReady(f"Task {task_id} is of kind {task.kind}. Its {kind} is at {folder}/{kind}.")
+        raise NoSuchResult(f"Task {task_id} is of kind {task.kind}. Its {kind} is at {folder}/{kind}.")
     stored = task.file(kind)
     if kind == FileKind.ORIGINAL and stored is not None:
+        _record(request, stored)
         return task, stored
     if task.status == Status.FAILED:
-        raise NotReady(f"Task {task_id} failed and has no result: {task.error}")
+        raise FailedTask(f"Task {task_id} failed and has no result: {task.error}")
     if task.status != Status.DONE:
-        raise NotReady(f"Task {task_id} is {task.status} and has no result yet. Try again later.", retry_after=1)
+        raise NotReady(f"Task {task_id} is {task.status} and has no result yet. Try again later.")
     if stored is None:
         options = Options.from_params(task.options)[0]
-        raise NotReady(
+        raise NoSuchResult(
             f"Task {task_id} has no {kind}: its method is {options.method}, and its save-mask is {options.save_mask}."
         )
+    _record(request, stored)
     return task, stored
+
+
+def _record(request: Request, file: File) -> None:
+    """Write into the audit log that a file is read, before it is."""
+    action = AuditAction.ORIGINAL_SEEN if file.kind == FileKind.ORIGINAL else AuditAction.DOWNLOADED
+    audit.record_access(action, file.task_id, actor(request), file.kind)
 
 
 class ArtefactView(APIView):
@@ -142,14 +196,14 @@ class ArtefactView(APIView):
         parameters=schema.RANGE_PARAMETERS,
         responses={**schema.FILE, **schema.error_answers(404, 409, 410, 416)},
     )
-    def get(self, request: Request, task_id: uuid.UUID) -> FileResponse:
+    def get(self, request: Request, task_id: uuid.UUID) -> FileResponse | HttpResponse:
         """Download one file of a task that is done. The header `Range` asks for a part of the file."""
-        _, stored = _get_file(task_id, self.kind, self.task_kind)
+        _, stored = _get_file(request, task_id, self.kind, self.task_kind)
         return ranges.send(request, stored)
 
 
 class OriginalView(ArtefactView):
-    """`GET /v1/file/{id}/original`: the upload. This server has no tokens, so everybody who knows the id may get it."""
+    """`GET /v1/file/{id}/original`: the upload, for the client that sent it, or for all on a server without tokens."""
 
     kind = FileKind.ORIGINAL
 
@@ -158,7 +212,7 @@ class OriginalView(ArtefactView):
         parameters=schema.RANGE_PARAMETERS,
         responses={**schema.FILE, **schema.error_answers(404, 409, 410, 416)},
     )
-    def get(self, request: Request, task_id: uuid.UUID) -> FileResponse:
+    def get(self, request: Request, task_id: uuid.UUID) -> FileResponse | HttpResponse:
         """Download the file as it was uploaded."""
         return super().get(request, task_id)
 
@@ -170,10 +224,27 @@ class MetadataView(ArtefactView):
 
     @extend_schema(
         summary="Download the metadata: all detections, as JSON",
-        responses={200: schema.METADATA, **schema.error_answers(404, 409, 410)},
+        responses={**schema.METADATA, **schema.error_answers(404, 409, 410, 416)},
     )
-    def get(self, request: Request, task_id: uuid.UUID) -> FileResponse:
+    def get(self, request: Request, task_id: uuid.UUID) -> FileResponse | HttpResponse:
         """Download all detections with their boxes, scores and masks. A video has an object for each frame."""
+        return super().get(request, task_id)
+
+
+class ReceiptView(ArtefactView):
+    """`GET /v1/file/{id}/receipt`: what was made of which file. It stays when the files of the task are deleted."""
+
+    kind = FileKind.RECEIPT
+
+    @extend_schema(
+        summary="Download the receipt: checksums, models, options and counts, signed where the server has a key",
+        responses={200: schema.RECEIPT, **schema.error_answers(404, 409, 410)},
+    )
+    def get(self, request: Request, task_id: uuid.UUID) -> FileResponse | HttpResponse:
+        """Download the receipt of a task that is done, also after its files were deleted."""
+        kept = receipts.kept(_get_task(request, task_id))
+        if kept is not None:
+            return FileResponse(io.BytesIO(kept), content_type="application/json", filename=f"{task_id}.receipt.json")
         return super().get(request, task_id)
 
 
@@ -185,18 +256,18 @@ class MaskView(APIView):
     @extend_schema(
         summary="Download a mask of an image",
         parameters=schema.MASK_PARAMETERS,
-        responses={**schema.PNG, **schema.error_answers(400, 404, 409, 410)},
+        responses={**schema.PNG, **schema.error_answers(404, 409, 410, 416)},
     )
-    def get(self, request: Request, task_id: uuid.UUID) -> FileResponse:
+    def get(self, request: Request, task_id: uuid.UUID) -> FileResponse | HttpResponse:
         """Download a mask of an image task as PNG. Its default size is the `mask-scale` of the upload."""
         percent = parameters.mask_scale(request)
-        task, stored = _get_file(task_id, self.kind, Kind.IMAGE)
+        task, stored = _get_file(request, task_id, self.kind, Kind.IMAGE)
         if percent is None:
             percent = Options.from_params(task.options)[0].mask_scale
-        content = stored.read()
-        if percent != 100:
-            content = scaled_mask_png(content, percent)
-        return FileResponse(io.BytesIO(content), content_type="image/png", filename=stored.name)
+        tag = f'"{stored.sha256}-{percent}"'
+        if percent < 100 and (unchanged := ranges.not_modified(request, tag)):
+            return unchanged
+        return ranges.send(request, stored) if percent == 100 else masks.send_scaled(stored, percent)
 
 
 class VideoArtefactView(ArtefactView):
@@ -208,19 +279,23 @@ class VideoArtefactView(ArtefactView):
 class TaskView(APIView):
     """`GET` and `DELETE /v1/task/{id}`: show or delete a task."""
 
-    @extend_schema(summary="Show a task", responses={200: schema.TaskObject, **schema.error_answers(404)})
+    @extend_schema(
+        operation_id="show_task",
+        summary="Show a task",
+        responses={200: schema.TaskObject, **schema.error_answers(404)},
+    )
     def get(self, request: Request, task_id: uuid.UUID) -> Response:
         """Show the state of a task. It has ended when its status is `done`, `failed` or `deleted`."""
-        return Response(report(_get_task(task_id)))
+        return Response(report(_get_task(request, task_id)))
 
     @extend_schema(
         summary="Delete the files of a task, and cancel it if it is not done",
-        responses={200: schema.TaskObject, **schema.error_answers(404)},
+        responses={200: schema.TaskObject, **schema.error_answers(404, 500)},
     )
     def delete(self, request: Request, task_id: uuid.UUID) -> Response:
         """Delete the files of a task at once. The task itself stays, with the status `deleted`."""
-        deletion.delete_files(_get_task(task_id))
-        return Response(report(_get_task(task_id)))
+        deletion.delete_files(_get_task(request, task_id), actor=actor(request))
+        return Response(report(_get_task(request, task_id)))
 
 
 class TasksView(APIView):
@@ -229,13 +304,13 @@ class TasksView(APIView):
     @extend_schema(
         summary="List all tasks, newest first",
         parameters=schema.LIST_PARAMETERS,
-        responses={200: schema.TaskObject(many=True), **schema.error_answers(400)},
+        responses={200: schema.TaskList, **schema.error_answers(404)},
     )
     def get(self, request: Request) -> Response:
-        """List the tasks in pages, newest first. `status` and `kind` select some of them."""
-        tasks = Task.objects.prefetch_related("files").filter(**parameters.list_filters(request))
+        """List the tasks of the client in pages, newest first. `status` and `kind` select some of them."""
+        tasks = own_tasks(request).prefetch_related("files").filter(**parameters.list_filters(request))
         paginator = TaskPagination()
-        page: list[Any] = paginator.paginate_queryset(tasks, request, view=self) or []
+        page = paginator.paginate_queryset(tasks, request, view=self)
         return paginator.get_paginated_response([report(task) for task in page])
 
 
@@ -243,8 +318,9 @@ class TaskListView(TasksView):
     """`GET` and `DELETE /v1/task/list`, `/lists`: list or delete all tasks."""
 
     @extend_schema(
-        summary="Delete the files of all tasks, and cancel those that are not done", responses={200: schema.Deleted}
+        summary="Delete the files of all tasks, and cancel those that are not done",
+        responses={200: schema.Deleted, **schema.error_answers(500)},
     )
     def delete(self, request: Request) -> Response:
-        """Delete the files of all tasks. The response has the number of tasks that were not deleted before."""
-        return Response({"deleted": deletion.delete_tasks(Task.objects.all())})
+        """Delete the files of all tasks of the client. The answer says how many were not deleted before."""
+        return Response({"deleted": deletion.delete_tasks(own_tasks(request), actor=actor(request))})

@@ -60,6 +60,10 @@ class FileKind(models.TextChoices):
     INSTANCE_MASK = "instance-mask"
     METADATA = "metadata"
     DETECTIONS = "detections"
+    RECEIPT = "receipt"
+    PREVIEW_BEFORE = "preview-before"
+    PREVIEW_AFTER = "preview-after"
+    SIDE_BY_SIDE = "side-by-side"
 
 
 class Task(models.Model):
@@ -69,6 +73,16 @@ class Task(models.Model):
     status = models.CharField(max_length=12, choices=Status, default=Status.NEW, db_index=True)
     kind = models.CharField(max_length=8, choices=Kind, default=Kind.IMAGE)
     name = models.CharField(max_length=255, blank=True)
+    owner = models.ForeignKey(
+        "anonymizer.Token",
+        null=True,
+        blank=True,
+        editable=False,
+        db_index=False,
+        on_delete=models.PROTECT,
+        related_name="tasks",
+        help_text="The client that uploaded the file. Empty: it came without a token.",
+    )
     progress = models.FloatField(default=0.0)
     video = models.JSONField(
         null=True,
@@ -78,6 +92,7 @@ class Task(models.Model):
     created = models.DateTimeField(default=timezone.now, db_index=True)
     started = models.DateTimeField(null=True, blank=True)
     finished = models.DateTimeField(null=True, blank=True, db_index=True)
+    expires = models.DateTimeField(null=True, blank=True, db_index=True, help_text="When the files will be deleted.")
     duration = models.FloatField(null=True, blank=True, help_text="Seconds of detection and redaction.")
 
     options = models.JSONField(default=dict, help_text="The options that differ from the defaults.")
@@ -97,7 +112,6 @@ class Task(models.Model):
     webhook_header_name = models.CharField(max_length=200, blank=True)
     webhook_header_value = models.CharField(max_length=2000, blank=True)
     webhook_status = models.CharField(max_length=8, choices=WebhookStatus, default=WebhookStatus.EMPTY)
-    webhook_delivery = models.UUIDField(null=True, blank=True, editable=False)
 
     lease_token = models.UUIDField(null=True, blank=True, editable=False)
     lease_until = models.DateTimeField(null=True, blank=True, editable=False)
@@ -112,9 +126,21 @@ class Task(models.Model):
     class Meta:
         ordering = ["-created", "-id"]
         permissions = [("view_original", "Can see originals")]
+        indexes = [
+            # the list of all clients, and of one state
+            models.Index(fields=["-created", "-id"], name="task_newest"),
+            models.Index(fields=["status", "-created", "-id"], name="task_status_newest"),
+            # `recover` looks for them every minute, among the tasks of months
+            models.Index(fields=["status"], condition=models.Q(webhook_status="set"), name="tasks_with_webhook"),
+            # the list of one client
+            models.Index(fields=["owner", "-created", "-id"], name="task_of_owner"),
+            # whose turn is it
+            models.Index(fields=["status", "kind", "owner", "created"], name="task_waits"),
+        ]
 
     def __str__(self) -> str:
-        return f"{self.name or self.id} ({self.status})"
+        # without the file's name: the admin writes this into its own log, which outlives the task
+        return f"{self.id} ({self.status})"
 
     @property
     def method(self) -> str:
@@ -165,7 +191,10 @@ class File(models.Model):
         if self.kind == FileKind.ANONYMISED:
             original = self.task.file(FileKind.ORIGINAL)
             # the upload may be a video in a container that is never written
-            same_ending = original is None or PurePosixPath(original.key).suffix == ending
+            if original is None:
+                same_ending = self.task.kind == Kind.IMAGE or self.task.name.lower().endswith(ending)
+            else:
+                same_ending = PurePosixPath(original.key).suffix == ending
             return self.task.name if same_ending else self.task.name + ending
         part = "" if self.kind == FileKind.METADATA else f".{self.kind}"
         return f"{self.task.name}{part}{ending}"
@@ -188,6 +217,19 @@ class File(models.Model):
             except OSError:
                 # another file of the task is still in it
                 break
+
+
+#: what is made of these files, and is never kept longer
+_MADE_OF = {
+    FileKind.ORIGINAL.value: (FileKind.PREVIEW_BEFORE, FileKind.SIDE_BY_SIDE),
+    FileKind.ANONYMISED.value: (FileKind.PREVIEW_AFTER, FileKind.SIDE_BY_SIDE),
+}
+
+
+@receiver(post_delete, sender=File)
+def _remove_previews(sender: type[File], instance: File, **kwargs: object) -> None:
+    if made := _MADE_OF.get(instance.kind):
+        File.objects.filter(task=instance.task_id, kind__in=made).delete()
 
 
 @receiver(post_delete, sender=File)

@@ -13,8 +13,8 @@ class Worker(models.Model):
 
     name = models.CharField(primary_key=True, max_length=100)
     queue = models.CharField(max_length=16)
-    parent = models.PositiveIntegerField(
-        default=0, editable=False, help_text="Process number of the cluster that started the worker."
+    host = models.CharField(
+        max_length=90, default="", editable=False, help_text="The machine, with a code of its start and the container."
     )
     started = models.DateTimeField(default=timezone.now)
     seen = models.DateTimeField(default=timezone.now, db_index=True)

@@ -11,7 +11,9 @@ from typing import Any, cast
 
 import numpy as np
 
+from anonymizer.pipeline.audit.delivered import verify_image
 from anonymizer.pipeline.detection.downscaling import downscale_warnings
+from anonymizer.pipeline.detection.windows import plan_views
 from anonymizer.pipeline.detections import Detections, ObjectType
 from anonymizer.pipeline.engine import Engine
 from anonymizer.pipeline.errors import InvalidParameter, NotFullyAnalysed
@@ -26,6 +28,8 @@ from anonymizer.pipeline.options.converters import choice
 from anonymizer.pipeline.options.formats import Auto, Format, parse_format
 from anonymizer.pipeline.options.options import Options
 from anonymizer.pipeline.outputs import metadata, overlay
+from anonymizer.pipeline.receipts.receipt import Analysis
+from anonymizer.pipeline.redaction.drawn import drawn_objects
 from anonymizer.pipeline.redaction.planes import redact_alpha, redact_colours, varies_in_boxes
 from anonymizer.pipeline.redaction.regions import redaction_regions
 from anonymizer.pipeline.results import ImageResult, VideoProgress, VideoResult
@@ -39,7 +43,8 @@ _object_type = choice(ObjectType)
 class Anonymizer:
     """Detects and redacts faces, license plates, persons and vehicles in images and videos.
 
-    It loads each model once. Only one thread at a time may use it.
+    It loads each model once. Several threads may use it at once. A video uses all cores by itself, so that several
+    videos at the same time take as long as one after the other, and more memory.
 
     Example:
         >>> from anonymizer import Anonymizer, Options
@@ -108,6 +113,7 @@ class Anonymizer:
                 the installed models.
             BrokenMedia, TooLarge, UnsupportedMedia: the file is no image that is supported.
             NotFullyAnalysed: it was analysed much smaller than it is, and `strict` of the options is set.
+            VerificationFailed: the finished image still shows something, and `verify` of the options is set.
             ModelMissing, DetectorFailed, OutOfMemory, TooManyObjects: there is no result.
         """
         options = options or Options()
@@ -115,7 +121,7 @@ class Anonymizer:
         started = time.perf_counter()
         object_types = options.object_types(tuple(self.store.serves()))
         (found,) = self.engine.detect_pictures([picture], object_types, options.image_format)
-        return self.render(picture, found, object_types, options, seconds=time.perf_counter() - started)
+        return self.verify(self.render(picture, found, object_types, options, seconds=time.perf_counter() - started))
 
     def images(
         self,
@@ -167,7 +173,7 @@ class Anonymizer:
             return self.engine.detect_pictures(pictures, object_types, options.image_format)
 
         def render(picture: Picture, found: Detections, seconds: float) -> ImageResult:
-            return self.render(picture, found, object_types, options, seconds=seconds)
+            return self.verify(self.render(picture, found, object_types, options, seconds=seconds))
 
         batches = ImageBatches(detect, render, self.limits, skip=on_error == "skip", most=batch_size or BATCH_IMAGES)
         return batches.results(sources, progress=progress)
@@ -216,6 +222,7 @@ class Anonymizer:
         options: Options,
         *,
         seconds: float = 0.0,
+        added: Detections | None = None,
     ) -> ImageResult:
         """Redact an image by detections that are there already: no detector runs.
 
@@ -228,6 +235,7 @@ class Anonymizer:
             object_types: the types to redact; other detections are dropped.
             options: what is redacted, and how.
             seconds: duration of the detection, which is added to that of the redaction.
+            added: objects that are redacted besides, whatever their scores; `found` of the result is without them.
 
         Raises:
             NotFullyAnalysed: the image was analysed much smaller than it is, and `strict` of the options is set.
@@ -246,13 +254,16 @@ class Anonymizer:
                 # the colours alone do not show the outline of an object there
                 found = with_box_masks(found, over & varies_in_boxes(alpha, found.boxes), picture.size_hw)
             found = self.engine.add_masks(picture.size_hw, picture.rgb, found, over)
-        chosen = found[over]
+        drawn = drawn_objects(options.regions, picture.size_hw)
+        chosen = Detections.merge([found[over], drawn, *([] if added is None else [added])])
         regions = redaction_regions(chosen, picture.size_hw, options)
         pixels = redact_colours(picture.pixels, picture.spare_bits, regions, options, seed=self._seed(picture))
         if alpha is not None:
             alpha = redact_alpha(alpha, regions, options, seed=self._seed(picture, alpha))
         if options.debug:
             pixels = overlay.draw(pixels, chosen, regions, scores=options.score)
+        models = tuple(dict.fromkeys([*(detector.id for detector in detectors), *_mask_models(chosen, options)]))
+        views = {each.id: len(plan_views(picture.size_hw, options.image_format, each)) for each in detectors}
         return ImageResult(
             picture=picture,
             pixels=pixels,
@@ -262,7 +273,7 @@ class Anonymizer:
             regions=regions,
             options=options,
             object_types=tuple(object_types),
-            models=tuple(dict.fromkeys([*(detector.id for detector in detectors), *_mask_models(chosen, options)])),
+            models=models,
             warnings=downscaled,
             not_fully_analysed=downscaled,
             review_counts=metadata.review_counts(
@@ -271,7 +282,31 @@ class Anonymizer:
             seconds=seconds + time.perf_counter() - started,
             legacy_masks=self.engine.legacy_masks,
             miss_costs=self.store.miss_costs(object_types),
+            analysis=Analysis(self.store.sums(models), views, picture.size_hw),
         )
+
+    def verify(self, result: ImageResult) -> ImageResult:
+        """Verify a result of `render`, as its option `verify` says: decode its file, and look at it again.
+
+        `image` and `images` do so by themselves.
+
+        Args:
+            result: of an image; it comes back as it is without the option, and with the method `detect`.
+
+        Returns:
+            The result with its verification. Objects that only this look found are redacted too; their `source` is
+            `verification`.
+
+        Raises:
+            VerificationFailed: a region is not redacted; or the look found an object, and `verify` is `strict`.
+            AnonymizerError: the look failed for another reason: there is no result.
+        """
+
+        def render(added: Detections, options: Options) -> ImageResult:
+            types, seconds = result.object_types, result.seconds
+            return self.render(result.picture, result.found, types, options, seconds=seconds, added=added)
+
+        return verify_image(self.engine, result, render)
 
     def video(
         self,
@@ -306,13 +341,15 @@ class Anonymizer:
             ModelMissing, DetectorFailed, EncoderFailed, OutOfMemory, TooManyObjects: there is no result.
         """
         # at first use: images need no FFmpeg
+        from anonymizer.pipeline.audit.finished_video import Looks
         from anonymizer.pipeline.video.job import anonymise_video
+        from anonymizer.pipeline.video.plan import Hooks
 
+        options = options or Options()
         with open_file(source):
             pass
-        return anonymise_video(
-            self.engine, Path(source), Path(folder), options or Options(), name=name, progress=progress, stop=stop
-        )
+        hooks = Hooks(progress, stop, Looks() if options.verify else None)
+        return anonymise_video(self.engine, Path(source), Path(folder), options, name=name, hooks=hooks)
 
     def _seed(self, picture: Picture, alpha: Samples | None = None) -> int:
         digest = hashlib.blake2b(cast("Any", np.ascontiguousarray(picture.pixels)), key=self.engine.noise_key)

@@ -53,10 +53,15 @@ _LEGACY_FLAGS = {_PLATE: 64, _PERSON: 128, _FACE: 192, _VEHICLE: 255}
 
 
 class Source(StrEnum):
-    """What reports an object: a detector, or the tracker for a frame in which the detector missed it."""
+    """What reports an object.
+
+    A detector, the tracker where a detector missed it, the second look at the result, or the caller (`regions`).
+    """
 
     DETECTOR = "detector"
     TRACKER = "tracker"
+    VERIFICATION = "verification"
+    CALLER = "caller"
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -15,7 +15,7 @@ from anonymizer.pipeline.detection.composites import further_looks
 from anonymizer.pipeline.detection.detail import detailed_views
 from anonymizer.pipeline.detection.merging import merge_views
 from anonymizer.pipeline.detection.protocol import Detector
-from anonymizer.pipeline.detection.second_look import CARRIERS, find_regions, look_again
+from anonymizer.pipeline.detection.second_look import CARRIERS, RegionShare, find_regions, look_again
 from anonymizer.pipeline.detection.turned import Orientation, look_at_orientations, same_objects, turn, turn_back
 from anonymizer.pipeline.detection.windows import View, closest_scale, detect_windows, merge_looks, with_scales
 from anonymizer.pipeline.detections import OBJECT_TYPES, Detections, Mask, ObjectType
@@ -33,10 +33,13 @@ __all__ = ["Engine"]
 
 #: from this score on, a person or a vehicle that a turned image shows may lie on its side
 SIDEWAYS = 0.2
+#: In a frame of a video, the regions of a second look take at most this share of the pixels of the image, and one
+#: region more. Canvases are about twice as large, as they are not filled.
+CLOSER_SHARE = 0.3
 
 
 class Engine:
-    """Runs detectors and segmenters. It loads each model once. Only one thread at a time may use it.
+    """Runs detectors and segmenters. It loads each model once. Several threads may use it at once.
 
     Args:
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
@@ -77,10 +80,12 @@ class Engine:
         format: Format,  # noqa: A002 (the API's name)
         *,
         scales: Callable[[Detector], tuple[int, ...]] | None = None,
+        closer_turns: Sequence[int] | None = None,
     ) -> list[Detections]:
         """Run all detectors that the object types need, on all pixels of each image.
 
-        With the format `auto`, they run a second time where the first time found or suspected something.
+        With the format `auto`, they run a second time where the first time found or suspected something. So they do in
+        frames of a video with `closer_turns`, in a share of the regions that takes a bounded time.
 
         The calibration of a model maps its scores to chances. If several models serve a type, each object is returned
         once, with the higher chance and the mean of the boxes: a second model only adds objects. At the end, the
@@ -88,9 +93,11 @@ class Engine:
 
         Args:
             images: (h, w, 3) uint8 RGB, of any sizes.
-            object_types: the types to detect.
+            object_types: the types to detect; none: nothing is found.
             format: how images are cut into views.
             scales: for a detector, the long sides in pixels at which it analyses whole images; default: its own.
+            closer_turns: of each image, a number that counts up from frame to frame: which regions are looked at a
+                second time, where these are too many for one frame. Default: no second time, unless for `auto`.
 
         Returns:
             One `Detections` for each image, whatever the scores.
@@ -99,20 +106,22 @@ class Engine:
             ModelMissing: no working model serves a type.
             DetectorFailed, OutOfMemory, TooManyObjects: there is no result.
         """
+        if not object_types:
+            return [Detections.empty() for _ in images]
         detectors, serves = self.store.detectors(object_types), self.store.serves()
         scaled = [detector if scales is None else with_scales(detector, scales(detector)) for detector in detectors]
         served = [
             [object_type for object_type in object_types if detector.id in serves[object_type]]
             for detector in detectors
         ]
-        parts = []
+        looks_closer, parts = isinstance(format, Auto) or closer_turns is not None, []
         for detector, types in zip(scaled, served, strict=True):
             # persons and vehicles show where a second look is worth it, also where they are not asked for
-            carriers = set(CARRIERS) & set(detector.object_types) if isinstance(format, Auto) else set()
+            carriers = set(CARRIERS) & set(detector.object_types) if looks_closer else set()
             calibrations = self.store.calibrations(detector.id)
             parts.append(detect_windows(images, format, detector, [*{*types, *carriers}], calibrations.apply))
-        if isinstance(format, Auto):
-            parts = self._after_second_look(images, scaled, served, parts)
+        if looks_closer:
+            parts = self._after_second_look(images, scaled, served, parts, format, closer_turns)
         together = any(len(serves[object_type]) > 1 for object_type in object_types)
         merged = [
             _merged_models(of_image, image.shape[:2]) if together else Detections.merge(of_image)
@@ -212,6 +221,8 @@ class Engine:
         detectors: Sequence[Detector],
         served: Sequence[Sequence[ObjectType]],
         first: Sequence[Sequence[Detections]],
+        format: Format,  # noqa: A002 (the API's name)
+        closer_turns: Sequence[int] | None,
     ) -> list[list[Detections]]:
         """Look again where the first look of all detectors found or suspected something.
 
@@ -220,6 +231,8 @@ class Engine:
             detectors: that ran.
             served: by detector, the object types that are asked of it.
             first: by detector and image, what its first look found.
+            format: of the first look.
+            closer_turns: of each image; None: without a limit, and in detailed parts of the images too.
 
         Returns:
             By detector and image, what it found of its object types in both looks.
@@ -229,12 +242,17 @@ class Engine:
             find_regions(Detections.merge(of_image), image.shape[:2], wanted)
             for image, of_image in zip(images, zip(*first, strict=True), strict=True)
         ]
-        details = cache(lambda index, side: detailed_views(images[index], side))
+        details = cache(lambda index, side: detailed_views(images[index], side) if closer_turns is None else [])
         parts = []
         for detector, types, found in zip(detectors, served, first, strict=True):
-            scales = [closest_scale(image.shape[:2], Auto(), detector) for image in images]
-            calibrations = self.store.calibrations(detector.id)
-            again = look_again(images, regions, details, detector, types, scales, calibrations.apply)
+            scales = [closest_scale(image.shape[:2], format, detector) for image in images]
+            calibrations, shares = self.store.calibrations(detector.id), None
+            if closer_turns is not None:
+                shares = [
+                    RegionShare(CLOSER_SHARE * image[..., 0].size, number)
+                    for image, number in zip(images, closer_turns, strict=True)
+                ]
+            again = look_again(images, regions, details, detector, types, scales, calibrations.apply, shares=shares)
             parts.append(
                 [
                     merge_looks(of_image.of_type(*types), closer, image.shape[:2])

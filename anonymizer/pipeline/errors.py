@@ -8,13 +8,15 @@
     ├── UnsupportedMedia     415  the file is no image or video that is supported
     ├── BrokenMedia          422  the file is damaged
     ├── NotFullyAnalysed     422  the file was analysed much smaller than it is, and `strict` is set
+    ├── VerificationFailed   422  the result was looked at again, and is not as it has to be
     ├── TooManyObjects       422  there are more objects than can be handled reliably
     ├── ModelMissing         503  no working model serves an object type
     ├── OutOfMemory          503  the device has too little memory for the work
     ├── Cancelled            410  the caller stopped the work
     ├── EncoderFailed        500  a video could not be written, or its check failed
     ├── DetectorFailed       500  a detector did not finish; the result is never empty instead
-    └── StorageFailed        500  stored files could not be removed
+    ├── StorageFailed        500  stored files could not be removed
+    └── StorageFull          507  there is no room on the disk
 
 Each class has the HTTP `status` and the `code` for programs; `str(error)` is the sentence for people.
 """
@@ -36,9 +38,11 @@ __all__ = [
     "OutOfMemory",
     "SourceNotFound",
     "StorageFailed",
+    "StorageFull",
     "TooLarge",
     "TooManyObjects",
     "UnsupportedMedia",
+    "VerificationFailed",
 ]
 
 
@@ -126,6 +130,13 @@ class NotFullyAnalysed(AnonymizerError):
         self.warnings = tuple(warnings)
 
 
+class VerificationFailed(AnonymizerError):
+    """The result was decoded and looked at again, and something in it can still be recognised: there is no result."""
+
+    status = 422
+    code = "verification_failed"
+
+
 class ModelMissing(AnonymizerError):
     """No working model serves an object type; the sentence names the type and the command that installs a model."""
 
@@ -166,3 +177,10 @@ class StorageFailed(AnonymizerError):
 
     status = 500
     code = "storage_failed"
+
+
+class StorageFull(AnonymizerError):
+    """There is no room on the disk for a file."""
+
+    status = 507
+    code = "no_room"

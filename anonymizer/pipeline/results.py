@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -16,12 +16,16 @@ from numpy.typing import NDArray
 from anonymizer._html import html_images, html_table
 from anonymizer.pipeline.detections import Detections, ObjectType
 from anonymizer.pipeline.errors import InvalidParameter
+from anonymizer.pipeline.files.sums import FileSum
 from anonymizer.pipeline.files.whole import side_file, write_whole
 from anonymizer.pipeline.images.in_memory import encode_as
 from anonymizer.pipeline.images.io import Picture, encode_picture, encode_png
 from anonymizer.pipeline.media_kinds import IMAGE_FORMATS, MediaInfo, image_format
 from anonymizer.pipeline.options.options import Method, Options
 from anonymizer.pipeline.outputs import masks, metadata, overlay
+from anonymizer.pipeline.proof.verification import Verification
+from anonymizer.pipeline.receipts.receipt import Analysis, Receipt, make_receipt
+from anonymizer.pipeline.receipts.signing import SigningKey
 from anonymizer.pipeline.redaction.regions import RedactionRegion
 
 __all__ = ["ImageResult", "VideoProgress", "VideoResult", "write_whole"]
@@ -54,6 +58,9 @@ class ImageResult:
             that small objects may be missed.
         alpha: the redacted alpha, in the shape and dtype of `picture.alpha`; None if all pixels are opaque.
         miss_costs: by object type, how many needless blurs a miss is worth in the scores (`weigh_misses`).
+        encoded: the bytes of the file that was verified, which `encode` returns; None without the option `verify`.
+        verification: what the second look at the file showed; None without the option `verify`.
+        analysis: the models' checksums and views, for the receipt.
     """
 
     picture: Picture
@@ -71,6 +78,9 @@ class ImageResult:
     not_fully_analysed: tuple[str, ...] = ()
     alpha: NDArray[np.uint8] | NDArray[np.uint16] | None = None
     miss_costs: Mapping[ObjectType, float] = field(default_factory=dict)
+    encoded: bytes | None = field(default=None, repr=False)
+    verification: Verification | None = None
+    analysis: Analysis | None = None
 
     def __repr__(self) -> str:
         """The name, the size, the counts and the duration."""
@@ -95,7 +105,8 @@ class ImageResult:
     @property
     def counts(self) -> dict[str, int]:
         """The number of redacted objects of each requested type."""
-        return metadata.counts(self.detections, self.object_types)
+        drawn = {region.type for region in self.options.regions}
+        return metadata.counts(self.detections, drawn.union(self.object_types))
 
     @property
     def image(self) -> NDArray[np.uint8]:
@@ -147,6 +158,9 @@ class ImageResult:
             )
         if format is not None and info != self.picture.info:
             raise InvalidParameter("format", format, f"{self.picture.info.format}, the format of the source")
+        if self.encoded is not None:
+            # exactly what was verified
+            return self.encoded
         return encode_picture(
             self.picture,
             self.pixels,
@@ -199,18 +213,38 @@ class ImageResult:
             stem: how the names of the files begin: `STEM.json`, `STEM.binary-mask.png`, `STEM.instance-mask.png`. A
                 name of more than 255 bytes is made shorter (`files.whole.side_file`).
         """
-        folder, options = Path(folder), self.options
-        if options.save_mask.binary:
-            write_whole(
-                side_file(folder / stem, ".binary-mask.png"),
-                encode_png(masks.scaled(self.binary_mask, options.mask_scale)),
-            )
-        if options.save_mask.instance:
-            write_whole(
-                side_file(folder / stem, ".instance-mask.png"),
-                encode_png(masks.scaled(self.instance_mask, options.mask_scale)),
-            )
-        write_whole(side_file(folder / stem, ".json"), json.dumps(self.metadata, indent=1).encode())
+        for _, ending, content in self._extras():
+            write_whole(side_file(Path(folder) / stem, ending), content)
+
+    def _extras(self) -> Iterator[tuple[str, str, bytes]]:
+        """What `save_extras` writes: what it is, how its name ends, and its bytes."""
+        masks_saved, percent = self.options.save_mask, self.options.mask_scale
+        if masks_saved.binary:
+            yield "binary-mask", ".binary-mask.png", encode_png(masks.scaled(self.binary_mask, percent))
+        if masks_saved.instance:
+            yield "instance-mask", ".instance-mask.png", encode_png(masks.scaled(self.instance_mask, percent))
+        yield "metadata", ".json", json.dumps(self.metadata, indent=1).encode()
+
+    def receipt(self, key: SigningKey | None = None, *, format: str | None = None) -> Receipt:  # noqa: A002 (as PIL calls it)
+        """Make the receipt: the checksums of the original and of what is written, the models, options and counts.
+
+        Example:
+            >>> result.receipt(SigningKey.load("receipt.pem")).save("street.receipt.json")
+
+        Args:
+            key: signs it. Default: it says that it is not signed.
+            format: as for `encode`.
+
+        Returns:
+            The receipt of the files that `save` and `save_extras` write.
+
+        Raises:
+            InvalidParameter: the image has no format, as in `encode`.
+        """
+        outputs = {role: FileSum.of_bytes(content) for role, _, content in self._extras()}
+        if self.options.method is not Method.DETECT:
+            outputs["anonymised"] = FileSum.of_bytes(self.encode(format=format))
+        return make_receipt(self, kind="image", source=self.picture.source, outputs=outputs, key=key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +291,8 @@ class VideoResult:
         options: the options of the request.
         not_fully_analysed: those of the warnings that say that a detector analysed much smaller copies of the frames,
             so that small objects may be missed.
+        verification: what the second look at the file showed; None without the option `verify`.
+        analysis: the models' checksums and views, for the receipt.
     """
 
     name: str
@@ -276,10 +312,32 @@ class VideoResult:
     stage_seconds: Mapping[str, float]
     options: Options
     not_fully_analysed: tuple[str, ...] = ()
+    verification: Verification | None = None
+    analysis: Analysis | None = None
 
     def __repr__(self) -> str:
         """The name, the frames, the counts and the duration."""
         return f"VideoResult({self.name!r}, {self.frames} frames, {_words(self.counts)}, {self.seconds:.1f} s)"
+
+    def receipt(self, source: str | PathLike[str] | None = None, key: SigningKey | None = None) -> Receipt:
+        """Make the receipt: the checksums of the original and of all files, the models, options and counts.
+
+        Args:
+            source: path of the original. Default: its checksum is left out.
+            key: signs it. Default: it says that it is not signed.
+
+        Raises:
+            OSError: a file cannot be read.
+        """
+        files = {
+            "anonymised": self.anonymised,
+            "metadata": self.metadata,
+            "binary-mask": self.binary_mask,
+            "instance-mask": self.instance_mask,
+        }
+        outputs = {role: FileSum.of_file(path) for role, path in files.items() if path is not None}
+        original = None if source is None else FileSum.of_file(source)
+        return make_receipt(self, kind="video", source=original, outputs=outputs, key=key)
 
     def _repr_html_(self) -> str:
         """A table of the files and the figures."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from types import TracebackType
 
 from django.conf import settings
@@ -14,15 +15,30 @@ from django.db import connection, transaction
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
-from anonymizer.models import Kind, Status, Task, WebhookStatus
-from anonymizer.service import webhooks
+from anonymizer.models import Kind, Status, Task
+from anonymizer.models.batches import key_batches
+from anonymizer.service import deletion
 from anonymizer.service.queueing import queue
+from anonymizer.service.queueing.outages import AWAY, Outage
+from anonymizer.service.webhooks import deliveries
 
-__all__ = ["Claim", "Heartbeat", "claim", "notify_again", "recover", "release_tasks"]
+__all__ = [
+    "Claim",
+    "Heartbeat",
+    "claim",
+    "claimed",
+    "end_leases",
+    "fail_overdue",
+    "next_waiting",
+    "recover",
+    "release_tasks",
+]
 
 log = logging.getLogger(__name__)
 #: a notification counts as lost when no worker took the task within this many lease durations
 NOTIFICATION_LOST_AFTER = 10
+#: a lease that could not be renewed is tried again after this time
+RETRY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +64,18 @@ class Claim:
         return Task.objects.filter(pk=self.task.pk, lease_token=self.token, status=Status.PROCESSING)
 
 
-def claim(task_id: str, worker: str) -> Claim | None:
+def claim(task_id: str, worker: str, token: uuid.UUID | None = None) -> Claim | None:
     """Take a task that waits, or one whose worker was lost.
+
+    Args:
+        task_id: the task.
+        worker: who takes it, as `workers.name` gives it.
+        token: of the lease; `claimed` finds the task by it. Default: a new one.
 
     Returns:
         The claim, or None if another worker has the task or there is nothing to do.
     """
-    token = uuid.uuid4()
+    token = token or uuid.uuid4()
     now = timezone.now()
     free = Q(status__in=[Status.NEW, Status.QUEUED]) | Q(status=Status.PROCESSING, lease_until__lt=now)
     taken = Task.objects.filter(free, pk=task_id, leases__lt=settings.MAX_LEASES).update(
@@ -67,10 +88,28 @@ def claim(task_id: str, worker: str) -> Claim | None:
         started=now,
         worker=worker,
     )
-    if taken != 1:
-        return None
-    task = Task.objects.filter(pk=task_id, lease_token=token).prefetch_related("files").first()
+    return claimed(token) if taken == 1 else None
+
+
+def claimed(token: uuid.UUID) -> Claim | None:
+    """Return the claim that was made with a token, or None. A lost connection does not tell whether it was made."""
+    task = Task.objects.filter(status=Status.PROCESSING, lease_token=token).prefetch_related("files").first()
     return None if task is None else Claim(task, token)
+
+
+def next_waiting(kind: Kind) -> str | None:
+    """Return the id of the task of a kind that a worker should take next, or None if none waits.
+
+    Tasks of lost workers come first: they have waited longest. No notification is needed for a task to be found.
+    """
+    free = Task.objects.filter(kind=kind, leases__lt=settings.MAX_LEASES).order_by("created")
+    lost = free.filter(status=Status.PROCESSING, lease_until__lt=timezone.now())
+    # one status at a time, for which an index has the tasks
+    for tasks in (lost, free.filter(status=Status.QUEUED), free.filter(status=Status.NEW)):
+        found = tasks.values_list("pk", flat=True).first()
+        if found is not None:
+            return str(found)
+    return None
 
 
 class Heartbeat:
@@ -92,13 +131,19 @@ class Heartbeat:
         self._thread.join()
 
     def _beat(self) -> None:
-        while not self._ended.wait(settings.LEASE.total_seconds() / 4):
+        usual_s = settings.LEASE.total_seconds() / 4
+        outage, pause_s = Outage(f"The lease of task {self._claim.task.pk}"), usual_s
+        while not self._ended.wait(pause_s):
             try:
                 if not self._claim.renew():
                     break
-            except Exception:
-                # a database that is away for a moment must not end the heartbeat: the lease itself is the limit
-                log.exception("The lease of task %s could not be renewed.", self._claim.task.pk)
+            except AWAY as error:
+                # an outage must not end the work: nobody else can take the task either while it lasts
+                outage.note(error)
+                pause_s = min(RETRY_S, usual_s)
+            else:
+                outage.end()
+                pause_s = usual_s
         connection.close()
 
 
@@ -110,31 +155,30 @@ def recover() -> int:
     """
     now = timezone.now()
     lost = Task.objects.filter(status=Status.PROCESSING, lease_until__lt=now)
-    for task in lost.filter(leases__gte=settings.MAX_LEASES):
-        _fail_lost_task(task)
+    for keys in key_batches(lost.filter(leases__gte=settings.MAX_LEASES)):
+        for task in Task.objects.filter(pk__in=keys):
+            _fail_lost_task(task)
     waiting = Task.objects.filter(
         # tasks in a long queue are not lost: each has its notification, and must not get a new one every minute
         Q(status__in=[Status.NEW, Status.QUEUED], notified_at__lt=now - NOTIFICATION_LOST_AFTER * settings.LEASE)
         | Q(status=Status.PROCESSING, lease_until__lt=now, notified_at__lt=now - settings.LEASE)
     )
     notified = 0
-    for task in waiting.order_by("created").iterator():
-        if task.status != Status.PROCESSING and now - task.notified_at < task.notified_at - task.created:
+    # ids begin with the time, so the oldest task comes first
+    for keys in key_batches(waiting):
+        with transaction.atomic():
             # the pauses grow: behind a long video many tasks may wait for hours, each with its notification
-            continue
-        Task.objects.filter(pk=task.pk).update(notified_at=now)
-        queue.notify(task)
-        notified += 1
+            overdue = [
+                task
+                for task in waiting.filter(pk__in=keys)
+                if task.status == Status.PROCESSING or now - task.notified_at >= task.notified_at - task.created
+            ]
+            _notify_all(overdue, now)
+        notified += len(overdue)
+    deliveries.recover()
     if notified:
         log.warning("Workers were notified again of %d task(s).", notified)
     return notified
-
-
-def notify_again(kind: Kind) -> None:
-    """Notify workers of every waiting task of a kind. A cluster that was killed lost the notifications it had taken."""
-    for task in Task.objects.filter(status__in=[Status.NEW, Status.QUEUED], kind=kind):
-        Task.objects.filter(pk=task.pk).update(notified_at=timezone.now())
-        queue.notify(task)
 
 
 def release_tasks(workers: Collection[str]) -> int:
@@ -147,21 +191,49 @@ def release_tasks(workers: Collection[str]) -> int:
         The number of tasks that were put back.
     """
     released = 0
-    for task in Task.objects.filter(status=Status.PROCESSING, worker__in=workers):
+    # no more than one task a worker: all of them fit in a list
+    for task in list(Task.objects.filter(status=Status.PROCESSING, worker__in=workers)):
         owned = Task.objects.filter(pk=task.pk, status=Status.PROCESSING, lease_token=task.lease_token)
         released += owned.update(status=Status.QUEUED, lease_token=None, lease_until=None, leases=F("leases") - 1)
     return released
 
 
+def _notify_all(tasks: Sequence[Task], now: datetime) -> None:
+    Task.objects.filter(pk__in=[task.pk for task in tasks]).update(notified_at=now)
+    for task in tasks:
+        queue.notify(task)
+
+
+def end_leases(workers: Collection[str]) -> int:
+    """End the leases of workers that have died, so that nobody waits for them. Each lease counts.
+
+    Args:
+        workers: names of the workers, as `workers.name` gives them.
+
+    Returns:
+        The number of tasks whose lease was ended.
+    """
+    return Task.objects.filter(status=Status.PROCESSING, worker__in=workers).update(lease_until=timezone.now())
+
+
+def fail_overdue(worker: str) -> None:
+    """Fail the task of a worker that was killed because the task took too long. Others would try for just as long."""
+    for task in Task.objects.filter(status=Status.PROCESSING, worker=worker):
+        owned = Q(status=Status.PROCESSING, lease_token=task.lease_token)
+        _fail(task, owned, "timeout", "The work on this file took longer than this server allows.")
+
+
 def _fail_lost_task(task: Task) -> None:
+    lost = Q(status=Status.PROCESSING, lease_until__lt=timezone.now(), leases__gte=settings.MAX_LEASES)
+    _fail(task, lost, "worker_lost", f"The worker was lost {settings.MAX_LEASES} times while it worked on this file.")
+
+
+def _fail(task: Task, state: Q, cause: str, sentence: str) -> None:
+    """Fail a task that nobody works on, if it is still in this state."""
     with transaction.atomic():
-        failed = Task.objects.filter(
-            pk=task.pk, status=Status.PROCESSING, lease_until__lt=timezone.now(), leases__gte=settings.MAX_LEASES
-        ).update(
-            status=Status.FAILED,
-            finished=timezone.now(),
-            failure_cause="worker_lost",
-            error=f"The worker was lost {settings.MAX_LEASES} times while it worked on this file.",
+        failed = Task.objects.filter(state, pk=task.pk).update(
+            status=Status.FAILED, finished=timezone.now(), failure_cause=cause, error=sentence
         )
-        if failed and task.webhook_status == WebhookStatus.SET:
-            webhooks.notify_on_commit(task)
+        if failed:
+            deletion.drop_original(task)
+            deliveries.enqueue(task)

@@ -1,33 +1,52 @@
-"""Periodic clean-up: files of old tasks, old records of deleted tasks, and files that belong to no task."""
+"""Periodic clean-up: files of old and expired tasks, old records of deleted tasks, and files that belong to no task."""
 
 from __future__ import annotations
 
+import logging
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from django.conf import settings
-from django.core.files.storage import Storage, storages
+from django.db import transaction
+from django.db.models import Sum
 from django.utils import timezone
 
-from anonymizer.models import File, Status, Task
-from anonymizer.service import deletion, files
+from anonymizer.models import File, IdempotencyKey, Status, Task
+from anonymizer.models.batches import key_batches
+from anonymizer.pipeline.errors import StorageFailed
+from anonymizer.service import deletion
+from anonymizer.service.accounting import audit, orphans
+from anonymizer.service.accounting.free_pages import forget_free_pages
+from anonymizer.service.clients import idempotency, quota
 
-__all__ = ["CleanupReport", "cleanup", "scheduled"]
+__all__ = ["CleanupReport", "cleanup", "expire", "scheduled"]
 
+log = logging.getLogger(__name__)
 #: a younger file without a row may be one that a worker is about to publish
 ORPHAN_AGE = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
 class CleanupReport:
-    """What was removed, or what a dry run would remove."""
+    """What was removed, or what a dry run would remove.
+
+    Attributes:
+        tasks: old tasks whose files were deleted.
+        tombstones: old records of deleted tasks.
+        orphans: files that belong to no task.
+        bytes: the size of all these files.
+        lost: files of tasks that are not in their storage any more.
+        unconfirmed: deletions of which some bytes are still there.
+    """
 
     tasks: int
     tombstones: int
     orphans: int
     bytes: int
+    lost: int = 0
+    unconfirmed: int = 0
 
 
 def cleanup(
@@ -36,6 +55,7 @@ def cleanup(
     *,
     dry_run: bool = False,
     orphan_age: timedelta = ORPHAN_AGE,
+    actor: str = audit.SERVER,
 ) -> CleanupReport:
     """Delete the files of old tasks, old records of deleted tasks, and files that belong to no task.
 
@@ -44,18 +64,33 @@ def cleanup(
         statuses: `done`, `failed` or both.
         dry_run: count, but delete nothing.
         orphan_age: a file without a task is removed when it is older than this.
+        actor: who cleans up, for the audit log.
     """
     ended = Task.objects.none() if older_than is None else Task.objects.filter(finished__lt=timezone.now() - older_than)
     old, tombstones = ended.filter(status__in=statuses), ended.filter(status=Status.DELETED)
-    size = sum(File.objects.filter(task__in=old).values_list("size", flat=True))
-    orphans = list(_orphans(timezone.now() - orphan_age))
-    report = CleanupReport(old.count(), tombstones.count(), len(orphans), size + sum(file.size for file in orphans))
-    if not dry_run:
-        tombstones.delete()
-        deletion.delete_tasks(old)
-        for file in orphans:
-            file.remove_bytes()
-    return report
+    before = timezone.now() - orphan_age
+    if dry_run:
+        size = File.objects.filter(task__in=old).aggregate(size=Sum("size"))["size"] or 0
+        found = [orphan.size for orphan in orphans.files_without_rows(before)]
+        lost = sum(1 for _ in orphans.rows_without_files(before))
+        return CleanupReport(old.count(), tombstones.count(), len(found), size + sum(found), lost)
+    removed = sum(_delete_rows(keys) for keys in key_batches(tombstones))
+    size, deleted = 0, 0
+    try:
+        for keys in key_batches(old):
+            batch = old.filter(pk__in=keys)
+            size += File.objects.filter(task__in=batch).aggregate(size=Sum("size"))["size"] or 0
+            deleted += deletion.delete_tasks(batch, actor=actor, reason="clean-up of old tasks")
+    except StorageFailed as error:
+        # the next clean-up finds these files without a row, and the receipts stay open
+        log.error("%s", error)
+    sizes = [orphans.remove(orphan, before) for orphan in orphans.files_without_rows(before)]
+    freed = [bytes_ for bytes_ in sizes if bytes_ is not None]
+    lost = orphans.drop_lost_rows(before)
+    # nobody repeats an upload with them any more
+    IdempotencyKey.objects.filter(created__lt=timezone.now() - idempotency.KEPT_FOR).delete()
+    forget_free_pages()
+    return CleanupReport(deleted, removed, len(freed), size + sum(freed), lost, deletion.confirm_receipts())
 
 
 def scheduled() -> str:
@@ -63,47 +98,22 @@ def scheduled() -> str:
 
     Files without a task are always removed. Old tasks are removed only if the setting `CLEANUP_SCHEDULED` says so.
     """
+    idempotency.forget_old()
+    quota.forget_old()
     return str(cleanup(settings.CLEANUP_AFTER if settings.CLEANUP_SCHEDULED else None))
 
 
-def _orphans(before: datetime) -> Iterator[File]:
-    """Old files in the folders of tasks or among uploads that have no row; as `File` objects that were never saved.
+def expire() -> int:
+    """Delete the files of tasks whose `ttl` is over; django-q2 calls this every minute.
 
-    No other files are considered: operators may keep files of their own in the same folder.
+    Returns:
+        The number of tasks that were deleted.
     """
-    for alias in ("input", "output"):
-        storage = storages[alias]
-        # files that a worker is writing have no row yet, and may be unchanged for longer than an hour
-        busy = {str(pk) for pk in Task.objects.filter(status=Status.PROCESSING).values_list("pk", flat=True)}
-        known = set(File.objects.filter(storage_alias=alias).values_list("key", flat=True))
-        for key in (key for folder in _own_folders(storage) if folder not in busy for key in _walk(storage, folder)):
-            try:
-                if key not in known and storage.get_modified_time(key) < before:
-                    yield File(storage_alias=alias, key=key, size=storage.size(key))
-            except FileNotFoundError:
-                continue
+    over = Task.objects.filter(expires__lte=timezone.now()).exclude(status=Status.DELETED)
+    return deletion.delete_tasks(over, actor=audit.SERVER, reason="ttl")
 
 
-def _own_folders(storage: Storage) -> Iterator[str]:
-    """The folders that the service made: that of uploads, and one for each task."""
-    try:
-        folders, _ = storage.listdir("")
-    except FileNotFoundError:
-        return
-    for folder in folders:
-        try:
-            if folder == files.UPLOADS or str(uuid.UUID(folder)) == folder:
-                yield folder
-        except ValueError:
-            continue
-
-
-def _walk(storage: Storage, folder: str) -> Iterator[str]:
-    try:
-        folders, names = storage.listdir(folder)
-    except FileNotFoundError:
-        return
-    for name in names:
-        yield f"{folder}/{name}".lstrip("/")
-    for subfolder in folders:
-        yield from _walk(storage, f"{folder}/{subfolder}".lstrip("/"))
+def _delete_rows(keys: Sequence[uuid.UUID]) -> int:
+    with transaction.atomic():
+        Task.objects.filter(pk__in=keys, status=Status.DELETED).delete()
+    return len(keys)

@@ -12,6 +12,7 @@ from anonymizer.pipeline.detections import OBJECT_TYPES, ObjectType
 from anonymizer.pipeline.errors import ModelMissing
 from anonymizer.pipeline.limits import Limits
 from anonymizer.pipeline.model_zoo.store import ModelStore
+from anonymizer.pipeline.options.options import Options
 
 __all__ = ["anonymizer", "limits", "require_models", "served_types", "store", "takes_videos"]
 
@@ -52,12 +53,14 @@ def served_types() -> tuple[ObjectType, ...]:
     return tuple(object_type for object_type in OBJECT_TYPES if object_type in settings.OBJECT_TYPES)
 
 
-def require_models(object_types: tuple[ObjectType, ...]) -> None:
+def require_models(object_types: tuple[ObjectType, ...], options: Options) -> None:
     """Make sure that a working model serves each of the object types.
+
+    No type at all is right only where the options have `regions`.
 
     Raises:
         ModelMissing: a type has no model; the message names the type and the command that installs one.
     """
-    if not object_types:
+    if not object_types and not options.regions:
         raise ModelMissing("No model is installed for any object type. `anonymizer manage check` says what is missing.")
     store().require(object_types)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -17,8 +18,10 @@ from django.core.files.base import ContentFile
 from django.core.files.base import File as DjangoFile
 from django.core.files.storage import Storage, storages
 from django.core.files.uploadedfile import TemporaryUploadedFile
+from django.db import DatabaseError
 
 from anonymizer.models import File, FileKind, Task
+from celantur_site.secret_key import make_private
 
 __all__ = [
     "UPLOADS",
@@ -26,6 +29,7 @@ __all__ = [
     "as_path",
     "copy_original",
     "discard",
+    "is_full",
     "local_path",
     "put",
     "put_original",
@@ -34,6 +38,8 @@ __all__ = [
     "working_folder",
 ]
 
+#: what the system says of a disk, a quota or a file that may not grow any more
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 #: the folder of the input storage that uploads are received in
 UPLOADS = ".uploads"
 #: the folder beside a task's results that a worker writes its files in
@@ -114,6 +120,8 @@ def copy_original(original: File, task: Task) -> File:
             # the file system has no hard links
             shutil.copyfile(original.storage.path(original.key), twin)
         try:
+            # the link has the time of the old upload: the clean-up must not take it for an old file without a task
+            os.utime(twin)
             with _Movable(twin) as content:
                 return put_original(task, content, original.media_type, extension)
         finally:
@@ -130,15 +138,28 @@ def _store(
     digest = hashlib.file_digest(content.file, "sha256").hexdigest()  # type: ignore[arg-type]
     size = content.seek(0, os.SEEK_END)
     content.seek(0)
-    return File(
-        task=task,
-        kind=kind,
-        storage_alias=alias,
-        key=storages[alias].save(key, content),
-        media_type=media_type,
-        size=size,
-        sha256=digest,
-    )
+    file = File(task=task, kind=kind, storage_alias=alias, key=key, media_type=media_type, size=size, sha256=digest)
+    try:
+        file.key = storages[alias].save(key, content)
+    except BaseException:
+        # a disk that is full leaves a part of the file; no other file has its name, which has the task's id
+        with suppress(OSError):
+            file.remove_bytes()
+        raise
+    return file
+
+
+def is_full(error: BaseException) -> bool:
+    """Return whether an error, or one that caused it, says that there is no room on a disk."""
+    causes: BaseException | None = error
+    while causes is not None:
+        if isinstance(causes, OSError) and causes.errno in _FULL:
+            return True
+        # SQLite has no number for it
+        if isinstance(causes, DatabaseError) and "disk is full" in str(causes):
+            return True
+        causes = causes.__cause__ or causes.__context__
+    return False
 
 
 def discard(stored: Iterable[File]) -> None:
@@ -198,7 +219,7 @@ def working_folder(task: Task, attempt: str) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="anonymizer-") as folder:
             yield Path(folder)
         return
-    path.mkdir(mode=0o700, parents=True)
+    make_private(path)
     try:
         yield path
     finally:
@@ -226,7 +247,7 @@ def uploads_folder() -> Path | None:
     """
     path = _path(storages["input"], UPLOADS)
     if path is not None:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(path)
     return path
 
 

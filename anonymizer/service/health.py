@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
-from django.core.files.base import ContentFile
+import os
+from pathlib import Path
+
+from django.conf import settings
 from django.core.files.storage import storages
 from django.db import DatabaseError, connection
+from django.utils.crypto import salted_hmac
 
 from anonymizer.models import Kind
 from anonymizer.pipeline.detections import OBJECT_TYPES
 from anonymizer.service import engine, workers
+from anonymizer.service.monitoring import capacity
 
-__all__ = ["readiness"]
+__all__ = ["PROBE_HEADER", "probe_proof", "readiness"]
+
+#: by which `serve` shows that it is the one that asks: it may ask from an address that is not a loopback address
+PROBE_HEADER = "X-Anonymizer-Probe"
+
+
+def probe_proof() -> str:
+    """Return what only a process with the secret key can know."""
+    return salted_hmac("anonymizer.probe", "readyz", algorithm="sha256").hexdigest()
 
 
 def readiness() -> dict[str, str]:
     """Return, for each part that the server needs, "ok" or what is wrong with it."""
-    answers = {"database": _check_database(), "storage": _check_storage(), "models": _check_models()}
+    answers = {
+        "database": _check_database(),
+        "storage": _check_storage(),
+        "disk": _check_disk(),
+        "models": _check_models(),
+    }
     known = answers["database"] == "ok"
+    answers["queue"] = _check_queue() if known else "not known"
     answers["workers"] = _check_workers(Kind.IMAGE) if known else "not known"
     if engine.takes_videos():
         answers["video_workers"] = _check_workers(Kind.VIDEO) if known else "not known"
@@ -34,13 +53,35 @@ def _check_database() -> str:
 
 
 def _check_storage() -> str:
+    # nothing is written: probes come every few seconds
     for alias in ("input", "output"):
         try:
-            key = storages[alias].save("ready.txt", ContentFile(b"ready"))
-            storages[alias].delete(key)
-        except OSError as error:
-            return f"the {alias} storage is not writable ({error.strerror or type(error).__name__})"
+            folder = Path(storages[alias].path("")).absolute()
+        except NotImplementedError:
+            try:
+                storages[alias].exists("ready.txt")
+            except Exception as error:
+                return f"the {alias} storage does not answer ({type(error).__name__})"
+            continue
+        # the folder is made with the first file
+        while not folder.exists():
+            folder = folder.parent
+        if not os.access(folder, os.W_OK | os.X_OK):
+            return f"the {alias} storage is not writable"
     return "ok"
+
+
+def _check_disk() -> str:
+    for alias in ("input", "output"):
+        usage = capacity.disk_usage(alias)
+        if usage is not None and usage[1] < settings.MIN_FREE_BYTES:
+            return f"the disk of the {alias} storage has less than {settings.MIN_FREE_BYTES // 2**20} MiB of room"
+    return "ok"
+
+
+def _check_queue() -> str:
+    waiting = sum(queue.length for queue in capacity.queues().values())
+    return "ok" if waiting < settings.MAX_QUEUE else f"{waiting} files wait, and no more are taken"
 
 
 def _check_models() -> str:

@@ -36,6 +36,7 @@ def report(task: Task) -> dict[str, Any]:
         "created": _time(task.created),
         "started": _time(task.started),
         "finished": _time(task.finished),
+        "expires": _time(task.expires),
         "duration": task.duration,
         "method": task.method,
         "object_types": task.object_types,
@@ -43,6 +44,7 @@ def report(task: Task) -> dict[str, Any]:
         # the contract's name for the counts that a reviewer looks at
         "coverage": task.review_counts,
         **{name: f"{folder}/{part}" if kind in stored else None for name, (kind, part) in _URLS.items()},
+        "receipt_url": f"{base}/file/{task.pk}/receipt" if FileKind.RECEIPT in stored else None,
         "task_url": f"{base}/task/{task.pk}",
         "failure_cause": task.failure_cause,
         "error": task.error,

@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import unicodedata
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
-from typing import Any, BinaryIO, TypeAlias, cast
+from datetime import datetime, timedelta
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO, TypeAlias
 
+from django.conf import settings
 from django.core.files.base import File as DjangoFile
+from django.core.files.uploadedfile import TemporaryUploadedFile
 from django.db import transaction
+from django.utils import timezone
 
-from anonymizer.models import FileKind, Kind, Status, Task, WebhookStatus
+from anonymizer.models import AuditAction, FileKind, Kind, Status, Task, Token, WebhookStatus
 from anonymizer.pipeline.detections import ObjectType
 from anonymizer.pipeline.errors import AnonymizerError, BrokenMedia, TooLarge, UnsupportedMedia
-from anonymizer.pipeline.images.io import check_header
 from anonymizer.pipeline.media_kinds import HEAD_BYTES, MediaInfo, MediaKind, sniff
 from anonymizer.pipeline.options.options import Options
 from anonymizer.service import engine, files
+from anonymizer.service.accounting import audit
+from anonymizer.service.clients import idempotency, quota
+from anonymizer.service.inspection import inspect_picture, inspect_video
 from anonymizer.service.queueing import queue
 
 __all__ = ["Upload", "Webhook", "check_size", "clean_name", "kind_of", "run_again", "submit"]
 
+log = logging.getLogger(__name__)
 #: an uploaded file: any seekable binary file, or one of Django's file objects
 Upload: TypeAlias = "BinaryIO | DjangoFile[Any]"
 
@@ -91,8 +99,13 @@ def submit(
     endpoint: str = "",
     webhook: Webhook = Webhook(),
     warnings: Sequence[str] = (),
+    owner: Token | None = None,
+    key: idempotency.Key | None = None,
+    ttl: timedelta | None = None,
 ) -> Task:
     """Store an upload as a task, and notify a worker.
+
+    Decoders run only in workers, because a file may be made to crash them. Here only its bytes are looked at.
 
     Args:
         upload: a seekable binary file, or one of Django's file objects. Only its bytes tell what it is.
@@ -103,31 +116,36 @@ def submit(
         endpoint: the beginning of the task's URLs.
         webhook: where to send the task when it ends. Default: nowhere.
         warnings: sentences about the request, shown with the task.
+        owner: the client that uploads the file. Default: none.
+        key: of an upload that the client may repeat. Default: every upload is a new task.
+        ttl: the time after which the files are deleted, whether the task has ended or not. Default: the setting.
+
+    Returns:
+        The new task; if the client made the same upload with this key before, the task of that one.
 
     Raises:
-        AnonymizerError: the file is too large or not supported, or a model is missing.
+        AnonymizerError: the file is too large or not supported, a model is missing, or the client may not upload it.
     """
-    engine.require_models(object_types)
+    engine.require_models(object_types, options)
     info = _check_head(upload)
     if info.kind is MediaKind.VIDEO:
-        # imported here because images do not need it
-        from anonymizer.pipeline.video.io.reader import check_video
-
         with files.as_path(upload) as path:
-            info = check_video(path, limits=engine.limits())
+            info = inspect_video(path, limits=engine.limits())
     else:
-        check_header(cast("BinaryIO", getattr(upload, "file", upload)), limits=engine.limits())
+        inspect_picture(_source(upload), limits=engine.limits())
     task = Task(
         kind=info.kind.value,
         name=clean_name(name) or f"{info.kind}{info.extension}",
         options=options.as_params(),
         object_types=[object_type.value for object_type in object_types],
         warnings=list(warnings),
+        owner=owner,
         endpoint=endpoint,
         webhook_url=webhook.url,
         webhook_header_name=webhook.header_name,
         webhook_header_value=webhook.header_value,
         webhook_status=WebhookStatus.SET if webhook.url else WebhookStatus.EMPTY,
+        expires=_expiry(ttl),
     )
     original = files.put_original(task, upload, info.media_type, info.extension)
     try:
@@ -135,11 +153,30 @@ def submit(
             task.status = Status.QUEUED
             task.save(force_insert=True)
             original.save()
+            if key is not None:
+                idempotency.remember(key, task, original.sha256)
+            if owner is not None:
+                quota.count(owner, original.size)
+            audit.record(AuditAction.UPLOADED, task.pk, audit.client(owner))
             queue.notify_on_commit(task)
+    except idempotency.Repeated as repeated:
+        files.discard([original])
+        return repeated.task
     except BaseException:
         files.discard([original])
         raise
+    log.info("Received: %s, %d bytes.", info.format, original.size, extra={"task": task.pk})
     return task
+
+
+def _source(upload: Upload) -> Path | bytes:
+    """The path of an upload on disk, or the bytes of one in memory."""
+    if isinstance(upload, TemporaryUploadedFile):
+        return Path(upload.temporary_file_path())
+    upload.seek(0)
+    content = bytes(upload.read())
+    upload.seek(0)
+    return content
 
 
 def run_again(
@@ -148,6 +185,7 @@ def run_again(
     object_types: tuple[ObjectType, ...] | None = None,
     *,
     warnings: Sequence[str] = (),
+    actor: str = audit.COMMAND,
 ) -> Task:
     """Run the original of a task once more, as a new task.
 
@@ -159,6 +197,7 @@ def run_again(
         options: default: the options of the old task.
         object_types: default: the types of the old task.
         warnings: sentences about the new options, shown with the new task.
+        actor: who runs it again, for the audit log.
 
     Raises:
         AnonymizerError: the original was deleted, or a model is missing.
@@ -169,14 +208,17 @@ def run_again(
     if options is None:
         options = Options.from_params(task.options)[0]
     wanted = object_types or tuple(ObjectType(name) for name in task.object_types)
-    engine.require_models(wanted)
+    engine.require_models(wanted, options)
     new = Task(
         kind=task.kind,
         name=task.name,
         options=options.as_params(),
         object_types=[object_type.value for object_type in wanted],
         warnings=list(warnings),
+        owner=task.owner,
         endpoint=task.endpoint,
+        # the bytes of the original must not stay longer than its client wants
+        expires=task.expires or _expiry(None),
         detector_keys=task.detector_keys,
     )
     stored = []
@@ -191,11 +233,19 @@ def run_again(
             new.save(force_insert=True)
             for file in stored:
                 file.save()
+            audit.record(AuditAction.UPLOADED, new.pk, actor, reason=f"run again: {task.pk}")
             queue.notify_on_commit(new)
     except BaseException:
         files.discard(stored)
         raise
     return new
+
+
+def _expiry(ttl: timedelta | None) -> datetime | None:
+    """When the files of a task that is made now will be deleted; None: never."""
+    wanted = ttl or settings.TTL
+    times = [time for time in (wanted, settings.MAX_TTL) if time is not None]
+    return timezone.now() + min(times) if times else None
 
 
 def clean_name(name: str) -> str:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from django.db import DatabaseError
-
 from anonymizer.models import FileKind
 from anonymizer.pipeline.errors import BrokenMedia
 from anonymizer.pipeline.options.options import Options
 from anonymizer.service import engine, files
+from anonymizer.service.queueing.outages import AWAY, Outage
 
 if TYPE_CHECKING:
     from anonymizer.pipeline.results import VideoProgress, VideoResult
@@ -21,9 +19,10 @@ if TYPE_CHECKING:
 
 __all__ = ["artefacts", "run", "video_field"]
 
-log = logging.getLogger(__name__)
 #: the shortest time between two updates of the progress, in seconds
 UPDATE_S = 1.0
+#: while the database is away, it is asked at most so often
+AWAY_S = 5.0
 MASK = ("video/x-matroska", ".mkv")
 
 
@@ -85,7 +84,9 @@ class _VideoProgress:
 
     def __init__(self, claim: Claim) -> None:
         self._claim = claim
+        self._outage = Outage(f"The progress of task {claim.task.pk}")
         self._updated_s = 0.0
+        self._look_again_s = 0.0
 
     def update(self, progress: VideoProgress) -> None:
         """Write the progress, at most once a second."""
@@ -97,14 +98,22 @@ class _VideoProgress:
                 progress=round(progress.share, 4),
                 video=_progress_values(progress.frames, progress.total, progress.frames_per_s, progress.seconds_left),
             )
-        except DatabaseError:
+        except AWAY as error:
             # an hour of work must not end because the progress could not be written
-            log.exception("The progress of task %s could not be written.", self._claim.task.pk)
+            self._outage.note(error)
+            self._updated_s += AWAY_S
+        else:
+            self._outage.end()
 
     def is_unwanted(self) -> bool:
-        """Return whether the task was deleted, or another worker has it."""
-        try:
-            return self._claim.is_void()
-        except DatabaseError:
-            log.exception("The database did not say whether task %s was deleted.", self._claim.task.pk)
+        """Return whether the task was deleted, or another worker has it; while the database is away, no."""
+        if time.monotonic() < self._look_again_s:
             return False
+        try:
+            unwanted = self._claim.is_void()
+        except AWAY as error:
+            self._outage.note(error)
+            self._look_again_s = time.monotonic() + AWAY_S
+            return False
+        self._outage.end()
+        return unwanted

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import logging
+import math
 import os
-import signal
-import socket
 import threading
-from contextlib import suppress
+import time
+from collections.abc import Callable
 from datetime import timedelta
 from multiprocessing.util import Finalize
-from pathlib import Path
-from typing import NoReturn
+from typing import Any
 
 from django.conf import settings
 from django.db import connection
@@ -24,9 +22,12 @@ from anonymizer.pipeline.errors import AnonymizerError, InvalidParameter
 from anonymizer.pipeline.options.options import Options, VideoEncoder
 from anonymizer.pipeline.tracking.tracker import Tracker
 from anonymizer.service import claims, engine
+from anonymizer.service.monitoring import counters
+from anonymizer.service.queueing import processes
+from anonymizer.service.queueing.outages import AWAY, Outage, insist
 from anonymizer.service.queueing.queue import QUEUES
 
-__all__ = ["alive", "connect", "name", "names_in_process_group"]
+__all__ = ["alive", "connect", "kind", "looking", "name"]
 
 log = logging.getLogger(__name__)
 BEAT_S = 3.0
@@ -34,23 +35,73 @@ BEAT_S = 3.0
 NICE = 5
 #: a worker that did not show itself for so long is no longer alive
 GONE_AFTER = timedelta(seconds=20)
+#: a worker that has no task and did not look for one for so long hangs: it does not show itself any more
+HANGS_AFTER_S = 15.0
+
+
+class _Loop:
+    """What the main thread of this worker does, as its other threads see it."""
+
+    works = False
+    #: when it last looked for work; at the start it loads its models instead
+    looked_s: float | None = None
+
+    def hangs(self) -> bool:
+        """Return whether it neither works nor looks for work."""
+        return not self.works and self.looked_s is not None and time.monotonic() - self.looked_s > HANGS_AFTER_S
+
+
+_loop = _Loop()
 
 
 def connect() -> None:
-    """Have every django-q2 worker process call `_begin` at its start."""
-    from django_q.signals import post_spawn
+    """Have every worker process call `_begin` at its start, and note when it works."""
+    from django_q.signals import post_execute_in_worker, post_spawn, pre_execute
 
     post_spawn.connect(_begin, dispatch_uid="anonymizer-worker")
+    pre_execute.connect(_note_start, dispatch_uid="anonymizer-worker-works")
+    post_execute_in_worker.connect(_note_end, dispatch_uid="anonymizer-worker-waits")
 
 
-def name() -> str:
-    """Return the name of this process: host and process number."""
-    return _name(os.getpid())
+def _note_start(**kwargs: object) -> None:
+    _loop.works = True
 
 
-@functools.lru_cache(maxsize=1)
-def _name(pid: int) -> str:
-    return f"{socket.gethostname()[:80]}:{pid}"
+def _note_end(**kwargs: object) -> None:
+    _loop.works, _loop.looked_s = False, time.monotonic()
+
+
+def looking(find: Callable[[], dict[str, Any] | None]) -> Callable[[], dict[str, Any] | None]:
+    """Make a search for waiting tasks one that an idle worker may call again and again.
+
+    Args:
+        find: gives work as django-q2 packs it, or None.
+
+    Returns:
+        A function that does the same. While the database is away it finds nothing.
+    """
+    outage = Outage("A worker that looks for tasks")
+
+    def look() -> dict[str, Any] | None:
+        _loop.looked_s = time.monotonic()
+        try:
+            found = find()
+        except AWAY as error:
+            outage.note(error)
+            return None
+        outage.end()
+        return found
+
+    return look
+
+
+def name(pid: int | None = None) -> str:
+    """Return the name of a worker of this machine: the machine, its start, the container, and the process number.
+
+    Args:
+        pid: its process number. Default: that of this process.
+    """
+    return f"{processes.host()}:{os.getpid() if pid is None else pid}"
 
 
 def alive(kind: Kind | None = None, *, ready: bool = False) -> list[Worker]:
@@ -63,29 +114,17 @@ def alive(kind: Kind | None = None, *, ready: bool = False) -> list[Worker]:
     rows = Worker.objects.filter(seen__gt=timezone.now() - GONE_AFTER)
     if kind is not None:
         rows = rows.filter(queue=QUEUES[kind])
-    return list(rows.filter(ready=True) if ready else rows)
+    return [worker for worker in (rows.filter(ready=True) if ready else rows) if not _is_dead(worker.name)]
 
 
-def names_in_process_group(group: int) -> list[str]:
-    """Return the names of the living workers in a process group of this machine.
-
-    Args:
-        group: the number of the process group.
-    """
-    this_host = name().rpartition(":")[0]
-    workers = ((worker.name, *worker.name.rpartition(":")[::2]) for worker in alive())
-    return [worker for worker, host, pid in workers if host == this_host and _process_group(int(pid)) == group]
+def _is_dead(worker: str) -> bool:
+    """Return whether a worker was a process of this machine that has ended. Others may live: their leases tell."""
+    place, _, pid = worker.rpartition(":")
+    return place == processes.host() and not processes.exists(int(pid))
 
 
-def _process_group(pid: int) -> int | None:
-    try:
-        return os.getpgid(pid)
-    except ProcessLookupError:
-        return None
-
-
-def _kind() -> Kind:
-    """The kind of file that this worker processes."""
+def kind() -> Kind:
+    """Return the kind of file that this worker processes."""
     return next(kind for kind, queue in QUEUES.items() if queue == _queue())
 
 
@@ -95,67 +134,63 @@ def _queue() -> str:
 
 
 def _begin(**kwargs: object) -> None:
-    """Show that this worker is alive, load its models, and find tasks that a lost worker left."""
-    Worker.objects.filter(seen__lt=timezone.now() - 10 * GONE_AFTER).delete()
-    queue, parent = _queue(), os.getppid()
-    if _replaces_idle_worker(parent):
-        log.critical("A worker of the queue %s was killed while it was idle. The cluster is started again.", queue)
-        _kill_cluster(parent)
-    if not Worker.objects.filter(parent=parent).exists():
-        claims.notify_again(_kind())
-    now = timezone.now()
-    Worker.objects.update_or_create(
-        name=name(),
-        defaults={
-            "queue": queue, "parent": parent, "started": now, "seen": now, "ready": False, "problem": "", "warning": "",
-        },
-    )  # fmt: skip
+    """Show that this worker is alive, find tasks that a lost worker left, and load its models."""
+    insist(_show, "A worker that starts", seconds=math.inf)
     Finalize(None, _remove_row, exitpriority=0)
-    if _kind() is Kind.VIDEO:
+    if kind() is Kind.VIDEO:
         # an image that arrives while a video is processed gets most of the cores that it needs
         os.nice(NICE)
-    threading.Thread(target=_beat, args=(parent,), name="presence", daemon=True).start()
-    _load()
-    claims.recover()
-    # the task of a killed worker is free only when its lease has run out
+    threading.Thread(target=_beat, args=(os.getppid(),), name="presence", daemon=True).start()
+    processes.limit_memory(_most_memory(_load()))
+    _loop.looked_s = time.monotonic()
+    # the task of a worker of another machine is free only when its lease has run out
     timer = threading.Timer(settings.LEASE.total_seconds() + 1, _recover_once)
     timer.daemon = True
     timer.start()
 
 
+def _show() -> None:
+    Worker.objects.filter(seen__lt=timezone.now() - 10 * GONE_AFTER).delete()
+    dead = [worker for worker in Worker.objects.values_list("name", flat=True) if _is_dead(worker)]
+    Worker.objects.filter(name__in=dead).delete()
+    working = Task.objects.filter(status=Status.PROCESSING, worker__startswith=f"{processes.host()}:")
+    claims.end_leases([worker for worker in working.values_list("worker", flat=True) if _is_dead(worker)])
+    claims.recover()
+    now = timezone.now()
+    Worker.objects.update_or_create(
+        name=name(),
+        defaults={
+            "host": processes.host(), "queue": _queue(), "started": now, "seen": now, "ready": False, "problem": "",
+            "warning": "",
+        },
+    )  # fmt: skip
+
+
 def _remove_row() -> None:
     """Remove this worker's row when the process ends normally."""
-    Worker.objects.filter(name=name()).delete()
+    try:
+        Worker.objects.filter(name=name()).delete()
+    except AWAY:
+        log.warning("The row of worker %s stays until it is too old.", name())
     connection.close()
 
 
-def _replaces_idle_worker(parent: int) -> bool:
-    """Return whether a worker of this cluster was killed while it had no task.
+def _most_memory(device: str) -> int | None:
+    """The limit of memory of this worker, in bytes.
 
-    Such a worker held the lock of the cluster's queue. No other worker of the cluster would ever get a task again.
+    Only an operator sets one for a worker with a GPU: how much its driver counts as memory of the process differs.
     """
-    names = Worker.objects.filter(parent=parent).values_list("name", flat=True)
-    dead = [worker for worker in names if _process_group(int(worker.rpartition(":")[2])) is None]
-    Worker.objects.filter(name__in=dead).delete()
-    busy = Task.objects.filter(status=Status.PROCESSING, worker__in=dead).values_list("worker", flat=True)
-    return bool(set(dead) - set(busy))
+    if device.startswith("cuda") and not settings.WORKER_MEGABYTES:
+        return None
+    return processes.memory_limit(settings.WORKER_MEGABYTES)
 
 
-def _kill_cluster(parent: int) -> NoReturn:
-    """Kill the cluster that this worker belongs to. `serve` watches it, and starts it again."""
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):
-            if int(stat.read_text().rpartition(")")[2].split()[1]) == parent and int(stat.parent.name) != os.getpid():
-                os.kill(int(stat.parent.name), signal.SIGKILL)
-    os.kill(parent, signal.SIGKILL)
-    os._exit(1)
-
-
-def _load() -> None:
+def _load() -> str:
+    """Load the models, and show them. Return the device that they are on; empty if they cannot be loaded."""
     import cv2
     import torch
 
-    videos = _kind() is Kind.VIDEO
+    videos = kind() is Kind.VIDEO
     threads = settings.VIDEO_THREADS if videos else settings.THREADS
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
@@ -178,15 +213,20 @@ def _load() -> None:
         # the worker goes on, so that each request can be answered with the cause
         log.error("%s", error)
         problem = str(error)
-    Worker.objects.filter(name=name()).update(
-        ready=True,
-        device=device,
-        serves={object_type.value: models for object_type, models in serves.items()},
-        loaded=store.loaded(),
-        problem=problem,
-        warning=_cpu_warning(device, torch.version.cuda),
-        seen=timezone.now(),
+    shown = {
+        "ready": True,
+        "device": device,
+        "serves": {object_type.value: models for object_type, models in serves.items()},
+        "loaded": store.loaded(),
+        "problem": problem,
+        "warning": _cpu_warning(device, torch.version.cuda),
+    }
+    insist(
+        lambda: Worker.objects.filter(name=name()).update(**shown, seen=timezone.now()),
+        "A worker that starts",
+        seconds=math.inf,
     )
+    return device
 
 
 def _check_encoder() -> None:
@@ -215,20 +255,26 @@ def _cpu_warning(device: str, cuda: str | None) -> str:
 
 
 def _beat(parent: int) -> None:
-    never = threading.Event()
+    never, outage = threading.Event(), Outage("A worker that shows that it is alive")
     while not never.wait(BEAT_S):
         if os.getppid() != parent:
-            # the cluster has ended: a worker without a cluster would never get a task again
+            # the guard has ended: a worker without it would never get a task again
             os._exit(1)
+        if _loop.hangs():
+            continue
         try:
             Worker.objects.filter(name=name()).update(seen=timezone.now())
-        except Exception:
-            log.exception("The database could not be told that this worker is alive.")
-            connection.close()
+        except AWAY as error:
+            outage.note(error)
+        else:
+            outage.end()
+            counters.note_gpu_memory(engine.store().device)
 
 
 def _recover_once() -> None:
     try:
         claims.recover()
+    except AWAY as error:
+        log.warning("Lost tasks are looked for a minute later (%s).", type(error).__name__)
     finally:
         connection.close()

@@ -18,11 +18,11 @@ from anonymizer.pipeline.detections import ObjectType
 from anonymizer.training.samples import Sample, Targets
 
 __all__ = [
-    "Canvas",
     "Patch",
     "Photometry",
     "Placement",
     "SampleChooser",
+    "TrainingCanvas",
     "apply_photometry",
     "compress_jpeg",
     "draw",
@@ -114,7 +114,7 @@ class Patch:
 
 
 @dataclass(frozen=True)
-class Canvas:
+class TrainingCanvas:
     """The plan of a square training image.
 
     Attributes:
@@ -152,7 +152,7 @@ class SampleChooser:
 
 def plan(
     samples: Sequence[Sample], choose: SampleChooser, side: int, rng: np.random.Generator, *, mosaic: float
-) -> Canvas:
+) -> TrainingCanvas:
     """Plan a random canvas.
 
     Args:
@@ -172,7 +172,7 @@ def plan(
     # if one image is not labelled for a type, the canvas is not labelled for it
     unlabelled = np.any([samples[each.sample].unlabelled for each in placements], 0)
     patches = (*_random_masks(targets, rng), *_random_rain(side, rng))
-    return Canvas(side, tuple(placements), patches, _random_photometry(rng), targets, unlabelled)
+    return TrainingCanvas(side, tuple(placements), patches, _random_photometry(rng), targets, unlabelled)
 
 
 def _place_four(
@@ -266,7 +266,7 @@ def _random_rain(side: int, rng: np.random.Generator) -> list[Patch]:
     return [Patch(points, (grey,) * 3, opacity) for points in streaks]
 
 
-def draw_patches(canvas: Canvas) -> tuple[NDArray[np.uint8], NDArray[np.float32]] | None:
+def draw_patches(canvas: TrainingCanvas) -> tuple[NDArray[np.uint8], NDArray[np.float32]] | None:
     """Draw the patches of a canvas on a layer of its own.
 
     Returns:
@@ -310,7 +310,7 @@ def _random_photometry(rng: np.random.Generator) -> Photometry:
     return Photometry(colour, gamma, motion, soften, noise, int(rng.integers(2**31)), jpeg)
 
 
-def draw(canvas: Canvas, samples: Sequence[Sample]) -> NDArray[np.uint8]:
+def draw(canvas: TrainingCanvas, samples: Sequence[Sample]) -> NDArray[np.uint8]:
     """Draw a canvas on the CPU.
 
     Args:

@@ -8,12 +8,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from anonymizer.training.augment import PAD, Canvas, Photometry, Placement, compress_jpeg, draw_patches, motion_kernel
+from anonymizer.training.augment import (
+    PAD,
+    Photometry,
+    Placement,
+    TrainingCanvas,
+    compress_jpeg,
+    draw_patches,
+    motion_kernel,
+)
 
 __all__ = ["draw_torch"]
 
 
-def draw_torch(canvas: Canvas, images: Sequence[Tensor]) -> Tensor:
+def draw_torch(canvas: TrainingCanvas, images: Sequence[Tensor]) -> Tensor:
     """Draw a canvas with torch.
 
     Args:

@@ -15,7 +15,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from anonymizer.pipeline.detection.models.nanodet.network import ConvNorm, NanoDetNetwork
+from anonymizer.pipeline.detection.models.nanodet.network import NanoDetConvNorm, NanoDetNetwork
 from anonymizer.pipeline.detection.models.nanodet.weights import load_onnx, set_folded
 
 __all__ = ["is_coco", "load_coco", "start_from", "unfold_norms"]
@@ -134,7 +134,7 @@ def unfold_norms(network: NanoDetNetwork, batches: Iterable[Tensor]) -> None:
         batches: images (b, 3, h, w) RGB, 0..255.
     """
     sums: dict[str, list[Tensor]] = {}
-    blocks = {name: module for name, module in network.named_modules() if isinstance(module, ConvNorm)}
+    blocks = {name: module for name, module in network.named_modules() if isinstance(module, NanoDetConvNorm)}
 
     def observe(name: str, output: Tensor) -> None:
         values = output.float()

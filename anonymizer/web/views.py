@@ -13,9 +13,16 @@ from anonymizer.service import engine, profiles
 
 __all__ = ["PageView"]
 
+_METHODS = {
+    Method.BLUR: "blur it",
+    Method.PIXELATE: "pixelate it",
+    Method.BLACKEN: "blacken it",
+    Method.DETECT: "only report it",
+}
+
 
 class PageView(TemplateView):
-    """Show the form to upload a file; its script calls the API and shows the result."""
+    """Show the page, on which a user uploads files and looks at results; its scripts call the API."""
 
     template_name = "anonymizer/page.html"
 
@@ -23,7 +30,7 @@ class PageView(TemplateView):
         """Return the choices of the form."""
         served = engine.served_types()
         types = [(object_type.value, f"{object_type.words}s", object_type in served) for object_type in OBJECT_TYPES]
-        methods = [method.value for method in Method]
+        methods = [(method.value, _METHODS[method]) for method in Method]
         # what a request gets that names no format, with the defaults of this server
         defaults = Options.from_params({}, defaults=settings.DEFAULT_OPTIONS)[0]
         return super().get_context_data(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
+from django_q.models import OrmQ
 
 from anonymizer.models import File, FileKind, Status, Task
 from anonymizer.service import work
@@ -76,7 +77,8 @@ def test_strangers_see_nothing(done: Task) -> None:
 def test_files_are_listed_and_downloaded(operator: Client, done: Task) -> None:
     page = operator.get(f"{LIST}{done.pk}/change/").content.decode()
     for kind in FileKind.values:
-        assert f"{LIST}{done.pk}/file/{kind}/" in page
+        # previews are no files of their own
+        assert (f"{LIST}{done.pk}/file/{kind}/" in page) != (kind.startswith("preview") or kind == "side-by-side")
     answer = operator.get(f"{LIST}{done.pk}/file/anonymised/")
     assert b"".join(answer.streaming_content) == done.file(FileKind.ANONYMISED).read()  # type: ignore[union-attr, attr-defined]
 
@@ -153,9 +155,18 @@ def test_those_who_may_only_look_have_no_delete_action(colleague: Client, done: 
     assert Task.objects.filter(pk=done.pk).exists()
 
 
-def test_the_queue_has_its_own_pages(done: Task) -> None:
+def test_the_queue_is_only_looked_at_and_nobody_starts_functions_through_the_admin(done: Task) -> None:
     client = Client()
     client.force_login(User.objects.create_superuser("root"))
-    for path in ("ormq", "success", "failure", "schedule"):
-        assert client.get(f"/admin/django_q/{path}/").status_code == 200
+    for path in ("success", "failure", "schedule", "schedule/add"):
+        assert client.get(f"/admin/django_q/{path}/").status_code == 404
+    page = client.get("/admin/django_q/ormq/")
+    assert page.status_code == 200
+    assert "images" in page.content.decode()
+    row = OrmQ.objects.get()
+    for path in ("add/", f"{row.pk}/delete/"):
+        assert client.get(f"/admin/django_q/ormq/{path}").status_code == 403
+        assert client.post(f"/admin/django_q/ormq/{path}", {"post": "yes"}).status_code == 403
+    assert client.post(f"/admin/django_q/ormq/{row.pk}/change/", {"payload": "x"}).status_code == 403
+    assert OrmQ.objects.get().payload == row.payload
     assert client.get("/admin/anonymizer/worker/").status_code == 200

@@ -102,7 +102,8 @@ def test_a_bad_file_never_has_a_result_asynchronously(server: Server, what: str)
     assert task["failure_cause"] in ("broken_media", "unsupported_media", "too_large")
     assert len(task["error"]) > 15
     result = server.get(f"/v1/file/{task['id']}/anonymised")
-    assert (result.status_code, result.json()["code"]) == (409, "not_ready")
+    assert (result.status_code, result.json()["code"]) == (409, "task_failed")
+    assert "Retry-After" not in result.headers
     assert task["error"] in result.json()["error"]
 
 

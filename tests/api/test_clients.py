@@ -112,7 +112,7 @@ def test_detect_makes_masks_and_metadata_and_no_picture(server: Server, portrait
     task = server.upload(portrait, "method=detect&face=1").json()
     assert task["anonymised_url"] is None
     answer = server.get(f"/v1/file/{task['id']}/anonymised")
-    assert (answer.status_code, answer.json()["code"]) == (409, "not_ready")
+    assert (answer.status_code, answer.json()["code"]) == (409, "no_such_result")
     assert "its method is detect" in answer.json()["error"]
     metadata = server.get(f"/v1/file/{task['id']}/metadata").json()
     assert metadata["detections"]

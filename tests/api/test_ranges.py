@@ -122,7 +122,7 @@ def test_masks_and_metadata_of_a_video_have_their_own_addresses(task: Task) -> N
     assert answer.status_code == 409
     assert f"is at /v1/file/{task.pk}/video/binary-mask" in answer.json()["error"]
     answer = Client().get(f"/v1/file/{task.pk}/video/instance-mask")
-    assert (answer.status_code, answer.json()["code"]) == (409, "not_ready")
+    assert (answer.status_code, answer.json()["code"]) == (409, "no_such_result")
 
 
 def test_a_picture_has_nothing_at_the_addresses_of_videos(task: Task) -> None:

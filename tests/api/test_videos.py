@@ -141,7 +141,7 @@ def test_detect_makes_metadata_and_masks_and_no_video(server: Server, clip: byte
     assert len(pictures(download(task, "binary_mask"), "gray")) == 25
     for path in ("anonymised", "video/anonymised"):
         answer = server.get(f"/v1/file/{task['id']}/{path}")
-        assert (answer.status_code, answer.json()["code"]) == (409, "not_ready")
+        assert (answer.status_code, answer.json()["code"]) == (409, "no_such_result")
 
 
 def test_what_cannot_be_anonymised_is_refused(server: Server, folder: Path, clip: bytes) -> None:

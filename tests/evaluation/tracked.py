@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from anonymizer.evaluation.datasets.tracks import LabelledTracks, Track
+from anonymizer.evaluation.datasets.tracks import LabelledTracks, ObjectTrack
 from anonymizer.pipeline.detections import OBJECT_TYPES, ObjectType
 
 __all__ = ["BOX", "FACE", "PERSON", "track", "tracks"]
@@ -24,14 +24,16 @@ def track(
     box: Sequence[float] = BOX,
     filled: Sequence[int] = (),
     ignored: Sequence[int] = (),
-) -> Track:
+) -> ObjectTrack:
     """A track of an object that does not move; `filled` and `ignored` are numbers of frames."""
     numbers = np.array(list(frames), np.int64)
     boxes = np.tile(np.array(box, np.float32), (len(numbers), 1))
-    return Track(id, object_type, numbers, boxes, np.isin(numbers, filled), np.isin(numbers, ignored))
+    return ObjectTrack(id, object_type, numbers, boxes, np.isin(numbers, filled), np.isin(numbers, ignored))
 
 
-def tracks(*members: Track, times_s: Sequence[float] = (), size_hw: tuple[int, int] | None = None) -> LabelledTracks:
+def tracks(
+    *members: ObjectTrack, times_s: Sequence[float] = (), size_hw: tuple[int, int] | None = None
+) -> LabelledTracks:
     """The tracks of a video, in which all their types are fully labelled."""
     known = {member.object_type for member in members}
     types = tuple(object_type for object_type in OBJECT_TYPES if object_type in known)

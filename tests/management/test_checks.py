@@ -112,3 +112,25 @@ def test_a_bad_choice_of_models_stops_the_start_with_its_name() -> None:
     assert done.returncode == 1
     assert "models (ANONYMIZER_MODELS) is 'recommended,face=nonesuch'" in done.stderr
     assert "anonymizer.E001" in done.stderr
+
+
+def test_certificates_for_webhooks_must_be_readable(settings: Any, tmp_path: Path) -> None:
+    assert checks.check_webhooks(None) == []
+    settings.WEBHOOK_CA_FILE = str(tmp_path / "none.pem")
+    assert ids(checks.check_webhooks(None)) == ["anonymizer.E010"]
+    (tmp_path / "none.pem").write_text("no certificate")
+    (found,) = checks.check_webhooks(None)
+    assert "ANONYMIZER_WEBHOOK_CA_FILE is" in found.msg
+
+
+def test_networks_and_waits_of_webhooks_are_lists(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANONYMIZER_X", "10.0.0.0/8, fd00::/8")
+    assert [str(each) for each in env.networks("ANONYMIZER_X")] == ["10.0.0.0/8", "fd00::/8"]
+    monkeypatch.setenv("ANONYMIZER_X", "10.0.0.1/8")
+    with pytest.raises(ImproperlyConfigured, match=r"ANONYMIZER_X is '10\.0\.0\.1/8'"):
+        env.networks("ANONYMIZER_X")
+    monkeypatch.setenv("ANONYMIZER_X", "1s, 2m")
+    assert [each.total_seconds() for each in env.durations("ANONYMIZER_X", "1h")] == [1, 120]
+    monkeypatch.setenv("ANONYMIZER_X", "")
+    assert env.networks("ANONYMIZER_X") == []
+    assert env.optional_duration("ANONYMIZER_X") is None

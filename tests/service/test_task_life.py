@@ -190,7 +190,7 @@ def test_deleting_twice_returns_false(upload: Upload) -> None:
 def test_deleting_rows_removes_bytes(upload: Upload, media: Path, how: str) -> None:
     task = upload()
     work.process(str(task.pk))
-    assert len(stored(media)) == 6
+    assert len(stored(media)) == 7
     if how == "row":
         Task.objects.get(pk=task.pk).delete()
     elif how == "queryset":
@@ -263,7 +263,7 @@ def test_a_late_worker_cannot_publish(upload: Upload, detector: FakeDetector, me
     assert work.process(str(task.pk)).startswith("dropped")
     task.refresh_from_db()
     assert task.status == Status.DONE
-    assert len(stored(media / "output")) == 5
+    assert len(stored(media / "output")) == 6
 
 
 class TestRunningAgain:

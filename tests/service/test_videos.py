@@ -61,7 +61,7 @@ def test_a_video_is_done_with_all_that_the_contract_promises(task: Task, media: 
     for file in stored_files.values():
         assert file.size == len(file.read())
     # the working folder is gone
-    assert len(stored(media)) == 5
+    assert len(stored(media)) == 6
     assert not list((media / "output").rglob("work"))
 
 
@@ -202,17 +202,17 @@ def test_the_types_are_those_of_the_upload(task: Task, detector: FakeDetector) -
     assert Task.objects.get(pk=task.pk).detections.keys() == {"face"}
 
 
-def test_workers_are_notified_of_released_tasks_and_their_lease_does_not_count(task: Task) -> None:
+def test_workers_find_released_tasks_and_their_lease_does_not_count(task: Task) -> None:
     OrmQ.objects.all().delete()
     assert claims.claim(str(task.pk), "here:1") is not None
     assert claims.release_tasks(["here:2"]) == 0
     assert claims.release_tasks(["here:1"]) == 1
     task.refresh_from_db()
     assert (task.status, task.leases, task.lease_token) == (Status.QUEUED, 0, None)
-    claims.notify_again(Kind.IMAGE)
+    # idle workers of its kind find it, without a notification
     assert OrmQ.objects.count() == 0
-    claims.notify_again(Kind.VIDEO)
-    assert [entry.key for entry in OrmQ.objects.all()] == ["videos"]
+    assert claims.next_waiting(Kind.IMAGE) is None
+    assert claims.next_waiting(Kind.VIDEO) == str(task.pk)
     assert claims.claim(str(task.pk), "here:3") is not None
 
 

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
+from django.utils import timezone
 
 from anonymizer.models import Status, Task, Worker
 from anonymizer.pipeline.detections import ObjectType
 from anonymizer.pipeline.errors import DetectorFailed
 from anonymizer.service import engine, workers
+from anonymizer.service.queueing import processes
 from tests.fakes import FakeDetector, FakeStore
 
 pytestmark = pytest.mark.django_db
@@ -93,20 +99,54 @@ def test_the_encoder_that_the_settings_name_is_tried_before_it_is_needed(
     assert Worker.objects.get().problem == problem
 
 
-def test_a_worker_that_was_killed_while_idle_is_told_from_one_that_worked() -> None:
-    parent, dead = 4321, subprocess.Popen(["true"])
+def dead_pid() -> int:
+    dead = subprocess.Popen(["true"])
     dead.wait()
-    gone = f"here:{dead.pid}"
-    for worked in (True, False):
-        Worker.objects.create(name=gone, queue="videos", parent=parent)
-        task = Task.objects.create(status=Status.PROCESSING, worker=gone if worked else "here:1")
-        assert workers._replaces_idle_worker(parent) is not worked
-        assert not Worker.objects.filter(name=gone).exists()
-        task.delete()
-    # living workers, and workers of other clusters, do not count
-    Worker.objects.create(name=f"here:{os.getpid()}", queue="videos", parent=parent)
-    Worker.objects.create(name=gone, queue="videos", parent=1234)
-    assert not workers._replaces_idle_worker(parent)
+    return dead.pid
+
+
+def test_a_worker_of_this_machine_that_died_is_not_alive_and_its_lease_ends() -> None:
+    gone, other_machine = workers.name(dead_pid()), f"there:0123456789ab:{dead_pid()}"
+    for each in (gone, other_machine, workers.name()):
+        Worker.objects.create(name=each, queue="images")
+        Task.objects.create(status=Status.PROCESSING, worker=each, lease_until=timezone.now() + timedelta(hours=1))
+    assert {worker.name for worker in workers.alive()} == {other_machine, workers.name()}
+    workers._show()
+    assert not Worker.objects.filter(name=gone).exists()
+    ended = Task.objects.filter(status=Status.PROCESSING, lease_until__lte=timezone.now())
+    # process numbers of other machines, containers and starts say nothing here
+    assert [task.worker for task in ended] == [gone]
+
+
+def test_a_worker_whose_main_thread_hangs_does_not_show_itself() -> None:
+    loop = workers._Loop()
+    assert not loop.hangs(), "it loads its models"
+    loop.looked_s = time.monotonic() - workers.HANGS_AFTER_S - 1
+    assert loop.hangs()
+    loop.works = True
+    assert not loop.hangs(), "a task may take long; the guard has a limit for it"
+
+
+def test_a_worker_with_a_gpu_has_the_limit_of_memory_that_was_set_and_no_other(settings: Any) -> None:
+    settings.WORKER_MEGABYTES = 0
+    assert workers._most_memory("cuda:0") is None
+    assert workers._most_memory("cpu") == processes.memory_limit(0)
+    settings.WORKER_MEGABYTES = 3000
+    assert workers._most_memory("cuda:0") == workers._most_memory("cpu") == 3000 * 2**20
+
+
+def test_the_name_of_a_worker_tells_machine_start_and_container() -> None:
+    machine, code, pid = workers.name().rsplit(":", 2)
+    assert (machine, pid) == (socket.gethostname()[:70], str(os.getpid()))
+    assert len(code) == 12
+    script = "from anonymizer.service.queueing.processes import host; print(host())"
+    # a container of its own: there, process numbers begin anew
+    command = ["unshare", "--fork", "--pid", "--mount-proc", sys.executable, "-c", script]
+    inside = subprocess.run(command, capture_output=True, text=True, check=False)
+    if inside.returncode:
+        pytest.skip(f"this user may not make a container: {inside.stderr}")
+    assert inside.stdout.strip() != processes.host()
+    assert inside.stdout.startswith(machine)
 
 
 @pytest.mark.parametrize(

@@ -18,14 +18,14 @@ from anonymizer.evaluation.datasets.issues import ProblemKind, Problems
 from anonymizer.evaluation.datasets.mot import PEDESTRIANS, Row, TrackLabels, read_metadata, read_mot
 from anonymizer.pipeline.detections import OBJECT_TYPES, ObjectType
 
-__all__ = ["LabelledTracks", "Track", "consecutive", "frame_seconds"]
+__all__ = ["LabelledTracks", "ObjectTrack", "consecutive", "frame_seconds"]
 
 #: tracks that a notebook shows
 _SHOWN = 30
 
 
 @dataclass(frozen=True, eq=False)
-class Track:
+class ObjectTrack:
     """One object in all its frames.
 
     Attributes:
@@ -49,7 +49,7 @@ class Track:
         """The name in a sentence: "person 3"."""
         return f"{self.object_type.words} {self.id}" if self.id >= 0 else f"{self.object_type.words}, no track"
 
-    def at(self, rows: NDArray[np.bool_] | slice) -> Track:
+    def at(self, rows: NDArray[np.bool_] | slice) -> ObjectTrack:
         """Get the track in some of its frames.
 
         Args:
@@ -65,8 +65,8 @@ class Track:
 
     def __repr__(self) -> str:
         if not len(self.frames):
-            return f"Track({self.words}, no frames)"
-        return f"Track({self.words}, {len(self.frames)} frames from {self.frames[0]} to {self.frames[-1]})"
+            return f"ObjectTrack({self.words}, no frames)"
+        return f"ObjectTrack({self.words}, {len(self.frames)} frames from {self.frames[0]} to {self.frames[-1]})"
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class LabelledTracks:
         problems: what was wrong with the file. Labels with a problem are left out.
     """
 
-    tracks: tuple[Track, ...]
+    tracks: tuple[ObjectTrack, ...]
     labelled: tuple[ObjectType, ...] = ()
     times_s: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     size_hw: tuple[int, int] | None = None
@@ -272,7 +272,7 @@ def consecutive(frames: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     return np.split(frames, np.flatnonzero(np.diff(frames) > 1) + 1) if len(frames) else []
 
 
-def _tracks(rows: Iterable[Row], problems: Problems) -> Iterator[Track]:
+def _tracks(rows: Iterable[Row], problems: Problems) -> Iterator[ObjectTrack]:
     of_track: defaultdict[tuple[int, ObjectType], dict[int, Row]] = defaultdict(dict)
     for row in rows:
         frames = of_track[row.track_id, row.object_type]
@@ -283,7 +283,7 @@ def _tracks(rows: Iterable[Row], problems: Problems) -> Iterator[Track]:
             frames[row.frame] = row
     for (track_id, object_type), frames in of_track.items():
         kept = [frames[number] for number in sorted(frames)]
-        yield Track(
+        yield ObjectTrack(
             track_id,
             object_type,
             np.array([row.frame for row in kept], np.int64),
@@ -293,6 +293,6 @@ def _tracks(rows: Iterable[Row], problems: Problems) -> Iterator[Track]:
         )
 
 
-def _between_detections(track: Track) -> Track:
+def _between_detections(track: ObjectTrack) -> ObjectTrack:
     detected = np.flatnonzero(~track.filled)
     return track.at(slice(int(detected[0]), int(detected[-1]) + 1))

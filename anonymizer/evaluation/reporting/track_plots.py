@@ -16,7 +16,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from anonymizer.evaluation.datasets.tracks import LabelledTracks, Track, consecutive, frame_seconds
+from anonymizer.evaluation.datasets.tracks import LabelledTracks, ObjectTrack, consecutive, frame_seconds
 from anonymizer.evaluation.reporting.plot_panels import WIDTH, colour, new_figure
 from anonymizer.evaluation.video.dropout_test import DropoutCounts
 from anonymizer.evaluation.video.leaks import VideoLeaks
@@ -136,9 +136,9 @@ def _times(tracks: LabelledTracks, leaks: VideoLeaks | None) -> tuple[NDArray[np
     return times_s, times_s + frame_seconds(times_s)
 
 
-def _rows(tracks: Sequence[Track]) -> list[tuple[str, list[Track]]]:
+def _rows(tracks: Sequence[ObjectTrack]) -> list[tuple[str, list[ObjectTrack]]]:
     """The name and the tracks of each row, ordered by type and then by first frame."""
-    rows: defaultdict[str, list[Track]] = defaultdict(list)
+    rows: defaultdict[str, list[ObjectTrack]] = defaultdict(list)
     for track in sorted(tracks, key=lambda track: (track.object_type.number, track.id < 0, int(track.frames[0]))):
         rows[track.words].append(track)
     return list(rows.items())

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anonymizer._html import html_table
-from anonymizer.evaluation.datasets.tracks import Track
+from anonymizer.evaluation.datasets.tracks import ObjectTrack
 from anonymizer.pipeline.detections import ObjectType
 
 __all__ = ["Leak", "LeakFigures", "TrackLeaks", "VideoLeaks"]
@@ -32,7 +32,7 @@ class Leak:
         seconds: how long the frames are shown.
     """
 
-    track: Track
+    track: ObjectTrack
     first: int
     last: int
     start_s: float
@@ -59,7 +59,7 @@ class TrackLeaks:
         leaks: the leaks in the order of time.
     """
 
-    track: Track
+    track: ObjectTrack
     visible: NDArray[np.float32]
     uncovered: NDArray[np.bool_]
     leaks: tuple[Leak, ...]

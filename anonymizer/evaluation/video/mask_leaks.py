@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from anonymizer.evaluation.datasets.dataset import Objects
-from anonymizer.evaluation.datasets.tracks import LabelledTracks, Track, consecutive, frame_seconds
+from anonymizer.evaluation.datasets.tracks import LabelledTracks, ObjectTrack, consecutive, frame_seconds
 from anonymizer.evaluation.metrics.leak_coverage import VISIBLE, object_mask
 from anonymizer.evaluation.video.leaks import Leak, TrackLeaks, VideoLeaks
 from anonymizer.pipeline.detections import OBJECT_TYPES, Detections, ObjectType
@@ -192,7 +192,11 @@ class _MaskComparison:
         )
 
     def _track(
-        self, track: Track, shares: NDArray[np.float32], times_s: NDArray[np.float64], frame_s: NDArray[np.float64]
+        self,
+        track: ObjectTrack,
+        shares: NDArray[np.float32],
+        times_s: NDArray[np.float64],
+        frame_s: NDArray[np.float64],
     ) -> TrackLeaks:
         # a comparison with NaN is False
         uncovered = shares > self._visible

@@ -66,7 +66,7 @@ class Command(AnonymizerCommand):
 
     def parse_arguments(self, parser: CommandParser, arguments: Sequence[str]) -> argparse.Namespace:
         """Parse the arguments; inputs may stand before, between and after the options."""
-        return parser.parse_intermixed_args(_complete_flags(arguments))
+        return parser.parse_intermixed_args(complete_flags(arguments))
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the inputs, the options of the command, and the parameters of the API by their topics."""
@@ -87,7 +87,7 @@ class Command(AnonymizerCommand):
         )
         for name, parameter in parameters().items():
             if name != "profile":
-                _add_parameter(groups[parameter.topic], name, parameter)
+                add_parameter(groups[parameter.topic], name, parameter)
         working = parser.add_argument_group("how to work")
         working.add_argument("--json", action="store_true", help="print one JSON line for each file, and nothing else")
         working.add_argument("--workers", type=int, default=1, metavar="N", help="number of processes")
@@ -176,7 +176,7 @@ class Command(AnonymizerCommand):
         return [f"{failed} file(s) failed and have no result."] if failed else []
 
 
-def _complete_flags(arguments: Sequence[str]) -> list[str]:
+def complete_flags(arguments: Sequence[str]) -> list[str]:
     """Write `--face photo.jpg` as `--face=true photo.jpg`: only true or false after a flag is its value."""
     flags = {f"--{name}" for name, parameter in parameters().items() if parameter.is_flag}
     return [
@@ -193,7 +193,7 @@ def _is_boolean(word: str) -> bool:
     return True
 
 
-def _add_parameter(group: Any, name: str, parameter: Parameter) -> None:
+def add_parameter(group: Any, name: str, parameter: Parameter) -> None:
     text = parameter.help.removeprefix(f"{Topic.VIDEOS}: ")
     if "default:" not in text:
         text = f"{text}; default: {parameter.default_text or 'none'}"

@@ -7,10 +7,11 @@ from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from anonymizer.management.base import AnonymizerCommand
 from anonymizer.models import Status
+from anonymizer.service.accounting import audit
 from anonymizer.service.cleanup import cleanup
 from celantur_site.env import parse_duration
 
@@ -45,11 +46,15 @@ class Command(AnonymizerCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Delete the files and print how many."""
-        done = cleanup(options["older_than"], options["status"], dry_run=options["dry_run"])
+        done = cleanup(options["older_than"], options["status"], dry_run=options["dry_run"], actor=audit.COMMAND)
         self.stdout.write(
             f"{'would delete' if options['dry_run'] else 'deleted'}: files of {done.tasks} task(s), "
             f"{done.tombstones} tombstone(s), {done.orphans} orphaned file(s), {done.bytes / 1e6:.1f} MB"
         )
+        if done.lost:
+            self.stdout.write(f"lost: {done.lost} file(s) of tasks are not in their storage any more")
+        if done.unconfirmed:
+            raise CommandError(f"The files of {done.unconfirmed} deletion(s) are still there. The log says which.")
 
 
 def _duration(text: str) -> timedelta:

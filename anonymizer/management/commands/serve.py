@@ -10,22 +10,31 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 
+from anonymizer.api.authentication import is_loopback_host
 from anonymizer.management.base import AnonymizerCommand, UsageError
-from anonymizer.management.supervisor import Stopped, Supervisor, child_command, child_environment
+from anonymizer.management.supervisor import Stopped, Supervisor, child_command, child_environment, with_this_process
+from anonymizer.models import Kind
 from anonymizer.pipeline.detections import OBJECT_TYPES
 from anonymizer.pipeline.errors import AnonymizerError
 from anonymizer.pipeline.model_zoo.registry import AUTO
 from anonymizer.pipeline.model_zoo.store import ModelStore
 from anonymizer.pipeline.options.options import parameters
 from anonymizer.service import profiles
+from anonymizer.service.clients import tokens
+from anonymizer.service.monitoring import shared_counters
+from anonymizer.service.queueing.queue import QUEUES
 
 #: after a start that could not fetch the recommended models, the next one tries again after this time
 RETRY_FETCH_S = 3600
 #: what fetching may take besides its own limit
 FETCH_GRACE_S = 5
 
+#: addresses that stand for all of this machine
+ANY_ADDRESS = ("0.0.0.0", "::", "")
+
 #: the options that only set the environment variable of this name, which the settings read
 VARIABLES = {
+    "host": "ANONYMIZER_HOST",
     "api_endpoint": "ANONYMIZER_API_ENDPOINT",
     "input": "ANONYMIZER_INPUT_DIR",
     "output": "ANONYMIZER_OUTPUT_DIR",
@@ -38,6 +47,7 @@ VARIABLES = {
     "workers": "ANONYMIZER_WORKERS",
     "video_workers": "ANONYMIZER_VIDEO_WORKERS",
     "video_encoder": "ANONYMIZER_VIDEO_ENCODER",
+    "allow_anonymous": "ANONYMIZER_ALLOW_ANONYMOUS",
 }
 
 
@@ -82,6 +92,10 @@ class Command(AnonymizerCommand):
             "--api-endpoint", metavar="URL",
             help="what the addresses in answers begin with; default: the host of the request",
         )  # fmt: skip
+        address.add_argument(
+            "--allow-anonymous", action="store_const", const="true",
+            help="answer other machines although there is no token; default: answer this machine only",
+        )  # fmt: skip
         requests = parser.add_argument_group("defaults of requests")
         requests.add_argument("--format", help=parameters()["format"].help)
         requests.add_argument("--save-mask", help="all, binary, instance or none; default: all")
@@ -111,7 +125,11 @@ class Command(AnonymizerCommand):
         Raises:
             CommandError: the service cannot start.
         """
-        environment = child_environment(_variables(options))
+        environment = child_environment(_variables(options) | shared_counters.begin(settings.DATA_DIR))
+        self._answers_all = settings.ALLOW_ANONYMOUS or options["allow_anonymous"] is not None
+        self._is_public = not is_loopback_host(options["host"])
+        given = options["host"] not in ANY_ADDRESS or options["api_endpoint"] is not None
+        self._has_names = given or set(settings.ALLOWED_HOSTS) != set(settings.LOOPBACK_HOSTS)
         seconds = settings.FETCH_SECONDS if options["fetch_seconds"] is None else options["fetch_seconds"]
         try:
             store = ModelStore(
@@ -133,8 +151,7 @@ class Command(AnonymizerCommand):
         )
         try:
             supervisor.start()
-            url = f"http://{'127.0.0.1' if options['host'] in ('0.0.0.0', '::') else options['host']}:{options['port']}"
-            self._print_ready(url, supervisor.wait_until_ready(url), store)
+            self._print_ready(supervisor.url, supervisor.wait_until_ready(), store)
             supervisor.supervise()
         except Stopped:
             self.stdout.write("stopping: work in progress is finished first")
@@ -143,19 +160,36 @@ class Command(AnonymizerCommand):
         self.stdout.write("stopped")
 
     def _manage(self, environment: dict[str, str], *command: str) -> None:
-        done = subprocess.run(child_command("manage", *command), env=environment, check=False)
+        done = subprocess.run(
+            child_command("manage", *command), env=environment, check=False, preexec_fn=with_this_process()
+        )
         if done.returncode:
             raise CommandError(f"`anonymizer manage {command[0]}` failed; nothing was started.")
 
     def _print_ready(self, url: str, ready: dict[str, Any], store: ModelStore) -> None:
-        self.stdout.write(_models_line(ready["workers"][0], store))
+        loaded = next(worker for worker in ready["workers"] if worker["queue"] == QUEUES[Kind.IMAGE])
+        self.stdout.write(_models_line(loaded, store))
         if profile := profiles.active():
             self.stdout.write(f"Threshold profile: {profile.name} is active ({profiles.thresholds(profile)})")
         if ready["checks"]["models"] != "ok":
             self.stdout.write(f"  Requests for other types are answered with 503: {ready['checks']['models']}")
+        self._print_who_is_answered()
         self.stdout.write(f"Ready at {url} (page), {url}/docs (API), {url}/admin. Try:")
         self.stdout.write(f"  curl -F fileobject=@photo.jpg '{url}/v1/file'")
         self.stdout.flush()
+
+    def _print_who_is_answered(self) -> None:
+        if tokens.exist():
+            self.stdout.write("Every request needs a token (`anonymizer token list`)")
+        elif self._answers_all:
+            self.stdout.write("Everybody who reaches this server is answered, because --allow-anonymous is on")
+        elif self._is_public:
+            self.stdout.write(
+                "Only this machine is answered: `anonymizer token create NAME` makes a token for others, and "
+                "--allow-anonymous answers everybody"
+            )
+        if self._is_public and not self._has_names:
+            self.stdout.write("Only loopback names are answered: ANONYMIZER_ALLOWED_HOSTS adds names and addresses")
 
 
 def _variables(options: dict[str, Any]) -> dict[str, str]:
@@ -163,6 +197,10 @@ def _variables(options: dict[str, Any]) -> dict[str, str]:
     given = {variable: str(options[name]) for name, variable in VARIABLES.items() if options[name] is not None}
     if options["object_types"]:
         given["ANONYMIZER_OBJECT_TYPES"] = ",".join(options["object_types"])
+    if options["host"] not in ANY_ADDRESS:
+        # an address that the server is told to listen on is one of its names
+        named = f"[{options['host']}]" if ":" in options["host"] else options["host"]
+        given["ANONYMIZER_ALLOWED_HOSTS"] = ",".join(filter(None, [os.environ.get("ANONYMIZER_ALLOWED_HOSTS"), named]))
     return given
 
 
@@ -182,7 +220,9 @@ def _fetch_recommended(store: ModelStore, seconds: float, environment: dict[str,
     command = child_command("models", "fetch", "recommended", "--seconds", str(seconds))
     try:
         # a process of its own: a name look-up has no time limit and can only be killed
-        code = subprocess.run(command, env=environment, check=False, timeout=seconds + FETCH_GRACE_S).returncode
+        code = subprocess.run(
+            command, env=environment, check=False, timeout=seconds + FETCH_GRACE_S, preexec_fn=with_this_process()
+        ).returncode
     except subprocess.TimeoutExpired:
         code = 1
     if code:

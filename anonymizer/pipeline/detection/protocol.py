@@ -17,7 +17,7 @@ Image = NDArray[np.uint8]
 
 
 class Detector(Protocol):
-    """Detects objects of one or more types.
+    """Detects objects of one or more types. Several threads call it at once.
 
     A scale of a detector is the long side in pixels to which it resizes an image (multi-scale testing).
 
@@ -64,7 +64,7 @@ class Detector(Protocol):
         ...
 
     def video_scale(self, long_side: int) -> int:
-        """The one scale at which every frame of a video is analysed; the other scales run in rotation.
+        """The one scale at which every frame of a video is analysed; the other scales take turns.
 
         Args:
             long_side: of the frames, in pixels.

@@ -19,7 +19,7 @@ from anonymizer.pipeline.detection.protocol import Detector, Image
 from anonymizer.pipeline.detection.windows import Calibrate, own_scale_tiles
 from anonymizer.pipeline.detections import Detections, ObjectType
 
-__all__ = ["CARRIERS", "Region", "find_regions", "look_again", "merge_regions"]
+__all__ = ["CARRIERS", "DetailRegion", "RegionShare", "find_regions", "look_again", "merge_regions"]
 
 #: the types that carry objects of another type: faces are looked for on persons, license plates on vehicles
 CARRIERS = {ObjectType.PERSON: ObjectType.FACE, ObjectType.VEHICLE: ObjectType.LICENSE_PLATE}
@@ -55,7 +55,7 @@ AROUND, AROUND_HEAD = 0.5, 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Region:
+class DetailRegion:
     """A part of an image that is worth a second look.
 
     Attributes:
@@ -72,7 +72,38 @@ class Region:
     types: frozenset[ObjectType]
 
 
-def find_regions(first: Detections, size_hw: tuple[int, int], wanted: Collection[ObjectType]) -> list[Region]:
+@dataclass(frozen=True, slots=True)
+class RegionShare:
+    """A part of the regions of an image, for frames of a video: they take turns where they are too many for one frame.
+
+    Attributes:
+        pixels: about so many pixels of canvases may be taken, and one region more.
+        number: of the turn, from 0.
+    """
+
+    pixels: float
+    number: int
+
+    def choose(self, regions: Sequence[DetailRegion]) -> list[DetailRegion]:
+        """Choose the regions whose turn it is.
+
+        Args:
+            regions: of the image, in any order.
+
+        Returns:
+            All regions if they take no more than `pixels`. Otherwise neighbours from left to right, where those of the
+            last turn ended.
+        """
+        ordered = sorted(regions, key=lambda region: (region.x1 + region.x2, region.y1 + region.y2))
+        areas = np.array([_pixels([region]) for region in ordered])
+        parts = ((np.cumsum(areas) - areas) // self.pixels).astype(int)
+        if not len(parts):
+            return []
+        number = self.number % (int(parts[-1]) + 1)
+        return [region for region, part in zip(ordered, parts, strict=True) if part == number]
+
+
+def find_regions(first: Detections, size_hw: tuple[int, int], wanted: Collection[ObjectType]) -> list[DetailRegion]:
     """Choose the regions of an image that are worth a second look.
 
     Args:
@@ -128,17 +159,17 @@ def _has_sure(first: Detections, object_type: ObjectType, around: NDArray[np.flo
 
 def _region(
     around: NDArray[np.float64], size: float, types: set[ObjectType], size_hw: tuple[int, int]
-) -> Region | None:
+) -> DetailRegion | None:
     """The region clipped to the image, with the zoom that makes an object of a size in pixels large enough."""
     height, width = size_hw
     x1, y1 = (max(0, int(side)) for side in np.floor(around[:2]))
     x2, y2 = min(width, int(np.ceil(around[2]))), min(height, int(np.ceil(around[3])))
     if x1 >= x2 or y1 >= y2:
         return None
-    return Region(x1, y1, x2, y2, min(MAX_ZOOM, WANTED_PX / max(size, 1.0)), frozenset(types))
+    return DetailRegion(x1, y1, x2, y2, min(MAX_ZOOM, WANTED_PX / max(size, 1.0)), frozenset(types))
 
 
-def merge_regions(regions: Sequence[Region], side: int) -> list[Region]:
+def merge_regions(regions: Sequence[DetailRegion], side: int) -> list[DetailRegion]:
     """Merge regions of like zoom that overlap, if they take no more pixels together than apart.
 
     Args:
@@ -163,13 +194,15 @@ def merge_regions(regions: Sequence[Region], side: int) -> list[Region]:
     return kept
 
 
-def _fitting(region: Region, side: int) -> Region:
+def _fitting(region: DetailRegion, side: int) -> DetailRegion:
     """The region at a zoom at which it fits on a canvas."""
     most = side / max(region.x2 - region.x1, region.y2 - region.y1)
     return replace(region, zoom=min(region.zoom, most))
 
 
-def _first_mergeable(region: Region, others: Sequence[Region], side: int) -> tuple[int, Region] | None:
+def _first_mergeable(
+    region: DetailRegion, others: Sequence[DetailRegion], side: int
+) -> tuple[int, DetailRegion] | None:
     """The first of other regions to merge with: its number, and the merged region."""
     if not others:
         return None
@@ -186,17 +219,19 @@ def _first_mergeable(region: Region, others: Sequence[Region], side: int) -> tup
     number = int(np.argmax(good))
     (x1, y1), (x2, y2) = low[number].astype(int), high[number].astype(int)
     types = region.types | others[number].types
-    return number, Region(int(x1), int(y1), int(x2), int(y2), float(zoom[number]), types)
+    return number, DetailRegion(int(x1), int(y1), int(x2), int(y2), float(zoom[number]), types)
 
 
 def look_again(
     images: Sequence[Image],
-    regions: Sequence[Sequence[Region]],
+    regions: Sequence[Sequence[DetailRegion]],
     details: Callable[[int, int], Sequence[View]],
     detector: Detector,
     object_types: Sequence[ObjectType],
     first_scales: Sequence[float],
     calibrate: Calibrate,
+    *,
+    shares: Sequence[RegionShare] | None = None,
 ) -> list[list[tuple[View, Detections]]]:
     """Run one detector over the regions of images, and over detailed parts of them, packed onto canvases.
 
@@ -215,6 +250,7 @@ def look_again(
         object_types: only these types are returned.
         first_scales: of each image, the scale of the detector's first look (`closest_scale`).
         calibrate: maps the detector's scores to chances.
+        shares: of each image, which of its regions are looked at now; default: all.
 
     Returns:
         For each image its views and the detections in each, for `merge_looks`. Boxes are in pixels of the view, at the
@@ -234,6 +270,8 @@ def look_again(
         tiles = [*details(index, crop_side)] if first_scale * GAIN <= 1 else []
         outside = [region for region in of_image if not _is_shown(region, tiles)]
         found_regions = _useful(outside, wanted, crop_side, first_scale)
+        if shares is not None:
+            found_regions = shares[index].choose(found_regions)
         all_tiles = own_scale_tiles(image.shape[:2], crop_side)
         taken = _pixels(found_regions) + sum(map(_area, tiles))
         fully_tiled = first_scale < 1 and taken > sum(map(_area, all_tiles))
@@ -258,14 +296,16 @@ def look_again(
     return parts
 
 
-def _useful(regions: Sequence[Region], wanted: frozenset[ObjectType], side: int, first_scale: float) -> list[Region]:
+def _useful(
+    regions: Sequence[DetailRegion], wanted: frozenset[ObjectType], side: int, first_scale: float
+) -> list[DetailRegion]:
     """The regions that show more of a wanted type than the first look of a detector, merged."""
     useful = [region for region in regions if region.types & wanted and region.zoom >= GAIN * first_scale]
     # a region that is too large for a canvas may have lost its gain
     return [region for region in merge_regions(useful, side) if region.zoom >= GAIN * first_scale]
 
 
-def _is_shown(region: Region, tiles: Sequence[View]) -> bool:
+def _is_shown(region: DetailRegion, tiles: Sequence[View]) -> bool:
     """Whether a view of a detailed part shows a region about as large as it is wanted."""
     # a smaller zoom is for objects that the first look saw as too large for a detailed part (`SEEN_PX`)
     return 1 <= region.zoom <= GAIN and any(
@@ -274,15 +314,15 @@ def _is_shown(region: Region, tiles: Sequence[View]) -> bool:
     )
 
 
-def _view(region: Region) -> View:
+def _view(region: DetailRegion) -> View:
     side = max(1, round(region.zoom * max(region.x2 - region.x1, region.y2 - region.y1)))
     return View(region.x1, region.y1, region.x2, region.y2, side)
 
 
-def _pixels(regions: Sequence[Region]) -> float:
+def _pixels(regions: Sequence[DetailRegion]) -> float:
     """Pixels that regions take on canvases."""
     return sum(_area(region) * region.zoom**2 for region in regions)
 
 
-def _area(part: Region | View) -> int:
+def _area(part: DetailRegion | View) -> int:
     return (part.x2 - part.x1) * (part.y2 - part.y1)

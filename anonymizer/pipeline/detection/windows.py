@@ -29,8 +29,9 @@ __all__ = [
 OVERLAP = 0.2
 #: tiles of the next level are this many times as large, up to the whole image
 LEVEL = 4
-#: An image that is longer than this many times its short side is analysed in pieces, and so is a frame of a video whose
-#: scales rotate. Frames of 2.4:1 are common, show no less than frames of 16:9, and take four times as long in pieces.
+#: An image that is longer than this many times its short side is analysed in pieces. So is a frame of a video whose
+#: scales take turns: frames of 2.4:1 are common, show no less than frames of 16:9, and take four times as long in
+#: pieces.
 WIDE, VIDEO_WIDE = 2.0, 3.0
 #: Pieces are at most this many times as long as their short side, …
 PIECE_ASPECT = 1.5

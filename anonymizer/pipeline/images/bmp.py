@@ -38,7 +38,7 @@ _EMBEDDED_PROFILE, _LINKED_PROFILE, _SRGB = 0x4D424544, 0x4C494E4B, 0x73524742
 
 
 @dataclass(frozen=True, slots=True)
-class _Details:
+class _BmpDetails:
     """What the writer needs. `header` and `table` (palette or colour masks) are written unchanged."""
 
     header: bytes
@@ -98,7 +98,7 @@ def check_bmp(data: bytes, limits: Limits) -> None:
         _check(data, limits)
 
 
-def _check(data: bytes, limits: Limits) -> tuple[_Details, tuple[int, int], int]:
+def _check(data: bytes, limits: Limits) -> tuple[_BmpDetails, tuple[int, int], int]:
     """Details, width and height, and where the pixels begin."""
     (offset,) = struct.unpack_from("<L", data, 10)
     (header_bytes,) = struct.unpack_from("<L", data, _FILE_HEADER)
@@ -110,7 +110,7 @@ def _check(data: bytes, limits: Limits) -> tuple[_Details, tuple[int, int], int]
     table = _table(data, header_bytes, bits, compression)
     if offset < _FILE_HEADER + header_bytes or offset + _stride(width, bits) * abs(height) > len(data):
         raise BrokenMedia("The BMP picture is broken: the file ends before the picture does.")
-    return _Details(header, table, bits, height < 0), (width, abs(height)), offset
+    return _BmpDetails(header, table, bits, height < 0), (width, abs(height)), offset
 
 
 def _stride(width: int, bits: int) -> int:
@@ -161,7 +161,7 @@ def write_bmp(decoded: DecodedImage, encoding: Encoding) -> bytes:
     Returns:
         The file's bytes.
     """
-    details: _Details = decoded.details
+    details: _BmpDetails = decoded.details
     table = details.table
     if decoded.indices is not None:
         indices = nearest_palette_indices(decoded)

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anonymizer.pipeline.errors import TooLarge, UnsupportedMedia
+from anonymizer.pipeline.files.sums import FileSum
 from anonymizer.pipeline.images.bmp import check_bmp, read_bmp, write_bmp
 from anonymizer.pipeline.images.decoded import DecodedImage, Encoding, Samples, translate_errors
 from anonymizer.pipeline.images.heif import check_avif, check_heic, read_avif, read_heic, write_avif, write_heic
@@ -77,12 +78,14 @@ class Picture:
             before you draw. Alpha is not part of it.
         name: what the caller calls the image; default: no name.
         in_memory: whether it was made from an array or a PIL image, so that it has no format. `info` is then PNG.
+        source: checksum and size of the file; None for an image in memory.
     """
 
     info: MediaInfo
     pixels: Samples
     name: str | None = None
     in_memory: bool = False
+    source: FileSum | None = None
     _decoded: DecodedImage = field(repr=False, kw_only=True)
 
     def __repr__(self) -> str:
@@ -200,7 +203,8 @@ def load_picture(
         pixels = upright(decoded.samples, decoded.orientation)
     pixels.flags.writeable = False
     # Writers get the new pixels, so the stored ones need not be kept.
-    return Picture(info, cast("Samples", pixels), name, _decoded=replace(decoded, samples=pixels[:0]))
+    without_pixels = replace(decoded, samples=pixels[:0])
+    return Picture(info, cast("Samples", pixels), name, source=FileSum.of_bytes(data), _decoded=without_pixels)
 
 
 def load_image(source: str | os.PathLike[str] | bytes | BinaryIO) -> NDArray[np.uint8]:

@@ -81,7 +81,7 @@ class _Layout:
 
 
 @dataclass(frozen=True, slots=True)
-class _Details:
+class _JpegDetails:
     """How the source was encoded.
 
     Attributes:
@@ -305,7 +305,7 @@ def _density(layout: _Layout) -> Density | None:
     )
 
 
-def _details(layout: _Layout, image: JpegImageFile, components: int) -> _Details:
+def _details(layout: _Layout, image: JpegImageFile, components: int) -> _JpegDetails:
     marker, payload = layout.frame
     adobe = layout.payload(_APP14, _ADOBE_SIGNATURE)
     transform = adobe[11] if adobe is not None and len(adobe) >= 12 else None
@@ -318,7 +318,7 @@ def _details(layout: _Layout, image: JpegImageFile, components: int) -> _Details
         tables = tables[:1]
     while len(tables) > 1 and tables[-1] == tables[-2]:
         tables.pop()
-    return _Details(
+    return _JpegDetails(
         tables=tables,
         subsampling=_subsampling([(row[1] >> 4, row[1] & 15) for row in rows]),
         progressive=marker == _PROGRESSIVE,
@@ -352,7 +352,7 @@ def write_jpeg(decoded: DecodedImage, encoding: Encoding) -> bytes:
     Returns:
         The file's bytes.
     """
-    details: _Details = decoded.details
+    details: _JpegDetails = decoded.details
     height, width = decoded.samples.shape[:2]
     mode = _MODES[1 if decoded.samples.ndim == 2 else decoded.samples.shape[2]]
     image = Image.frombytes(mode, (width, height), decoded.samples.tobytes())
@@ -379,7 +379,7 @@ def _encode(image: Image.Image, options: dict[str, Any], *, progressive: bool) -
     return out.getvalue()
 
 
-def _add_metadata(coded: bytes, decoded: DecodedImage, details: _Details) -> bytes:
+def _add_metadata(coded: bytes, decoded: DecodedImage, details: _JpegDetails) -> bytes:
     layout = _parse_segments(coded)
     segments: list[tuple[int, bytes]] = []
     if decoded.density is not None and not details.keep_rgb and decoded.samples.shape[2:] != (4,):

@@ -51,7 +51,7 @@ _ICC_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
-class _Details:
+class _PngDetails:
     """What the writer needs.
 
     Attributes:
@@ -183,7 +183,7 @@ def _to_decoded_image(plane: Samples, first: dict[bytes, bytes], colour_type: in
         alpha=alpha,
         indices=indices,
         palette=palette,
-        details=_Details(
+        details=_PngDetails(
             colour_type,
             bits,
             [(name, first[name]) for name, lengths in _COPIED.items() if len(first.get(name, b"")) in lengths],
@@ -251,7 +251,7 @@ def write_png(decoded: DecodedImage, encoding: Encoding) -> bytes:
     Returns:
         The file's bytes.
     """
-    details: _Details = decoded.details
+    details: _PngDetails = decoded.details
     width, height = decoded.size_wh
     level = encoding.compress_level
     plte, transparency = details.plte, details.transparency
@@ -296,7 +296,7 @@ def _without_unused(indices: NDArray[np.uint8], plte: bytes, transparency: bytes
     return colours.tobytes(), alphas.tobytes()
 
 
-def _stored_plane(decoded: DecodedImage, details: _Details) -> Samples:
+def _stored_plane(decoded: DecodedImage, details: _PngDetails) -> Samples:
     """(h, w) or (h, w, channels) values to store, with alpha or with the value that is shown as transparent."""
     samples = decoded.samples
     if details.bits < 8:

@@ -102,7 +102,7 @@ _KEPT_BY_PILLOW = STRUCTURE - {_EXTRA, _COLOUR_MAP}
 
 
 @dataclass(frozen=True, slots=True)
-class _Details:
+class _TiffDetails:
     """What the writer needs: Pillow's mode, the compression to write, kind of alpha (ExtraSamples), and the palette."""
 
     mode: str
@@ -153,7 +153,7 @@ def check_tiff(data: bytes, limits: Limits) -> None:
         _check(data, limits)
 
 
-def _check(data: bytes, limits: Limits) -> tuple[str, dict[int, Entry], _Details]:
+def _check(data: bytes, limits: Limits) -> tuple[str, dict[int, Entry], _TiffDetails]:
     order, at = read_header(data)
     page, following = read_directory(data, order, at)
     width, height = (read_integer(page.get(tag), order) or 0 for tag in (_WIDTH, _HEIGHT))
@@ -197,7 +197,7 @@ def _refuse_further_pages(data: bytes, order: str, following: int) -> None:
             raise UnsupportedMedia("TIFF files with several pages are not supported: send one page per file.")
 
 
-def _page_details(page: dict[int, Entry], order: str) -> _Details:
+def _page_details(page: dict[int, Entry], order: str) -> _TiffDetails:
     if any(page[tag].value_count != 1 for tag in _SINGLE & page.keys()):
         raise BrokenMedia("The TIFF picture is broken: a tag has more values than it can have.")
     channels = read_integer(page.get(_CHANNELS), order) or 1
@@ -217,7 +217,7 @@ def _page_details(page: dict[int, Entry], order: str) -> _Details:
             "This kind of TIFF picture is not supported, as it could not be written as it was: "
             "1-bit, 8- and 16-bit greyscale, 8-bit palette, RGB and CMYK are."
         )
-    return _Details(
+    return _TiffDetails(
         mode=mode,
         compression=_COMPRESSIONS[compression],
         extra=extra[0] if extra else None,
@@ -225,7 +225,7 @@ def _page_details(page: dict[int, Entry], order: str) -> _Details:
     )
 
 
-def _decode(data: bytes, order: str, page: dict[int, Entry], details: _Details, limits: Limits) -> Samples:
+def _decode(data: bytes, order: str, page: dict[int, Entry], details: _TiffDetails, limits: Limits) -> Samples:
     if read_integer(page.get(_COMPRESSION), order) == GROUP4:
         return read_group4(data, page, order, limits)
     bare: Directory = {tag: entry for tag, entry in page.items() if tag in STRUCTURE}
@@ -244,7 +244,7 @@ def _decode(data: bytes, order: str, page: dict[int, Entry], details: _Details, 
 
 
 def _to_decoded_image(
-    data: bytes, plane: Samples, page: dict[int, Entry], order: str, details: _Details
+    data: bytes, plane: Samples, page: dict[int, Entry], order: str, details: _TiffDetails
 ) -> DecodedImage:
     exif = scrub_directory(data, page, order)
     density = _density(page, order)
@@ -301,7 +301,7 @@ def write_tiff(decoded: DecodedImage, encoding: Encoding) -> bytes:
     Returns:
         The file's bytes.
     """
-    details: _Details = decoded.details
+    details: _TiffDetails = decoded.details
     out = io.BytesIO()
     image = _to_pil_image(decoded, details.mode)
     image.save(out, "TIFF", compression=details.compression)
@@ -318,7 +318,7 @@ def write_tiff(decoded: DecodedImage, encoding: Encoding) -> bytes:
     return with_directory(coded, order, tags)
 
 
-def _colour_map(image: Image.Image, decoded: DecodedImage, details: _Details) -> list[int]:
+def _colour_map(image: Image.Image, decoded: DecodedImage, details: _TiffDetails) -> list[int]:
     """The palette to write; after a redaction, the colours that no pixel uses are black."""
     colours = np.array(details.colour_map).reshape(3, 256)
     if decoded.redacted is not None:

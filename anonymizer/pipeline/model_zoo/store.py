@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -68,6 +69,8 @@ class ModelStore:
         self._damaged: dict[str, tuple[tuple[int, int], str]] = {}
         self._detectors: dict[str, Detector] = {}
         self._segmenters: dict[str, Segmenter] = {}
+        # so that each model is loaded once; a model may load its base model
+        self._loading = threading.RLock()
 
     def __repr__(self) -> str:
         """The models by object type."""
@@ -141,6 +144,11 @@ class ModelStore:
             if self._chosen[object_type]
         }
 
+    def sums(self, model_ids: Sequence[str]) -> dict[str, str | None]:
+        """By id, the sha256 of the model's file; None for what is no model of the registry, such as a rule."""
+        entries = {model_id: self.registry.models.get(model_id) for model_id in model_ids}
+        return {model_id: None if entry is None else self._expected_sum(entry) for model_id, entry in entries.items()}
+
     def calibrations(self, model_id: str) -> Calibrations:
         """The calibrations of a model: from its scores to the chance that a box is right."""
         return self.registry.models[model_id].calibrations
@@ -177,14 +185,15 @@ class ModelStore:
         if entry is None or entry.makes_masks:
             detectors = ", ".join(entry.id for entry in self.registry.models.values() if not entry.makes_masks)
             raise DetectorFailed(f"There is no detector {model_id!r}; there are {detectors}.")
-        if model_id not in self._detectors:
-            load = DETECTORS[entry.loader]
-            detector = self._load(entry, lambda path: load(entry, path, self._target))
-            if detector.id != model_id:
-                # its detections would carry the id of another model
-                raise DetectorFailed(f"The model {model_id} calls itself {detector.id}.")
-            self._detectors[model_id] = detector
-        return self._detectors[model_id]
+        with self._loading:
+            if model_id not in self._detectors:
+                load = DETECTORS[entry.loader]
+                detector = self._load(entry, lambda path: load(entry, path, self._target))
+                if detector.id != model_id:
+                    # its detections would carry the id of another model
+                    raise DetectorFailed(f"The model {model_id} calls itself {detector.id}.")
+                self._detectors[model_id] = detector
+            return self._detectors[model_id]
 
     def segmenter(self) -> Segmenter | None:
         """Load the model that makes masks.
@@ -307,11 +316,12 @@ class ModelStore:
         return f"{key}~{maps}" if maps else key
 
     def _segmenter(self, entry: ModelEntry) -> Segmenter:
-        if entry.id not in self._segmenters:
-            load = SEGMENTERS[entry.loader]
-            base = self.registry.models[entry.base].path(self.folder) if entry.base else None
-            self._segmenters[entry.id] = self._load(entry, lambda path: load(path, base, self._target))
-        return self._segmenters[entry.id]
+        with self._loading:
+            if entry.id not in self._segmenters:
+                load = SEGMENTERS[entry.loader]
+                base = self.registry.models[entry.base].path(self.folder) if entry.base else None
+                self._segmenters[entry.id] = self._load(entry, lambda path: load(path, base, self._target))
+            return self._segmenters[entry.id]
 
     def _load(self, entry: ModelEntry, load: Callable[[Path], T]) -> T:
         # checked again just before it is read: the file may have been replaced in the meantime

@@ -13,13 +13,60 @@ from typing import TypeVar
 
 from anonymizer.pipeline.errors import InvalidParameter
 
-__all__ = ["boolean", "choice", "kernel_size", "number", "pixels", "profile_name", "share", "whole_number", "within"]
+__all__ = [
+    "boolean",
+    "choice",
+    "described",
+    "json_number",
+    "json_schema",
+    "kernel_size",
+    "number",
+    "pixels",
+    "profile_name",
+    "share",
+    "whole_number",
+    "within",
+]
 
 _T = TypeVar("_T", int, float)
+_Converter = TypeVar("_Converter", bound=Callable[..., object])
 
+#: what a converter takes, as a JSON schema of the text
+_SCHEMAS: dict[object, dict[str, object]] = {}
 _TRUE = ("true", "1", "yes", "on")
 _FALSE = ("false", "0", "no", "off")
+#: Numbers as JSON writes them, and a leading `+` or `.` as programs do. Python reads `1_0`, ` 5` and Arabic digits too.
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_WHOLE_NUMBER = re.compile(r"[+-]?\d{1,400}", re.ASCII)
+#: more than any image has; numbers beyond it cannot be computed with
+_MOST_PIXELS = 2**31 - 1
 _PROFILE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+
+
+def json_schema(convert: Callable[..., object]) -> dict[str, object]:
+    """Describe what a converter takes, for the OpenAPI file.
+
+    Args:
+        convert: one of this module, or any other.
+
+    Returns:
+        A JSON schema; that of any text for a converter that is not known here.
+    """
+    return dict(_SCHEMAS.get(convert, {"type": "string"}))
+
+
+def described(convert: _Converter, **schema: object) -> _Converter:
+    """Say what a converter takes, for `json_schema`.
+
+    Args:
+        convert: the converter.
+        schema: a JSON schema of the text that it takes.
+
+    Returns:
+        The converter.
+    """
+    _SCHEMAS[convert] = schema
+    return convert
 
 
 def boolean(name: str, value: object) -> bool:
@@ -55,15 +102,14 @@ def number(low: float, high: float) -> Callable[[str, object], float]:
 
     def convert(name: str, value: object) -> float:
         allowed = f"a number from {low:g} to {high:g}" if high < math.inf else f"a number from {low:g} up"
-        try:
-            parsed = float(str(value))
-        except ValueError:
-            raise InvalidParameter(name, value, allowed) from None
+        # a very long number becomes infinite, which is refused below
+        parsed = float(str(value)) if _NUMBER.fullmatch(str(value)) else math.nan
         if not low <= parsed <= high or math.isinf(parsed):
             raise InvalidParameter(name, value, allowed)
         return parsed
 
-    return convert
+    bounds = {"minimum": low} | ({"maximum": high} if high < math.inf else {})
+    return described(convert, type="number", **bounds)
 
 
 def whole_number(low: int, high: int, *, none: int | None = None) -> Callable[[str, object], int | None]:
@@ -80,17 +126,17 @@ def whole_number(low: int, high: int, *, none: int | None = None) -> Callable[[s
     """
 
     def convert(name: str, value: object) -> int | None:
-        try:
-            parsed = int(str(value))
-        except ValueError:
-            raise InvalidParameter(name, value, f"a whole number from {low} to {high}") from None
+        if not _WHOLE_NUMBER.fullmatch(str(value)):
+            raise InvalidParameter(name, value, f"a whole number from {low} to {high}")
+        parsed = int(str(value))
         if parsed == none:
             return None
         if not low <= parsed <= high:
             raise InvalidParameter(name, value, f"a whole number from {low} to {high}")
         return parsed
 
-    return convert
+    least = low if none is None else min(low, none)
+    return described(convert, type="integer", minimum=least, maximum=high)
 
 
 def choice(kind: type[StrEnum]) -> Callable[[str, object], StrEnum]:
@@ -110,7 +156,7 @@ def choice(kind: type[StrEnum]) -> Callable[[str, object], StrEnum]:
         except ValueError:
             raise InvalidParameter(name, value, f"one of {', '.join(kind)}") from None
 
-    return convert
+    return described(convert, type="string", enum=[member.value for member in kind])
 
 
 def kernel_size(name: str, value: object) -> float:
@@ -140,15 +186,37 @@ def pixels(value: object) -> int:
         value: an int, or a float without a fraction. A bool is not allowed.
 
     Returns:
-        The number of pixels; it may be negative.
+        The number of pixels; it may be negative, and lies within 31 bits.
 
     Raises:
-        ValueError: the value is no whole number.
+        ValueError: the value is no whole number, or it is too large.
     """
-    # JSON of Python has infinity, as 1e999 too
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value % 1:
+    # JSON of Python has infinity, as 1e999 too, and whole numbers of any length
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -_MOST_PIXELS <= value <= _MOST_PIXELS:
+        raise ValueError(value)
+    if value % 1:
         raise ValueError(value)
     return int(value)
+
+
+def json_number(value: object) -> float:
+    """Convert a number of JSON to a float.
+
+    Args:
+        value: an int or a float. A bool or a text is not allowed.
+
+    Returns:
+        The number; it may be infinite.
+
+    Raises:
+        ValueError: the value is no number, or too large for a float.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError(value) from None
 
 
 def profile_name(name: str, value: object) -> str:
@@ -194,3 +262,6 @@ def within(value: _T, low: _T, high: _T) -> _T:
 
 #: converter for a share, 0..1
 share = number(0, 1)
+described(boolean, type="string", enum=[*_TRUE, *_FALSE])
+described(kernel_size, type="number", minimum=0, exclusiveMinimum=True, maximum=100_000)
+described(profile_name, type="string", pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")

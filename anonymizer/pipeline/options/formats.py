@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import cast
 
 from anonymizer.pipeline.errors import InvalidParameter
-from anonymizer.pipeline.options.converters import pixels, within
+from anonymizer.pipeline.options.converters import json_number, pixels, whole_number, within
 
 __all__ = ["Auto", "Format", "Pano", "Thorough", "Tiles", "Whole", "parse_format"]
 
@@ -98,10 +99,10 @@ def parse_format(name: str, value: object) -> Format:
     )
     try:
         if text.lower().startswith("pano:"):
-            return Pano(within(int(text[5:]), 512, 32768))
+            return Pano(cast("int", whole_number(512, 32768)(name, text[5:])))
         row = json.loads(text)
         columns, rows = (within(pixels(n), 1, 32) for n in row["number"])
-        overlap_x, overlap_y = (within(float(part), 0.0, 0.9) for part in row.get("overlap", (0.2, 0.2)))
+        overlap_x, overlap_y = (within(json_number(part), 0.0, 0.9) for part in row.get("overlap", (0.2, 0.2)))
         return Tiles(columns, rows, overlap_x, overlap_y)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (InvalidParameter, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise InvalidParameter(name, value, allowed) from None

@@ -15,9 +15,12 @@ from anonymizer.pipeline.detections import OBJECT_TYPES, ObjectType
 from anonymizer.pipeline.errors import InvalidParameter
 from anonymizer.pipeline.images.metadata.kept_tags import KeepMetadata
 from anonymizer.pipeline.options.converters import boolean, choice, kernel_size, profile_name, share, whole_number
+from anonymizer.pipeline.options.drawn import DRAWN_HELP, DrawnRegion, parse_regions
 from anonymizer.pipeline.options.formats import Auto, Format, Whole, parse_format
+from anonymizer.pipeline.options.margins import MARGINS
 from anonymizer.pipeline.options.parameter import Parameter, Topic, option
-from anonymizer.pipeline.options.regions import SIDES, Region, parse_ignores
+from anonymizer.pipeline.options.regions import Region, parse_ignores
+from anonymizer.pipeline.options.verify import VERIFY_HELP, Verify, verify_mode
 
 __all__ = [
     "DamagedFrames",
@@ -27,6 +30,7 @@ __all__ = [
     "Parameter",
     "PlateFill",
     "SaveMask",
+    "Verify",
     "VideoEncoder",
     "parameters",
 ]
@@ -97,23 +101,6 @@ _THRESHOLD_HELP = "lowest score at which a {} is redacted, 0..1"
 _KERNEL_HELP = (
     "strength for a {}: a share of the object up to 1, pixels above 1; never below the minimum; default: by size"
 )
-#: By type: how far an object is enlarged at full strength, as a share of its shorter side. Chosen with
-#: benchmarks/coverage.py on val: found objects with more than a tenth bare, in percent, and the changed area.
-#:                             .1          .2          .3
-#:     face     fddb           6.3 2.03    1.2 2.03     .5 2.06
-#:              wider          1.9 2.76     .4 2.76     .0 2.96
-#:     plate    dashcam        3.1 1.58     .0 1.59     .0 1.67
-#:              plates-world  11.1 2.03    2.5 2.03    2.5 2.17
-#:              all four       5.4 1.82    1.3 1.83     .9 1.92
-#:     person   street-masks   1.6 1.93    1.0 2.47    1.0 3.06
-#:              coco           5.7 2.02    1.1 2.57     .0 3.17
-#:     vehicle  street-masks   4.4 1.50    1.4 1.98     .3 2.52
-_MARGINS = {
-    ObjectType.FACE: 0.2,
-    ObjectType.LICENSE_PLATE: 0.3,
-    ObjectType.PERSON: 0.2,
-    ObjectType.VEHICLE: 0.2,
-}
 _MARGIN_HELP = "how far a {} is enlarged at full strength, as a share of its shorter side; default: margin, else {}"
 _START_HELP = "soft edge of a {}: its distance outside the object, as a share of the object's shorter side"
 _STOP_HELP = "accepted for compatibility, has no effect: inside a {} the strength is always full"
@@ -146,6 +133,7 @@ class Options:
     ignores: tuple[Region, ...] = option(
         Topic.REDACTION, (), parse_ignores, "JSON list of rectangles in which no pixel is changed"
     )
+    regions: tuple[DrawnRegion, ...] = option(Topic.REDACTION, (), parse_regions, DRAWN_HELP)
     face_threshold: float = option(Topic.DETECTION, 0.5, share, _THRESHOLD_HELP.format("face"))
     license_plate_threshold: float = option(Topic.DETECTION, 0.5, share, _THRESHOLD_HELP.format("license plate"))
     person_threshold: float = option(Topic.DETECTION, 0.4, share, _THRESHOLD_HELP.format("person"))
@@ -159,6 +147,7 @@ class Options:
     strict: bool = option(
         Topic.DETECTION, False, boolean, "a file fails if it is not fully analysed, instead of a warning"
     )
+    verify: Verify = option(Topic.DETECTION, Verify.FALSE, verify_mode, VERIFY_HELP)
     no_object_tracking: bool = option(Topic.VIDEOS, False, boolean, "videos: do not track objects between frames")
     keep_bit_rate: bool = option(Topic.VIDEOS, False, boolean, "videos: keep the bit rate within 5 %")
     re_encode: bool = option(
@@ -215,16 +204,16 @@ class Options:
         "how far each object is enlarged at full strength, as a share of its shorter side; default: by type",
     )
     margin_face: float | None = option(
-        Topic.REDACTION, None, share, _MARGIN_HELP.format("face", _MARGINS[ObjectType.FACE])
+        Topic.REDACTION, None, share, _MARGIN_HELP.format("face", MARGINS[ObjectType.FACE])
     )
     margin_license_plate: float | None = option(
-        Topic.REDACTION, None, share, _MARGIN_HELP.format("license plate", _MARGINS[ObjectType.LICENSE_PLATE])
+        Topic.REDACTION, None, share, _MARGIN_HELP.format("license plate", MARGINS[ObjectType.LICENSE_PLATE])
     )
     margin_person: float | None = option(
-        Topic.REDACTION, None, share, _MARGIN_HELP.format("person", _MARGINS[ObjectType.PERSON])
+        Topic.REDACTION, None, share, _MARGIN_HELP.format("person", MARGINS[ObjectType.PERSON])
     )
     margin_vehicle: float | None = option(
-        Topic.REDACTION, None, share, _MARGIN_HELP.format("vehicle", _MARGINS[ObjectType.VEHICLE])
+        Topic.REDACTION, None, share, _MARGIN_HELP.format("vehicle", MARGINS[ObjectType.VEHICLE])
     )
     keep_metadata: KeepMetadata = option(
         Topic.OUTPUT,
@@ -302,10 +291,15 @@ class Options:
     def _notes(self) -> list[str]:
         """Warnings of parameters that have no effect."""
         stops = [name for name in self.as_params() if name.endswith("-stop")]
-        return [f"{name} has no effect: inside the object the strength is always full." for name in stops]
+        notes = [f"{name} has no effect: inside the object the strength is always full." for name in stops]
+        if self.verify and self.method is Method.DETECT:
+            notes.append("verify has no effect with method=detect, which makes no file.")
+        return notes
 
     def object_types(self, served: Sequence[ObjectType] = OBJECT_TYPES) -> tuple[ObjectType, ...]:
         """Get the object types to detect: those that are true; all served types if no type is named.
+
+        With `regions`, every type may be false: then nothing is detected, and only the regions are redacted.
 
         Args:
             served: the object types that have a working model; default: all.
@@ -320,7 +314,7 @@ class Options:
         for object_type in wanted:
             if object_type not in served:
                 raise InvalidParameter(object_type, "true", f"false here: this server serves {', '.join(served)} only")
-        if not wanted:
+        if not wanted and not self.regions:
             names = ", ".join(object_type for object_type, value in named.items() if value is not None)
             raise InvalidParameter(names, "false", f"true for at least one of {', '.join(served)}")
         return wanted
@@ -348,7 +342,7 @@ class Options:
         """Get how far an object is enlarged at full strength, as a share of its shorter side."""
         of_type = getattr(self, f"margin_{_field_name(object_type)}")
         given = self.margin if of_type is None else of_type
-        return _MARGINS[object_type] if given is None else float(given)
+        return MARGINS[object_type] if given is None else float(given)
 
     def soft_edge(self, object_type: ObjectType) -> float:
         """Get the distance of the soft edge outside the object, as a share of its shorter side; 0: no soft edge."""
@@ -380,7 +374,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Format):
         return str(value)
     if isinstance(value, tuple):
-        return [dict(zip(SIDES, (region.x, region.y, region.width, region.height), strict=True)) for region in value]
+        return [region.as_json() for region in value]
     return value.value if isinstance(value, StrEnum) else value
 
 

@@ -30,6 +30,10 @@ class Region:
     width: int
     height: int
 
+    def as_json(self) -> dict[str, int]:
+        """The region as `parse_ignores` reads it."""
+        return dict(zip(SIDES, (self.x, self.y, self.width, self.height), strict=True))
+
 
 def parse_ignores(name: str, value: object) -> tuple[Region, ...]:
     """Read the rectangles of the parameter `ignores`.

@@ -25,12 +25,28 @@ __all__ = ["OpenVinoNetwork", "cache_folder"]
 
 log = logging.getLogger(__name__)
 
+#: The most calls of one network that run side by side: each has memory of its own for what it computes.
+_MOST_STREAMS = 8
+
+
+class _Requests(threading.local):
+    """What runs the network in each thread.
+
+    Attributes:
+        of_thread: by number of streams, the request.
+    """
+
+    def __init__(self) -> None:
+        self.of_thread: dict[int, openvino.InferRequest] = {}
+
 
 class OpenVinoNetwork:
     """A network compiled for the CPU.
 
     Several threads may run it at once. It takes inputs of any size: the first input of a size takes about twice as long
-    as the next. The number of threads is torch's at the time of loading.
+    as the next. The number of cores is that of torch's threads at the time of loading. One call uses all of them. In a
+    thread for which torch has fewer threads, one call uses one core, and several calls run side by side. The stages of
+    a video are such threads: their calls never wait for each other between layers.
 
     Args:
         model: the network, as `from_module` and `from_onnx` read it.
@@ -39,14 +55,28 @@ class OpenVinoNetwork:
     """
 
     def __init__(self, model: openvino.Model, *, exact: bool = False) -> None:
-        options = {
-            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-            "INFERENCE_PRECISION_HINT": "bf16" if has_bfloat16() and not exact else "f32",
-            "PERFORMANCE_HINT": "LATENCY",
-        }
-        self._compiled = _core().compile_model(model, "CPU", options)
-        self._outputs = len(self._compiled.outputs)
-        self._requests = threading.local()
+        self._model = model
+        self._precision = "bf16" if has_bfloat16() and not exact else "f32"
+        self._cores = torch.get_num_threads()
+        self._compiling = threading.Lock()
+        self._compiled: dict[int, openvino.CompiledModel] = {}
+        self._free: dict[int, threading.Semaphore] = {}
+        self._outputs = len(self._compile(1).outputs)
+        self._requests = _Requests()
+
+    def _compile(self, streams: int) -> openvino.CompiledModel:
+        """The network for so many calls side by side; it is compiled once."""
+        with self._compiling:
+            if streams not in self._compiled:
+                options = {
+                    "INFERENCE_NUM_THREADS": self._cores,
+                    "INFERENCE_PRECISION_HINT": self._precision,
+                    "NUM_STREAMS": streams,
+                }
+                # further calls wait here: two on one stream were once seen to end the process inside of OpenVINO
+                self._free[streams] = threading.Semaphore(streams)
+                self._compiled[streams] = _core().compile_model(self._model, "CPU", options)
+            return self._compiled[streams]
 
     @classmethod
     def from_onnx(cls, model: onnx.ModelProto, *, exact: bool = False) -> OpenVinoNetwork:
@@ -89,11 +119,12 @@ class OpenVinoNetwork:
         _save(model, file)
         return cls(model, exact=exact)
 
-    def _request(self) -> openvino.InferRequest:
+    def _request(self, streams: int) -> openvino.InferRequest:
         """The request of this thread: a request that runs takes no other inputs, and videos have several threads."""
-        if not hasattr(self._requests, "of_thread"):
-            self._requests.of_thread = self._compiled.create_infer_request()
-        return self._requests.of_thread
+        by_streams = self._requests.of_thread
+        if streams not in by_streams:
+            by_streams[streams] = self._compile(streams).create_infer_request()
+        return by_streams[streams]
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Run the network.
@@ -105,7 +136,10 @@ class OpenVinoNetwork:
             The outputs, float32.
         """
         arrays: list[NDArray[Any]] = [tensor.contiguous().numpy() for tensor in inputs]
-        results = self._request().infer(arrays, share_inputs=True)
+        streams = 1 if torch.get_num_threads() >= self._cores else min(self._cores, _MOST_STREAMS)
+        request = self._request(streams)
+        with self._free[streams]:
+            results = request.infer(arrays, share_inputs=True)
         return tuple(torch.from_numpy(np.asarray(results[n], np.float32)) for n in range(self._outputs))
 
 

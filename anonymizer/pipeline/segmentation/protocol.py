@@ -13,7 +13,7 @@ __all__ = ["Segmenter"]
 
 
 class Segmenter(Protocol):
-    """Makes a mask for each box: the pixels that belong to the object.
+    """Makes a mask for each box: the pixels that belong to the object. Several threads call it at once.
 
     Attributes:
         id: id of the model; what `Mask.source` holds.

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import cycle, islice
-from pathlib import Path
 from typing import TypeAlias
 
 import cv2
@@ -21,35 +20,38 @@ from anonymizer.pipeline.detection.windows import VIDEO_WIDE, WIDE, piece_side
 from anonymizer.pipeline.detections import Detections, ObjectType
 from anonymizer.pipeline.engine import Engine
 from anonymizer.pipeline.errors import BrokenMedia
-from anonymizer.pipeline.media_kinds import MediaInfo
+from anonymizer.pipeline.options.drawn import DrawnRegion
 from anonymizer.pipeline.options.formats import Whole
 from anonymizer.pipeline.options.options import DamagedFrames, Options
 from anonymizer.pipeline.orientation import upright
 from anonymizer.pipeline.outputs import metadata
+from anonymizer.pipeline.redaction.drawn import drawn_objects
 from anonymizer.pipeline.tracking.tracker import Tracker
+from anonymizer.pipeline.video.between_turns import TurnFiller
 from anonymizer.pipeline.video.detection_queue import DetectionQueue, FrameDetections, LaggingTracks
-from anonymizer.pipeline.video.frame_images import merge_looks, rgb_image, split_fields
-from anonymizer.pipeline.video.io.codecs.fingerprints import fingerprint, overwrite
+from anonymizer.pipeline.video.detection_schedule import DetectionSchedule, Turn, scales_to_run, video_scales
+from anonymizer.pipeline.video.frame_images import FrameRecord, merge_looks, rgb_image, split_fields
+from anonymizer.pipeline.video.io.codecs.fingerprints import overwrite
 from anonymizer.pipeline.video.io.reader import VideoReader
-from anonymizer.pipeline.video.io.tracks import Frame, VideoTrack
+from anonymizer.pipeline.video.io.tracks import DecodedFrame, VideoTrack
+from anonymizer.pipeline.video.plan import VideoJob
 from anonymizer.pipeline.video.thread_stages import StageQueue, StageThreads
 
 __all__ = ["downscale_warnings", "start_analysis"]
 
 #: frames that the detectors take at once
 BATCH = {"cpu": 4, "cuda": 32}
-#: Every frame is analysed at one scale. The other scales run in rotation: one of them for a frame after so many
-#: seconds, but not sooner than after so many frames.
-OTHER_SCALES_S, OTHER_SCALES_FRAMES = 0.25, 5
 #: How much larger a frame may be than the copy that is always analysed, before there is a warning. More is allowed than
-#: for pictures where larger scales run in rotation.
+#: for pictures where larger scales take turns.
 MUCH_SMALLER = 2.0
 #: long side in pixels of the grey frames in which the tracker measures motion and scene cuts
 _TRACKING_SIDE = 640
 
 #: a frame, and what the detectors get of it: (h, w, 3) uint8 RGB, upright, `analysis_size_wh` large. First the whole
 #: frame, then its fields if it is interlaced.
-_FrameImages: TypeAlias = "tuple[Frame, list[NDArray[np.uint8]]]"
+_FrameImages: TypeAlias = "tuple[FrameRecord, list[NDArray[np.uint8]]]"
+#: what the tracker gets of a frame beside its detections: the time in seconds, and the small grey image
+_TrackingFrame: TypeAlias = "tuple[float, NDArray[np.uint8]]"
 _Batch: TypeAlias = "list[_FrameImages]"
 #: a batch, and the detections of each of its frames
 _AnalysedBatch: TypeAlias = "tuple[_Batch, list[Detections]]"
@@ -60,6 +62,7 @@ class _TrackAnalysis:
     """The state of the analysis of one track.
 
     Attributes:
+        regions: that the caller drew.
         pending: pts, `damaged` and fingerprint of the frames whose detections are not final yet.
         reformatter: one for all frames, because each new one sets up its scaling again.
         field_reformatter: likewise, for all fields.
@@ -68,42 +71,30 @@ class _TrackAnalysis:
     track: VideoTrack
     tracker: Tracker
     queue: DetectionQueue
+    filler: TurnFiller[_TrackingFrame]
     analysis_size_wh: tuple[int, int]
+    regions: tuple[DrawnRegion, ...]
+    schedule: DetectionSchedule = field(default_factory=DetectionSchedule)
     pending: deque[tuple[int, bool, int]] = field(default_factory=deque)
     reformatter: VideoReformatter = field(default_factory=VideoReformatter)
     field_reformatter: VideoReformatter = field(default_factory=VideoReformatter)
 
 
-def start_analysis(
-    engine: Engine,
-    path: Path,
-    info: MediaInfo,
-    stages: StageThreads,
-    video_tracks: Sequence[VideoTrack],
-    queues: dict[int, DetectionQueue],
-    object_types: Sequence[ObjectType],
-    options: Options,
-    *,
-    threads: int,
-) -> None:
+def start_analysis(job: VideoJob, stages: StageThreads, queues: Mapping[int, DetectionQueue]) -> None:
     """Start the threads of the first reading: one decodes, some detect, and one tracks.
 
+    On a CPU as many threads detect as the job may use, each with batches of its own. Two threads that share one batch
+    wait for each other after every layer, and longer where another stage has a core. With YuNet on two cores that gives
+    30 frames a second instead of 38.
+
     Args:
-        engine: runs the detectors.
-        path: of the video.
-        info: its format.
+        job: what is analysed, and for what.
         stages: the threads are started in it.
-        video_tracks: the tracks to analyse.
         queues: by stream index, where the final detections of each frame are put.
-        object_types: what is detected.
-        options: of the work.
-        threads: of the decoder. On a CPU as many threads detect, each with batches of its own. Two threads that share
-            one batch wait for each other after every layer, and longer where another stage has a core. With YuNet on
-            two cores that gives 30 frames a second instead of 38.
     """
-    detectors = engine.store.detectors(object_types)
+    engine, options, object_types, detectors = job.engine, job.options, job.object_types, job.detectors
     device = engine.store.device.split(":")[0]
-    detect_threads = threads if device == "cpu" else 1
+    detect_threads = job.threads if device == "cpu" else 1
     # In tiles, one frame is many images. A small batch lets the work stop soon: nothing interrupts a batch.
     size = BATCH[device] if isinstance(options.video_format, Whole) else 1
     # batches are given to the threads in rotation, and are collected in the same order
@@ -114,14 +105,16 @@ def start_analysis(
             track,
             Tracker(track.size_hw, options, object_types),
             queues[track.index],
+            TurnFiller(track.size_hw, options),
             _analysis_size_wh(track, options, detectors),
+            options.regions,
         )
-        for track in video_tracks
+        for track in job.tracks
     }
 
     def decode() -> None:
         tolerate_damage = options.damaged_frames is DamagedFrames.BLACKEN
-        with VideoReader(path, info, threads=threads) as reader:
+        with VideoReader(job.source, job.info, threads=job.threads) as reader:
             frames = reader.frames(tolerate_damage=tolerate_damage)
             batches = _batches(_with_images(frames, tracks, tolerate_damage=tolerate_damage), size)
             for batch, queue in zip(batches, cycle(decoded), strict=False):
@@ -165,7 +158,7 @@ def downscale_warnings(track: VideoTrack, options: Options, detectors: Sequence[
     Returns:
         A sentence for each such detector.
     """
-    if options.no_object_tracking or not isinstance(options.video_format, Whole):
+    if _has_all_scales(options):
         yield from downscaling.downscale_warnings("frame", track.size_hw, options.video_format, detectors)
         return
     long_side, side = max(track.size_wh), piece_side(track.size_hw, VIDEO_WIDE)
@@ -184,6 +177,14 @@ def _wide(options: Options) -> float:
     return WIDE if options.no_object_tracking else VIDEO_WIDE
 
 
+def _has_all_scales(options: Options) -> bool:
+    """Whether every frame is analysed as a picture is.
+
+    That is so without tracking, too: nothing would carry detections to the frames between.
+    """
+    return not isinstance(options.video_format, Whole) or options.no_object_tracking
+
+
 def _analysis_size_wh(track: VideoTrack, options: Options, detectors: Sequence[Detector]) -> tuple[int, int]:
     """Width and height in pixels that a track's stored frames are scaled to for the detectors, with square pixels.
 
@@ -195,20 +196,14 @@ def _analysis_size_wh(track: VideoTrack, options: Options, detectors: Sequence[D
     wide, high = (width * aspect, height) if aspect <= 1 else (width, height / aspect)
     if isinstance(options.video_format, Whole):
         side = piece_side((round(high), round(wide)), _wide(options))
-        scales = (scale for detector in detectors for scale in _scales(detector, side))
+        scales = (scale for detector in detectors for scale in video_scales(detector, side))
         shrink = min(1.0, max(scales, default=side) / side)
         wide, high = wide * shrink, high * shrink
     return max(1, round(wide)), max(1, round(high))
 
 
-def _scales(detector: Detector, long_side: int) -> list[int]:
-    """The scale at which every frame is analysed, then those that run in rotation."""
-    main = detector.video_scale(long_side)
-    return [main, *(scale for scale in detector.scales(long_side) if scale != main)]
-
-
 def _with_images(
-    frames: Iterable[Frame], tracks: Mapping[int, _TrackAnalysis], *, tolerate_damage: bool
+    frames: Iterable[DecodedFrame], tracks: Mapping[int, _TrackAnalysis], *, tolerate_damage: bool
 ) -> Iterator[_FrameImages]:
     """Frames together with the images that are analysed.
 
@@ -221,10 +216,15 @@ def _with_images(
                 f"Frame {frame.number} of the video (at {frame.time_s:.2f} s) cannot be read whole; "
                 "damaged-frames=blacken blackens such frames."
             )
-        yield frame, _analysis_images(frame, tracks[frame.track.index])
+        tracks[frame.track.index].schedule.add(frame.number, frame.time_s)
+        images = _analysis_images(frame, tracks[frame.track.index])
+        record = FrameRecord.of(frame)
+        # nothing else of the frame is needed: many of 4K or 8K would fill the memory while detectors run
+        overwrite(frame.picture, frame.track.codec)
+        yield record, images
 
 
-def _analysis_images(frame: Frame, track: _TrackAnalysis) -> list[NDArray[np.uint8]]:
+def _analysis_images(frame: DecodedFrame, track: _TrackAnalysis) -> list[NDArray[np.uint8]]:
     """The frame as the detectors get it, and its fields if it is interlaced: (h, w, 3) uint8 RGB, small, upright."""
     size_wh, picture = track.analysis_size_wh, frame.picture
     images = [rgb_image(picture, size_wh, track.reformatter)]
@@ -253,7 +253,7 @@ def _round_robin(queues: Sequence[StageQueue[_AnalysedBatch]]) -> Iterator[_Anal
 
 def _detect(
     engine: Engine,
-    frames: Sequence[tuple[_TrackAnalysis, Frame, list[NDArray[np.uint8]]]],
+    frames: Sequence[tuple[_TrackAnalysis, FrameRecord, list[NDArray[np.uint8]]]],
     detectors: Sequence[Detector],
     object_types: Sequence[ObjectType],
     options: Options,
@@ -266,41 +266,32 @@ def _detect(
 
 def _detect_images(
     engine: Engine,
-    batch: Sequence[tuple[_TrackAnalysis, Frame, NDArray[np.uint8]]],
+    batch: Sequence[tuple[_TrackAnalysis, FrameRecord, NDArray[np.uint8]]],
     detectors: Sequence[Detector],
     object_types: Sequence[ObjectType],
     options: Options,
 ) -> list[Detections]:
     """The detections in each image of a frame, with boxes in pixels of the upright frame at full size."""
-    if not isinstance(options.video_format, Whole) or options.no_object_tracking:
-        # Without tracking, all scales run for every frame: nothing would carry detections to the frames between.
+    if _has_all_scales(options):
         found = engine.detect([image for _, _, image in batch], object_types, options.video_format)
     else:
-        by_rotation: dict[tuple[int, ...], list[int]] = {}
+        by_scales: dict[tuple[Turn | None, int], list[int]] = {}
         for row, (track, frame, image) in enumerate(batch):
-            key = (_rotation_step(track.track, frame.number), piece_side(image.shape[:2], VIDEO_WIDE))
-            by_rotation.setdefault(key, []).append(row)
+            key = track.schedule.turn(frame.number), piece_side(image.shape[:2], VIDEO_WIDE)
+            by_scales.setdefault(key, []).append(row)
         found = [Detections.empty()] * len(batch)
-        for (step, side), rows in by_rotation.items():
-            scales = partial(_scales_in_rotation, long_side=side, step=step)
-            of_rows = engine.detect([batch[row][2] for row in rows], object_types, options.video_format, scales=scales)
+        for (turn, side), rows in by_scales.items():
+            scales = partial(scales_to_run, long_side=side, turn=turn)
+            images = [batch[row][2] for row in rows]
+            numbers = [batch[row][0].schedule.closer_turn(batch[row][1].number) for row in rows]
+            closer = [number for number in numbers if number is not None] or None
+            of_rows = engine.detect(images, object_types, options.video_format, scales=scales, closer_turns=closer)
             for row, detections in zip(rows, of_rows, strict=True):
                 found[row] = detections
     return [
         _at_full_size(detections, image.shape[:2], track.track.size_hw)
         for detections, (track, _, image) in zip(found, batch, strict=True)
     ]
-
-
-def _rotation_step(track: VideoTrack, number: int) -> int:
-    """Which of the other scales a frame is also analysed at, counted on without end; -1: none."""
-    every = max(OTHER_SCALES_FRAMES, round(OTHER_SCALES_S * float(track.frame_rate)))
-    return -1 if number % every else number // every
-
-
-def _scales_in_rotation(detector: Detector, long_side: int, step: int) -> tuple[int, ...]:
-    main, *others = _scales(detector, long_side)
-    return (main,) if step < 0 or not others else (main, others[step % len(others)])
 
 
 def _at_full_size(found: Detections, analysed_hw: tuple[int, ...], size_hw: tuple[int, int]) -> Detections:
@@ -311,33 +302,44 @@ def _at_full_size(found: Detections, analysed_hw: tuple[int, ...], size_hw: tupl
 
 def _track_frame(
     track: _TrackAnalysis,
-    frame: Frame,
+    frame: FrameRecord,
     image: NDArray[np.uint8],
     found: Detections,
     detectors: Sequence[Detector],
     options: Options,
 ) -> None:
-    """Give a frame's detections to the tracker, and queue those of earlier frames that are final now."""
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    scale = _TRACKING_SIDE / max(grey.shape)
+    """Give a frame's detections to the tracker, once they are complete, and queue those of frames that are final."""
+    grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
+    scale, small = _TRACKING_SIDE / max(grey.shape), grey
     if scale < 1:
         size = (max(1, round(grey.shape[1] * scale)), max(1, round(grey.shape[0] * scale)))
-        grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
+        small = np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), np.uint8)
     shrink = max(image.shape[:2]) / max(track.track.size_hw)
     least = {detector.id: detector.least_size / shrink for detector in detectors}
     track.queue.review_counts.update(metadata.review_counts(found, track.track.size_hw, options, least))
-    track.pending.append((frame.picture.pts or 0, frame.damaged, fingerprint(frame.picture)))
-    overwrite(frame.picture, frame.track.codec)
-    for detections in track.tracker.push(frame.time_s, found, np.asarray(grey, np.uint8)):
-        _queue_detections(track, detections)
+    track.pending.append((frame.pts, frame.damaged, frame.fingerprint))
+    turn = Turn.ALL if _has_all_scales(options) else track.schedule.turn(frame.number)
+    track.schedule.forget(frame.number)
+    _push(track, track.filler.push((frame.time_s, small), frame.time_s, found, grey, turn=turn))
+
+
+def _push(track: _TrackAnalysis, frames: Iterable[tuple[_TrackingFrame, Detections]]) -> None:
+    """Give frames to the tracker, and queue the detections of those that are final now."""
+    for (time_s, small), found in frames:
+        for detections in track.tracker.push(time_s, found, small):
+            _queue_detections(track, detections)
 
 
 def _finish_frames(track: _TrackAnalysis) -> None:
     """Queue the detections of all frames so far. More frames may follow."""
+    _push(track, track.filler.finish())
     for detections in track.tracker.finish():
         _queue_detections(track, detections)
 
 
 def _queue_detections(track: _TrackAnalysis, detections: Detections) -> None:
     pts, damaged, pixels = track.pending.popleft()
+    if track.regions:
+        drawn = drawn_objects(track.regions, track.track.size_hw, float(pts * track.track.time_base))
+        detections = Detections.merge([detections, drawn])
     track.queue.put(FrameDetections(pts, detections, damaged, pixels))

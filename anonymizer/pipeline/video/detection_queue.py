@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pickle
+import tempfile
+from array import array
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from anonymizer.pipeline.detections import Detections
 from anonymizer.pipeline.video.thread_stages import StageThreads
@@ -42,19 +45,24 @@ class DetectionQueue:
 
     Args:
         stages: the threads of both readings.
-        keep: keep the detections of all frames, for further renderings. Default: drop those that are released.
+        keep: keep the detections of all frames, for further renderings. Those that are released go to a temporary file.
+            Default: they are dropped.
 
     Attributes:
         review_counts: sums over all frames of what a person should review, see `metadata.review_counts`.
+        next_track_id: the lowest track id that is above those of all frames so far.
     """
 
     def __init__(self, stages: StageThreads, *, keep: bool = False) -> None:
-        self._stages, self._keep = stages, keep
+        self._stages = stages
+        self._kept = _KeptFrames() if keep else None
         # one for all tracks: the second reading may wait for one track, while the first waits with another
         self._changed = stages.changed
         self._frames: dict[int, FrameDetections] = {}
         self._first = self._count = 0
         self._ended = False
+        self._added: dict[int, Detections] = {}
+        self.next_track_id = 0
         self.review_counts: Counter[str] = Counter()
 
     def put(self, frame: FrameDetections) -> None:
@@ -63,13 +71,14 @@ class DetectionQueue:
         It does not wait while the second reading itself waits for a frame of another track: that frame may come later.
 
         Raises:
-            Stopped: all stages shall end.
+            StagesStopped: all stages shall end.
         """
         with self._changed:
-            while self._count - self._first > MAX_LEAD and not self._keep and not self._stages.is_starving:
+            while self._count - self._first > MAX_LEAD and not self._stages.is_starving:
                 self._wait()
             self._frames[self._count] = frame
             self._count += 1
+            self.next_track_id = max(self.next_track_id, int(frame.detections.track_ids.max(initial=-1)) + 1)
             self._changed.notify_all()
 
     def end(self) -> None:
@@ -85,33 +94,56 @@ class DetectionQueue:
             number: of the frame, from 0.
 
         Returns:
-            The detections, or None if the first reading ended before this frame or the frame was released.
+            The detections, or None if the first reading ended before this frame, or it was released and is not kept.
 
         Raises:
-            Stopped: all stages shall end.
+            StagesStopped: all stages shall end.
         """
         with self._changed:
             if self._is_open(number):
                 with self._stages.starving():
                     while self._is_open(number):
                         self._wait()
-            return self._frames.get(number)
+            if self._kept is not None and number < self._first:
+                frame: FrameDetections | None = self._kept.get(number)
+            else:
+                frame = self._frames.get(number)
+            more = self._added.get(number)
+        if frame is None or more is None:
+            return frame
+        return replace(frame, detections=Detections.merge([frame.detections, more]))
+
+    def add(self, number: int, more: Detections) -> None:
+        """Add objects to a frame, for the next rendering; all frames must be kept.
+
+        Args:
+            number: of the frame, from 0.
+            more: what has to be redacted besides.
+        """
+        with self._changed:
+            known = self._added.get(number)
+            self._added[number] = more if known is None else Detections.merge([known, more])
 
     def release(self, number: int) -> None:
-        """Drop the frames before this one, unless all are kept."""
-        if self._keep:
-            return
+        """Take the frames before this one out of memory. All of them must be final."""
         with self._changed:
             while self._first < number:
-                self._frames.pop(self._first, None)
+                frame = self._frames.pop(self._first, None)
+                if self._kept is not None and frame is not None:
+                    self._kept.append(frame)
                 self._first += 1
             self._changed.notify_all()
+
+    def close(self) -> None:
+        """Delete what is kept. No frame can be read any more."""
+        if self._kept is not None:
+            self._kept.close()
 
     def count(self) -> int:
         """Wait for the end and return the number of frames.
 
         Raises:
-            Stopped: all stages shall end.
+            StagesStopped: all stages shall end.
         """
         with self._changed:
             while not self._ended:
@@ -126,6 +158,30 @@ class DetectionQueue:
         with self._stages.waiting():
             self._changed.wait(_POLL_S)
         self._stages.check()
+
+
+class _KeptFrames:
+    """Frames in a temporary file without a name: a long video has too many for the memory."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `close`)
+        self._ends = array("Q", [0])
+
+    def append(self, frame: FrameDetections) -> None:
+        """Add the next frame."""
+        self._file.seek(self._ends[-1])
+        pickle.dump(frame, self._file, pickle.HIGHEST_PROTOCOL)
+        self._ends.append(self._file.tell())
+
+    def get(self, number: int) -> FrameDetections:
+        """Read a frame by its number, from 0 up to that of the last one."""
+        self._file.seek(self._ends[number])
+        frame: FrameDetections = pickle.load(self._file)
+        return frame
+
+    def close(self) -> None:
+        """Delete the file."""
+        self._file.close()
 
 
 class LaggingTracks:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from av.video.frame import VideoFrame
@@ -25,8 +25,10 @@ from numpy.typing import NDArray
 from anonymizer.pipeline.detections import Detections
 from anonymizer.pipeline.redaction.yuv import frame_planes, planar_format_name, plane_format
 from anonymizer.pipeline.tracking.boxes import ious, union
+from anonymizer.pipeline.video.io.codecs.fingerprints import fingerprint
+from anonymizer.pipeline.video.io.tracks import DecodedFrame, VideoTrack
 
-__all__ = ["merge_looks", "rgb_image", "split_fields"]
+__all__ = ["FrameRecord", "merge_looks", "rgb_image", "split_fields"]
 
 #: FFmpeg's numbers of the transfer characteristics of HDR: PQ (SMPTE ST 2084) and HLG (ARIB STD-B67)
 PQ, HLG = 16, 18
@@ -40,6 +42,35 @@ _SDR_GAMMA = 2.4
 _SAME_IOU = 0.3
 #: share of the higher score from which the lower one counts as the same object
 _SAME_SCORE = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class FrameRecord:
+    """What is known of a decoded frame without its pixels.
+
+    Attributes:
+        track: of the frame.
+        number: from 0, in the order of presentation.
+        pts: when it is shown, in the time base of its track.
+        damaged: whether it could not be read whole, or may build on such a frame.
+        fingerprint: of its pixels, as `fingerprint` of `io.codecs.fingerprints` gives it.
+    """
+
+    track: VideoTrack
+    number: int
+    pts: int
+    damaged: bool
+    fingerprint: int
+
+    @classmethod
+    def of(cls, frame: DecodedFrame) -> FrameRecord:
+        """Make the record of a decoded frame."""
+        return cls(frame.track, frame.number, frame.picture.pts or 0, frame.damaged, fingerprint(frame.picture))
+
+    @property
+    def time_s(self) -> float:
+        """When the frame is shown, in seconds."""
+        return float(self.pts * self.track.time_base)
 
 
 def rgb_image(

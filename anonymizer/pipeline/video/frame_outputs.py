@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import IO
 
-from anonymizer.pipeline.detections import Detections, ObjectType
-from anonymizer.pipeline.options.options import Options
+from anonymizer.pipeline.detections import Detections
 from anonymizer.pipeline.outputs import metadata
 from anonymizer.pipeline.redaction.regions import RedactionRegion
 from anonymizer.pipeline.video.io.mask_writer import MaskWriter
 from anonymizer.pipeline.video.io.tracks import VideoTrack
+from anonymizer.pipeline.video.plan import VideoJob
 
 __all__ = ["FrameOutputs"]
 
@@ -21,26 +20,20 @@ class FrameOutputs:
     """Writes the metadata and the masks of a video, one frame at a time.
 
     Args:
-        metadata_path: the new file: a JSON array with an object for each frame.
-        masks: writers of the mask videos.
-        tracks: all tracks; with several, the metadata names the stream of each frame.
-        options: of the work; they choose what the metadata shows.
-        name: of the video, shown in the metadata.
-        miss_costs: by object type, how many needless blurs a miss is worth in the scores.
+        job: what is written, and where. With several tracks, the metadata names the stream of each frame.
     """
 
-    def __init__(
-        self,
-        metadata_path: Path,
-        masks: Sequence[MaskWriter],
-        tracks: Sequence[VideoTrack],
-        options: Options,
-        name: str,
-        miss_costs: Mapping[ObjectType, float],
-    ) -> None:
-        self._masks, self._options, self._name, self._miss_costs = masks, options, name, miss_costs
-        self._several = len(tracks) > 1
-        self._file: IO[str] = metadata_path.open("w")
+    def __init__(self, job: VideoJob) -> None:
+        legacy, percent = job.engine.legacy_masks, job.options.mask_scale
+        self._masks = [
+            MaskWriter(path, job.tracks, instances=instances, percent=percent, legacy=legacy, threads=job.threads)
+            for path, instances in ((job.binary_mask, False), (job.instance_mask, True))
+            if path is not None
+        ]
+        self._options, self._name = job.options, job.name
+        self._miss_costs = job.engine.store.miss_costs(job.object_types)
+        self._several = len(job.tracks) > 1
+        self._file: IO[str] = job.metadata.open("w")
         self._file.write("[")
         self._begun = False
 

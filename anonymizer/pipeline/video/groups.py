@@ -17,7 +17,7 @@ from anonymizer.pipeline.video.detection_queue import DetectionQueue
 from anonymizer.pipeline.video.io.frame_decoder import FrameDecoder
 from anonymizer.pipeline.video.io.splice import is_idr_packet
 from anonymizer.pipeline.video.io.track_writer import CannotSplice
-from anonymizer.pipeline.video.io.tracks import Frame, VideoTrack
+from anonymizer.pipeline.video.io.tracks import DecodedFrame, VideoTrack
 
 __all__ = ["BeginEncoding", "CopiedGroup", "EndEncoding", "GroupItem", "GroupSorter"]
 
@@ -62,7 +62,7 @@ class EndEncoding:
     track: VideoTrack
 
 
-GroupItem: TypeAlias = "Frame | Packet[Any] | CopiedGroup | BeginEncoding | EndEncoding"
+GroupItem: TypeAlias = "DecodedFrame | Packet[Any] | CopiedGroup | BeginEncoding | EndEncoding"
 
 
 class GroupSorter:

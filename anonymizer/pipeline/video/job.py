@@ -20,30 +20,31 @@ are deleted.
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
+from anonymizer.pipeline.detection.windows import plan_views
 from anonymizer.pipeline.detections import OBJECT_TYPES
 from anonymizer.pipeline.engine import Engine
-from anonymizer.pipeline.errors import Cancelled, EncoderFailed, InvalidParameter, NotFullyAnalysed
+from anonymizer.pipeline.errors import Cancelled, EncoderFailed, NotFullyAnalysed
 from anonymizer.pipeline.memory import keep_freed_memory
-from anonymizer.pipeline.options.options import Method, Options
+from anonymizer.pipeline.options.options import Options
+from anonymizer.pipeline.proof.verification import Verification
+from anonymizer.pipeline.receipts.receipt import Analysis
 from anonymizer.pipeline.results import VideoProgress, VideoResult
 from anonymizer.pipeline.video.analysis import downscale_warnings, start_analysis
 from anonymizer.pipeline.video.detection_queue import DetectionQueue
-from anonymizer.pipeline.video.frame_outputs import FrameOutputs
-from anonymizer.pipeline.video.io.encoders import OutputPlan, plan_output, with_bit_rate
-from anonymizer.pipeline.video.io.mask_writer import MaskWriter
-from anonymizer.pipeline.video.io.reader import VideoReader, check_video
+from anonymizer.pipeline.video.io.encoders import OutputPlan, with_bit_rate
 from anonymizer.pipeline.video.io.track_writer import CannotSplice
-from anonymizer.pipeline.video.io.tracks import VideoTrack
+from anonymizer.pipeline.video.plan import Hooks, ResultLooks, VideoJob, plan_job
 from anonymizer.pipeline.video.rendering import Renderer, RenderStats
 from anonymizer.pipeline.video.thread_stages import StageThreads
 from anonymizer.pipeline.video.verify_file import FrameSamples, verify_file, video_sizes
@@ -63,8 +64,7 @@ def anonymise_video(
     options: Options,
     *,
     name: str | None = None,
-    progress: Callable[[VideoProgress], None] | None = None,
-    stop: Callable[[], bool] | None = None,
+    hooks: Hooks = Hooks(),  # noqa: B008 (it is frozen)
 ) -> VideoResult:
     """Anonymise one video; this is what `Anonymizer.video` does.
 
@@ -74,123 +74,156 @@ def anonymise_video(
         folder: an existing folder, where the files of the result are written.
         options: what is redacted, and how.
         name: of the video in its metadata. Default: the name of the file.
-        progress: called about twice a second, in the calling thread.
-        stop: called as often; if it returns True, the work ends.
+        hooks: of the caller. Default: none.
 
     Returns:
         The result. Its files are in `folder`.
 
     Raises:
-        Cancelled: `stop` returned True.
+        Cancelled: `hooks.stop` returned True.
         InvalidParameter: the result would replace the source, or the encoder does not work on this machine.
         AnonymizerError: one of its kinds, if the file is bad, a model is missing, or a detector or an encoder failed.
     """
-    threads = torch.get_num_threads()
-    job = _VideoJob(engine, source, folder, options, name or source.name, threads, progress, stop)
-    try:
-        # the threads of the stages run side by side: each uses one core
-        torch.set_num_threads(1)
-        return job.run()
-    except BaseException:
-        # a file that may be incomplete must not be taken for a result
-        for path in job.files:
-            path.unlink(missing_ok=True)
-        raise
-    finally:
-        torch.set_num_threads(threads)
+    started = time.perf_counter()
+    keep_freed_memory()
+    threads = _torch_threads.count()
+    job = plan_job(engine, source, folder, options, name=name, threads=threads, hooks=hooks)
+    too_small = _downscale_warnings(job)
+    if options.strict and too_small:
+        # known from the size alone: no frame need be analysed for it
+        raise NotFullyAnalysed(too_small)
+    with _torch_threads.one_each():
+        try:
+            return _VideoWork(job, started).run()
+        except BaseException:
+            # a file that may be incomplete must not be taken for a result
+            for path in job.files:
+                path.unlink(missing_ok=True)
+            raise
 
 
-class _VideoJob:
+class _TorchThreads:
+    """How many threads torch uses for one call.
+
+    Each thread has a number of its own. New threads take the number that any thread was given last, so that one process
+    may have several videos at the same time only if all of them agree.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users, self._before = 0, 0
+
+    def count(self) -> int:
+        """The number while there is no video."""
+        with self._lock:
+            return self._before if self._users else torch.get_num_threads()
+
+    @contextmanager
+    def one_each(self) -> Iterator[None]:
+        """Let each call use one core: the threads of the stages run side by side."""
+        with self._lock:
+            self._before = self._before if self._users else torch.get_num_threads()
+            self._users += 1
+            torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users -= 1
+                torch.set_num_threads(self._before)
+                if self._users:
+                    # the threads that other videos start from now on
+                    other = threading.Thread(target=torch.set_num_threads, args=(1,))
+                    other.start()
+                    other.join()
+
+
+_torch_threads = _TorchThreads()
+
+
+class _VideoWork:
     """The work on one video.
 
     Args:
-        threads: how many cores this process may use, for decoders, encoders and detectors.
+        job: what is done.
+        started: when it was begun, by `time.perf_counter`.
     """
 
-    def __init__(
-        self,
-        engine: Engine,
-        source: Path,
-        folder: Path,
-        options: Options,
-        name: str,
-        threads: int,
-        progress: Callable[[VideoProgress], None] | None,
-        stop: Callable[[], bool] | None,
-    ) -> None:
-        self._engine, self._source, self._options, self._name = engine, source, options, name
-        self._threads = threads
-        self._progress, self._stop = progress, stop
-        self._started = time.perf_counter()
+    def __init__(self, job: VideoJob, started: float) -> None:
+        self._job, self._started = job, started
         self._busy_s: dict[str, float] = {}
         # frames of the renderings that are finished
         self._frames_before = 0
-        self._queues: dict[int, DetectionQueue] = {}
+        self._analysis = StageThreads()
+        # a later rendering needs all detections again
+        keep = job.options.keep_bit_rate or self._may_splice or job.hooks.looks is not None
+        self._queues = {track.index: DetectionQueue(self._analysis, keep=keep) for track in job.tracks}
         self._samples = FrameSamples()
-        self._types = options.object_types(tuple(engine.store.serves()))
-        self._info = check_video(source, limits=engine.limits)
-        keep_freed_memory()
-        # all models are loaded before there are threads
-        self._detectors = engine.store.detectors(self._types)
-        if not options.bbox:
-            engine.store.segmenter()
-        with VideoReader(source, self._info, threads=1) as reader:
-            self._tracks: list[VideoTrack] = reader.tracks
-            self._output = plan_output(reader, options)
-        if options.strict and (downscaled := tuple(self._downscale_warnings())):
-            # known from the size alone: no frame need be analysed for it
-            raise NotFullyAnalysed(downscaled)
-        totals = [track.frames for track in self._tracks]
-        self._total = sum(n for n in totals if n is not None) if all(totals) else None
-        wanted_masks = options.save_mask
-        self._target = None if options.method is Method.DETECT else folder / f"anonymised{self._output.info.extension}"
-        if self._target is not None and self._target.resolve() == source.resolve():
-            raise InvalidParameter("folder", folder, "another one than the video's: the result would replace it")
-        self._metadata = folder / "metadata.json"
-        self._binary = folder / "binary-mask.mkv" if wanted_masks.binary else None
-        self._instance = folder / "instance-mask.mkv" if wanted_masks.instance else None
+        self._verification: Verification | None = None
 
     @property
-    def files(self) -> list[Path]:
-        """All files that may have been written."""
-        return [path for path in (self._target, self._metadata, self._binary, self._instance) if path is not None]
+    def _may_splice(self) -> bool:
+        options = self._job.options
+        return not (options.re_encode or options.debug or options.keep_bit_rate)
 
     def run(self) -> VideoResult:
-        if self._options.keep_bit_rate and self._target is not None:
-            stats = self._render_at_bit_rate(self._target)
-        else:
-            stats = self._render_once(splice=not (self._options.re_encode or self._options.debug))
-        if self._target is not None:
-            self._verify(self._target, stats)
+        job, analysis = self._job, self._analysis
+        try:
+            # no thread is started outside of this block: an error has to stop all of them
+            start_analysis(job, analysis, self._queues)
+            stats = self._render_and_verify()
+            if job.target is not None and job.hooks.looks is not None:
+                stats = self._look_again(job.hooks.looks, stats)
+        except BaseException as error:
+            analysis.stop(error)
+            raise
+        finally:
+            try:
+                analysis.join()
+            finally:
+                for queue in self._queues.values():
+                    queue.close()
+        self._add_busy(analysis.busy_s)
         return self._result(stats)
 
-    # --- renderings ---
+    def _render_and_verify(self) -> RenderStats:
+        job = self._job
+        if job.options.keep_bit_rate and job.target is not None:
+            stats = self._render_at_bit_rate(job.target)
+        else:
+            stats = self._render_once()
+        if job.target is not None:
+            self._verify(job.target, stats)
+        return stats
 
-    def _render_once(self, *, splice: bool) -> RenderStats:
-        """Analyse and render at the same time; start again without copied groups where these do not fit."""
+    def _look_again(self, looks: ResultLooks, stats: RenderStats) -> RenderStats:
+        """Look at the finished video; if something is found, redact it and render again, once."""
+        job, started = self._job, time.perf_counter()
+        if looks.look(job, self._on_frame(stats)):
+            looks.follow(job, self._queues, self._on_frame(stats))
+            stats = self._render_and_verify()
+            looks.look(job, self._on_frame(stats))
+        self._verification = looks.outcome(time.perf_counter() - started)
+        stats.warnings += looks.warnings()
+        return stats
+
+    def _render_once(self) -> RenderStats:
+        """Analyse and render at the same time; render again without copied groups where these do not fit."""
         try:
-            return self._render(self._output, splice=splice, analyse=True)
+            return self._render(self._job.output, splice=self._may_splice)
         except CannotSplice:
-            return self._render(self._output, splice=False, analyse=True)
+            return self._render(self._job.output, splice=False)
 
-    def _render(self, output: OutputPlan, *, splice: bool, analyse: bool) -> RenderStats:
+    def _render(self, output: OutputPlan, *, splice: bool, with_outputs: bool = True) -> RenderStats:
         """Render the video. What is written must be verified afterwards.
 
         Args:
-            analyse: False: use the detections of an earlier rendering again.
+            with_outputs: whether metadata and masks are written too.
         """
-        stages, self._samples = StageThreads(), FrameSamples()
+        stages = StageThreads(self._analysis)
         renderer: Renderer | None = None
         try:
-            # no thread is started outside of this block: an error has to stop all of them
-            seed = self._seed()
-            if analyse:
-                self._start_analysis(stages)
-            renderer = Renderer(
-                self._engine, self._source, self._info, stages, self._queues, self._options, output,
-                target=self._target, open_frame_outputs=self._open_frame_outputs if analyse else None,
-                samples=self._samples, seed=seed, splice=splice, threads=self._threads,
-            )  # fmt: skip
+            renderer = Renderer(self._job, stages, self._queues, output, splice=splice, with_outputs=with_outputs)
             renderer.start()
             self._report_progress(stages, renderer.stats)
         except BaseException as error:
@@ -200,8 +233,10 @@ class _VideoJob:
         finally:
             if renderer is not None:
                 renderer.close()
+        # an error of the analysis ends a rendering too
+        self._analysis.raise_error()
         assert renderer is not None
-        stats = renderer.stats
+        stats, self._samples = renderer.stats, renderer.samples
         self._frames_before += stats.frames
         self._add_busy(stages.busy_s)
         self._check_counts(stats)
@@ -209,6 +244,13 @@ class _VideoJob:
 
     def _verify(self, target: Path, stats: RenderStats) -> None:
         """Verify the last rendering, and report the progress meanwhile: no frame is new, but time is left."""
+        started = time.perf_counter()
+        job, on_frame = self._job, self._on_frame(stats)
+        verify_file(target, job.output.info, job.tracks, stats.times, self._samples, on_frame)
+        self._add_busy({"verify": time.perf_counter() - started})
+
+    def _on_frame(self, stats: RenderStats) -> Callable[[int], None]:
+        """What is called at each frame that is read again: it reports the progress, and stops the work."""
         started = reported = time.perf_counter()
 
         def on_frame(count: int) -> None:
@@ -219,20 +261,10 @@ class _VideoJob:
                 left_s = max(stats.frames - count, 0) * (now - started) / count
                 self._report(0, left_s, since=self._started)
 
-        verify_file(target, self._output.info, self._tracks, stats.times, self._samples, on_frame)
-        self._add_busy({"verify": time.perf_counter() - started})
-
-    def _start_analysis(self, stages: StageThreads) -> None:
-        # with `keep_bit_rate`, later renderings need all detections again
-        keep = self._options.keep_bit_rate
-        self._queues = {track.index: DetectionQueue(stages, keep=keep) for track in self._tracks}
-        start_analysis(
-            self._engine, self._source, self._info, stages, self._tracks, self._queues, self._types, self._options,
-            threads=self._threads,
-        )  # fmt: skip
+        return on_frame
 
     def _check_counts(self, stats: RenderStats) -> None:
-        for track in self._tracks:
+        for track in self._job.tracks:
             analysed, written = self._queues[track.index].count(), len(stats.times[track.index])
             if analysed != written:
                 raise EncoderFailed(f"{analysed} frames were analysed and {written} were written.")
@@ -243,23 +275,24 @@ class _VideoJob:
 
     def _render_at_bit_rate(self, target: Path) -> RenderStats:
         """Render until the size of each video track is close enough to the source's."""
-        sizes = video_sizes(self._source, self._info)
+        sizes = video_sizes(self._job.source, self._job.info)
         wanted = {index: size for index, (size, _) in sizes.items()}
         requested = {index: float(size) for index, size in wanted.items()}
         with tempfile.TemporaryDirectory() as stats_folder:
             for attempt in range(1 + _RETRIES):
                 tracks = {
                     track.index: with_bit_rate(
-                        self._output.tracks[track.index],
+                        self._job.output.tracks[track.index],
                         bits=8 * requested[track.index],
                         frames=sizes[track.index][1],
                         stats=Path(stats_folder) / f"{track.index}.log",
                         again=attempt > 0,
                     )
-                    for track in self._tracks
+                    for track in self._job.tracks
                 }
-                rendered = self._render(replace(self._output, tracks=tracks), splice=False, analyse=attempt == 0)
-                got = [size for size, _ in video_sizes(target, self._output.info).values()]
+                output = replace(self._job.output, tracks=tracks)
+                rendered = self._render(output, splice=False, with_outputs=attempt == 0)
+                got = [size for size, _ in video_sizes(target, self._job.output.info).values()]
                 pairs = list(zip(wanted.items(), got, strict=True))
                 if all(abs(size - was) <= _SIZE_TOLERANCE * was for (_, was), size in pairs):
                     return rendered
@@ -269,24 +302,7 @@ class _VideoJob:
         rendered.warnings.append("The bit rate could not be kept: this encoder does not go so high or so low.")
         return rendered
 
-    # --- inputs and outputs of a rendering ---
-
-    def _seed(self) -> int:
-        """A secret number of this video, from which the noise of `blur` and `pixelate` is made."""
-        with self._source.open("rb") as file:
-            content = file.read(2**20)
-        digest = hashlib.blake2b(content, key=self._engine.noise_key, digest_size=8)
-        return int.from_bytes(digest.digest(), "big")
-
-    def _open_frame_outputs(self) -> FrameOutputs:
-        legacy, percent = self._engine.legacy_masks, self._options.mask_scale
-        masks = [
-            MaskWriter(path, self._tracks, instances=instances, percent=percent, legacy=legacy, threads=self._threads)
-            for path, instances in ((self._binary, False), (self._instance, True))
-            if path is not None
-        ]
-        miss_costs = self._engine.store.miss_costs(self._types)
-        return FrameOutputs(self._metadata, masks, self._tracks, self._options, self._name, miss_costs)
+    # --- progress and result ---
 
     def _report_progress(self, stages: StageThreads, stats: RenderStats) -> None:
         """Report the progress until all threads have ended.
@@ -310,24 +326,26 @@ class _VideoJob:
         Raises:
             Cancelled: the caller does not want the result any more.
         """
-        if self._stop is not None and self._stop():
-            raise Cancelled(f"The work on {self._name} was stopped.")
-        if self._progress is None:
+        hooks = self._job.hooks
+        if hooks.stop is not None and hooks.stop():
+            raise Cancelled(f"The work on {self._job.name} was stopped.")
+        if hooks.progress is None:
             return
         # how many attempts a bit rate takes is not known yet: two are usual
-        total = self._total and self._total * (2 if self._options.keep_bit_rate else 1)
+        total = self._job.frames and self._job.frames * (2 if self._job.options.keep_bit_rate else 1)
         done = self._frames_before + frames
         rate = (frames or done) / (time.perf_counter() - since)
         done = done if total is None else min(done, total)
         if left_s is None:
             left_s = (total - done) / rate if total and rate else None
-        self._progress(VideoProgress(done, total, rate, left_s))
+        hooks.progress(VideoProgress(done, total, rate, left_s))
 
     def _result(self, stats: RenderStats) -> VideoResult:
+        job = self._job
         counts = {
             object_type.value: len(stats.track_ids.get(object_type, ())) + stats.untracked[object_type]
             for object_type in OBJECT_TYPES
-            if object_type in self._types
+            if object_type in {*job.object_types, *(region.type for region in job.options.regions)}
         }
         review_counts: Counter[str] = Counter()
         for queue in self._queues.values():
@@ -338,36 +356,40 @@ class _VideoJob:
             "frames_blackened": stats.blackened,
             "packets_lost": stats.lost,
         }
-        models = dict.fromkeys([*(detector.id for detector in self._detectors), *stats.mask_models])
+        models = tuple(dict.fromkeys([*(detector.id for detector in job.detectors), *stats.mask_models]))
+        size_hw = job.tracks[0].size_hw
+        views = {each.id: len(plan_views(size_hw, job.options.video_format, each)) for each in job.detectors}
         return VideoResult(
-            name=self._name,
-            info=self._output.info,
-            anonymised=self._target,
-            metadata=self._metadata,
-            binary_mask=self._binary,
-            instance_mask=self._instance,
+            name=job.name,
+            info=job.output.info,
+            anonymised=job.target,
+            metadata=job.metadata,
+            binary_mask=job.binary_mask,
+            instance_mask=job.instance_mask,
             counts=counts,
             frames=stats.frames,
             frames_copied=stats.copied,
-            object_types=self._types,
-            models=tuple(models),
+            object_types=job.object_types,
+            models=models,
             warnings=tuple(self._warnings(stats)),
-            not_fully_analysed=tuple(self._downscale_warnings()),
+            not_fully_analysed=_downscale_warnings(job),
             review_counts={"found": 0, **review_counts, **frame_counts},
             seconds=time.perf_counter() - self._started,
             stage_seconds=dict(self._busy_s),
-            options=self._options,
+            options=job.options,
+            verification=self._verification,
+            analysis=Analysis(job.engine.store.sums(models), views, size_hw, stats.frames),
         )
 
     def _warnings(self, stats: RenderStats) -> Iterator[str]:
-        yield from self._output.warnings
+        yield from self._job.output.warnings
         yield from dict.fromkeys(stats.warnings)
-        yield from self._downscale_warnings()
+        yield from _downscale_warnings(self._job)
         if stats.blackened:
             yield f"{stats.blackened} frame(s) could not be read whole and were blackened."
         if stats.lost:
             yield f"{stats.lost} part(s) of the video could not be read at all: their frames are missing."
 
-    def _downscale_warnings(self) -> Iterator[str]:
-        for track in self._tracks:
-            yield from downscale_warnings(track, self._options, self._detectors)
+
+def _downscale_warnings(job: VideoJob) -> tuple[str, ...]:
+    return tuple(sentence for track in job.tracks for sentence in downscale_warnings(track, job.options, job.detectors))

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -21,10 +20,8 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from anonymizer.pipeline.detections import Detections, ObjectType
-from anonymizer.pipeline.engine import Engine
 from anonymizer.pipeline.errors import BrokenMedia, EncoderFailed
-from anonymizer.pipeline.media_kinds import MediaInfo
-from anonymizer.pipeline.options.options import DamagedFrames, Options
+from anonymizer.pipeline.options.options import DamagedFrames
 from anonymizer.pipeline.orientation import upright
 from anonymizer.pipeline.outputs.overlay_yuv import draw_planes
 from anonymizer.pipeline.redaction.regions import RedactionRegion, redaction_regions
@@ -38,8 +35,9 @@ from anonymizer.pipeline.video.io.codecs.fingerprints import fingerprint
 from anonymizer.pipeline.video.io.encoders import OutputPlan
 from anonymizer.pipeline.video.io.frame_decoder import FrameDecoder
 from anonymizer.pipeline.video.io.reader import VideoReader
-from anonymizer.pipeline.video.io.tracks import Frame, VideoTrack
+from anonymizer.pipeline.video.io.tracks import DecodedFrame, VideoTrack
 from anonymizer.pipeline.video.io.writer import VideoWriter
+from anonymizer.pipeline.video.plan import VideoJob
 from anonymizer.pipeline.video.thread_stages import StageQueue, StageThreads
 from anonymizer.pipeline.video.verify_file import FrameSample, FrameSamples
 from anonymizer.pipeline.video.verify_rendering import SourceCrops, check_blackened
@@ -94,7 +92,7 @@ class _RedactedFrame:
         regions: where pixels were changed.
     """
 
-    frame: Frame
+    frame: DecodedFrame
     picture: VideoFrame
     detections: Detections
     regions: Sequence[RedactionRegion]
@@ -105,48 +103,35 @@ _OutputItem: TypeAlias = "_RedactedFrame | Packet[Any] | CopiedGroup | BeginEnco
 
 
 class Renderer:
-    """One rendering of a video. With `keep_bit_rate` there are several.
+    """One rendering of a video. There are several with `keep_bit_rate`, or where copied groups do not fit.
 
     Args:
-        engine: makes the masks of objects.
-        path: of the source.
-        info: its format.
+        job: what is redacted, how, and where the result is written.
         stages: the threads are started in it.
         queues: by stream index, the detections of each frame.
-        options: what is redacted, and how.
-        plan: container and encoders of the result.
-        target: path of the result; None: there is none (the method `detect`).
-        open_frame_outputs: opens what writes metadata and masks; None: an earlier rendering wrote them.
-        samples: keeps some redacted frames, which are compared with the result later.
-        seed: of the noise that redaction adds.
+        output: container and encoders of this rendering.
         splice: whether groups of pictures without any redaction may be copied.
-        threads: of the decoder and of each encoder.
+        with_outputs: whether metadata and masks are written too; an earlier rendering may have done that.
 
     Attributes:
         stats: what was done so far.
+        samples: some redacted frames, which are compared with the result later.
     """
 
     def __init__(
         self,
-        engine: Engine,
-        path: Path,
-        info: MediaInfo,
+        job: VideoJob,
         stages: StageThreads,
-        queues: dict[int, DetectionQueue],
-        options: Options,
-        plan: OutputPlan,
+        queues: Mapping[int, DetectionQueue],
+        output: OutputPlan,
         *,
-        target: Path | None,
-        open_frame_outputs: Callable[[], FrameOutputs] | None,
-        samples: FrameSamples,
-        seed: int,
         splice: bool,
-        threads: int,
+        with_outputs: bool,
     ) -> None:
-        self._engine, self._path, self._info, self._stages = engine, path, info, stages
-        self._queues, self._options, self._plan = queues, options, plan
-        self._target, self._open_frame_outputs, self._samples = target, open_frame_outputs, samples
-        self._seed, self._splice, self._threads = seed, splice, threads
+        self._job, self._options = job, job.options
+        self._stages, self._queues, self._output = stages, queues, output
+        self._splice, self._with_outputs = splice, with_outputs
+        self.samples = FrameSamples()
         self.stats = RenderStats()
         self._reformatter = VideoReformatter()
         self._reader: VideoReader | None = None
@@ -160,7 +145,7 @@ class Renderer:
         """
         decoded: StageQueue[GroupItem] = StageQueue(self._stages, _QUEUE_SIZE)
         redacted: StageQueue[_OutputItem] = StageQueue(self._stages, _QUEUE_SIZE)
-        self._reader = reader = VideoReader(self._path, self._info, threads=self._threads)
+        self._reader = reader = VideoReader(self._job.source, self._job.info, threads=self._job.threads)
         self.stats.times = {track.index: [] for track in reader.tracks}
         self.stats.warnings += reader.dropped
         writer = self._open_writer(reader)
@@ -175,13 +160,13 @@ class Renderer:
                 if isinstance(item, CopiedGroup):
                     # not sooner: earlier frames may still have been on their way to this stage
                     self._queues[item.track.index].release(item.first + len(item.times))
-                redacted.put(self._redact(item) if isinstance(item, Frame) else item)
+                redacted.put(self._redact(item) if isinstance(item, DecodedFrame) else item)
             redacted.close()
 
         def encode() -> None:
             # opened here: where the threads do not start, nobody would close them
-            if self._open_frame_outputs is not None:
-                self._frame_outputs = self._open_frame_outputs()
+            if self._with_outputs:
+                self._frame_outputs = FrameOutputs(self._job)
             try:
                 with writer or nullcontext():
                     for item in redacted:
@@ -203,11 +188,11 @@ class Renderer:
             self._reader.container.close()
 
     def _open_writer(self, reader: VideoReader) -> VideoWriter | None:
-        if self._target is None:
+        if self._job.target is None:
             return None
         writer = VideoWriter(
-            self._target, reader, self._plan, keep_metadata=self._options.keep_metadata,
-            splice=self._splice, threads=self._threads,
+            self._job.target, reader, self._output, keep_metadata=self._options.keep_metadata,
+            splice=self._splice, threads=self._job.threads,
         )  # fmt: skip
         self.stats.warnings += writer.warnings
         return writer
@@ -237,15 +222,15 @@ class Renderer:
 
     # --- redacting ---
 
-    def _redact(self, frame: Frame) -> _RedactedFrame:
+    def _redact(self, frame: DecodedFrame) -> _RedactedFrame:
         track, options, picture = frame.track, self._options, frame.picture
         queued = self._frame_detections(frame)
         self._queues[track.index].release(frame.number)
         detections = self._with_masks(frame, queued.detections)
         regions = redaction_regions(detections, track.size_hw, options)
-        if self._target is not None and (regions or queued.damaged):
+        if self._job.target is not None and (regions or queued.damaged):
             picture, form = _to_planar(picture, frame)
-            wanted = not queued.damaged and not options.debug and self._samples.wants_next()
+            wanted = not queued.damaged and not options.debug and self.samples.wants_next()
             planes = frame_planes(picture)
             before = planes[0].copy() if wanted else None
             if queued.damaged:
@@ -259,12 +244,12 @@ class Renderer:
                 crops.check(planes, options, number=frame.number)
             if before is not None:
                 sample = FrameSample(before, planes[0].copy(), picture.format.name, form, regions, track.orientation)
-                self._samples.keep((track.index, frame.number), sample)
+                self.samples.keep((track.index, frame.number), sample)
             if options.debug:
                 draw_planes(planes, form, detections, regions, track.orientation, scores=options.score)
         return _RedactedFrame(frame, picture, detections, regions, queued.damaged)
 
-    def _frame_detections(self, frame: Frame) -> FrameDetections:
+    def _frame_detections(self, frame: DecodedFrame) -> FrameDetections:
         queued = self._queues[frame.track.index].wait_for(frame.number)
         if queued is None or queued.pts != frame.picture.pts:
             raise EncoderFailed(f"Frame {frame.number} was another one when the video was read for the second time.")
@@ -278,7 +263,7 @@ class Renderer:
             )
         return replace(queued, damaged=True)
 
-    def _with_masks(self, frame: Frame, detections: Detections) -> Detections:
+    def _with_masks(self, frame: DecodedFrame, detections: Detections) -> Detections:
         if not len(detections) or self._options.bbox:
             return detections
         track = frame.track
@@ -290,17 +275,17 @@ class Renderer:
         if self._options.hide_gait:
             # persons are covered by the union of where they were, and that has no outline
             wanted &= detections.types != ObjectType.PERSON.number
-        segmented = self._engine.add_masks(track.size_hw, rgb, detections, wanted)
+        segmented = self._job.engine.add_masks(track.size_hw, rgb, detections, wanted)
         for mask in segmented.masks:
             if mask is not None and mask.source:
                 self.stats.mask_models[mask.source] = None
         return without_covered_additions(segmented, track.size_hw, self._options)
 
-    def _noise_seed(self, frame: Frame, detections: Detections, region: RedactionRegion) -> int:
+    def _noise_seed(self, frame: DecodedFrame, detections: Detections, region: RedactionRegion) -> int:
         """The same seed for a track in all its frames: noise that changes could be averaged away."""
         track_id = int(detections.track_ids[region.row])
         which = ("track", track_id) if track_id >= 0 else ("frame", frame.number, region.row)
-        digest = hashlib.blake2b(repr((self._seed, frame.track.index, *which)).encode(), digest_size=8).digest()
+        digest = hashlib.blake2b(repr((self._job.seed, frame.track.index, *which)).encode(), digest_size=8).digest()
         return int.from_bytes(digest, "big")
 
     # --- writing ---
@@ -355,7 +340,7 @@ class Renderer:
             self._frame_outputs.write(track, number, pts, detections, regions, blackened=blackened)
 
 
-def _to_planar(picture: VideoFrame, frame: Frame) -> tuple[VideoFrame, PlaneFormat]:
+def _to_planar(picture: VideoFrame, frame: DecodedFrame) -> tuple[VideoFrame, PlaneFormat]:
     """A frame in planes, and their format. Packed formats are laid out anew; the values stay the same."""
     form = plane_format(picture)
     if form is None:

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Generic, TypeVar
 
-__all__ = ["StageQueue", "StageThreads", "Stopped"]
+__all__ = ["StageQueue", "StageThreads", "StagesStopped"]
 
 T = TypeVar("T")
 
@@ -36,12 +36,30 @@ _INTERRUPTED = 130
 _all_stages: weakref.WeakSet[StageThreads] = weakref.WeakSet()
 
 
-class Stopped(Exception):
+class StagesStopped(Exception):
     """Raised in a stage when another stage failed or the caller stopped the work: the stage has to return."""
+
+
+class _OfThread(threading.local):
+    """What each thread knows of itself.
+
+    Attributes:
+        stages: whose stage the thread runs; None: it is no stage.
+        waited_s: seconds in which it waited for another stage.
+    """
+
+    stages: StageThreads | None = None
+    waited_s: float = 0.0
+
+
+_of_thread = _OfThread()
 
 
 class StageThreads:
     """The threads of one piece of work.
+
+    Args:
+        source: the stages that these take their input from; when they are stopped, these stop too. Default: none.
 
     Example:
         >>> stages, numbers = StageThreads(), []
@@ -58,11 +76,11 @@ class StageThreads:
         changed: held while what several stages share is changed, and notified after it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, source: StageThreads | None = None) -> None:
         self.busy_s: dict[str, float] = {}
         self.changed = threading.Condition()
+        self._source = source
         self._starving = 0
-        self._waited = threading.local()
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
         self._may_be_left: set[threading.Thread] = set()
@@ -81,13 +99,13 @@ class StageThreads:
 
         def guarded() -> None:
             started = time.perf_counter()
-            self._waited.seconds = 0.0
+            _of_thread.stages = self
             try:
                 work()
-                busy = time.perf_counter() - started - self._waited.seconds
+                busy = time.perf_counter() - started - _of_thread.waited_s
                 with self._lock:
                     self.busy_s[name] = self.busy_s.get(name, 0.0) + busy
-            except Stopped:
+            except StagesStopped:
                 pass
             except BaseException as error:
                 self.stop(error)
@@ -103,10 +121,10 @@ class StageThreads:
         """Make every stage end.
 
         Args:
-            error: what `join` raises; the first error counts. Default: it raises nothing.
+            error: what `join` raises; the first error counts, also one of `source`. Default: it raises nothing.
         """
         with self._lock:
-            if self._error is None:
+            if self._error is None and not (self._source is not None and self._source.is_stopped):
                 self._error = error
         self._stop.set()
 
@@ -117,7 +135,7 @@ class StageThreads:
         try:
             yield
         finally:
-            self._waited.seconds = getattr(self._waited, "seconds", 0.0) + time.perf_counter() - started
+            _of_thread.waited_s += time.perf_counter() - started
 
     @contextmanager
     def starving(self) -> Iterator[None]:
@@ -134,14 +152,28 @@ class StageThreads:
         """Whether a stage cannot go on before there is more. Hold `changed` to ask for it."""
         return self._starving > 0
 
+    @property
+    def is_stopped(self) -> bool:
+        """Whether all stages shall end."""
+        return self._stop.is_set() or (self._source is not None and self._source.is_stopped)
+
     def check(self) -> None:
-        """Return if the work goes on.
+        """Return if the work goes on, and the work that the calling thread belongs to.
 
         Raises:
-            Stopped: all stages shall end.
+            StagesStopped: all stages shall end.
         """
-        if self._stop.is_set():
-            raise Stopped
+        if self.is_stopped or (_of_thread.stages is not None and _of_thread.stages.is_stopped):
+            raise StagesStopped
+
+    def raise_error(self) -> None:
+        """Raise the first error so far, if there is one.
+
+        Raises:
+            BaseException: the first error of a stage, or the one that `stop` was given.
+        """
+        if self._error is not None:
+            raise self._error
 
     def alive(self) -> bool:
         """Whether any thread still runs."""
@@ -163,13 +195,12 @@ class StageThreads:
             BaseException: the first error of a stage, or the one that `stop` was given.
         """
         for thread in self._threads:
-            while thread.is_alive() and not (self._stop.is_set() and thread in self._may_be_left):
+            while thread.is_alive() and not (self.is_stopped and thread in self._may_be_left):
                 try:
                     thread.join(_POLL_S)
                 except KeyboardInterrupt as error:
                     self.stop(error)
-        if self._error is not None:
-            raise self._error
+        self.raise_error()
 
     def join_until(self, end_s: float) -> None:
         """Wait for every thread, those that may be left too, until a time of `time.monotonic`."""
@@ -195,7 +226,7 @@ class StageQueue(Generic[T]):
         """Add an item; wait while the queue is full.
 
         Raises:
-            Stopped: all stages shall end.
+            StagesStopped: all stages shall end.
         """
         self._put(item)
 
@@ -203,7 +234,7 @@ class StageQueue(Generic[T]):
         """Tell the next stage that there are no more items.
 
         Raises:
-            Stopped: all stages shall end.
+            StagesStopped: all stages shall end.
         """
         self._put(None)
 
@@ -221,7 +252,7 @@ class StageQueue(Generic[T]):
         """Give the items in their order until the queue is closed.
 
         Raises:
-            Stopped: all stages shall end.
+            StagesStopped: all stages shall end.
         """
         while True:
             self._stages.check()
@@ -252,6 +283,6 @@ def _end_stages() -> None:
 def _stop_and_wait(running: Iterable[StageThreads]) -> None:
     end_s = time.monotonic() + _EXIT_WAIT_S
     for stages in running:
-        stages.stop(Stopped("The process ends."))
+        stages.stop(StagesStopped("The process ends."))
     for stages in running:
         stages.join_until(end_s)

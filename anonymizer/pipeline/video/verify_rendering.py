@@ -38,7 +38,7 @@ _MAX_LEFT, _MIN_FINE = 0.7, 1024.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
+class _RegionPart:
     """A region's part of a plane before redaction.
 
     Attributes:
@@ -70,12 +70,12 @@ class SourceCrops:
         self._form, self._regions, self._orientation = form, regions, orientation
         upright = upright_planes(planes[: form.planes], orientation)
         layout = PlaneLayout.of(upright, form, orientation)
-        self._parts: list[list[_Part]] = []
+        self._parts: list[list[_RegionPart]] = []
         for region in regions:
             placed = layout.parts(region.x, region.y, region.alpha)
             self._parts.append(
                 [
-                    _Part(number, index, np.asarray(alpha > 0, np.uint8), np.array(plane[index], order="C"))
+                    _RegionPart(number, index, np.asarray(alpha > 0, np.uint8), np.array(plane[index], order="C"))
                     for number, (plane, (index, alpha)) in enumerate(zip(upright, placed, strict=True))
                 ]
             )
@@ -108,7 +108,7 @@ class SourceCrops:
                         f"Frame {number} was not redacted as it should be at {describe_region(region)}."
                     )
 
-    def _is_changed(self, part: _Part, after: Plane) -> bool:
+    def _is_changed(self, part: _RegionPart, after: Plane) -> bool:
         """Whether hardly any detail of the source is in the result."""
         after = np.ascontiguousarray(after)
         step = 1 << (self._form.depth - 8)
@@ -149,7 +149,7 @@ def _steps_inside(values: Plane, inside: NDArray[np.uint8]) -> float:
     )
 
 
-def _left_detail(part: _Part, after: Plane, step: int) -> float:
+def _left_detail(part: _RegionPart, after: Plane, step: int) -> float:
     """The share of fine detail (at most 1) that the result has too, at the same places and in the same direction."""
     # the outermost pixels would be compared with what lies outside
     inside = cv2.erode(part.inside, np.ones((3, 3), np.uint8), borderValue=0)

@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
+import uuid
+from typing import Any
+
 from django.db import transaction
+from django.utils import timezone
 from django_q.tasks import async_task
 
 from anonymizer.models import Kind, Task
 
-__all__ = ["QUEUES", "call_on_commit", "notify", "notify_on_commit"]
+__all__ = ["QUEUES", "call", "notify", "notify_on_commit", "outcome", "pack"]
 
 #: the queue of each kind of file; running installs have these names in their databases
 QUEUES = {Kind.IMAGE: "images", Kind.VIDEO: "videos"}
+#: what a worker calls with the id of a task
+PROCESS = "anonymizer.service.work.process"
 
 
 def notify(task: Task) -> None:
     """Tell a worker of the task's queue that the task waits. A second notification does no harm."""
-    async_task("anonymizer.service.work.process", str(task.pk), cluster=QUEUES[Kind(task.kind)], task_name=str(task.pk))
+    async_task(PROCESS, str(task.pk), cluster=QUEUES[Kind(task.kind)], task_name=str(task.pk))
+
+
+def pack(function: str, *args: str, name: str) -> dict[str, Any]:
+    """Pack a call as django-q2's pusher hands it to a worker, for work that was found without a notification.
+
+    Args:
+        function: the function's dotted path.
+        args: its arguments.
+        name: shown in the log.
+    """
+    return {
+        "id": uuid.uuid4().hex, "name": name, "func": function, "args": args, "kwargs": {}, "started": timezone.now(),
+    }  # fmt: skip
 
 
 def notify_on_commit(task: Task) -> None:
@@ -26,10 +45,20 @@ def notify_on_commit(task: Task) -> None:
     transaction.on_commit(lambda: notify(task), robust=True)
 
 
-def call_on_commit(function: str, *args: str) -> None:
-    """Have a worker of the image queue call one of our functions, once the transaction is committed.
+def call(kind: Kind, name: str, function: str, *args: str) -> None:
+    """Have a worker call one of our functions.
 
     Args:
+        kind: of which files the worker is.
+        name: of the job, to find its outcome; at most 100 characters.
         function: the function's dotted path.
     """
-    transaction.on_commit(lambda: async_task(function, *args, cluster=QUEUES[Kind.IMAGE]), robust=True)
+    async_task(function, *args, cluster=QUEUES[kind], task_name=name)
+
+
+def outcome(name: str) -> str:
+    """Return what the last job of this name returned; an empty text if none has ended, or its row was pruned."""
+    from django_q.models import Task as Job
+
+    result = Job.objects.filter(name=name).order_by("-stopped").values_list("result", flat=True).first()
+    return str(result or "")

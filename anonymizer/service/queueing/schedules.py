@@ -1,4 +1,4 @@
-"""The jobs that django-q2 runs on a schedule: find lost tasks every minute, and clean up."""
+"""The jobs that django-q2 runs on a schedule: find lost and expired tasks, clean up, and forget old calls."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ def ensure(**kwargs: object) -> None:
     from django_q.models import Schedule
 
     _ensure_schedule(Schedule, "recover", "anonymizer.service.claims.recover", minutes=1)
+    _ensure_schedule(Schedule, "expire", "anonymizer.service.cleanup.expire", minutes=1)
+    _ensure_schedule(Schedule, "prune", "anonymizer.service.queueing.history.prune", minutes=60)
     minutes = max(1, round(settings.CLEANUP_EVERY.total_seconds() / 60))
     _ensure_schedule(Schedule, "cleanup", "anonymizer.service.cleanup.scheduled", minutes=minutes)
 

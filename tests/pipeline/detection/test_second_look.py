@@ -14,7 +14,7 @@ from anonymizer.pipeline.detection.second_look import (
     CROP_PX,
     MAX_ZOOM,
     WANTED_PX,
-    Region,
+    DetailRegion,
     find_regions,
     look_again,
     merge_regions,
@@ -141,27 +141,30 @@ class TestRegions:
 
 class TestMerging:
     def test_overlapping_regions_of_like_zoom_become_one(self) -> None:
-        left = Region(0, 0, 100, 100, 1.0, frozenset([FACE]))
-        right = Region(20, 0, 120, 100, 1.1, frozenset([PLATE]))
+        left = DetailRegion(0, 0, 100, 100, 1.0, frozenset([FACE]))
+        right = DetailRegion(20, 0, 120, 100, 1.1, frozenset([PLATE]))
 
-        assert merge_regions([left, right], 640) == [Region(0, 0, 120, 100, 1.1, frozenset([FACE, PLATE]))]
+        assert merge_regions([left, right], 640) == [DetailRegion(0, 0, 120, 100, 1.1, frozenset([FACE, PLATE]))]
 
     def test_regions_far_apart_or_of_other_zoom_stay(self) -> None:
-        first = Region(0, 0, 100, 100, 1.0, frozenset([FACE]))
+        first = DetailRegion(0, 0, 100, 100, 1.0, frozenset([FACE]))
 
-        for other in (Region(300, 0, 400, 100, 1.0, first.types), Region(10, 0, 110, 100, 2.0, first.types)):
+        for other in (
+            DetailRegion(300, 0, 400, 100, 1.0, first.types),
+            DetailRegion(10, 0, 110, 100, 2.0, first.types),
+        ):
             assert sorted(merge_regions([first, other], 640), key=str) == sorted([first, other], key=str)
 
     @given(
         st.lists(
             st.builds(
-                lambda x, y, w, h, zoom: Region(x, y, x + w, y + h, zoom, frozenset([FACE])),
+                lambda x, y, w, h, zoom: DetailRegion(x, y, x + w, y + h, zoom, frozenset([FACE])),
                 st.integers(0, 300), st.integers(0, 300), st.integers(1, 300), st.integers(1, 300), st.floats(0.1, 2),
             ),
             max_size=15,
         )
     )  # fmt: skip
-    def test_every_region_stays_inside_one_that_fits_on_a_canvas(self, regions: list[Region]) -> None:
+    def test_every_region_stays_inside_one_that_fits_on_a_canvas(self, regions: list[DetailRegion]) -> None:
         merged = merge_regions(regions, 320)
 
         for each in merged:
@@ -196,7 +199,7 @@ class TestLookingAgain:
 
     def test_regions_that_the_first_look_saw_as_large_are_left_out(self) -> None:
         detector, image = ColourDetector(), street()
-        region = Region(1000, 1000, 1100, 1100, 0.5, frozenset([FACE]))
+        region = DetailRegion(1000, 1000, 1100, 1100, 0.5, frozenset([FACE]))
 
         assert look_again([image], [[region]], plain, detector, [FACE], [0.4], keep) == [[]]
         assert look_again([image], [[region]], plain, detector, [PLATE], [0.1], keep) == [[]]
@@ -206,7 +209,9 @@ class TestLookingAgain:
         detector, image = ColourDetector(), np.zeros((1500, 2000, 3), np.uint8)
         types = frozenset([FACE])
         crowd = [
-            Region(x, y, x + 200, y + 200, MAX_ZOOM, types) for x in range(0, 1800, 150) for y in range(0, 1300, 150)
+            DetailRegion(x, y, x + 200, y + 200, MAX_ZOOM, types)
+            for x in range(0, 1800, 150)
+            for y in range(0, 1300, 150)
         ]
 
         look_again([image], [crowd], plain, detector, [FACE], [640 / 2000], keep)
@@ -218,7 +223,7 @@ class TestLookingAgain:
             def _find(self, image: Image, scale: float) -> Detections:
                 return objects((FACE, 0.9, (10, 10, 30, 30)), (FACE, 0.8, (130, 10, 150, 30)))
 
-        images, regions = [street(), street()], [Region(0, 0, 100, 100, 1.0, frozenset([FACE]))]
+        images, regions = [street(), street()], [DetailRegion(0, 0, 100, 100, 1.0, frozenset([FACE]))]
 
         first, second = look_again(images, [regions, regions], plain, Everything(), [FACE], [0.1, 0.1], keep)
 
@@ -230,7 +235,7 @@ class TestLookingAgain:
                 return objects((FACE, 0.9, (60, 10, 100, 50)))
 
         types = frozenset([FACE])
-        inside, at_border = Region(0, 0, 100, 100, 1.0, types), Region(5900, 0, 6000, 100, 1.0, types)
+        inside, at_border = DetailRegion(0, 0, 100, 100, 1.0, types), DetailRegion(5900, 0, 6000, 100, 1.0, types)
 
         (((_, cut),),) = look_again([street()], [[inside]], plain, AtTheBorder(), [FACE], [0.1], keep)
         (((_, whole),),) = look_again([street()], [[at_border]], plain, AtTheBorder(), [FACE], [0.1], keep)
@@ -254,7 +259,7 @@ class TestLookingAgain:
 
     def test_a_region_that_a_detailed_part_shows_is_not_seen_twice(self) -> None:
         types, view = frozenset([FACE]), View(2000, 1000, 2200, 1100, 200)
-        shown, larger = (Region(2020, 1010, 2100, 1060, zoom, types) for zoom in (1.2, 2.0))
+        shown, larger = (DetailRegion(2020, 1010, 2100, 1060, zoom, types) for zoom in (1.2, 2.0))
         for region, count in ((shown, 1), (larger, 2)):
             (parts,) = look_again([street()], [[region]], lambda *_: [view], ColourDetector(), [FACE], [0.1], keep)
             assert len(parts) == count
@@ -266,7 +271,7 @@ class TestLookingAgain:
             asked.append(close)
             return detections
 
-        region = Region(0, 0, 100, 100, 1.0, frozenset([FACE]))
+        region = DetailRegion(0, 0, 100, 100, 1.0, frozenset([FACE]))
         look_again([street()], [[region]], plain, ColourDetector(), [FACE], [0.1], calibrate)
 
         assert asked == [True]

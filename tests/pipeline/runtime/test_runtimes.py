@@ -163,7 +163,26 @@ def test_threads_are_those_of_torch() -> None:
         )  # fmt: skip
     finally:
         torch.set_num_threads(before)
-    assert network._compiled.get_property("INFERENCE_NUM_THREADS") == 1  # type: ignore[attr-defined]
+    assert network._compiled[1].get_property("INFERENCE_NUM_THREADS") == 1  # type: ignore[attr-defined]
+
+
+def test_calls_of_threads_with_one_core_each_run_side_by_side() -> None:
+    inputs = torch.ones(1, 3, 2, 2), torch.tensor([4])
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        network = load_module(Sum(), *inputs, name="sum", runtime=Runtime.OPENVINO, device=CPU, dtype=torch.float32)
+        (alone,) = network(*inputs)
+        compiled = network._compiled  # type: ignore[attr-defined]
+        assert list(compiled) == [1]
+        torch.set_num_threads(1)
+        with ThreadPoolExecutor(4) as pool:
+            together = list(pool.map(lambda _: float(network(*inputs)[0]), range(30)))
+    finally:
+        torch.set_num_threads(before)
+    assert together == [float(alone)] * 30
+    # each is compiled once, whichever thread came first
+    assert {streams: each.get_property("NUM_STREAMS") for streams, each in compiled.items()} == {1: 1, 2: 2}
 
 
 def test_several_threads_run_a_network_at_once() -> None:

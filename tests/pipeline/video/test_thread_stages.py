@@ -8,7 +8,7 @@ import time
 import pytest
 
 from anonymizer.pipeline.video import thread_stages
-from anonymizer.pipeline.video.thread_stages import StageQueue, StageThreads, Stopped
+from anonymizer.pipeline.video.thread_stages import StageQueue, StagesStopped, StageThreads
 
 
 def test_what_one_stage_hands_on_comes_to_the_next_in_order() -> None:
@@ -84,7 +84,7 @@ def test_a_caller_can_stop_it() -> None:
     with pytest.raises(KeyError):
         stages.join()
     assert time.monotonic() - started < 1
-    with pytest.raises(Stopped):
+    with pytest.raises(StagesStopped):
         stages.check()
 
 
@@ -145,7 +145,7 @@ def test_an_interrupt_ends_the_stages_and_is_raised_when_they_have_ended(monkeyp
         while True:
             try:
                 stages.check()
-            except Stopped:
+            except StagesStopped:
                 time.sleep(0.3)
                 ended.append("write")
                 raise
@@ -193,7 +193,7 @@ def test_the_end_of_the_process_does_not_wait_for_ever(monkeypatch: pytest.Monke
     assert 0.2 < time.monotonic() - started < 3
     assert stages.alive()
     go_on.set()
-    with pytest.raises(Stopped, match="The process ends"):
+    with pytest.raises(StagesStopped, match="The process ends"):
         stages.join()
 
 

@@ -17,7 +17,7 @@ from anonymizer.pipeline.errors import BrokenMedia, OutOfMemory, UnsupportedMedi
 from anonymizer.pipeline.redaction.yuv import frame_planes, planar_format_name, plane_format
 from anonymizer.pipeline.video.io.codecs.decode_order import DecodeOrder
 from anonymizer.pipeline.video.io.codecs.packet_checks import PacketChecks
-from anonymizer.pipeline.video.io.tracks import Frame, VideoTrack
+from anonymizer.pipeline.video.io.tracks import DecodedFrame, VideoTrack
 
 __all__ = ["SILENT", "FrameDecoder", "translate_errors"]
 
@@ -56,7 +56,7 @@ class FrameDecoder:
         # AVI stores no time at which a frame is shown
         self._order = DecodeOrder() if stream.container.format.name == "avi" else None
         self._broken = False
-        self._held: deque[Frame] = deque()
+        self._held: deque[DecodedFrame] = deque()
         # frames that are shown before a damaged one may be predicted from it
         self._hold = self._context.reorder_depth + 1 if tolerate_damage else 0
 
@@ -65,7 +65,7 @@ class FrameDecoder:
         """How many packets gave no frame, when all are decoded; 0 for codecs in which that is no loss."""
         return max(0, self.given - self.number) if self._track.codec in _FRAME_A_PACKET else 0
 
-    def decode(self, packet: Packet[Any] | None) -> Iterator[Frame]:
+    def decode(self, packet: Packet[Any] | None) -> Iterator[DecodedFrame]:
         """Decode a packet.
 
         Args:
@@ -121,7 +121,7 @@ class FrameDecoder:
         """Forget the packets before: the next one is a key frame."""
         self._context.flush_buffers()
 
-    def _check_and_hold(self, picture: VideoFrame, *, damaged: bool) -> Iterator[Frame]:
+    def _check_and_hold(self, picture: VideoFrame, *, damaged: bool) -> Iterator[DecodedFrame]:
         if picture.pts is None:
             raise BrokenMedia(f"Frame {self.number} of the video has no time.")
         damaged = damaged or picture.pts in self._incomplete
@@ -141,7 +141,7 @@ class FrameDecoder:
             self._broken = False
         if damaged:
             self._mark_damaged()
-        self._held.append(Frame(self._track, self.number, picture, damaged or (self._broken and self._tolerant)))
+        self._held.append(DecodedFrame(self._track, self.number, picture, damaged or (self._broken and self._tolerant)))
         self.number += 1
         self._time = picture.pts
         yield from self._release(self._hold)
@@ -154,7 +154,7 @@ class FrameDecoder:
             if self._held[index].picture.key_frame:
                 break
 
-    def _release(self, keep: int) -> Iterator[Frame]:
+    def _release(self, keep: int) -> Iterator[DecodedFrame]:
         while len(self._held) > keep:
             yield self._held.popleft()
 

@@ -28,7 +28,7 @@ from anonymizer.pipeline.media_kinds import HEAD_BYTES, MediaInfo, MediaKind, sn
 from anonymizer.pipeline.video.io.codecs.packet_checks import STRICT, reads_header
 from anonymizer.pipeline.video.io.containers.checks import check_container
 from anonymizer.pipeline.video.io.frame_decoder import SILENT, FrameDecoder, translate_errors
-from anonymizer.pipeline.video.io.tracks import Frame, VideoTrack, read_hdr_metadata, read_orientation, side_data
+from anonymizer.pipeline.video.io.tracks import DecodedFrame, VideoTrack, read_hdr_metadata, read_orientation, side_data
 from anonymizer.pipeline.video.io.truncation import find_truncation
 
 __all__ = ["VideoReader", "check_video"]
@@ -142,7 +142,7 @@ class VideoReader:
                 if packet.size:
                     yield tracks.get(packet.stream_index), packet
 
-    def frames(self, *, tolerate_damage: bool = False) -> Iterator[Frame]:
+    def frames(self, *, tolerate_damage: bool = False) -> Iterator[DecodedFrame]:
         """Decode every frame of every track.
 
         Args:

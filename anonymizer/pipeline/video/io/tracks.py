@@ -12,7 +12,7 @@ import numpy as np
 from av.sidedata.sidedata import SideData, Type
 from av.video.frame import VideoFrame
 
-__all__ = ["Frame", "HdrMetadata", "VideoTrack", "read_hdr_metadata", "read_orientation", "side_data"]
+__all__ = ["DecodedFrame", "HdrMetadata", "VideoTrack", "read_hdr_metadata", "read_orientation", "side_data"]
 
 #: EXIF orientation by the signs (a, b, c, d) of a display matrix; any other matrix counts as upright
 _ORIENTATIONS = {
@@ -82,7 +82,7 @@ class VideoTrack:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Frame:
+class DecodedFrame:
     """One decoded frame of a track.
 
     Attributes:

@@ -14,7 +14,7 @@ from anonymizer.pipeline.errors import EncoderFailed, InvalidParameter
 from anonymizer.pipeline.options.options import KeepMetadata, Options, VideoEncoder
 from anonymizer.pipeline.video.io.encoders import OutputPlan, encoder_works, open_encoder, plan_output, with_bit_rate
 from anonymizer.pipeline.video.io.reader import VideoReader, check_video
-from anonymizer.pipeline.video.io.tracks import Frame
+from anonymizer.pipeline.video.io.tracks import DecodedFrame
 from anonymizer.pipeline.video.io.writer import VideoWriter
 from tests.clip_compare import compare, pictures, seconds
 from tests.clip_maker import make
@@ -48,7 +48,7 @@ def written(source: Path, target: Path, *, first: int = 0, keep_metadata: str = 
         return writer.warnings
 
 
-def read_again(source: Path) -> Iterator[Frame]:
+def read_again(source: Path) -> Iterator[DecodedFrame]:
     with VideoReader(source, check_video(source)) as reader:
         yield from reader.frames()
 

@@ -16,7 +16,7 @@ from anonymizer.pipeline.detection.inference_errors import check_finite
 from anonymizer.pipeline.detection.models.base import FixedScales
 from anonymizer.pipeline.detection.models.letterbox import Letterbox
 from anonymizer.pipeline.detection.models.nanodet.network import (
-    ConvNorm,
+    NanoDetConvNorm,
     NanoDetNetwork,
     boxes_xyxy,
     cells_of,
@@ -26,6 +26,7 @@ from anonymizer.pipeline.detection.models.nanodet.weights import load_onnx
 from anonymizer.pipeline.detection.protocol import Image
 from anonymizer.pipeline.detections import OBJECT_TYPES, Detections, ObjectType
 from anonymizer.pipeline.devices import on_device
+from anonymizer.pipeline.runtime.choice import Runtime
 from anonymizer.pipeline.runtime.loading import load_module
 
 __all__ = ["NanoDet", "NanoDetBase"]
@@ -72,7 +73,7 @@ class NanoDetBase(FixedScales):
     def __init__(self, network: NanoDetNetwork, *, device: str, runtime: str, model_id: str) -> None:
         super().__init__(model_id, device, half=True, runtime=runtime)
         for module in network.modules():
-            if isinstance(module, ConvNorm):
+            if isinstance(module, NanoDetConvNorm):
                 module.conv = fuse_conv_bn_eval(module.conv, module.norm)  # type: ignore[arg-type]
                 module.norm = torch.nn.Identity()
         self._network = load_module(
@@ -88,7 +89,10 @@ class NanoDetBase(FixedScales):
     def _detect_batch(self, images: Sequence[Image], side: int) -> list[Detections]:
         letterbox = Letterbox.of(images[0], side, pad=PAD)
         tensor = on_device([letterbox(image) for image in images], self._device)
-        logits, bins = self._network(tensor.float())
+        # on a CPU a batch is slower than its images one by one: its maps do not fit into the cache
+        batches = [tensor] if self._runtime is Runtime.TORCH else torch.split(tensor, 1)
+        parts = [self._network(batch.float()) for batch in batches]
+        logits, bins = (torch.cat(outputs) for outputs in zip(*parts, strict=True))
         check_finite(f"detector {self.id}", logits, bins)
         cells = cells_of(tensor.shape[-2], tensor.shape[-1], self._device)
         return [

@@ -2,7 +2,7 @@
 
 It has 2.5 M parameters, in three parts:
 
-- Backbone: ShuffleNetV2 1.5x (Ma et al., arXiv 1807.11164), with outputs at strides 8, 16 and 32.
+- NanoDetBackbone: ShuffleNetV2 1.5x (Ma et al., arXiv 1807.11164), with outputs at strides 8, 16 and 32.
 - Neck: path aggregation (Liu et al., arXiv 1803.01534) with Ghost blocks (Han et al., arXiv 1911.11907), and a further
   output at stride 64.
 - Head: each cell predicts one score for each class, and a distribution over its distances to the four sides of a box
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["BINS", "STRIDES", "ConvNorm", "NanoDetNetwork", "boxes_xyxy", "cells_of", "expected_distances"]
+__all__ = ["BINS", "STRIDES", "NanoDetConvNorm", "NanoDetNetwork", "boxes_xyxy", "cells_of", "expected_distances"]
 
 STRIDES = (8, 16, 32, 64)
 #: A distance is one of 0..7 strides, or between two of them.
@@ -26,7 +26,7 @@ _MEAN, _STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 _CHANNELS, _UNITS = (24, 176, 352, 704), (4, 8, 4)
 
 
-class ConvNorm(nn.Module):
+class NanoDetConvNorm(nn.Module):
     """Convolution, batch norm, and leaky ReLU if `active`.
 
     Args:
@@ -60,12 +60,12 @@ class ShuffleUnit(nn.Module):
         half = outputs // 2
         self.stride = stride
         if stride > 1:
-            depthwise = ConvNorm(inputs, inputs, 3, stride=stride, groups=inputs, active=False)
-            self.branch1 = nn.Sequential(depthwise, ConvNorm(inputs, half))
+            depthwise = NanoDetConvNorm(inputs, inputs, 3, stride=stride, groups=inputs, active=False)
+            self.branch1 = nn.Sequential(depthwise, NanoDetConvNorm(inputs, half))
         self.branch2 = nn.Sequential(
-            ConvNorm(inputs if stride > 1 else half, half),
-            ConvNorm(half, half, 3, stride=stride, groups=half, active=False),
-            ConvNorm(half, half),
+            NanoDetConvNorm(inputs if stride > 1 else half, half),
+            NanoDetConvNorm(half, half, 3, stride=stride, groups=half, active=False),
+            NanoDetConvNorm(half, half),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -80,12 +80,12 @@ class ShuffleUnit(nn.Module):
         return x.view(batch, 2, channels // 2, height, width).transpose(1, 2).reshape(batch, channels, height, width)
 
 
-class Backbone(nn.Module):
+class NanoDetBackbone(nn.Module):
     """ShuffleNetV2 1.5x without its classifier."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = ConvNorm(3, _CHANNELS[0], 3, stride=2)
+        self.stem = NanoDetConvNorm(3, _CHANNELS[0], 3, stride=2)
         self.stages = nn.ModuleList(
             nn.Sequential(
                 ShuffleUnit(inputs, outputs, 2), *(ShuffleUnit(outputs, outputs, 1) for _ in range(units - 1))
@@ -103,13 +103,13 @@ class Backbone(nn.Module):
         return maps
 
 
-class Separable(nn.Module):
+class NanoDetSeparable(nn.Module):
     """Depth-wise separable convolution: a 5 x 5 filter on each channel, then a 1 x 1 convolution."""
 
     def __init__(self, channels: int, *, stride: int = 1) -> None:
         super().__init__()
-        self.depthwise = ConvNorm(channels, channels, 5, stride=stride, groups=channels)
-        self.pointwise = ConvNorm(channels, channels)
+        self.depthwise = NanoDetConvNorm(channels, channels, 5, stride=stride, groups=channels)
+        self.pointwise = NanoDetConvNorm(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """From (b, channels, h, w) to (b, channels, h / stride, w / stride)."""
@@ -123,8 +123,8 @@ class Ghost(nn.Module):
     def __init__(self, inputs: int, outputs: int, *, active: bool) -> None:
         super().__init__()
         half = outputs // 2
-        self.primary = ConvNorm(inputs, half, active=active)
-        self.cheap = ConvNorm(half, half, 3, groups=half, active=active)
+        self.primary = NanoDetConvNorm(inputs, half, active=active)
+        self.cheap = NanoDetConvNorm(half, half, 3, groups=half, active=active)
 
     def forward(self, x: Tensor) -> Tensor:
         """From (b, inputs, h, w) to (b, outputs, h, w)."""
@@ -139,7 +139,8 @@ class GhostBlock(nn.Module):
         super().__init__()
         self.ghost1, self.ghost2 = Ghost(inputs, outputs, active=True), Ghost(outputs, outputs, active=False)
         self.shortcut = nn.Sequential(
-            ConvNorm(inputs, inputs, 5, groups=inputs, active=False), ConvNorm(inputs, outputs, active=False)
+            NanoDetConvNorm(inputs, inputs, 5, groups=inputs, active=False),
+            NanoDetConvNorm(inputs, outputs, active=False),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -153,11 +154,11 @@ class Neck(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.reduce = nn.ModuleList(ConvNorm(inputs, channels) for inputs in _CHANNELS[1:])
+        self.reduce = nn.ModuleList(NanoDetConvNorm(inputs, channels) for inputs in _CHANNELS[1:])
         self.top_down = nn.ModuleList(GhostBlock(2 * channels, channels) for _ in range(2))
-        self.down = nn.ModuleList(Separable(channels, stride=2) for _ in range(2))
+        self.down = nn.ModuleList(NanoDetSeparable(channels, stride=2) for _ in range(2))
         self.bottom_up = nn.ModuleList(GhostBlock(2 * channels, channels) for _ in range(2))
-        self.extra_in, self.extra_out = Separable(channels, stride=2), Separable(channels, stride=2)
+        self.extra_in, self.extra_out = NanoDetSeparable(channels, stride=2), NanoDetSeparable(channels, stride=2)
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
         """From the maps of the backbone to four maps (b, channels, h, w) at the strides `STRIDES`."""
@@ -183,8 +184,10 @@ class NanoDetNetwork(nn.Module):
     def __init__(self, classes: int = 4, channels: int = 128) -> None:
         super().__init__()
         self.classes = classes
-        self.backbone, self.neck = Backbone(), Neck(channels)
-        self.head = nn.ModuleList(nn.Sequential(Separable(channels), Separable(channels)) for _ in STRIDES)
+        self.backbone, self.neck = NanoDetBackbone(), Neck(channels)
+        self.head = nn.ModuleList(
+            nn.Sequential(NanoDetSeparable(channels), NanoDetSeparable(channels)) for _ in STRIDES
+        )
         self.predict = nn.ModuleList(nn.Conv2d(channels, classes + 4 * BINS, 1) for _ in STRIDES)
         # not saved: constants of the network
         self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1), persistent=False)

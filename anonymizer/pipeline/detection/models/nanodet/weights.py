@@ -11,7 +11,7 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from anonymizer.pipeline.detection.models.nanodet.network import ConvNorm, NanoDetNetwork
+from anonymizer.pipeline.detection.models.nanodet.network import NanoDetConvNorm, NanoDetNetwork
 
 __all__ = ["load_onnx", "set_folded"]
 
@@ -55,7 +55,7 @@ def set_folded(network: NanoDetNetwork, values: Mapping[str, tuple[Tensor, ...]]
 
     Args:
         network: it is changed, and left in evaluation mode.
-        values: by name of a `ConvNorm` or a convolution, its weight and bias.
+        values: by name of a `NanoDetConvNorm` or a convolution, its weight and bias.
         source: name of the file; errors begin with it.
 
     Raises:
@@ -68,13 +68,13 @@ def set_folded(network: NanoDetNetwork, values: Mapping[str, tuple[Tensor, ...]]
     with torch.no_grad():
         for name, module in modules.items():
             weight, bias = values[name]
-            conv = module.conv if isinstance(module, ConvNorm) else module
+            conv = module.conv if isinstance(module, NanoDetConvNorm) else module
             assert isinstance(conv, nn.Conv2d)
             if conv.weight.shape != weight.shape:
                 shapes = f"{tuple(weight.shape)} instead of {tuple(conv.weight.shape)}"
                 raise ValueError(f"{source} holds another network: {name} has the shape {shapes}.")
             conv.weight.copy_(weight)
-            if not isinstance(module, ConvNorm):
+            if not isinstance(module, NanoDetConvNorm):
                 assert conv.bias is not None
                 conv.bias.copy_(bias)
                 continue
@@ -90,7 +90,7 @@ def _execution_order(network: NanoDetNetwork) -> list[str]:
     """The names of all blocks with a convolution, in the order in which they run."""
     blocks: dict[nn.Module, str] = {}
     for name, module in network.named_modules():
-        if isinstance(module, ConvNorm) or (isinstance(module, nn.Conv2d) and name.startswith("predict")):
+        if isinstance(module, NanoDetConvNorm) or (isinstance(module, nn.Conv2d) and name.startswith("predict")):
             blocks[module] = name
     order: list[str] = []
     hooks = [

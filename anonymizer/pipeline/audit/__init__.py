@@ -1,0 +1,1 @@
+"""Look again at finished files: at a result before it is handed over, and at any folder."""

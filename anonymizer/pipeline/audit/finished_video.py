@@ -1,0 +1,102 @@
+"""The looks at one finished video, as the option `verify` asks for them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from anonymizer.pipeline.audit.finished_frames import FRAMES, FrameFinds, follow_finds, look_at_frames
+from anonymizer.pipeline.audit.frame_drawing import draw_frames
+from anonymizer.pipeline.detections import OBJECT_TYPES, Detections, ObjectType
+from anonymizer.pipeline.errors import VerificationFailed
+from anonymizer.pipeline.files.sums import FileSum
+from anonymizer.pipeline.options.verify import Verify
+from anonymizer.pipeline.proof.verification import Verification, fail
+from anonymizer.pipeline.tracking.boxes import union
+from anonymizer.pipeline.video.detection_queue import DetectionQueue
+from anonymizer.pipeline.video.plan import VideoJob
+
+__all__ = ["Looks"]
+
+
+class Looks:
+    """The looks at one video. There are two at most: what the second one finds in the same frames fails the work."""
+
+    def __init__(self) -> None:
+        self._drawn: dict[int, frozenset[int]] = {}
+        self._found: list[FrameFinds] = []
+        self._added: set[tuple[ObjectType, int]] = set()
+        self._mode = Verify.TRUE
+        self._count = 0
+
+    def look(self, job: VideoJob, on_frame: Callable[[int], None]) -> bool:
+        """Look at the frames that are drawn from the checksum of the first rendering.
+
+        Args:
+            job: the work; its files are finished.
+            on_frame: called at each decoded frame with the number of frames so far.
+
+        Returns:
+            Whether something was found that has to be redacted.
+
+        Raises:
+            VerificationFailed: something was found, and `verify` is `strict` or it should be redacted already.
+        """
+        assert job.target is not None
+        self._mode = job.options.verify
+        if not self._drawn:
+            self._drawn = draw_frames(job.target, job.output.info, FRAMES, FileSum.of_file(job.target).sha256)
+        found = look_at_frames(job, self._drawn, on_frame)
+        self._count += 1
+        if found and (self._count > 1 or self._mode is Verify.STRICT):
+            raise _failure(found)
+        self._found = found or self._found
+        return bool(found)
+
+    def follow(self, job: VideoJob, queues: Mapping[int, DetectionQueue], on_frame: Callable[[int], None]) -> None:
+        """Add what was found to the detections, in all frames to which it can be followed.
+
+        Args:
+            job: the work.
+            queues: by stream index, the detections of all frames.
+            on_frame: called at each decoded frame with the number of frames so far.
+        """
+        first_id = max(queue.next_track_id for queue in queues.values())
+        places: dict[tuple[int, int, int], Detections] = {}
+        for stream, number, more in follow_finds(job.source, job.info, self._found, first_id, on_frame):
+            for row in range(len(more)):
+                key, one = (stream, number, int(more.track_ids[row])), more[[row]]
+                known = places.get(key)
+                # where it was seen, and where flow expected it
+                places[key] = one if known is None else replace(one, boxes=union(known.boxes[0], one.boxes[0])[None])
+        for (stream, number, track_id), one in places.items():
+            queues[stream].add(number, one)
+            self._added.add((one.object_type(0), track_id))
+
+    def outcome(self, seconds: float) -> Verification:
+        """What the looks showed, and how long they took."""
+        counts = Counter(object_type for object_type, _ in self._added)
+        return Verification(
+            mode=self._mode,
+            looks=self._count,
+            frames=sum(len(numbers) for numbers in self._drawn.values()),
+            regions=None,
+            flat=None,
+            most_left=None,
+            added={object_type.value: counts[object_type] for object_type in OBJECT_TYPES if counts[object_type]},
+            seconds=seconds,
+        )
+
+    def warnings(self) -> Iterator[str]:
+        """A sentence if something was found."""
+        if self._found:
+            yield (
+                f"Objects were found in {len(self._found)} frame(s) only when the finished video was looked at again; "
+                "they are redacted too, as far as they could be followed."
+            )
+
+
+def _failure(found: Sequence[FrameFinds]) -> VerificationFailed:
+    finds = Detections.merge(each.finds for each in found)
+    return fail(finds, [f"at {found[0].time_s:.2f} s and in {len(found)} frame(s) in all:"])

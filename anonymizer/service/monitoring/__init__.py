@@ -1,0 +1,1 @@
+"""What the service tells about itself: what is free, what it counted, and its log."""

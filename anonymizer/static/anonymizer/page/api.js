@@ -1,0 +1,69 @@
+// Requests to the public API, with the token of this tab.
+const KEY = "anonymizer-token";
+let ask = async () => false;
+
+export const token = {
+  get: () => sessionStorage.getItem(KEY) ?? "",
+  set: value => value ? sessionStorage.setItem(KEY, value) : sessionStorage.removeItem(KEY),
+  // what asks the user for a token; resolves to whether there is a new one
+  askWith: function_ => { ask = function_; },
+};
+
+export class ApiError extends Error {}
+
+const headers = () => token.get() ? { Authorization: `Bearer ${token.get()}` } : {};
+const path = url => { const { pathname, search } = new URL(url, location); return pathname + search; };
+
+async function raise(status, text) {
+  let sentence = text;
+  try { sentence = JSON.parse(text).error ?? text; } catch { /* not JSON: a proxy answered */ }
+  if (status === 401 && await ask(sentence)) return;
+  throw new ApiError(sentence || `The server answered ${status}.`);
+}
+
+async function call(url, options = {}) {
+  for (;;) {
+    let answer;
+    try {
+      answer = await fetch(path(url), { ...options, headers: { ...headers(), ...options.headers } });
+    } catch { throw new ApiError("The server does not answer."); }
+    if (answer.ok) return answer;
+    await raise(answer.status, await answer.text());
+  }
+}
+
+export const get = async url => (await call(url)).json();
+export const remove = async url => (await call(url, { method: "DELETE" })).json();
+
+// The address of a file for an element. Elements send no token: with one, the file is fetched first.
+const blobs = new Map();
+export async function source(url) {
+  if (!token.get()) return path(url);
+  if (!blobs.has(url)) blobs.set(url, URL.createObjectURL(await (await call(url)).blob()));
+  return blobs.get(url);
+}
+export function release(urls) {
+  for (const url of urls) if (blobs.has(url)) { URL.revokeObjectURL(blobs.get(url)); blobs.delete(url); }
+}
+
+// fetch does not tell how much is sent
+export function upload(file, query, sent, abort) {
+  return new Promise((done, failed) => {
+    const request = new XMLHttpRequest(), body = new FormData();
+    body.append("fileobject", file);
+    request.open("POST", "/v1/file?" + query);
+    for (const [name, value] of Object.entries({ ...headers(), "x-is-async": "true" })) request.setRequestHeader(name, value);
+    request.upload.onprogress = event => sent(event.loaded / event.total);
+    request.onload = async () => {
+      try {
+        if (request.status < 400) return done(JSON.parse(request.responseText));
+        await raise(request.status, request.responseText);
+        done(await upload(file, query, sent, abort));
+      } catch (error) { failed(error); }
+    };
+    request.onerror = () => failed(new ApiError("The connection was lost."));
+    request.onabort = () => failed(new ApiError("Stopped."));
+    abort?.addEventListener("abort", () => request.abort());
+    request.send(body);
+  });
+}

@@ -1,0 +1,1 @@
+"""Faults: what breaks, on running processes, and what must not be lost by it."""

@@ -1,0 +1,140 @@
+"""A real browser: the page with a token, and what pages of other sites cannot do."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
+
+from tests.conftest import ROOT, Server, serving
+from tests.pictures import encoded
+from tests.web.test_page import choose, is_true, open_result, start_browser
+
+#: lists and uploads, as the page of another site would; tells what it could read
+ATTACK = """
+const done = arguments[arguments.length - 1], target = arguments[0];
+const body = new FormData();
+body.append("fileobject", new Blob([Uint8Array.from(arguments[1])]), "attack.jpg");
+const tries = {
+  list: () => fetch(target + "/v1/task/list").then(answer => answer.text()),
+  blind: () => fetch(target + "/v1/task/list", { mode: "no-cors" }).then(answer => answer.text()),
+  upload: () => fetch(target + "/v1/file?face=1", { method: "POST", body }).then(answer => answer.text()),
+  sent: () => fetch(target + "/v1/file?face=1", { method: "POST", body, mode: "no-cors" }).then(a => a.text()),
+  remove: () => fetch(target + "/v1/task/list", { method: "DELETE" }).then(answer => answer.text()),
+};
+(async () => {
+  const told = {};
+  for (const [name, attempt] of Object.entries(tries))
+    told[name] = await attempt().catch(() => "refused");
+  done(told);
+})();
+"""
+
+
+class EmptyPage(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def other_site() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), EmptyPage) as site:
+        threading.Thread(target=site.serve_forever, args=(0.02,), daemon=True).start()
+        yield f"http://127.0.0.1:{site.server_port}"
+        site.shutdown()
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A service of its own, for photos only."""
+    with serving(tmp_path_factory.mktemp("guarded"), "--video-workers", "0", "-a", "face") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    # what an attacker's name server does: the name stands for this machine from the second question on
+    driver = start_browser(tmp_path_factory.mktemp("profile"), "host-resolver-rules=MAP evil.test 127.0.0.1")
+    driver.set_script_timeout(60)
+    yield driver
+    driver.quit()
+
+
+def attack(browser: webdriver.Chrome, target: str) -> dict[str, Any]:
+    return dict(browser.execute_async_script(ATTACK, target, list(encoded())))
+
+
+def test_other_sites_can_neither_list_nor_upload(browser: webdriver.Chrome, guarded: Server, other_site: str) -> None:
+    task_id = guarded.upload(encoded(), "face=1").json()["id"]
+    # its own page may, which shows that the attack works where it is allowed
+    browser.get(guarded.url)
+    own = attack(browser, guarded.url)
+    assert task_id in own["list"]
+    assert "detections" in own["upload"]
+    assert '"deleted"' in own["remove"]
+    count = guarded.get("/v1/task").json()["count"]
+    living = guarded.upload(encoded(), "face=1").json()["id"]
+    # another port of this machine is another origin, but the same site
+    browser.get(other_site)
+    told = attack(browser, guarded.url)
+    assert {name: told[name] for name in ("list", "upload", "remove")} == dict.fromkeys(
+        ("list", "upload", "remove"), "refused"
+    )
+    assert told["blind"] in ("", "refused")
+    # another site
+    browser.get(other_site.replace("127.0.0.1", "evil.test"))
+    assert attack(browser, guarded.url)["list"] == "refused"
+    # the name of another site, bound to this server
+    rebound = guarded.url.replace("127.0.0.1", "evil.test")
+    browser.get(rebound)
+    told = attack(browser, rebound)
+    assert all("invalid_host" in text for text in told.values()), told
+    tasks = guarded.get("/v1/task").json()
+    assert tasks["count"] == count + 1
+    assert guarded.task(living)["status"] == "done"
+
+
+def test_the_page_asks_for_a_token_and_works_with_it(
+    browser: webdriver.Chrome, guarded: Server, tmp_path: Path
+) -> None:
+    made = subprocess.run(
+        [sys.executable, "-m", "anonymizer", "token", "create", "page"],
+        cwd=ROOT, env=clean_environment(guarded.folder), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    secret = made.stdout.strip()
+    assert guarded.get("/v1/task").status_code == 401
+    (tmp_path / "photo.jpg").write_bytes(encoded())
+    browser.get(guarded.url)
+    (card,) = choose(browser, tmp_path / "photo.jpg")
+    wait = WebDriverWait(browser, 30)
+    wait.until(lambda page: page.find_element(By.ID, "token-dialog").is_displayed())
+    assert "has no token" in browser.find_element(By.ID, "token-why").text
+    for token, told in (("anon_wrong", "not known"), (secret, "")):
+        browser.find_element(By.ID, "token").send_keys(token)
+        browser.find_element(By.CSS_SELECTOR, "#token-dialog button[value=save]").click()
+        if told:
+            wait.until(lambda page, told=told: told in page.find_element(By.ID, "token-why").text)
+    open_result(browser, card)
+    # elements send no token: the page fetches their files
+    is_true(browser, "document.querySelector('.plane img')?.naturalWidth > 0")
+    assert guarded.get("/v1/task", headers={"Authorization": f"Bearer {secret}"}).json()["count"] == 1
+
+
+def clean_environment(folder: Path) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("ANONYMIZER_")}
+    return kept | {"ANONYMIZER_DATA_DIR": str(folder)}
