@@ -35,22 +35,23 @@ def shows_object(track: Track, box: Box, frame: Frame, frames: Sequence[Frame], 
     """Whether a detection fits the motion of a predicted track, or else its looks.
 
     Args:
-        track: has a prediction for the frame; without one, everything fits.
+        track: has a prediction for the frame; without a confirmed one, everything fits.
         box: (4,) float32, of the detection, in pixels of the frame.
         frame: that of the detection.
         frames: the last frames in order, up to this one.
         scale_xy: size of the small image divided by the size of the frame, along x and y.
 
     Returns:
-        False if it is somewhere else and looks different, or the last frame with the object is not there any more.
+        False if the object was observed in the frame before, and the detection is somewhere else and looks different.
     """
-    if track.motion is None or fits(box, track.motion.box):
+    # a prediction that nothing confirmed proves nothing, and a new track would lose the velocity
+    if track.motion is None or not track.motion.confirmed or fits(box, track.motion.box):
         return True
-    age = frame.number - track.last.frame_number
-    if age >= len(frames):
-        return False
+    # a track that was lost for a while keeps its velocity; its place is covered as well if it is far away
+    if track.last.frame_number + 1 < frame.number or len(frames) < 2:
+        return True
     scale = np.tile(np.array(scale_xy, np.float32), 2)
-    alike = similarity(frames[-1 - age].image, track.last.box * scale, frame.image, box * scale)
+    alike = similarity(frames[-2].image, track.last.box * scale, frame.image, box * scale)
     return alike is None or alike >= _MIN_SIMILARITY
 
 

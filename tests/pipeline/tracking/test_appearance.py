@@ -58,7 +58,7 @@ def test_somebody_whom_a_track_jumps_to_is_covered_before_that(missed: int, seed
     first = JUMP + missed
     assert [number for number in range(first - HALF, COUNT) if not covered(BESIDE, results[number])] == []
     assert [number for number in range(JUMP + HALF) if not covered(PLACE, results[number])] == []
-    if seed == 4:
+    if seed == 4 and not missed:
         assert ids_at(PLACE, results[0]).isdisjoint(ids_at(BESIDE, results[-1]))
 
 
