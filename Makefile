@@ -38,8 +38,7 @@ test: $(DEV) ## run all tests (one file: ARGS=tests/test_cli.py)
 ifdef ARGS
 	$(BIN)/python -m pytest $(ARGS)
 else
-	$(MAKE) --no-print-directory fast ARGS=
-	$(BIN)/python -m pytest -m slow
+	@$(MAKE) --no-print-directory fast ARGS=; fast=$$?; $(BIN)/python -m pytest -m slow && exit $$fast
 endif
 
 # one thread of torch for each test process: there is one process for each core

@@ -22,7 +22,7 @@ from django.test import RequestFactory
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 # a busy machine is no failure
-hypothesis.settings.register_profile("tests", deadline=None)
+hypothesis.settings.register_profile("tests", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("tests")
 REQUIRE_ALL = os.environ.get("REQUIRE_ALL") == "1"
 

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from django.conf import settings
+from django.utils.log import configure_logging
 
 import anonymizer
 from anonymizer import cli
@@ -30,6 +32,8 @@ def environment() -> Iterator[None]:
     yield
     os.environ.clear()
     os.environ.update(before)
+    # the command has made handlers that write to what captured its output
+    configure_logging(settings.LOGGING_CONFIG, settings.LOGGING)
 
 
 @pytest.fixture

@@ -16,16 +16,16 @@ CONFIG = Path(__file__).with_name("schemathesis.toml")
 
 @pytest.mark.django_db(transaction=True)
 def test_the_server_does_what_the_schema_says(live_server: Any) -> None:
-    """Without a worker, so asynchronous uploads wait; 100 examples an operation are run by hand."""
+    """Without a worker, so asynchronous uploads wait. By hand, all phases run with 100 examples an operation."""
     _, secret = tokens.create("schemathesis")
     command = [
         sys.executable, "-c", "from schemathesis.cli import schemathesis; schemathesis()",
         "--config-file", str(CONFIG), "run", f"{live_server.url}/v1/openapi.json", "--checks", "all", "--no-color",
-        "--max-examples", "3", "--seed", "1", "--header", f"Authorization: Bearer {secret}",
+        "--phases", "fuzzing", "--max-examples", "3", "--seed", "1", "--header", f"Authorization: Bearer {secret}",
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
-    assert "19 selected" in done.stdout
+    assert "passed" in done.stdout
 
 
 def test_lists_errors_and_bounds_are_described(client: Any) -> None:

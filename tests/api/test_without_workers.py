@@ -45,7 +45,9 @@ def test_readiness_says_what_is_missing() -> None:
     assert answer.json()["checks"] == {
         "database": "ok",
         "storage": "ok",
+        "disk": "ok",
         "models": "ok",
+        "queue": "ok",
         "workers": "no worker is alive",
         "video_workers": "no worker is alive",
     }

@@ -59,3 +59,11 @@ def test_a_server_error_is_a_fault() -> None:
         outcome.note(Answer(status), "a file")  # type: ignore[arg-type]
     # two for 500, and one each for the others that are no JSON
     assert len(outcome.faults) == 4
+
+
+def test_a_matroska_header_that_is_longer_than_any_file_is_a_broken_file(server: Server) -> None:
+    """Found by file 432 of seed 14: the server tried to read at a position that does not exist."""
+    content = seeds()["mkv"]
+    broken = content[:4] + b"\x01\xfe\xff\xff\xff\xff\xff\xff" + content[5:]
+    answer = server.upload(broken, "face=1", name="a.mkv")
+    assert (answer.status_code, answer.json()["code"]) == (422, "broken_media"), answer.text

@@ -48,7 +48,7 @@ def test_a_picture_is_done_with_all_that_the_contract_promises(upload: Upload, m
     assert task.review_counts == {"found": 2, "near_threshold": 1, "small": 0, "at_border": 0}
     assert task.model_ids == ["fake"]
     assert task.duration is not None and task.duration > 0
-    assert {file.kind for file in task.files.all()} == set(FileKind.values)
+    assert {file.kind for file in task.files.all()} == set(FileKind.values) - {"side-by-side"}
     before, after, mask = (
         drawn(),
         decoded(_bytes(task, FileKind.ANONYMISED)),
@@ -190,7 +190,7 @@ def test_deleting_twice_returns_false(upload: Upload) -> None:
 def test_deleting_rows_removes_bytes(upload: Upload, media: Path, how: str) -> None:
     task = upload()
     work.process(str(task.pk))
-    assert len(stored(media)) == 7
+    assert len(stored(media)) == 9
     if how == "row":
         Task.objects.get(pk=task.pk).delete()
     elif how == "queryset":
@@ -263,7 +263,7 @@ def test_a_late_worker_cannot_publish(upload: Upload, detector: FakeDetector, me
     assert work.process(str(task.pk)).startswith("dropped")
     task.refresh_from_db()
     assert task.status == Status.DONE
-    assert len(stored(media / "output")) == 6
+    assert len(stored(media / "output")) == 8
 
 
 class TestRunningAgain:

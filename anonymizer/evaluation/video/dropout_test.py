@@ -187,18 +187,19 @@ def share_of_frames(share: float) -> Drop:
     return lambda count, chance: chance.random(count) < share
 
 
-def bursts(share: float, longest: int = 10) -> Drop:
+def bursts(share: float, longest: int = 10, shortest: int = 1) -> Drop:
     """Drop runs of consecutive frames.
 
     Args:
         share: runs are added until at least this share of the frames is dropped, 0..1.
-        longest: the most frames in a run; lengths from 1 to this are equally likely; default: 10.
+        longest: the most frames in a run, default: 10.
+        shortest: the fewest frames in a run, default: 1. The lengths from this to `longest` are equally likely.
     """
 
     def drop(count: int, chance: np.random.Generator) -> NDArray[np.bool_]:
         dropped = np.zeros(count, bool)
         while count and dropped.mean() < share:
-            start, length = chance.integers(count), chance.integers(1, longest + 1)
+            start, length = chance.integers(count), chance.integers(shortest, longest + 1)
             dropped[start : start + length] = True
         return dropped
 

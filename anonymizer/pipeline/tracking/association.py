@@ -142,6 +142,18 @@ class Association:
             nearest = min(new, key=lambda track: float(np.abs(track.get_state_bbox() - box).sum()))
             nearest.tracker_id = track_id
 
+    def rename(self, object_type: int, track_id: int, new_id: int) -> None:
+        """Give a track another id, for the tracker has taken another object for it.
+
+        Args:
+            object_type: index into `OBJECT_TYPES`.
+            track_id: id of the track.
+            new_id: its new id, from 1 up.
+        """
+        for track in self._trackers[object_type].tracks:
+            if track.tracker_id == track_id:
+                track.tracker_id = new_id
+
     def reset(self) -> None:
         """Forget all objects."""
         for tracker in self._trackers.values():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Box", "area", "centre_shift", "covers", "enlarge", "ious", "is_displaced", "union"]
+__all__ = ["Box", "area", "centre_shift", "contains", "covers", "enlarge", "ious", "is_displaced", "union"]
 
 Box = NDArray[np.float32]
 
@@ -80,6 +80,12 @@ def covers(boxes: NDArray[np.float32], box: Box) -> bool:
     intersections, areas, own_area = _intersections(box, boxes)
     same = intersections > 0.7 * (areas + own_area - intersections)
     return bool((same | (intersections >= 0.99 * own_area)).any())
+
+
+def contains(box: Box, other: Box, share: float) -> bool:
+    """Whether at least a share, 0..1, of the area of the other box lies in the first."""
+    intersections, _, _ = _intersections(box, other[None])
+    return bool(intersections[0] >= share * area(other))
 
 
 def is_displaced(box: Box, other: Box) -> bool:

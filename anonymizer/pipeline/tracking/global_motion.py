@@ -92,11 +92,12 @@ class GlobalMotion:
         agreeing = near & self.inliers
         corners, count = near.sum(axis=1), agreeing.sum(axis=1)
         holds = np.where(corners < _NEAR_CORNERS, self.share >= _SURE_SHARE, 2 * count >= corners)
+        # lenses bend the motion: near corners tell by how much
         missed = self.ends - self.move_points(self.starts)
-        moved = self.move_points(np.asarray(centres, np.float32))
-        for row in np.flatnonzero(count >= _NEAR_CORNERS):
-            # lenses bend the motion: near corners tell by how much
-            moved[row] += np.median(missed[agreeing[row]], axis=0)
+        local = (agreeing @ missed) / np.maximum(count, 1)[:, None]
+        moved = (
+            self.move_points(np.asarray(centres, np.float32)) + np.where(count >= _NEAR_CORNERS, 1, 0)[:, None] * local
+        )
         halves = halves * np.float32(np.hypot(self.matrix[0, 0], self.matrix[1, 0]))
         return np.concatenate([moved - halves, moved + halves], axis=1).astype(np.float32), holds
 

@@ -12,8 +12,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from anonymizer.pipeline.tracking.boxes import Box
-
 __all__ = ["Grey", "follow_boxes", "follow_points"]
 
 Grey = NDArray[np.uint8]
@@ -104,10 +102,10 @@ def _follow_boxes(
     if large.any():
         flat, found = follow_points(before, after, starts[large].reshape(-1, 2), guesses[large].reshape(-1, 2))
         ends[large], followed[large] = flat.reshape(-1, _GRID * _GRID, 2), found.reshape(-1, _GRID * _GRID)
+    enough = followed.sum(axis=1) >= _GRID * _GRID // 2
     moved, reliable = boxes.copy(), np.zeros(len(boxes), bool)
-    for row in np.flatnonzero(followed.sum(axis=1) >= _GRID * _GRID // 2):
-        kept = followed[row]
-        moved[row], reliable[row] = _move_box(boxes[row], starts[row, kept], ends[row, kept])
+    if enough.any():
+        moved[enough], reliable[enough] = _move_boxes(boxes[enough], starts[enough], ends[enough], followed[enough])
     return moved, reliable
 
 
@@ -130,15 +128,32 @@ def _lucas_kanade(
     return np.asarray(there[:, 0], np.float32), np.asarray(status[:, 0] == 1)
 
 
-def _move_box(box: Box, starts: NDArray[np.float32], ends: NDArray[np.float32]) -> tuple[Box, bool]:
-    """Move and scale a box as (n, 2) points in it moved, and tell whether the points agree."""
+def _move_boxes(
+    boxes: NDArray[np.float32], starts: NDArray[np.float32], ends: NDArray[np.float32], kept: NDArray[np.bool_]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Move and scale n boxes as the (n, k, 2) points in them moved, and tell of each whether its points agree.
+
+    Only points that are `kept`, (n, k) bool, count; each box has some.
+    """
     shifts = ends - starts
-    shift = np.median(shifts, axis=0)
-    spread = float(np.median(np.abs(shifts - shift).sum(axis=1)))
-    centred = starts - starts.mean(axis=0)
+    shift = _medians(shifts, kept)
+    spread = _medians(np.abs(shifts - shift[:, None]).sum(axis=2, keepdims=True), kept)[:, 0]
+    weights = kept[:, :, None] / kept.sum(axis=1)[:, None, None]
+    centred = starts - (starts * weights).sum(axis=1, keepdims=True)
+    ends_centred = ends - (ends * weights).sum(axis=1, keepdims=True)
     # least squares: how much the points moved apart
-    scale = float((centred * (ends - ends.mean(axis=0))).sum() / max(float((centred**2).sum()), 1e-6))
-    side = float(min(box[2] - box[0], box[3] - box[1]))
-    scale = min(max(scale, 0.9), 1.1) if side >= _MIN_SCALED_SIDE else 1.0
-    centre, half = (box[:2] + box[2:]) / 2 + shift, (box[2:] - box[:2]) / 2 * scale
-    return np.concatenate([centre - half, centre + half]).astype(np.float32), spread <= max(1.0, 0.15 * side)
+    apart = (centred * ends_centred * weights).sum(axis=(1, 2))
+    scale = apart / np.maximum((centred * centred * weights).sum(axis=(1, 2)), 1e-6)
+    side = (boxes[:, 2:] - boxes[:, :2]).min(axis=1)
+    scale = np.where(side >= _MIN_SCALED_SIDE, np.clip(scale, 0.9, 1.1), 1.0)
+    centre = (boxes[:, :2] + boxes[:, 2:]) / 2 + shift
+    half = (boxes[:, 2:] - boxes[:, :2]) / 2 * scale[:, None]
+    moved = np.concatenate([centre - half, centre + half], axis=1).astype(np.float32)
+    return moved, np.asarray(spread <= np.maximum(1.0, 0.15 * side), np.bool_)
+
+
+def _medians(values: NDArray[np.float32], kept: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Medians over the kept points: (n, c) of (n, k, c) values, for (n, k) bool with at least one True in each row."""
+    ordered = np.sort(np.where(kept[:, :, None], values, np.inf), axis=1)
+    rows, count = np.arange(len(values)), kept.sum(axis=1)
+    return np.asarray((ordered[rows, (count - 1) // 2] + ordered[rows, count // 2]) / 2, np.float32)

@@ -17,6 +17,7 @@ import numpy as np
 from anonymizer.pipeline.detections import Detections, ObjectType
 from anonymizer.pipeline.options.options import Options
 from anonymizer.pipeline.outputs.metadata import over_threshold
+from anonymizer.pipeline.tracking.appearance import fits, shows_object
 from anonymizer.pipeline.tracking.association import Association, TrackerFactory, byte_track
 from anonymizer.pipeline.tracking.boxes import Box, ious, is_displaced
 from anonymizer.pipeline.tracking.carried import CarriedTracks, coast
@@ -46,8 +47,7 @@ _BACKWARD_DELAY_S = 0.15
 class Tracker:
     """Tracks the objects of one video, and fills in what the detectors missed.
 
-    It takes the detections of one frame after the other, and gives them back when they are final. The method is
-    tracking by detection. These are the steps for each frame:
+    It takes the detections of one frame after the other, and gives them back when they are final. Steps for each frame:
 
     1. **Camera cuts.** Small grey images are compared. All tracks end at a cut. It is no cut if the old scene is seen
        again within `window_s`: that was a flash, or a truck passed in front of the camera.
@@ -56,12 +56,14 @@ class Tracker:
        expected where the motion of the camera has moved them to (`global_motion.py`).
     3. **Prediction.** Lucas-Kanade optical flow moves the box of each track without a detection (`optical_flow.py`).
        Where flow fails, the box moves with the scene around it, or on with its last velocity.
-    4. **Recovery.** A detection that no tracker knows continues the track that was predicted there. If there is none,
+    4. **Identity.** A detection that fits neither the predicted place nor the looks of its track shows another object,
+       and begins a new track (`appearance.py`).
+    5. **Recovery.** A detection that no tracker knows continues the track that was predicted there. If there is none,
        it initiates a new track. A weak detection counts where flow predicts a track.
-    5. **Gap filling.** A track that is observed again gets boxes in all frames since its last observation. They are
+    6. **Gap filling.** A track that is observed again gets boxes in all frames since its last observation. They are
        interpolated between flow from both ends.
-    6. **Lead-out.** A track is covered for `EXTENSION_S` after its last observation, across a cut too.
-    7. **Lead-in.** A new track is followed backward in time by flow, and covered for `EXTENSION_S` before its first
+    7. **Lead-out.** A track is covered for `EXTENSION_S` after its last observation, across a cut too.
+    8. **Lead-in.** A new track is followed backward in time by flow, and covered for `EXTENSION_S` before its first
        observation, across a cut too.
 
     Gap filling and lead-in change frames of the past. Each frame therefore waits for `window_s` before it is final.
@@ -169,16 +171,16 @@ class Tracker:
         association.reset()
 
     def _process(self, frame: Frame, association: Association) -> None:
-        """Steps 2 to 7 for one frame."""
+        """Steps 2 to 8 for one frame."""
         frame.scene = self._scene
         self._frames.append(frame)
-        scene_motion = None
         if self._tracks and self._previous is not None:
             self._motion_into(frame, self._previous)
-            scene_motion = self._path.matrix(frame.number)
+        scene_motion = self._path.matrix(frame.number)
         frame.track_ids = association.update(frame.time_s, frame.detections, frame.above_threshold, scene_motion)
         unmatched = [track for track in self._tracks.values() if track.id not in frame.track_ids]
         self._predict([*unmatched, *self._uncertain_tracks(frame)], frame)
+        unmatched += self._tracks_of_others(frame, association)
         self._assign_new_detections(frame, unmatched, association)
         self._assign_weak_detections(frame, unmatched)
         self._update_tracks(frame)
@@ -195,8 +197,30 @@ class Tracker:
             track = self._tracks.get(int(frame.track_ids[row]))
             if track is None:
                 continue
-            if track.motion is not None or is_displaced(frame.detections.boxes[row], track.last.box):
+            box, last = frame.detections.boxes[row], track.last.box
+            if track.motion is not None or is_displaced(box, last) or not fits(box, last):
                 yield track
+
+    def _tracks_of_others(self, frame: Frame, association: Association) -> list[Track]:
+        """Take detections from tracks whose motion and looks they do not fit, and return these tracks.
+
+        Each such detection begins a track, with a lead-in. The track that had it gets a lead-out. The new track has its
+        velocity, and the frames since its last observation are filled all the same: it may be the same object.
+        """
+        taken = []
+        for row in np.flatnonzero(frame.track_ids > 0):
+            track, box = self._tracks.get(int(frame.track_ids[row])), frame.detections.boxes[row]
+            if track is None or shows_object(track, box, frame, self._frames, self._scale_xy(frame)):
+                continue
+            observation, new_id = frame.observation(int(row)), next(self._track_ids)
+            taken.append((track, observation))
+            frame.track_ids[row] = new_id
+            association.rename(track.object_type, track.id, new_id)
+            new = Track(new_id, track.object_type, [observation], deque([*track.recent, observation]))
+            self._tracks[new_id] = new
+            self._new_tracks.append(new)
+        self._fill_gaps(taken, frame)
+        return [track for track, _ in taken]
 
     def _predict(self, tracks: Sequence[Track], frame: Frame) -> None:
         """Predict tracks by optical flow from the previous frame to this one."""
@@ -265,17 +289,23 @@ class Tracker:
                 self._split_if_displaced(track, observation, frame)
                 if frame.number > track.last.frame_number + 1:
                     gaps.append((track, observation))
-                else:
-                    track.update(observation)
         self._fill_gaps(gaps, frame)
+        for row in np.flatnonzero(frame.track_ids > 0):
+            track = self._tracks[int(frame.track_ids[row])]
+            if track.last.frame_number < frame.number:
+                track.update(frame.observation(int(row)))
 
     def _split_if_displaced(self, track: Track, observation: Observation, frame: Frame) -> None:
-        """Go on covering the predicted place if the observation is elsewhere: it may be of another, similar object."""
+        """Go on covering the predicted place if the observation is elsewhere: it may be of another, similar object.
+
+        That object gets a lead-in, as all new ones do.
+        """
         motion = track.motion
         if motion is not None and motion.confirmed and is_displaced(observation.box, motion.box):
             split = replace(track, id=next(self._track_ids), recent=track.recent.copy(), flow_path={})
             self._tracks[split.id] = split
             self._extend_or_terminate(split, frame)
+            self._new_tracks.append(Track.initiate(next(self._track_ids), track.object_type, observation))
 
     def _fill_gaps(self, gaps: Sequence[tuple[Track, Observation]], frame: Frame) -> None:
         """Cover tracks between their last observation and a new one, in the frames that are not final."""
@@ -297,7 +327,6 @@ class Tracker:
                     core = interpolate(last, new, missed.number, missed.time_s, track.flow_path, backward[track.id])
                     nearest = last if since_s <= until_s else new
                     missed.added[track.id] = track.added_detection(core, min(since_s, until_s), nearest)
-            track.update(new)
 
     def _predict_backward(self, states: Sequence[MotionState], number: int) -> None:
         """Predict states from the frame after the one with this number to that one."""

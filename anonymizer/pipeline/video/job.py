@@ -25,9 +25,12 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -50,6 +53,8 @@ from anonymizer.pipeline.video.thread_stages import StageThreads
 from anonymizer.pipeline.video.verify_file import FrameSamples, verify_file, video_sizes
 
 __all__ = ["anonymise_video"]
+
+T = TypeVar("T")
 
 #: seconds between two reports of the progress; `stop` is asked as often
 _PROGRESS_S = 0.4
@@ -103,11 +108,7 @@ def anonymise_video(
 
 
 class _TorchThreads:
-    """How many threads torch uses for one call.
-
-    Each thread has a number of its own. New threads take the number that any thread was given last, so that one process
-    may have several videos at the same time only if all of them agree.
-    """
+    """How many threads torch uses for one call: each thread has its number, and new ones take the last that was set."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -116,14 +117,17 @@ class _TorchThreads:
     def count(self) -> int:
         """The number while there is no video."""
         with self._lock:
-            return self._before if self._users else torch.get_num_threads()
+            return self._before if self._users else _in_new_thread(torch.get_num_threads)
 
     @contextmanager
     def one_each(self) -> Iterator[None]:
         """Let each call use one core: the threads of the stages run side by side."""
         with self._lock:
-            self._before = self._before if self._users else torch.get_num_threads()
+            # this thread may have got its own number while another video was on
+            self._before = self._before if self._users else _in_new_thread(torch.get_num_threads)
             self._users += 1
+            # the first question in a thread sets its number, and would undo what is set here
+            torch.get_num_threads()
             torch.set_num_threads(1)
         try:
             yield
@@ -133,21 +137,19 @@ class _TorchThreads:
                 torch.set_num_threads(self._before)
                 if self._users:
                     # the threads that other videos start from now on
-                    other = threading.Thread(target=torch.set_num_threads, args=(1,))
-                    other.start()
-                    other.join()
+                    _in_new_thread(partial(torch.set_num_threads, 1))
+
+
+def _in_new_thread(work: Callable[[], T]) -> T:
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(work).result()
 
 
 _torch_threads = _TorchThreads()
 
 
 class _VideoWork:
-    """The work on one video.
-
-    Args:
-        job: what is done.
-        started: when it was begun, by `time.perf_counter`.
-    """
+    """The work on one video, which was begun at a time of `time.perf_counter`."""
 
     def __init__(self, job: VideoJob, started: float) -> None:
         self._job, self._started = job, started

@@ -73,6 +73,9 @@ def _check_segment(file: BinaryIO, size: int) -> str | None:
             ends = start + raw
             return f"it should end at byte {ends}, and ends at {size}" if known and ends > size else None
         at = start + raw
+        if at > size:
+            # a length that is no position in any file cannot be sought
+            return f"its header should end at byte {at}, and the file ends at {size}"
     return None
 
 
