@@ -260,7 +260,8 @@ def plain_answer(error: AnonymizerError) -> JsonResponse:
 
 
 def _answer(status: int, code: str, sentence: str) -> Response:
-    return Response(error_object(status, sentence, code), status=status)
+    # an error is JSON, also of a view whose answers have a type of their own
+    return Response(error_object(status, sentence, code), status=status, content_type="application/json")
 
 
 def _sentence(error: Exception) -> str:

@@ -10,8 +10,8 @@ from rest_framework import serializers
 
 from anonymizer.api.pagination import MOST_PAGES, TaskPagination
 from anonymizer.models import Kind, Status, WebhookStatus
-from anonymizer.pipeline.options.converters import boolean, json_schema
-from anonymizer.pipeline.options.options import parameters
+from anonymizer.pipeline.options.converters import boolean, json_schema, share
+from anonymizer.pipeline.options.options import Options, parameters
 
 __all__ = [
     "ERRORS",
@@ -27,6 +27,7 @@ __all__ = [
     "TaskList",
     "TaskObject",
     "Upload",
+    "complete",
     "error_answers",
 ]
 
@@ -176,10 +177,22 @@ def _header(name: str, text: str, schema: dict[str, Any]) -> OpenApiParameter:
 
 
 _BOOLEAN = json_schema(boolean)
-#: printable ASCII without a blank at either end
-_PRINTABLE = "^[!-~]([ -~]{0,%d}[!-~])?$"
+#: for headers, of which one that is empty counts as not given
+_HEADER_BOOLEAN = _BOOLEAN | {"enum": [*_BOOLEAN["enum"], ""]}
+#: printable ASCII
+_PRINTABLE = "^[ -~]*$"
 UPLOAD_PARAMETERS = [
     *(_query(name, parameter.help, json_schema(parameter.convert)) for name, parameter in parameters().items()),
+    *(
+        OpenApiParameter(
+            name.replace("_", "-"),
+            json_schema(share),
+            OpenApiParameter.QUERY,
+            deprecated=True,
+            description=f"sets {' and '.join(names).replace('_', '-')} where they are not given",
+        )
+        for name, names in Options.DEPRECATED.items()
+    ),
     _query(
         "webhook", "URL that gets the task by POST when it ends", {"type": "string", "format": "uri", "maxLength": 2000}
     ),
@@ -195,11 +208,11 @@ UPLOAD_PARAMETERS = [
         {"type": "integer", "minimum": 1},
     ),
     _query("name", "name in lists and metadata (default: the name of the file)"),
-    _header("x-is-async", "if true, respond at once and process the file later (default: false)", _BOOLEAN),
+    _header("x-is-async", "if true, respond at once and process the file later (default: false)", _HEADER_BOOLEAN),
     _header(
         "Idempotency-Key",
-        "the same key and the same file within 24 hours give the same task again",
-        {"type": "string", "pattern": _PRINTABLE % 253, "maxLength": 255},
+        "the same key and the same file within 24 hours give the same task again; blanks around it are ignored",
+        {"type": "string", "pattern": _PRINTABLE, "maxLength": 255},
     ),
 ]
 RANGE_PARAMETERS = [
@@ -236,3 +249,24 @@ LIST_PARAMETERS = [
         {"type": "integer", "minimum": 1, "maximum": TaskPagination.max_page_size},
     ),
 ]
+
+
+def complete(result: dict[str, Any], **_: object) -> dict[str, Any]:
+    """Say that an upload needs a body, and that an empty value in a query string counts as not given.
+
+    drf-spectacular calls this, because it has no parameter for either.
+
+    Args:
+        result: the OpenAPI schema.
+
+    Returns:
+        The same schema.
+    """
+    for operations in result["paths"].values():
+        for operation in operations.values():
+            if "requestBody" in operation:
+                operation["requestBody"]["required"] = True
+            for parameter in operation.get("parameters", []):
+                if parameter["in"] == "query":
+                    parameter["allowEmptyValue"] = True
+    return result

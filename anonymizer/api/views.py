@@ -224,6 +224,7 @@ class MetadataView(ArtefactView):
 
     @extend_schema(
         summary="Download the metadata: all detections, as JSON",
+        parameters=schema.RANGE_PARAMETERS,
         responses={**schema.METADATA, **schema.error_answers(404, 409, 410, 416)},
     )
     def get(self, request: Request, task_id: uuid.UUID) -> FileResponse | HttpResponse:

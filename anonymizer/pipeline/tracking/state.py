@@ -145,6 +145,15 @@ class Track:
         """
         return cls(track_id, object_type, [observation], deque([observation]))
 
+    def begin_anew(self, track_id: int, observation: Observation) -> Track:
+        """Begin another track with an observation that was taken for one of this object.
+
+        Args:
+            track_id: id of the new track, from 1 up.
+            observation: the first observation of the new track, which goes on with the velocity of this one.
+        """
+        return Track(track_id, self.object_type, [observation], deque([*self.recent, observation]))
+
     @property
     def first(self) -> Observation:
         """The first observation."""

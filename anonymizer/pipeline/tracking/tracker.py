@@ -204,8 +204,8 @@ class Tracker:
     def _tracks_of_others(self, frame: Frame, association: Association) -> list[Track]:
         """Take detections from tracks whose motion and looks they do not fit, and return these tracks.
 
-        Each such detection begins a track, with a lead-in. The track that had it gets a lead-out. The new track has its
-        velocity, and the frames since its last observation are filled all the same: it may be the same object.
+        Each such detection begins a track, with a lead-in. The track that had it gets a lead-out. The frames since its
+        last observation are filled all the same: it may be the same object.
         """
         taken = []
         for row in np.flatnonzero(frame.track_ids > 0):
@@ -216,9 +216,8 @@ class Tracker:
             taken.append((track, observation))
             frame.track_ids[row] = new_id
             association.rename(track.object_type, track.id, new_id)
-            new = Track(new_id, track.object_type, [observation], deque([*track.recent, observation]))
-            self._tracks[new_id] = new
-            self._new_tracks.append(new)
+            self._tracks[new_id] = track.begin_anew(new_id, observation)
+            self._new_tracks.append(self._tracks[new_id])
         self._fill_gaps(taken, frame)
         return [track for track, _ in taken]
 
