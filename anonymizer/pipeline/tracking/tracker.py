@@ -214,9 +214,8 @@ class Tracker:
                 continue
             observation, new_id = frame.observation(int(row)), next(self._track_ids)
             taken.append((track, observation))
-            frame.track_ids[row] = new_id
             association.rename(track.object_type, track.id, new_id)
-            self._tracks[new_id] = track.begin_anew(new_id, observation)
+            frame.track_ids[row], self._tracks[new_id] = new_id, track.begin_anew(new_id, observation)
             self._new_tracks.append(self._tracks[new_id])
         self._fill_gaps(taken, frame)
         return [track for track, _ in taken]
