@@ -56,7 +56,7 @@ def settings_of_logging(level: str, form: str) -> dict[str, Any]:
             "django": {**console, "level": "WARNING"},
             "django.request": {**console, "level": "ERROR", "filters": ["faults"]},
             # each of its jobs would be three lines, and a schedule is a job every minute
-            "django-q": {**console, "level": "WARNING"},
+            "django-q": {**console, "level": "INFO" if level == "DEBUG" else "WARNING"},
             "gunicorn.error": {**console, "level": "WARNING"},
         },
     }

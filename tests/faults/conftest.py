@@ -23,6 +23,8 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     environment = {
         "ANONYMIZER_VIDEO_WORKERS": "0", "ANONYMIZER_MODELS": "face=centerface", "ANONYMIZER_MAX_MEGABYTES": "1000",
         "ANONYMIZER_DATABASE_TIMEOUT": f"{DATABASE_S}s",
+        # the log says which process is which, and what a worker does
+        "ANONYMIZER_LOG_LEVEL": "DEBUG",
     }  # fmt: skip
     with serving(tmp_path_factory.mktemp("faults"), "-a", "face", **environment) as running:
         yield running
