@@ -266,6 +266,24 @@ def test_a_late_worker_cannot_publish(upload: Upload, detector: FakeDetector, me
     assert len(stored(media / "output")) == 8
 
 
+@pytest.mark.parametrize("error", [None, DetectorFailed("The detector fake failed.")], ids=["publish", "fail"])
+def test_a_late_worker_cannot_end_a_task_that_another_works_on(
+    upload: Upload, detector: FakeDetector, media: Path, error: Exception | None
+) -> None:
+    task = upload()
+
+    def lose() -> None:
+        Task.objects.filter(pk=task.pk).update(lease_until=timezone.now() - timedelta(seconds=1))
+        assert claims.claim(str(task.pk), "another") is not None
+        detector.during = lambda: None
+
+    detector.during, detector.error = lose, error
+    assert work.process(str(task.pk)).startswith("dropped")
+    now = Task.objects.get(pk=task.pk)
+    assert (now.status, now.worker, now.failure_cause) == (Status.PROCESSING, "another", None)
+    assert stored(media / "output") == []
+
+
 class TestRunningAgain:
     CHANGES = [
         {"face_threshold": 0.2},

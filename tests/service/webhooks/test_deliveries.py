@@ -15,8 +15,9 @@ from django.utils import timezone
 
 from anonymizer.models import Status, Task, WebhookDelivery, WebhookStatus, WebhookTry
 from anonymizer.pipeline.errors import InvalidParameter
-from anonymizer.service import claims, deletion
+from anonymizer.service import claims, deletion, work
 from anonymizer.service.webhooks import deliveries, sender
+from tests.pictures import drawn, encoded
 from tests.service.webhooks.receivers import Receiver, answer
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -163,6 +164,13 @@ def test_a_task_that_is_given_up_is_told_of_at_once(
     else:
         claims.fail_overdue("worker")
     assert now_of(task).failure_cause == {"lost": "worker_lost", "overdue": "timeout"}[how]
+    assert delivery_of(task).next_try is not None
+
+
+def test_a_task_that_fails_is_told_of_at_once(upload: Callable[..., Task]) -> None:
+    task = upload(encoded(drawn(1000, 600)), format="whole", strict=True)
+    Task.objects.filter(pk=task.pk).update(webhook_url="http://127.0.0.1:9/", webhook_status=WebhookStatus.SET)
+    assert work.process(str(task.pk)).startswith("failed")
     assert delivery_of(task).next_try is not None
 
 
