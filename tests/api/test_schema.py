@@ -14,18 +14,26 @@ from anonymizer.service.clients import tokens
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 
 
+#: an upload has so many parameters that the systematic phase sends a thousand of them; that is run by hand
+RUNS = {
+    "uploads": ("--include-path", "/v1/file", "--phases", "fuzzing", "--max-examples", "25"),
+    "all else": ("--exclude-path", "/v1/file", "--max-examples", "3"),
+}
+
+
 @pytest.mark.django_db(transaction=True)
-def test_the_server_does_what_the_schema_says(live_server: Any) -> None:
-    """Without a worker, so asynchronous uploads wait. By hand, all phases run with 100 examples an operation."""
+@pytest.mark.parametrize("run", RUNS)
+def test_the_server_does_what_the_schema_says(live_server: Any, run: str) -> None:
+    """Without a worker, so asynchronous uploads wait; all phases with 100 examples an operation are run by hand."""
     _, secret = tokens.create("schemathesis")
     command = [
         sys.executable, "-c", "from schemathesis.cli import schemathesis; schemathesis()",
         "--config-file", str(CONFIG), "run", f"{live_server.url}/v1/openapi.json", "--checks", "all", "--no-color",
-        "--phases", "fuzzing", "--max-examples", "3", "--seed", "1", "--header", f"Authorization: Bearer {secret}",
+        "--seed", "1", "--header", f"Authorization: Bearer {secret}", *RUNS[run],
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
-    assert "21 selected" in done.stdout
+    assert f"Tested: {1 if run == 'uploads' else 20}" in done.stdout
 
 
 def test_lists_errors_and_bounds_are_described(client: Any) -> None:
@@ -38,7 +46,7 @@ def test_lists_errors_and_bounds_are_described(client: Any) -> None:
         for operation in operations.values():
             assert {"400", "401", "403", "429", "503"} <= operation["responses"].keys(), path
             assert ("404" in operation["responses"]) == (
-                "{task_id}" in path or "page" in str(operation["parameters"])
+                "{task_id}" in path or "page" in str(operation.get("parameters"))
             ), path
     upload = {each["name"]: each["schema"] for each in paths["/v1/file"]["post"]["parameters"]}
     assert upload["quality"] == {"type": "integer", "minimum": 0, "maximum": 100}
