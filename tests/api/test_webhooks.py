@@ -84,6 +84,11 @@ class TestSendingAgain:
         sender.send_due()
         assert good.header("X-Key") == "field"
 
+    def test_a_request_needs_no_body(self, sent: tuple[Task, Receiver]) -> None:
+        """As `curl -X POST` sends it: without a body and without a type."""
+        address = f"/v1/task/{sent[0].pk}/webhook?web-auth-header-value=other"
+        assert Client().generic("POST", address, content_type="").status_code == 202
+
     def test_without_the_value_of_its_header_it_is_not(self, sent: tuple[Task, Receiver]) -> None:
         posted = self.post(sent[0].pk)
         assert (posted.status_code, posted.json()["code"]) == (400, "invalid_parameter")

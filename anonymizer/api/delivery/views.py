@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import cast
 
-from django.http import QueryDict
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.parsers import FormParser, MultiPartParser
@@ -56,7 +54,8 @@ class WebhookView(APIView):
             raise Deleted(f"Task {task_id} was deleted, and with it the address of its webhook.")
         if task.status not in deliveries.ENDED:
             raise NotReady(f"Task {task_id} is {task.status}. Its webhook is sent when it ends.")
-        given = cast("QueryDict", request.data).dict() | request.query_params.dict()
+        # without a body and its type, the data are a plain dict
+        given = dict(request.data.items()) | request.query_params.dict()
         value = str(given.get(HEADER_VALUE) or given.get(HEADER_VALUE.replace("-", "_")) or "").strip()
         deliveries.send_again(task, value or None)
         return Response(report(own_tasks(request).prefetch_related("files").get(pk=task_id)), status=202)
