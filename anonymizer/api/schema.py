@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, inline_serializer
@@ -178,7 +178,7 @@ def _header(name: str, text: str, schema: dict[str, Any]) -> OpenApiParameter:
 
 _BOOLEAN = json_schema(boolean)
 #: for headers, of which one that is empty counts as not given
-_HEADER_BOOLEAN = _BOOLEAN | {"enum": [*_BOOLEAN["enum"], ""]}
+_HEADER_BOOLEAN = _BOOLEAN | {"enum": [*cast("list[str]", _BOOLEAN["enum"]), ""]}
 #: printable ASCII
 _PRINTABLE = "^[ -~]*$"
 UPLOAD_PARAMETERS = [

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
+from typing import cast
 
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -55,7 +57,8 @@ class WebhookView(APIView):
         if task.status not in deliveries.ENDED:
             raise NotReady(f"Task {task_id} is {task.status}. Its webhook is sent when it ends.")
         # without a body and its type, the data are a plain dict
-        given = dict(request.data.items()) | request.query_params.dict()
+        data = cast("Mapping[str, object]", request.data)
+        given = dict(data.items()) | request.query_params.dict()
         value = str(given.get(HEADER_VALUE) or given.get(HEADER_VALUE.replace("-", "_")) or "").strip()
         deliveries.send_again(task, value or None)
         return Response(report(own_tasks(request).prefetch_related("files").get(pk=task_id)), status=202)
