@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,9 @@ __all__ = ["BATCH_ROWS", "key_batches"]
 
 #: rows that one transaction changes: it must end long before the time limit of other writers
 BATCH_ROWS = 100
+#: Seconds between two batches. A writer of SQLite that waits looks at the lock again only after up to a tenth of a
+#: second: without a pause, a long row of short transactions would leave it no turn.
+PAUSE_S = 0.1
 
 
 def key_batches(rows: QuerySet[Any], size: int = BATCH_ROWS) -> Iterator[list[Any]]:
@@ -31,3 +35,5 @@ def key_batches(rows: QuerySet[Any], size: int = BATCH_ROWS) -> Iterator[list[An
     while keys:
         yield keys
         keys = list(rest.filter(pk__gt=keys[-1])[:size])
+        if keys:
+            time.sleep(PAUSE_S)
