@@ -20,6 +20,7 @@ from django.db import DatabaseError, InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, JsonResponse, UnreadablePostError
 from django.http.multipartparser import MultiPartParserError
 from rest_framework import exceptions
+from rest_framework.renderers import JSONRenderer
 from rest_framework.response import Response
 
 from anonymizer.pipeline.errors import AnonymizerError, StorageFull
@@ -204,6 +205,9 @@ _CODES = {
 
 def handle(error: Exception, context: dict[str, Any]) -> Response:
     """Turn an error into a response; Django REST framework calls this."""
+    if request := context.get("request"):
+        # an error is JSON, also of a view whose answers are of another type
+        request.accepted_renderer, request.accepted_media_type = JSONRenderer(), JSONRenderer.media_type
     if is_full(error):
         error = StorageFull("There is no room on the disk of this server. Nothing of the request was kept.")
     if isinstance(error, AnonymizerError):
@@ -260,8 +264,7 @@ def plain_answer(error: AnonymizerError) -> JsonResponse:
 
 
 def _answer(status: int, code: str, sentence: str) -> Response:
-    # an error is JSON, also of a view whose answers have a type of their own
-    return Response(error_object(status, sentence, code), status=status, content_type="application/json")
+    return Response(error_object(status, sentence, code), status=status)
 
 
 def _sentence(error: Exception) -> str:
