@@ -8,6 +8,7 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, inline_serializer
 from rest_framework import serializers
 
+from anonymizer.api.delivery.parameters import most_seconds
 from anonymizer.api.pagination import MOST_PAGES, TaskPagination
 from anonymizer.models import Kind, Status, WebhookStatus
 from anonymizer.pipeline.options.converters import boolean, json_schema, share
@@ -205,7 +206,7 @@ UPLOAD_PARAMETERS = [
     _query(
         "ttl",
         "seconds after which the files are deleted (default: a setting of the server)",
-        {"type": "integer", "minimum": 1},
+        {"type": "integer", "minimum": 1, "maximum": most_seconds()},
     ),
     _query("name", "name in lists and metadata (default: the name of the file)"),
     _header("x-is-async", "if true, respond at once and process the file later (default: false)", _HEADER_BOOLEAN),

@@ -12,7 +12,7 @@ from anonymizer.service.submit import Webhook
 from anonymizer.service.webhooks import targets
 from anonymizer.service.webhooks.sender import serves_loopback_only
 
-__all__ = ["ttl", "webhook"]
+__all__ = ["most_seconds", "ttl", "webhook"]
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,200}")
 #: ten years, which dates of every database can hold
@@ -42,11 +42,16 @@ def ttl(text: str) -> timedelta | None:
     """
     if not text:
         return None
-    limit = settings.MAX_TTL
-    most = MOST_SECONDS if limit is None else min(MOST_SECONDS, int(limit.total_seconds()))
+    most = most_seconds()
     if not re.fullmatch(r"[0-9]{1,12}", text) or not 1 <= int(text) <= most:
         raise InvalidParameter("ttl", text, f"a whole number of seconds from 1 to {most}")
     return timedelta(seconds=int(text))
+
+
+def most_seconds() -> int:
+    """Return the largest `ttl` that this server allows."""
+    limit = settings.MAX_TTL
+    return MOST_SECONDS if limit is None else min(MOST_SECONDS, int(limit.total_seconds()))
 
 
 def _check_url(url: str) -> None:
