@@ -174,7 +174,7 @@ class TestOtherPixelsEachTime:
             seen.append(picture.pts or 0)
             return fingerprint(picture) ^ (picture.pts == 5 * 512)
 
-        monkeypatch.setattr("anonymizer.pipeline.video.analysis.fingerprint", of_reading)
+        monkeypatch.setattr("anonymizer.pipeline.video.frame_images.fingerprint", of_reading)
 
     @pytest.mark.usefixtures("differs")
     def test_they_are_refused_or_blackened(self, anonymizer: Anonymizer, tmp_path: Path) -> None:
