@@ -189,7 +189,8 @@ def make_receipt(
             "frames": analysis.frames,
             "views": dict(analysis.views),
             "format": str(options.image_format if kind == "image" else options.video_format),
-            "all_pixels": True,
+            # no detector looks where a request has nothing but regions of its own
+            "all_pixels": bool(result.object_types),
             "much_smaller": len(result.not_fully_analysed) > 0,
         },
         "counts": dict(result.counts),

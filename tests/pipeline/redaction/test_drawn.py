@@ -106,6 +106,8 @@ def test_regions_alone_run_no_detector(monkeypatch: pytest.MonkeyPatch) -> None:
     assert changed[20:90, 10:61].mean() > 0.99
     assert not result.image[25:85, 15:55].any()
     assert not changed[:, :9].any()
+    # its receipt does not claim that a detector looked
+    assert result.receipt(format="png").content["analysed"]["all_pixels"] is False
     (face, *_) = [row for row in result.metadata["detections"] if row["type_label"] == "face"]
     assert (face["source"], face["score"], face["model"], face["is_anonymised"]) == ("caller", 1.0, "", True)
 
