@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from anonymizer.pipeline.errors import EncoderFailed
 from anonymizer.pipeline.options.options import Method, Options
-from anonymizer.pipeline.redaction.effects import is_filled
+from anonymizer.pipeline.redaction.effects import MAX_CELLS, MIN_CELL_PX, is_filled
 from anonymizer.pipeline.redaction.regions import RedactionRegion
 from anonymizer.pipeline.redaction.yuv import PlaneFormat, PlaneLayout, upright_planes
 from anonymizer.pipeline.video.verify_frame import describe_region
@@ -102,13 +102,13 @@ class SourceCrops:
                     # where two overlap, the colours of both are seen
                     is_redacted = np.unique(after[part.inside > 0]).size <= filled
                 else:
-                    is_redacted = self._is_changed(part, after)
+                    is_redacted = self._is_changed(part, after, region)
                 if not is_redacted:
                     raise EncoderFailed(
                         f"Frame {number} was not redacted as it should be at {describe_region(region)}."
                     )
 
-    def _is_changed(self, part: _RegionPart, after: Plane) -> bool:
+    def _is_changed(self, part: _RegionPart, after: Plane, region: RedactionRegion) -> bool:
         """Whether hardly any detail of the source is in the result."""
         after = np.ascontiguousarray(after)
         step = 1 << (self._form.depth - 8)
@@ -120,7 +120,9 @@ class SourceCrops:
             if unchanged - _CHANCE > _MAX_UNCHANGED * detail:
                 return False
         # there is little fine detail in chroma
-        return (part.plane > 0 and self._form.kind == "yuv") or _left_detail(part, after, step) <= _MAX_LEFT
+        if part.plane > 0 and self._form.kind == "yuv":
+            return True
+        return _left_detail(part, after, step) <= _MAX_LEFT or _is_coarse(part, region, step)
 
 
 def check_blackened(planes: Sequence[Plane], form: PlaneFormat, *, number: int) -> None:
@@ -147,6 +149,25 @@ def _steps_inside(values: Plane, inside: NDArray[np.uint8]) -> float:
         for first, second, both, with_it in (rows, columns)
         if first.size
     )
+
+
+def _is_coarse(part: _RegionPart, region: RedactionRegion, step: int) -> bool:
+    """Whether the source was pixelated before, so that a right redaction leaves the edges of its cells.
+
+    The means of a few cells then have most of its detail. In 5,505 parts of val's pictures they had more than 0.7 of it
+    three times, and 99 % were under 0.21.
+    """
+    height, width = part.before.shape
+    shortest = max(int(region.short_side / MAX_CELLS[region.object_type]), int(MIN_CELL_PX))
+    sizes = {
+        (max(int(width / cell), 1), max(int(height / cell), 1)) for cell in range(shortest, int(region.short_side) + 1)
+    }
+    for size in sizes:
+        means = cv2.resize(part.before, size, interpolation=cv2.INTER_AREA)
+        shown = cv2.resize(means, (width, height), interpolation=cv2.INTER_NEAREST)
+        if _left_detail(part, shown, step) > _MAX_LEFT:
+            return True
+    return False
 
 
 def _left_detail(part: _RegionPart, after: Plane, step: int) -> float:

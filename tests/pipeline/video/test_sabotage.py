@@ -200,7 +200,8 @@ class TestRightOnes:
             assert result.review_counts["frames_redacted"] == 10
 
     def test_a_video_that_was_redacted_before_passes_again(self, source: Path, tmp_path: Path) -> None:
-        for number, method in enumerate(("pixelate", "pixelate", "blacken", "blacken", "blur")):
+        # the noise of each key is another one: what is left of the cells' edges differs by chance
+        for number, method in enumerate((*["pixelate"] * 5, "blacken", "blacken", "blur")):
             folder = tmp_path / str(number)
             folder.mkdir()
             result = anonymizer().video(source, folder, Options(method=method, save_mask="none"))
