@@ -12,7 +12,7 @@ DEV    := $(VENV)/.stamp-dev-$(call hash,requirements*.txt pyproject.toml)
 NOTEBOOKS ?= $(wildcard notebooks/*.ipynb)
 CONVERT := --log-level ERROR --KernelManager.transport_encryption=auto --to html --execute --output-dir build/notebooks
 
-.PHONY: help serve lab notebooks test fast check lint clean
+.PHONY: help serve lab notebooks test fast cluster check lint clean
 
 help: ## list the commands
 	@echo "make COMMAND [ARGS=\"...\"]"
@@ -46,6 +46,14 @@ fast: export OMP_NUM_THREADS = 1
 fast: $(DEV) ## run the fast tests on all cores
 	$(BIN)/python -m pytest -q -m "not slow" --numprocesses auto --dist loadfile $(ARGS)
 
+# what a cluster does otherwise than one machine; DATABASE_URL and BROKER_URL name the servers (.ci/servers starts some)
+CLUSTER := tests/service/test_cluster_processes.py tests/service/test_postgresql.py tests/service/test_task_life.py \
+	tests/service/webhooks/test_deliveries.py tests/service/test_clients.py tests/service/accounting \
+	tests/service/test_outages.py tests/service/test_redis.py
+
+cluster: $(DEV) ## run tests on PostgreSQL and Redis
+	$(BIN)/python -m pytest -q $(or $(ARGS),$(CLUSTER))
+
 check: lint fast ## run the linters and the fast tests
 
 lint: $(DEV) ## run ruff and mypy
@@ -65,7 +73,7 @@ $(RUN): requirements.txt pyproject.toml
 	rm -f $(VENV)/.stamp-run-*
 	touch $@
 
-$(DEV): $(RUN) requirements-dev.txt requirements-models.txt
+$(DEV): $(RUN) requirements-dev.txt requirements-models.txt requirements-cluster.txt
 	$(BIN)/pip install --quiet -r requirements-dev.txt
 	rm -f $(VENV)/.stamp-dev-*
 	touch $@

@@ -21,8 +21,9 @@ class AnonymizerConfig(AppConfig):
         """Connect the service to Django and django-q2."""
         from anonymizer import checks  # noqa: F401 (the import registers the checks)
         from anonymizer.service import workers
-        from anonymizer.service.queueing import schedules
+        from anonymizer.service.queueing import connections, schedules
 
+        connections.forget_in_children()
         workers.connect()
         connection_created.connect(_protect_database, dispatch_uid="anonymizer-database")
         post_migrate.connect(schedules.ensure, sender=self, dispatch_uid="anonymizer-schedules")

@@ -1,23 +1,27 @@
-"""Read environment variables as typed values. The server does not start with an invalid value."""
+"""Read environment variables as typed values with django-environ. The server does not start with an invalid value.
+
+A variable `NAME_FILE` names a file that holds the value of `NAME`, as secrets of containers do.
+"""
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Collection
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import TypeVar
 
+import environ
 from django.core.exceptions import ImproperlyConfigured
 
 T = TypeVar("T")
 
+_ENV = environ.FileAwareEnv()
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
-def read(name: str, default: T, convert: Callable[[str], T], allowed: str) -> T:
+def read(name: str, default: T, convert: Callable[[str], T], allowed: str, *, secret: bool = False) -> T:
     """Return the converted value of a variable.
 
     Args:
@@ -25,17 +29,23 @@ def read(name: str, default: T, convert: Callable[[str], T], allowed: str) -> T:
         default: the value if the variable is not set or empty.
         convert: makes the value from the text; raises ValueError or KeyError if it cannot.
         allowed: what is allowed, for the error message.
+        secret: whether the error must not show the value.
 
     Raises:
-        ImproperlyConfigured: the value is not allowed.
+        ImproperlyConfigured: the value is not allowed, or its file cannot be read.
     """
-    text = os.environ.get(name, "").strip()
+    try:
+        # not `get_value`: it takes a value such as `$ecret` for the name of another variable
+        text = str(_ENV.ENVIRON.get(name, "")).strip()
+    except (OSError, ValueError) as error:
+        raise ImproperlyConfigured(f"{name}_FILE must name a file of text ({type(error).__name__}).") from None
     if not text:
         return default
     try:
         return convert(text)
     except (ValueError, KeyError):
-        raise ImproperlyConfigured(f"{name} is {text!r}, but must be {allowed}.") from None
+        shown = "" if secret else f" is {text!r}, but"
+        raise ImproperlyConfigured(f"{name}{shown} must be {allowed}.") from None
 
 
 def string(name: str, default: str) -> str:
@@ -69,13 +79,16 @@ def names(name: str, default: Collection[str], allowed: Collection[str] = ()) ->
     Raises:
         ImproperlyConfigured: a name is not allowed.
     """
-    values = read(
-        name, list(default), lambda text: [part.strip() for part in text.split(",") if part.strip()], "a list"
-    )
+    values = read(name, list(default), _names, "a list")
     for value in values:
         if allowed and value not in allowed:
             raise ImproperlyConfigured(f"{name} contains {value!r}, but allowed are only {', '.join(allowed)}.")
     return values
+
+
+def devices(name: str) -> list[str]:
+    """Return a list of devices that are separated by commas. Default: none."""
+    return read(name, [], _devices, "cpu, cuda or cuda:N, separated by commas")
 
 
 def duration(name: str, default: str) -> timedelta:
@@ -109,6 +122,17 @@ def parse_duration(text: str) -> timedelta:
     if match is None:
         raise ValueError(text)
     return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
+
+
+def _names(text: str) -> list[str]:
+    return [name for part in environ.Env.parse_value(text, list) if (name := part.strip())]
+
+
+def _devices(text: str) -> list[str]:
+    found = _names(text)
+    if not all(re.fullmatch(r"cpu|cuda(:\d+)?", device) for device in found):
+        raise ValueError(text)
+    return found
 
 
 def _boolean(text: str) -> bool:

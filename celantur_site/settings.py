@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from anonymizer.pipeline.model_zoo.folders import MODELS_FOLDER, is_checkout
-from celantur_site import env, logs, secret_key
+from celantur_site import backends, env, logs, secret_key
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -89,23 +89,10 @@ TEMPLATES = [
         },
     }
 ]
-DATABASES = {
-    "default": {
-        "ENGINE": "django.db.backends.sqlite3",
-        "NAME": DATA_DIR / "db.sqlite3",
-        # the broker sends a query every few milliseconds: opening a connection for each would cost more than the query
-        "CONN_MAX_AGE": None,
-        "OPTIONS": {
-            # how long a query waits for a lock of SQLite, in seconds
-            "timeout": env.duration("ANONYMIZER_DATABASE_TIMEOUT", "30s").total_seconds(),
-            "transaction_mode": "IMMEDIATE",
-            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA secure_delete=ON;",
-        },
-        "TEST": {"NAME": DATA_DIR / "test.sqlite3"},
-    }
-}
-#: Counts the requests of clients with a rate. Each web process counts for itself.
-CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "OPTIONS": {"MAX_ENTRIES": 100_000}}}
+#: the Redis that carries the notifications; empty: the database does
+BROKER_URL = backends.broker_url()
+DATABASES = {"default": backends.database(DATA_DIR)}
+CACHES = backends.caches(BROKER_URL)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
 TIME_ZONE = "UTC"
@@ -160,6 +147,8 @@ API_ENDPOINT = env.string("ANONYMIZER_API_ENDPOINT", "").rstrip("/")
 # the addresses in answers lead to this server
 ALLOWED_HOSTS += filter(None, [urlsplit(API_ENDPOINT).hostname])
 DEVICE = env.string("ANONYMIZER_DEVICE", "auto")
+#: a worker of each kind for each of these; none: all workers on `DEVICE`
+DEVICES = env.devices("ANONYMIZER_DEVICES")
 #: what runs the networks on a CPU: auto, torch, openvino or onnxruntime
 RUNTIME = env.string("ANONYMIZER_RUNTIME", "auto")
 #: which models to use: auto, a model profile, TYPE=ID+ID separated by commas, or both
@@ -229,9 +218,9 @@ WEBHOOK_CA_FILE = env.string("ANONYMIZER_WEBHOOK_CA_FILE", "")
 
 # --- workers ----------------------------------------------------------------------------------------------------------
 CORES = len(os.sched_getaffinity(0))
-WORKERS = env.integer("ANONYMIZER_WORKERS", 1, low=1)
+WORKERS = env.integer("ANONYMIZER_WORKERS", len(DEVICES) or 1, low=1)
 #: 0: this server accepts no videos
-VIDEO_WORKERS = env.integer("ANONYMIZER_VIDEO_WORKERS", 1)
+VIDEO_WORKERS = env.integer("ANONYMIZER_VIDEO_WORKERS", len(DEVICES) or 1)
 #: Threads of torch and OpenCV in each worker. The workers of each queue divide all cores among them, because those
 #: of the other queue are often idle. `serve` makes waiting threads sleep, so threads beyond the cores only share them.
 THREADS = env.integer("ANONYMIZER_THREADS", max(1, CORES // WORKERS), low=1)
@@ -252,7 +241,8 @@ def _times(timeout: timedelta) -> dict[str, int]:
 Q_CLUSTER = {
     "name": "images",
     "orm": "default",
-    "broker_class": "anonymizer.service.queueing.broker.QuietORMBroker",
+    "broker_class": f"anonymizer.service.queueing.broker.{'QuietRedisBroker' if BROKER_URL else 'QuietORMBroker'}",
+    "redis": BROKER_URL,
     "workers": WORKERS,
     "queue_limit": WORKERS,
     "poll": 0.01,

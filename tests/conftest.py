@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import hypothesis
 import pytest
@@ -46,15 +49,54 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         folders = item.path.relative_to(ROOT / "tests").parts
         fixtures = set(getattr(item, "fixturenames", ()))
+        _choose_database(item)
         if folders[0] in SLOW_FOLDERS or item.path.stem.endswith("_processes") or fixtures & SLOW_FIXTURES:
             item.add_marker(pytest.mark.slow)
+
+
+def _on_postgresql() -> bool:
+    return os.environ.get("DATABASE_URL", "").startswith("postgres")
+
+
+def _choose_database(item: pytest.Item) -> None:
+    """Leave out tests of the other database; CI runs those of PostgreSQL once more with DATABASE_URL (`make cluster`)."""
+    needs = "DATABASE_URL" if item.get_closest_marker("postgresql") else "BROKER_URL"
+    if (item.get_closest_marker("postgresql") or item.get_closest_marker("redis")) and needs not in os.environ:
+        item.add_marker(pytest.mark.skip(reason=f"needs {needs}, as `make cluster` has it"))
+    if item.get_closest_marker("sqlite") and _on_postgresql():
+        item.add_marker(pytest.mark.skip(reason="is about SQLite"))
+
+
+def _other_run(item: pytest.Item) -> bool:
+    """Whether CI runs a test in its other run: on SQLite, or on PostgreSQL and Redis."""
+    return any(item.get_closest_marker(name) for name in ("sqlite", "postgresql", "redis"))
+
+
+def _database_of_its_own(environment: dict[str, str]) -> dict[str, str]:
+    """Where the tests run on PostgreSQL and Redis, those of one server, empty."""
+    own: dict[str, str] = {}
+    if _on_postgresql() and "DATABASE_URL" not in environment:
+        import psycopg
+
+        name = f"server_{uuid.uuid4().hex[:12]}"
+        with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as database:
+            database.execute(f"CREATE DATABASE {name}")
+        own["DATABASE_URL"] = urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{name}").geturl()
+    if os.environ.get("BROKER_URL") and "BROKER_URL" not in environment:
+        import redis
+
+        # the first belongs to tests in this process
+        url = urlsplit(os.environ["BROKER_URL"])._replace(path=f"/{random.randrange(1, 16)}").geturl()
+        redis.Redis.from_url(url).flushdb()
+        own["BROKER_URL"] = url
+    return own
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):  # type: ignore[no-untyped-def]
     """Under REQUIRE_ALL=1 a skipped test is a failure."""
     report = yield
-    if REQUIRE_ALL and report.skipped and not hasattr(report, "wasxfail"):
+    if REQUIRE_ALL and report.skipped and not hasattr(report, "wasxfail") and not _other_run(item):
         report.outcome = "failed"
         report.longrepr = f"skipped under REQUIRE_ALL=1: {report.longrepr}"
     return report
@@ -138,6 +180,7 @@ def serving(folder: Path, *options: str, **environment: str) -> Iterator[Server]
     env = {name: value for name, value in os.environ.items() if not name.startswith("ANONYMIZER_")}
     # no test downloads models
     env |= {"ANONYMIZER_DATA_DIR": str(folder), "ANONYMIZER_LEASE": "4s", "ANONYMIZER_FETCH_SECONDS": "0"} | environment
+    env |= _database_of_its_own(environment)
     with (folder / "log.txt").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "manage.py", "serve", "--port", str(port), *options],

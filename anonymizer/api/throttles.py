@@ -8,6 +8,7 @@ from rest_framework.request import Request
 from rest_framework.throttling import SimpleRateThrottle
 
 from anonymizer.api.authentication import owner
+from anonymizer.service.clients import rates
 from anonymizer.service.clients.errors import RateLimited
 
 __all__ = ["ClientRateThrottle"]
@@ -39,8 +40,7 @@ class ClientRateThrottle(SimpleRateThrottle):
         now = self.timer()
         number = int(now // period_s)
         key = self.cache_format % {"scope": self.scope, "ident": f"{token.pk}_{number}"}
-        self.cache.add(key, 0, period_s)
-        if self.cache.incr(key) > most:
+        if rates.count(key, period_s) > most:
             left_s = (number + 1) * period_s - now
             raise RateLimited(f"This client may send {token.rate} requests.", retry_after=int(left_s) + 1)
         return True

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
@@ -105,11 +106,13 @@ def next_waiting(kind: Kind) -> str | None:
     """
     free = Task.objects.filter(kind=kind, leases__lt=settings.MAX_LEASES).order_by("created")
     lost = free.filter(status=Status.PROCESSING, lease_until__lt=timezone.now())
-    # one status at a time, for which an index has the tasks
-    for tasks in (lost, free.filter(status=Status.QUEUED), free.filter(status=Status.NEW)):
-        found = tasks.values_list("pk", flat=True).first()
-        if found is not None:
-            return str(found)
+    # SQLite would lock the whole database for a transaction
+    with transaction.atomic() if connection.vendor == "postgresql" else nullcontext():
+        # one status at a time, for which an index has the tasks
+        for tasks in (lost, free.filter(status=Status.QUEUED), free.filter(status=Status.NEW)):
+            found = tasks.values_list("pk", flat=True).first()
+            if found is not None:
+                return str(found)
     return None
 
 
@@ -148,8 +151,11 @@ class Heartbeat:
         connection.close()
 
 
-def recover() -> int:
+def recover(*, notify: bool = True) -> int:
     """Notify workers again of tasks whose worker or notification was lost. Fail tasks that lost too many workers.
+
+    Args:
+        notify: False for a worker that starts: it looks for tasks itself, and the notifications of a backlog stay few.
 
     Returns:
         The number of tasks that a new notification was sent for.
@@ -159,6 +165,14 @@ def recover() -> int:
     for keys in key_batches(lost.filter(leases__gte=settings.MAX_LEASES)):
         for task in Task.objects.filter(pk__in=keys):
             _fail_lost_task(task)
+    notified = _notify_overdue(now) if notify else 0
+    deliveries.recover()
+    if notified:
+        log.warning("Workers were notified again of %d task(s).", notified)
+    return notified
+
+
+def _notify_overdue(now: datetime) -> int:
     waiting = Task.objects.filter(
         # tasks in a long queue are not lost: each has its notification, and must not get a new one every minute
         Q(status__in=[Status.NEW, Status.QUEUED], notified_at__lt=now - NOTIFICATION_LOST_AFTER * settings.LEASE)
@@ -171,14 +185,14 @@ def recover() -> int:
             # the pauses grow: behind a long video many tasks may wait for hours, each with its notification
             overdue = [
                 task
-                for task in waiting.filter(pk__in=keys)
+                # a task that a worker is taking, or that another process notifies of, is left to them
+                for task in waiting.filter(pk__in=keys).select_for_update(skip_locked=True)
                 if task.status == Status.PROCESSING or now - task.notified_at >= task.notified_at - task.created
             ]
-            _notify_all(overdue, now)
+            Task.objects.filter(pk__in=[task.pk for task in overdue]).update(notified_at=now)
+            for task in overdue:
+                queue.notify(task)
         notified += len(overdue)
-    deliveries.recover()
-    if notified:
-        log.warning("Workers were notified again of %d task(s).", notified)
     return notified
 
 
@@ -195,14 +209,11 @@ def release_tasks(workers: Collection[str]) -> int:
     # no more than one task a worker: all of them fit in a list
     for task in list(Task.objects.filter(status=Status.PROCESSING, worker__in=workers)):
         owned = Task.objects.filter(pk=task.pk, status=Status.PROCESSING, lease_token=task.lease_token)
-        released += owned.update(status=Status.QUEUED, lease_token=None, lease_until=None, leases=F("leases") - 1)
+        if owned.update(status=Status.QUEUED, lease_token=None, lease_until=None, leases=F("leases") - 1):
+            released += 1
+            # workers of other hosts may be idle
+            queue.notify(task)
     return released
-
-
-def _notify_all(tasks: Sequence[Task], now: datetime) -> None:
-    Task.objects.filter(pk__in=[task.pk for task in tasks]).update(notified_at=now)
-    for task in tasks:
-        queue.notify(task)
 
 
 def end_leases(workers: Collection[str]) -> int:

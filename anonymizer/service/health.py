@@ -14,6 +14,7 @@ from anonymizer.models import Kind
 from anonymizer.pipeline.detections import OBJECT_TYPES
 from anonymizer.service import engine, workers
 from anonymizer.service.monitoring import capacity
+from anonymizer.service.queueing.broker import problem
 
 __all__ = ["PROBE_HEADER", "probe_proof", "readiness"]
 
@@ -30,6 +31,7 @@ def readiness() -> dict[str, str]:
     """Return, for each part that the server needs, "ok" or what is wrong with it."""
     answers = {
         "database": _check_database(),
+        **({"broker": problem() or "ok"} if settings.BROKER_URL else {}),
         "storage": _check_storage(),
         "disk": _check_disk(),
         "models": _check_models(),

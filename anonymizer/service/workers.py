@@ -27,10 +27,10 @@ from anonymizer.service.queueing import processes
 from anonymizer.service.queueing.outages import AWAY, Outage, insist
 from anonymizer.service.queueing.queue import QUEUES
 
-__all__ = ["alive", "connect", "kind", "looking", "name"]
+__all__ = ["alive", "choose_device", "connect", "kind", "looking", "name", "note_idle"]
 
 log = logging.getLogger(__name__)
-BEAT_S = 3.0
+BEAT_S = 6.0
 #: the lower priority of video workers: they get about a quarter of a core while an image is processed on it, too
 NICE = 5
 #: a worker that did not show itself for so long is no longer alive
@@ -83,7 +83,6 @@ def looking(find: Callable[[], dict[str, Any] | None]) -> Callable[[], dict[str,
     outage = Outage("A worker that looks for tasks")
 
     def look() -> dict[str, Any] | None:
-        _loop.looked_s = time.monotonic()
         try:
             found = find()
         except AWAY as error:
@@ -93,6 +92,21 @@ def looking(find: Callable[[], dict[str, Any] | None]) -> Callable[[], dict[str,
         return found
 
     return look
+
+
+def choose_device(place: int) -> None:
+    """Have this worker use a device of its own, where the setting `DEVICES` names several.
+
+    Args:
+        place: of the worker among those of its queue, from 0.
+    """
+    if settings.DEVICES:
+        settings.DEVICE = settings.DEVICES[place % len(settings.DEVICES)]
+
+
+def note_idle() -> None:
+    """Note that this worker waits for work; one that does not is taken for one that hangs."""
+    _loop.looked_s = time.monotonic()
 
 
 def name(pid: int | None = None) -> str:
@@ -155,7 +169,7 @@ def _show() -> None:
     Worker.objects.filter(name__in=dead).delete()
     working = Task.objects.filter(status=Status.PROCESSING, worker__startswith=f"{processes.host()}:")
     claims.end_leases([worker for worker in working.values_list("worker", flat=True) if _is_dead(worker)])
-    claims.recover()
+    claims.recover(notify=False)
     now = timezone.now()
     Worker.objects.update_or_create(
         name=name(),
@@ -273,7 +287,7 @@ def _beat(parent: int) -> None:
 
 def _recover_once() -> None:
     try:
-        claims.recover()
+        claims.recover(notify=False)
     except AWAY as error:
         log.warning("Lost tasks are looked for a minute later (%s).", type(error).__name__)
     finally:

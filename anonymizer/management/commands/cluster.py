@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand
 from django_q.conf import Conf
 
@@ -25,4 +26,7 @@ class Command(BaseCommand):
             find=workers.looking(work.find),
             release=lambda pids: claims.release_tasks([workers.name(pid) for pid in pids]),
             fail=lambda pid: claims.fail_overdue(workers.name(pid)),
+            idle=workers.note_idle,
+            prepare=workers.choose_device,
+            grace_s=settings.STOP_TIMEOUT.total_seconds(),
         ).run()

@@ -42,6 +42,7 @@ VARIABLES = {
     "mask_scale": "ANONYMIZER_MASK_SCALE",
     "format": "ANONYMIZER_FORMAT",
     "device": "ANONYMIZER_DEVICE",
+    "devices": "ANONYMIZER_DEVICES",
     "runtime": "ANONYMIZER_RUNTIME",
     "models": "ANONYMIZER_MODELS",
     "workers": "ANONYMIZER_WORKERS",
@@ -108,7 +109,12 @@ class Command(AnonymizerCommand):
         working.add_argument(
             "--output", metavar="FOLDER", help="folder of results; default: `output` in ANONYMIZER_DATA_DIR"
         )
-        working.add_argument("--device", help="auto, cpu, cuda or cuda:N; default: auto")
+        device = working.add_mutually_exclusive_group()
+        device.add_argument("--device", help="auto, cpu, cuda or cuda:N; default: auto")
+        device.add_argument(
+            "--devices", metavar="LIST",
+            help="such as cuda:0,cuda:1: a worker of each kind for each device; default: all workers on --device",
+        )  # fmt: skip
         working.add_argument(
             "--runtime", metavar="NAME",
             help="what runs the networks on a CPU: auto, torch, openvino or onnxruntime; default: auto (OpenVINO)",
@@ -117,6 +123,10 @@ class Command(AnonymizerCommand):
         working.add_argument(
             "--video-workers", type=int, metavar="N", help="worker processes for videos; 0: no videos; default: 1"
         )
+        working.add_argument(
+            "--no-migrate", action="store_true",
+            help="do not change the tables of the database; the start fails if migrations are missing",
+        )  # fmt: skip
         working.add_argument("--web-threads", type=int, default=64, metavar="N", help="requests handled at once")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -131,10 +141,13 @@ class Command(AnonymizerCommand):
         given = options["host"] not in ANY_ADDRESS or options["api_endpoint"] is not None
         self._has_names = given or set(settings.ALLOWED_HOSTS) != set(settings.LOOPBACK_HOSTS)
         seconds = settings.FETCH_SECONDS if options["fetch_seconds"] is None else options["fetch_seconds"]
+        devices = settings.DEVICES if options["devices"] is None else options["devices"].split(",")
+        # each worker checks its own
+        device = options["device"] or (devices[0] if devices else settings.DEVICE)
         try:
             store = ModelStore(
                 settings.MODELS_DIR,
-                device=options["device"] or settings.DEVICE,
+                device=device,
                 models=options["models"] or settings.MODELS,
                 runtime=options["runtime"] or settings.RUNTIME,
             )
@@ -144,7 +157,10 @@ class Command(AnonymizerCommand):
             self.stdout.write("The recommended models could not be fetched. A start after an hour tries again.")
         # the settings were read before the options were known: all else runs in processes with the new settings
         self._manage(environment, "check")
-        self._manage(environment, "migrate", "--verbosity", "0", "--skip-checks")
+        if options["no_migrate"]:
+            self._manage(environment, "migrate", "--check", "--skip-checks")
+        else:
+            self._manage(environment, "migrate", "--verbosity", "0", "--skip-checks")
         videos = settings.VIDEO_WORKERS if options["video_workers"] is None else options["video_workers"]
         supervisor = Supervisor(
             environment, options["host"], options["port"], options["web_threads"], with_videos=videos > 0

@@ -109,9 +109,10 @@ def drop_lost_rows(before: datetime) -> int:
         return len(lost)
     for file in lost:
         with transaction.atomic():
+            # the task before its rows, as a deletion does: two transactions must not wait for each other
+            task = Task.objects.select_for_update().filter(pk=file.task_id).first()
             # the row may be gone meanwhile, because the task was deleted
-            if File.objects.filter(pk=file.pk).delete()[0]:
-                task = Task.objects.select_for_update().get(pk=file.task_id)
+            if task is not None and File.objects.filter(pk=file.pk).delete()[0]:
                 task.warnings = [*task.warnings, f"The stored {file.kind} was lost."]
                 task.save(update_fields=["warnings"])
                 audit.record(AuditAction.LOST, file.task_id, audit.SERVER, file=file.kind)

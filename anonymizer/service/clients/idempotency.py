@@ -63,10 +63,11 @@ def remember(key: Key, task: Task, sha256: str) -> None:
         KeyReused: the client used the key for other bytes or parameters.
     """
     fingerprint = hashlib.sha256(f"{sha256}\n{key.parameters}".encode(errors="surrogateescape")).hexdigest()
-    forget_old()
+    # only this key: two uploads that both delete the old keys of all would wait for each other
+    IdempotencyKey.objects.filter(owner=task.owner, key=key.value, created__lt=timezone.now() - KEPT_FOR).delete()
     try:
         with transaction.atomic():
-            # the database decides which of two uploads at the same time is the first
+            # the database decides which of two uploads at the same time is the first, and the second waits for it
             IdempotencyKey.objects.create(owner=task.owner, key=key.value, fingerprint=fingerprint, task=task)
     except IntegrityError:
         earlier = IdempotencyKey.objects.select_related("task").get(owner=task.owner, key=key.value)

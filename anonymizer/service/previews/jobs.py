@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from django.core.cache import cache
+from django.core.cache import caches
 from django.db import IntegrityError, transaction
 
 from anonymizer.models import File, FileKind, Kind, Status, Task
@@ -19,6 +19,7 @@ from anonymizer.pipeline.images.io import encode_png
 from anonymizer.pipeline.outputs.previews import thumbnail, thumbnail_of_pixels
 from anonymizer.service import engine, files
 from anonymizer.service.queueing import queue
+from anonymizer.service.queueing.connections import give_back
 
 if TYPE_CHECKING:
     from anonymizer.pipeline.results import ImageResult
@@ -146,7 +147,7 @@ def _artefact(kind: FileKind, content: bytes) -> files.Artefact:
 
 def _ask(name: str, function: str, task: Task, argument: str) -> None:
     """Send a job to the queue of the task's kind, once in a while."""
-    if cache.add(f"preview-{name}", True, ASK_AGAIN_S):
+    if caches["local"].add(f"preview-{name}", True, ASK_AGAIN_S):
         queue.call(Kind(task.kind), name, f"{__name__}.{function}", str(task.pk), argument)
 
 
@@ -163,6 +164,7 @@ def _wait(task: Task, kind: FileKind, ending: str, name: str, wait_s: float) -> 
             raise BrokenMedia(outcome.removeprefix(FAILED))
         if time.monotonic() >= until:
             return None
+        give_back()
         time.sleep(PAUSE_S)
 
 

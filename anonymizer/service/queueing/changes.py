@@ -1,4 +1,4 @@
-"""Tell whether the database may have changed. For SQLite, the times of its files answer that without a query.
+"""Tell whether the database may have changed, without a query: PostgreSQL announces it, SQLite's file times show it.
 
 A query every 10 ms costs a tenth of a core, and the detectors on the same machine need that core.
 """
@@ -7,15 +7,30 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from types import TracebackType
 
 from django.db import connection
 
-__all__ = ["DatabaseChanges"]
+from anonymizer.service.queueing.notices import NoticeWatch
+
+__all__ = ["DatabaseChanges", "FileWatch", "watch"]
 
 #: File times are no finer than the kernel's clock ticks: a file that changed so recently may have changed again.
 RECENT_S = 0.05
 #: query at least this often, whatever the files say
 MAX_INTERVAL_S = 1.0
+#: how often the files are looked at
+LOOK_S = 0.01
+
+
+def watch(channel: str, payload: str = "") -> NoticeWatch | FileWatch:
+    """Return what waits for changes of this database. It is a context manager.
+
+    Args:
+        channel: of `notices`; the files of SQLite do not tell what has changed.
+        payload: what an announcement must hold. Default: anything.
+    """
+    return NoticeWatch(channel, payload) if connection.vendor == "postgresql" else FileWatch()
 
 
 class DatabaseChanges:
@@ -48,3 +63,32 @@ class DatabaseChanges:
             # no write-ahead log: nothing was written since its content was moved into the database
             return 0, 0
         return stat.st_mtime_ns, stat.st_size
+
+
+class FileWatch:
+    """Wait for changes of the files of SQLite."""
+
+    def __init__(self) -> None:
+        self._changes = DatabaseChanges()
+        self._first = True
+
+    def __enter__(self) -> FileWatch:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until a look at the rows is worthwhile, for so many seconds at most. Return whether it is."""
+        until = time.monotonic() + seconds
+        if not self._first:
+            # a change within the last tick of the clock looks like a new one
+            time.sleep(min(LOOK_S, seconds))
+        self._first = False
+        while not self._changes.may_have_changed():
+            if time.monotonic() >= until:
+                return False
+            time.sleep(LOOK_S)
+        return True

@@ -35,10 +35,11 @@ class Outage:
 
     Args:
         subject: what has to wait, as the beginning of a sentence.
+        part: what is away.
     """
 
-    def __init__(self, subject: str) -> None:
-        self._subject = subject
+    def __init__(self, subject: str, part: str = "the database") -> None:
+        self._subject, self._part = subject, part
         self._began_s: float | None = None
         self._named_s = 0.0
 
@@ -49,13 +50,15 @@ class Outage:
             self._began_s = now
         if self._began_s == now or now - self._named_s >= REMIND_S:
             self._named_s = now
-            log.warning("%s waits for the database (%s).", self._subject, type(error).__name__)
-        forget_broken_connection()
+            log.warning("%s waits for %s (%s).", self._subject, self._part, type(error).__name__)
+        if isinstance(error, AWAY):
+            forget_broken_connection()
 
     def end(self) -> None:
         """Note that a try worked."""
         if self._began_s is not None:
-            log.warning("%s reached the database again after %.0f s.", self._subject, time.monotonic() - self._began_s)
+            away_s = time.monotonic() - self._began_s
+            log.warning("%s reached %s again after %.0f s.", self._subject, self._part, away_s)
             self._began_s = None
 
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, Min
 from django.utils import timezone
 
 from anonymizer.models import Status, Task, WebhookDelivery, WebhookStatus, WebhookTry
@@ -20,7 +20,7 @@ from anonymizer.pipeline.errors import AnonymizerError, InvalidParameter
 from anonymizer.service.webhooks import targets
 from anonymizer.service.webhooks.connection import Answer
 
-__all__ = ["NoWebhook", "Taken", "end", "enqueue", "recover", "send_again", "take_due"]
+__all__ = ["NoWebhook", "Taken", "end", "enqueue", "recover", "seconds_until_due", "send_again", "take_due"]
 
 #: another process may try again after this time: one try and writing it down take much less
 LEASE = timedelta(seconds=60)
@@ -116,6 +116,7 @@ def take_due(busy_hosts: Collection[str] = ()) -> Taken | None:
     while (delivery := due.first()) is not None:
         with transaction.atomic():
             token, now = uuid.uuid4(), timezone.now()
+            _lock_task(delivery)
             mine = WebhookDelivery.objects.filter(pk=delivery.pk, next_try=delivery.next_try)
             if delivery.starts >= MAX_STARTS:
                 if mine.update(next_try=None, lease_token=None):
@@ -127,10 +128,21 @@ def take_due(busy_hosts: Collection[str] = ()) -> Taken | None:
     return None
 
 
+def seconds_until_due(most: float) -> float:
+    """Return how long nothing will be due, unless another delivery is made, in seconds.
+
+    Args:
+        most: the longest time to return.
+    """
+    due = WebhookDelivery.objects.filter(next_try__gt=timezone.now()).aggregate(Min("next_try"))["next_try__min"]
+    return most if due is None else min(most, max(0.0, (due - timezone.now()).total_seconds()))
+
+
 def end(taken: Taken, answer: Answer) -> None:
     """Write down how a try ended, and when the next one comes, if it failed."""
     now = timezone.now()
     with transaction.atomic():
+        _lock_task(taken.delivery)
         WebhookTry.objects.filter(pk=taken.try_id).update(
             ended=now, status=answer.status, error=answer.error[:300], answer=answer.text
         )
@@ -143,6 +155,11 @@ def end(taken: Taken, answer: Answer) -> None:
         following = _next_try(failures, now)
         if mine.update(failures=failures, next_try=following, lease_token=None) and following is None:
             _finish_task(taken.delivery, WebhookStatus.FAILED)
+
+
+def _lock_task(delivery: WebhookDelivery) -> None:
+    """Lock the task before its rows, as a deletion does: two transactions must not wait for each other."""
+    Task.objects.select_for_update().filter(pk=delivery.task_id).values_list("pk").first()
 
 
 def _finish_task(delivery: WebhookDelivery, status: WebhookStatus) -> None:

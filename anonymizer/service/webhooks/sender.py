@@ -10,6 +10,7 @@ import logging
 import os
 import ssl
 import threading
+import time
 from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -21,6 +22,9 @@ from django.db import DatabaseError, connection
 from anonymizer import __version__
 from anonymizer.models import Status, Task
 from anonymizer.service import reports
+from anonymizer.service.queueing.changes import watch
+from anonymizer.service.queueing.connections import give_back
+from anonymizer.service.queueing.notices import WEBHOOKS
 from anonymizer.service.webhooks import deliveries, targets
 from anonymizer.service.webhooks.connection import TIMEOUT_S, Answer, Deadline, post, resolve
 from anonymizer.service.webhooks.deliveries import Taken
@@ -33,6 +37,8 @@ THREADS = 8
 THREADS_A_HOST = 3
 #: the pause between two looks for deliveries that are due, in seconds
 PAUSE_S = 0.2
+#: where the database announces deliveries, the next look is when one is due; the longest time until then, in seconds
+MOST_PAUSE_S = 3600.0
 #: the pause after the database did not answer, in seconds
 DATABASE_PAUSE_S = 2.0
 #: how often the end of a try is written down, if the database does not answer
@@ -46,22 +52,27 @@ def run(stop: threading.Event) -> None:
     """
     parent = os.getppid()
     running: dict[Future[None], str] = {}
-    database_is_away = False
-    with ThreadPoolExecutor(THREADS, thread_name_prefix="webhook") as pool:
+    database_is_away, look_again_s = False, 0.0
+    with ThreadPoolExecutor(THREADS, thread_name_prefix="webhook") as pool, watch(WEBHOOKS) as watched:
+        announced = connection.vendor == "postgresql"
         while not stop.is_set() and os.getppid() == parent:
-            running = {future: host for future, host in running.items() if not future.done()}
-            pause_s = PAUSE_S
+            ended = {future for future in running if future.done()}
+            running = {future: host for future, host in running.items() if future not in ended}
+            woken = watched.wait(PAUSE_S) if announced else not stop.wait(PAUSE_S)
+            if not (woken or ended or time.monotonic() >= look_again_s):
+                continue
             try:
                 while len(running) < THREADS and (taken := deliveries.take_due(_busy(running))) is not None:
                     running[pool.submit(_try_in_thread, taken)] = taken.delivery.host
                 database_is_away = False
+                look_again_s = time.monotonic() + deliveries.seconds_until_due(MOST_PAUSE_S) if announced else 0.0
             except DatabaseError:
                 # one line, not one for each look
                 if not database_is_away:
                     log.exception("The database did not say which webhooks are due. The next look comes soon.")
-                database_is_away, pause_s = True, DATABASE_PAUSE_S
+                database_is_away = True
                 connection.close()
-            stop.wait(pause_s)
+                stop.wait(DATABASE_PAUSE_S)
 
 
 def send_due() -> int:
@@ -96,6 +107,8 @@ def _try_in_thread(taken: Taken) -> None:
         # the outer edge of the thread: the delivery is due again when its lease has run out
         log.exception("A try of webhook %s failed.", taken.delivery.pk)
         connection.close()
+    finally:
+        give_back()
 
 
 def _send(task: Task, taken: Taken) -> Answer:
