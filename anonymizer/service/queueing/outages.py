@@ -35,10 +35,11 @@ class Outage:
 
     Args:
         subject: what has to wait, as the beginning of a sentence.
+        awaited: what it waits for.
     """
 
-    def __init__(self, subject: str) -> None:
-        self._subject = subject
+    def __init__(self, subject: str, awaited: str = "the database") -> None:
+        self._subject, self._awaited = subject, awaited
         self._began_s: float | None = None
         self._named_s = 0.0
 
@@ -49,39 +50,48 @@ class Outage:
             self._began_s = now
         if self._began_s == now or now - self._named_s >= REMIND_S:
             self._named_s = now
-            log.warning("%s waits for the database (%s).", self._subject, type(error).__name__)
+            log.warning("%s waits for %s (%s).", self._subject, self._awaited, type(error).__name__)
         forget_broken_connection()
 
     def end(self) -> None:
         """Note that a try worked."""
         if self._began_s is not None:
-            log.warning("%s reached the database again after %.0f s.", self._subject, time.monotonic() - self._began_s)
+            waited_s = time.monotonic() - self._began_s
+            log.warning("%s reached %s again after %.0f s.", self._subject, self._awaited, waited_s)
             self._began_s = None
 
 
 def insist(
-    action: Callable[[], T], subject: str, *, seconds: float, pause: Callable[[float], object] = time.sleep
+    action: Callable[[], T],
+    subject: str,
+    *,
+    seconds: float,
+    pause: Callable[[float], object] = time.sleep,
+    away: tuple[type[Exception], ...] = AWAY,
+    awaited: str = "the database",
 ) -> T:
-    """Call a function again and again, until the database answers it.
+    """Call a function again and again, until the database answers it, or something else that may be away.
 
     Args:
         action: the function. It must be safe to call again: a lost connection does not tell whether a commit was made.
         subject: what has to wait, as the beginning of a sentence in the log.
         seconds: how long to try.
         pause: how to wait between the tries.
+        away: the errors that pass by waiting. Default: those of the database.
+        awaited: what is away, for the log.
 
     Returns:
         What the function returns.
 
     Raises:
-        OperationalError: the database did not answer in that time; or InterfaceError.
+        OperationalError: the database did not answer in that time; or InterfaceError, or another error of `away`.
     """
     deadline = time.monotonic() + seconds
-    outage, wait_s = Outage(subject), FIRST_PAUSE_S
+    outage, wait_s = Outage(subject, awaited), FIRST_PAUSE_S
     while True:
         try:
             result = action()
-        except AWAY as error:
+        except away as error:
             outage.note(error)
             if connection.in_atomic_block or time.monotonic() + wait_s > deadline:
                 raise
