@@ -1,6 +1,7 @@
 """Measure what the service costs beside the library, and whether it loses or doubles tasks under load.
 
     python -m benchmarks.service [--table latency|load|answers|large|small] [--picture FILE] [--runs 30] [--uploads 200]
+                                 [--storage folders|s3]
 
 It starts a service of its own and prints Markdown tables: milliseconds of one image in the library and in the service;
 how many of many asynchronous uploads ended, were lost or ran twice; how long an asynchronous upload waits for its
@@ -28,6 +29,7 @@ from pathlib import Path
 
 import psutil
 
+from tests import s3
 from tests.conftest import ROOT, SHARED, Server, serving
 from tests.pictures import drawn, encoded
 from tests.videos import moving_square
@@ -222,9 +224,15 @@ def main() -> None:
     parser.add_argument("--gigabytes", type=float, default=4.0, help="of the large upload")
     parser.add_argument("--pictures", type=int, default=1000, help="of the table of memory")
     parser.add_argument("--table", choices=("latency", "load", "answers", "large", "small"), action="append")
+    parser.add_argument("--storage", choices=("folders", "s3"), default="folders", help="s3: moto's server")
     arguments = parser.parse_args()
     tables = arguments.table or ["latency", "load", "answers", "large", "small"]
-    with tempfile.TemporaryDirectory() as name, serving(Path(name), ANONYMIZER_LEASE="30s") as server:
+    with contextlib.ExitStack() as stack:
+        name = stack.enter_context(tempfile.TemporaryDirectory())
+        far = {}
+        if arguments.storage == "s3":
+            far = s3.KEYS | {"STORAGE_URL": stack.enter_context(s3.running()).storage_url()}
+        server = stack.enter_context(serving(Path(name), ANONYMIZER_LEASE="30s", **far))
         if "latency" in tables:
             latency(server, arguments.picture, arguments.runs)
         if "load" in tables:

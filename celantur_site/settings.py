@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from anonymizer.pipeline.model_zoo.folders import MODELS_FOLDER, is_checkout
-from celantur_site import backends, env, logs, secret_key
+from celantur_site import backends, env, logs, secret_key, storage_url
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -139,6 +139,12 @@ STORAGES = {
     "output": {"BACKEND": _FILES, "OPTIONS": {"location": OUTPUT_DIR}},
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }
+#: an S3-compatible service in place of the folders; None: the folders
+STORAGE_URL = storage_url.read()
+if STORAGE_URL is not None:
+    STORAGES |= storage_url.storages_of(STORAGE_URL)
+#: how long the addresses are valid that send clients to the storage for files; None: this server sends the files
+PRESIGNED = storage_url.presigned(env.optional_duration("ANONYMIZER_PRESIGNED"), STORAGE_URL)
 
 # --- what this server does --------------------------------------------------------------------------------------------
 #: default: None, which stands for every type with an installed model

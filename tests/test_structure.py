@@ -24,6 +24,7 @@ ABOVE = {
     "examples": (*_DJANGO, "evaluation", "training"),
     "service": ("api", "web", "admin", "management", "cli", "evaluation", "training"),
     "models": ("service", "api", "web", "admin", "management", "cli", "pipeline", "evaluation", "training"),
+    "stores": (*_DJANGO, "evaluation", "training", "examples"),
 }
 #: the longest that a module may be, in lines
 MOST_LINES = 400

@@ -296,9 +296,11 @@ class TaskAdmin(ReadOnlyAdmin):
     def file_view(self, request: HttpRequest, task_id: uuid.UUID, kind: str) -> FileResponse:
         file = self._read(request, task_id, kind)
         try:
-            return FileResponse(file.storage.open(file.key), as_attachment=True, filename=_download_name(file))
+            answer = FileResponse(file.open(), as_attachment=True, filename=_download_name(file))
         except FileNotFoundError:
             raise Http404 from None
+        answer["Content-Length"] = str(file.size)
+        return answer
 
     def thumbnail_view(self, request: HttpRequest, task_id: uuid.UUID, kind: str) -> HttpResponseBase:
         file = self._read(request, task_id, kind)
@@ -339,7 +341,7 @@ class TaskAdmin(ReadOnlyAdmin):
 
 def _stored(file: File) -> FileResponse:
     try:
-        content = file.storage.open(file.key)
+        content = file.open()
     except FileNotFoundError:
         raise Http404 from None
     return FileResponse(content, content_type=file.media_type, filename=f"{file.kind}{PurePosixPath(file.key).suffix}")

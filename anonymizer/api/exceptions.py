@@ -23,7 +23,7 @@ from rest_framework import exceptions
 from rest_framework.renderers import JSONRenderer
 from rest_framework.response import Response
 
-from anonymizer.pipeline.errors import AnonymizerError, StorageFull
+from anonymizer.pipeline.errors import AnonymizerError, StorageAway, StorageFull
 from anonymizer.service.files import is_full
 
 __all__ = [
@@ -306,9 +306,11 @@ def server_error(request: HttpRequest) -> JsonResponse:
     error = sys.exc_info()[1]
     if isinstance(error, Exception) and is_full(error):
         return JsonResponse(error_object(507, "There is no room on the disk of this server."), status=507)
-    if isinstance(error, OperationalError | InterfaceError):
-        sentence = _SENTENCES[OperationalError]
-        answer = JsonResponse(error_object(503, sentence, "database_unavailable"), status=503)
+    if isinstance(error, OperationalError | InterfaceError | StorageAway):
+        is_storage = isinstance(error, StorageAway)
+        sentence = str(error) if is_storage else _SENTENCES[OperationalError]
+        code = StorageAway.code if is_storage else "database_unavailable"
+        answer = JsonResponse(error_object(503, sentence, code), status=503)
         answer["Retry-After"] = str(_RETRY_AFTER[503])
         return answer
     return JsonResponse(error_object(500, INTERNAL_ERROR, "internal_error"), status=500)

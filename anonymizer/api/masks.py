@@ -33,13 +33,14 @@ def send_scaled(stored: File, percent: int) -> FileResponse:
     Raises:
         Deleted: the file does not exist any more.
         Unavailable: too many masks are being made.
+        StorageAway: the storage does not answer.
     """
     if not _places.acquire(timeout=WAIT_S):
         raise Unavailable("The server is making too many masks smaller. Try again later.", "busy", retry_after=5)
     small = tempfile.SpooledTemporaryFile(MEMORY_BYTES, suffix=".mask")  # noqa: SIM115 (Django closes it)
     try:
-        with closing(stored.storage.open(stored.key)) as content:
-            scale_mask(cast("BinaryIO", content.file), cast("BinaryIO", small), percent)
+        with closing(stored.open()) as content:
+            scale_mask(cast("BinaryIO", content), cast("BinaryIO", small), percent)
         size = small.tell()
         small.seek(0)
     except FileNotFoundError:

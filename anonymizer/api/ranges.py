@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
+from django.conf import settings
 from django.http import FileResponse, HttpResponse, HttpResponseNotModified
-from django.utils.http import parse_etags
+from django.utils.http import content_disposition_header, parse_etags
 from rest_framework.request import Request
 
 from anonymizer.api.exceptions import Deleted, NoSuchRange
@@ -16,22 +16,6 @@ __all__ = ["label", "not_modified", "send"]
 
 BLOCK_BYTES = 2**18
 _RANGE = re.compile(r"\s*bytes\s*=\s*(\d{0,18})\s*-\s*(\d{0,18})\s*", re.IGNORECASE | re.ASCII)
-
-
-class _Part:
-    """A file object that reads a given number of bytes of an open file."""
-
-    def __init__(self, file: Any, first: int, length: int) -> None:
-        self._file, self._left = file, length
-        file.seek(first)
-
-    def read(self, size: int) -> bytes:
-        content = bytes(self._file.read(min(size, self._left)))
-        self._left -= len(content)
-        return content
-
-    def close(self) -> None:
-        self._file.close()
 
 
 class _FileAnswer(FileResponse):
@@ -62,6 +46,7 @@ def send(request: Request, stored: File) -> FileResponse | HttpResponse:
 
     Raises:
         Deleted: the file does not exist any more.
+        StorageAway: the storage does not answer.
         NoSuchRange: the range begins after the end of the file.
     """
     tag = f'"{stored.sha256}"'
@@ -71,20 +56,21 @@ def send(request: Request, stored: File) -> FileResponse | HttpResponse:
     # ranges are defined for GET only, and If-Range names the version of the file that the caller has a part of
     wanted = request.method == "GET" and request.headers.get("If-Range", tag).strip() == tag
     part = _range(request.headers.get("Range", ""), stored.size) if wanted else None
+    if (elsewhere := _address(request, stored)) is not None:
+        return elsewhere
     try:
-        content = stored.storage.open(stored.key)
+        if part is None:
+            sent = _FileAnswer(stored.open(), content_type=stored.media_type, filename=stored.name)
+            sent["Content-Length"] = str(stored.size)
+        else:
+            first, last = part
+            length = last - first + 1
+            content = stored.open(first, length)
+            sent = _FileAnswer(content, content_type=stored.media_type, filename=stored.name, status=206)
+            sent["Content-Range"] = f"bytes {first}-{last}/{stored.size}"
+            sent["Content-Length"] = str(length)
     except FileNotFoundError:
         raise Deleted(f"The files of task {stored.task_id} were deleted.") from None
-    if part is None:
-        sent = _FileAnswer(content, content_type=stored.media_type, filename=stored.name)
-    else:
-        first, last = part
-        length = last - first + 1
-        sent = _FileAnswer(
-            _Part(content, first, length), content_type=stored.media_type, filename=stored.name, status=206
-        )
-        sent["Content-Range"] = f"bytes {first}-{last}/{stored.size}"
-        sent["Content-Length"] = str(length)
     sent["Accept-Ranges"] = "bytes"
     sent["X-Content-Type-Options"] = "nosniff"
     if keepable:
@@ -93,6 +79,32 @@ def send(request: Request, stored: File) -> FileResponse | HttpResponse:
         sent["ETag"] = tag
         sent["Cache-Control"] = "private, no-store"
     return sent
+
+
+def _address(request: Request, stored: File) -> HttpResponse | None:
+    """The answer that sends a caller to the storage itself; None if this server answers with the bytes.
+
+    Scripts of pages get the bytes: for them the storage would have to allow this server's pages. The address is signed
+    for GET, so HEAD is answered here too.
+    """
+    is_script = request.headers.get("Sec-Fetch-Mode", "") in ("cors", "same-origin")
+    if settings.PRESIGNED is None or request.method != "GET" or is_script:
+        return None
+    shown_as = content_disposition_header(False, stored.name)
+    address = stored.store.address(
+        stored.key,
+        media_type=stored.media_type,
+        disposition=shown_as or "inline",
+        seconds=int(settings.PRESIGNED.total_seconds()),
+    )
+    if address is None:
+        return None
+    answer = HttpResponse(status=302)
+    # not `HttpResponseRedirect`: that would quote what is signed
+    answer["Location"] = address
+    answer["Cache-Control"] = "private, no-store"
+    answer["ETag"] = f'"{stored.sha256}"'
+    return answer
 
 
 def _range(header: str, size: int) -> tuple[int, int] | None:

@@ -9,8 +9,10 @@ from typing import Any
 from django.core.files.uploadedfile import TemporaryUploadedFile, UploadedFile
 from django.core.files.uploadhandler import FileUploadHandler, TemporaryFileUploadHandler
 
+from anonymizer.models.tasks import time_ordered_id
 from anonymizer.service import files
 from anonymizer.service.submit import check_size
+from anonymizer.stores import streamed
 
 __all__ = ["DiskUploadHandler"]
 
@@ -24,11 +26,13 @@ class _Received(TemporaryUploadedFile):
 
 
 class DiskUploadHandler(TemporaryFileUploadHandler):
-    """Write uploads to disk, and stop as soon as an image or a video is larger than allowed."""
+    """Write uploads to disk, or send them on to the storage; stop as soon as an image or a video is too large."""
 
     def new_file(self, *args: Any, **kwargs: Any) -> None:
         """Begin a file; Django calls this."""
         FileUploadHandler.new_file(self, *args, **kwargs)
+        self._head = b""
+        self._sent_on: streamed.StreamedUpload | None = None
         self.file = _Received(self.file_name, self.content_type, self.charset, self.content_type_extra)
 
     def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
@@ -37,23 +41,41 @@ class DiskUploadHandler(TemporaryFileUploadHandler):
         Raises:
             TooLarge: the file is too large.
             OSError: there is no room on the disk.
+            StorageAway: the storage does not answer.
         """
-        if start == 0:
-            self._head = raw_data
         try:
+            if start == 0:
+                self._head = raw_data
+                check_size(self._head, len(raw_data))
+                self._sent_on = streamed.begin(self.file_name, self.content_type, raw_data, time_ordered_id())
             check_size(self._head, start + len(raw_data))
-            super().receive_data_chunk(raw_data, start)
+            if self._sent_on is None:
+                super().receive_data_chunk(raw_data, start)
+            else:
+                self._sent_on.receive(raw_data)
         except BaseException:
-            # on a full disk, closing fails for the same reason, and removes the file all the same
-            with suppress(OSError):
-                self.file.close()
+            self._drop()
             raise
 
     def file_complete(self, file_size: int) -> Any:
         """End a file; Django calls this. What is still in the buffer may find no room on the disk."""
+        if self._sent_on is not None:
+            self.file.close()
+            return self._sent_on
         try:
             return super().file_complete(file_size)
         except BaseException:
-            with suppress(OSError):
-                self.file.close()
+            self._drop()
             raise
+
+    def upload_interrupted(self) -> None:
+        """Leave nothing of an upload whose client went away; Django calls this."""
+        if hasattr(self, "file"):
+            self._drop()
+
+    def _drop(self) -> None:
+        if self._sent_on is not None:
+            self._sent_on.close()
+        # on a full disk, closing fails for the same reason, and removes the file all the same
+        with suppress(OSError):
+            self.file.close()

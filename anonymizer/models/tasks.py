@@ -5,7 +5,12 @@ from __future__ import annotations
 import os
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import partial
 from pathlib import PurePosixPath
+from typing import Any
 
 from django.core.files.storage import Storage, storages
 from django.db import models, transaction
@@ -13,7 +18,11 @@ from django.db.models.signals import post_delete
 from django.dispatch import receiver
 from django.utils import timezone
 
-__all__ = ["File", "FileKind", "Kind", "Status", "Task", "WebhookStatus", "time_ordered_id"]
+from anonymizer.stores import Store, store
+
+__all__ = [
+    "File", "FileKind", "Kind", "Status", "Task", "WebhookStatus", "removed_together", "time_ordered_id",
+]  # fmt: skip
 
 
 def time_ordered_id() -> uuid.UUID:
@@ -183,6 +192,11 @@ class File(models.Model):
         return storages[self.storage_alias]
 
     @property
+    def store(self) -> Store:
+        """The storage, as this service uses it."""
+        return store(self.storage_alias)
+
+    @property
     def name(self) -> str:
         """The file name for downloads: the task's name, with an ending that says which file it is."""
         if self.kind == FileKind.ORIGINAL:
@@ -204,19 +218,21 @@ class File(models.Model):
 
         Raises:
             FileNotFoundError: the file does not exist any more.
+            StorageAway: the storage does not answer.
         """
-        with self.storage.open(self.key) as stored:
-            return bytes(stored.read())
+        content = self.open()
+        try:
+            return bytes(content.read())
+        finally:
+            content.close()
+
+    def open(self, first: int = 0, length: int | None = None) -> Any:
+        """Open the file, or a part of it, as `Store.open` does."""
+        return self.store.open(self.key, first, length)
 
     def remove_bytes(self) -> None:
         """Remove the bytes, and the folders that are empty afterwards."""
-        self.storage.delete(self.key)
-        for folder in list(PurePosixPath(self.key).parents)[:-1]:
-            try:
-                self.storage.delete(str(folder))
-            except OSError:
-                # another file of the task is still in it
-                break
+        self.store.remove([self.key])
 
 
 #: what is made of these files, and is never kept longer
@@ -232,8 +248,31 @@ def _remove_previews(sender: type[File], instance: File, **kwargs: object) -> No
         File.objects.filter(task=instance.task_id, kind__in=made).delete()
 
 
+#: the files whose bytes are removed at the end of a block, by their storage
+_together: ContextVar[dict[str, list[str]] | None] = ContextVar("together", default=None)
+
+
+@contextmanager
+def removed_together() -> Iterator[None]:
+    """Remove the bytes of all rows that are deleted in the block with few requests, when the transaction is committed.
+
+    A storage that needs a request for each file does as it does without the block. Use this within a transaction.
+    """
+    collected: dict[str, list[str]] = {}
+    token = _together.set(collected)
+    try:
+        yield
+    finally:
+        _together.reset(token)
+    for alias, keys in collected.items():
+        transaction.on_commit(partial(store(alias).remove, keys), robust=True)
+
+
 @receiver(post_delete, sender=File)
 def _remove_bytes(sender: type[File], instance: File, **kwargs: object) -> None:
+    if (collected := _together.get()) is not None and instance.store.removes_together:
+        collected.setdefault(instance.storage_alias, []).append(instance.key)
+        return
     # on_commit: a deletion that is rolled back must not remove the bytes.
     # robust: if one file cannot be removed, the others still are, and the clean-up removes it later.
     transaction.on_commit(instance.remove_bytes, robust=True)

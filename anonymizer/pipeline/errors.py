@@ -16,6 +16,7 @@
     ├── EncoderFailed        500  a video could not be written, or its check failed
     ├── DetectorFailed       500  a detector did not finish; the result is never empty instead
     ├── StorageFailed        500  stored files could not be removed
+    ├── StorageAway          503  the storage of files does not answer
     └── StorageFull          507  there is no room on the disk
 
 Each class has the HTTP `status` and the `code` for programs; `str(error)` is the sentence for people.
@@ -37,6 +38,7 @@ __all__ = [
     "NotFullyAnalysed",
     "OutOfMemory",
     "SourceNotFound",
+    "StorageAway",
     "StorageFailed",
     "StorageFull",
     "TooLarge",
@@ -177,6 +179,16 @@ class StorageFailed(AnonymizerError):
 
     status = 500
     code = "storage_failed"
+
+
+class StorageAway(AnonymizerError):
+    """The storage of files does not answer, or refuses what it should do. This passes, and is no fault of a file."""
+
+    status = 503
+    code = "storage_unavailable"
+
+    def __init__(self, sentence: str = "The storage of files does not answer at the moment. Try again later.") -> None:
+        super().__init__(sentence)
 
 
 class StorageFull(AnonymizerError):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import transaction
@@ -15,11 +16,12 @@ from django.utils import timezone
 
 from anonymizer.models import File, IdempotencyKey, Status, Task
 from anonymizer.models.batches import key_batches
-from anonymizer.pipeline.errors import StorageFailed
-from anonymizer.service import deletion
+from anonymizer.pipeline.errors import StorageAway, StorageFailed
+from anonymizer.service import deletion, files
 from anonymizer.service.accounting import audit, orphans
 from anonymizer.service.accounting.free_pages import forget_free_pages
 from anonymizer.service.clients import idempotency, quota
+from anonymizer.stores import ALIASES, store
 
 __all__ = ["CleanupReport", "cleanup", "expire", "scheduled"]
 
@@ -84,13 +86,27 @@ def cleanup(
     except StorageFailed as error:
         # the next clean-up finds these files without a row, and the receipts stay open
         log.error("%s", error)
-    sizes = [orphans.remove(orphan, before) for orphan in orphans.files_without_rows(before)]
-    freed = [bytes_ for bytes_ in sizes if bytes_ is not None]
-    lost = orphans.drop_lost_rows(before)
+    freed, lost = _sweep(before)
     # nobody repeats an upload with them any more
     IdempotencyKey.objects.filter(created__lt=timezone.now() - idempotency.KEPT_FOR).delete()
     forget_free_pages()
     return CleanupReport(deleted, removed, len(freed), size + sum(freed), lost, deletion.confirm_receipts())
+
+
+def _sweep(before: datetime) -> tuple[list[int], int]:
+    """Compare the storages with the database. Return the sizes of files that were removed, and the number of lost."""
+    files.remove_scratch()
+    freed: list[int] = []
+    try:
+        found = orphans.files_without_rows(before)
+        while batch := list(itertools.islice(found, orphans.FILES)):
+            freed += orphans.remove_all(batch, before)
+        for alias in ALIASES:
+            store(alias).abort_receptions(before)
+        return freed, orphans.drop_lost_rows(before)
+    except StorageAway:
+        log.warning("The storage of files does not answer. The next clean-up compares it with the database.")
+        return freed, 0
 
 
 def scheduled() -> str:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from django.conf import settings
-from django.core.files.storage import storages
 from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
 from anonymizer.models import AuditAction, DeletionReceipt, File, FileKind, Status, Task, WebhookDelivery
 from anonymizer.models.batches import key_batches
-from anonymizer.pipeline.errors import StorageFailed
+from anonymizer.models.tasks import removed_together
+from anonymizer.pipeline.errors import StorageAway, StorageFailed
 from anonymizer.service import files
 from anonymizer.service.accounting import audit
 from anonymizer.service.accounting.free_pages import forget_free_pages
+from anonymizer.stores import store
 
 __all__ = ["confirm_receipts", "delete_files", "delete_single_files", "delete_tasks", "drop_original"]
 
@@ -143,15 +144,18 @@ def _delete_batch(keys: Sequence[uuid.UUID], actor: str, reason: str) -> list[De
         deleted.update(**FORGOTTEN)
         deleted.filter(finished=None).update(finished=now)
         WebhookDelivery.objects.filter(task__in=found).delete()
-        File.objects.filter(task__in=found).delete()
+        with removed_together():
+            File.objects.filter(task__in=found).delete()
         receipts = [_new_receipt(key, stored[key], actor, reason) for key in found]
         DeletionReceipt.objects.bulk_create(receipts)
         audit.record_all(AuditAction.DELETED, found, actor, reason=reason)
-    for task, receipt in zip(tasks, receipts, strict=True):
+    for task in tasks:
         if task.status != Status.PROCESSING or task.lease_until is None or task.lease_until <= now:
             # a living worker removes its own folder; a killed worker left it behind
             files.remove_working_folders(task)
-        receipt.left = _remaining(receipt.left)
+    there = _there(place for receipt in receipts for place in receipt.left)
+    for receipt in receipts:
+        receipt.left = [place for place in receipt.left if tuple(place) in there]
     gone = [receipt.pk for receipt in receipts if not receipt.left]
     DeletionReceipt.objects.filter(pk__in=gone).update(left=[], confirmed=timezone.now())
     return receipts
@@ -169,13 +173,25 @@ def _new_receipt(task: uuid.UUID, rows: Sequence[File], actor: str, reason: str)
 
 
 def _confirm(receipt: DeletionReceipt) -> None:
-    left = _remaining(receipt.left)
+    there = _there(receipt.left)
+    left = [place for place in receipt.left if tuple(place) in there]
     DeletionReceipt.objects.filter(pk=receipt.pk).update(left=left, confirmed=None if left else timezone.now())
 
 
-def _remaining(places: Sequence[Sequence[str]]) -> list[list[str]]:
-    """Those of the places, each a storage and a key, that still hold a file."""
-    return [[alias, key] for alias, key in places if storages[alias].exists(key)]
+def _there(places: Iterable[Sequence[str]]) -> set[tuple[str, ...]]:
+    """Those of the places, each a storage and a key, that still hold a file, or may hold one."""
+    keys: dict[str, list[str]] = {}
+    for alias, key in places:
+        keys.setdefault(alias, []).append(key)
+    there: set[tuple[str, ...]] = set()
+    for alias, of_alias in keys.items():
+        try:
+            found = store(alias).existing(of_alias)
+        except StorageAway:
+            # nobody can tell: only what is known to be gone is confirmed
+            found = set(of_alias)
+        there |= {(alias, key) for key in found}
+    return there
 
 
 def _sentence(receipt: DeletionReceipt) -> str:

@@ -8,19 +8,25 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
+from django.conf import settings
 from django.core.files.base import ContentFile
 from django.core.files.base import File as DjangoFile
-from django.core.files.storage import Storage, storages
 from django.core.files.uploadedfile import TemporaryUploadedFile
 from django.db import DatabaseError
 
 from anonymizer.models import File, FileKind, Task
+from anonymizer.pipeline.errors import BrokenMedia, StorageAway
+from anonymizer.pipeline.files.sums import FileSum
+from anonymizer.pipeline.files.whole import remove_leftovers, temporary_folder
+from anonymizer.stores import store
+from anonymizer.stores.streamed import StreamedUpload
 from celantur_site.secret_key import make_private
 
 __all__ = [
@@ -33,17 +39,22 @@ __all__ = [
     "local_path",
     "put",
     "put_original",
+    "remove_scratch",
     "remove_working_folders",
     "uploads_folder",
     "working_folder",
 ]
 
+T = TypeVar("T")
 #: what the system says of a disk, a quota or a file that may not grow any more
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 #: the folder of the input storage that uploads are received in
 UPLOADS = ".uploads"
 #: the folder beside a task's results that a worker writes its files in
 WORK = "work"
+#: by process, the folder for uploads that are no task yet; it is locked as long as the process lives
+_upload_folders: dict[int, Path] = {}
+_held = ExitStack()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,27 +78,45 @@ class _Movable(DjangoFile):  # type: ignore[type-arg]
         return str(self.name)
 
 
-def put(task: Task, attempt: str, artefacts: Iterable[Artefact]) -> list[File]:
+def _once(action: Callable[[], T]) -> T:
+    return action()
+
+
+def put(
+    task: Task,
+    attempt: str,
+    artefacts: Iterable[Artefact],
+    *,
+    insist: Callable[[Callable[[], File]], File] = _once,
+) -> list[File]:
     """Store the artefacts of one attempt at a task, in a folder of its own.
 
     Two attempts at one task never touch each other's files, so a transaction always makes a complete result visible.
 
     Args:
         attempt: the name of the attempt's folder.
+        insist: calls a function that stores one artefact, again if that failed. Default: it is called once.
 
     Returns:
         The rows, not saved yet.
+
+    Raises:
+        StorageAway: the storage does not answer.
     """
     stored: list[File] = []
     try:
         for artefact in artefacts:
-            key = f"{task.pk}/{attempt}/{artefact.kind}{artefact.extension}"
-            with _Movable(artefact.data) if isinstance(artefact.data, Path) else ContentFile(artefact.data) as content:
-                stored.append(_store(task, artefact.kind, "output", key, content, artefact.media_type))
+            stored.append(insist(partial(_put_one, task, attempt, artefact)))
     except BaseException:
         discard(stored)
         raise
     return stored
+
+
+def _put_one(task: Task, attempt: str, artefact: Artefact) -> File:
+    key = f"{task.pk}/{attempt}/{artefact.kind}{artefact.extension}"
+    with _Movable(artefact.data) if isinstance(artefact.data, Path) else ContentFile(artefact.data) as content:
+        return _store(task, artefact.kind, "output", key, content, artefact.media_type)
 
 
 def put_original(task: Task, upload: BinaryIO | DjangoFile[bytes], media_type: str, extension: str) -> File:
@@ -95,7 +124,16 @@ def put_original(task: Task, upload: BinaryIO | DjangoFile[bytes], media_type: s
 
     Returns:
         The row, not saved yet.
+
+    Raises:
+        StorageAway: the storage does not answer.
     """
+    if isinstance(upload, StreamedUpload):
+        upload.finish()
+        return File(
+            task=task, kind=FileKind.ORIGINAL, storage_alias="input", key=upload.key, media_type=media_type,
+            size=upload.size, sha256=upload.sha256,
+        )  # fmt: skip
     content = upload if isinstance(upload, DjangoFile) else DjangoFile(upload)
     return _store(task, FileKind.ORIGINAL, "input", f"{task.pk}/original{extension}", content, media_type)
 
@@ -107,18 +145,21 @@ def copy_original(original: File, task: Task) -> File:
 
     Returns:
         The row, not saved yet.
+
+    Raises:
+        StorageAway: the storage does not answer.
     """
     extension = Path(original.key).suffix
-    folder = uploads_folder()
-    if folder is not None and original.storage_alias == "input":
-        twin = folder / f"{uuid.uuid4().hex}.upload"
+    path = original.store.path(original.key)
+    if path is not None and original.storage_alias == "input":
+        twin = uploads_folder() / f"{uuid.uuid4().hex}.upload"
         try:
-            os.link(original.storage.path(original.key), twin)
+            os.link(path, twin)
         except FileNotFoundError:
             raise
         except OSError:
             # the file system has no hard links
-            shutil.copyfile(original.storage.path(original.key), twin)
+            shutil.copyfile(path, twin)
         try:
             # the link has the time of the old upload: the clean-up must not take it for an old file without a task
             os.utime(twin)
@@ -126,6 +167,12 @@ def copy_original(original: File, task: Task) -> File:
                 return put_original(task, content, original.media_type, extension)
         finally:
             twin.unlink(missing_ok=True)
+    key = f"{task.pk}/original{extension}"
+    if original.storage_alias == "input" and original.store.duplicate(original.key, key):
+        return File(
+            task=task, kind=FileKind.ORIGINAL, storage_alias="input", key=key, media_type=original.media_type,
+            size=original.size, sha256=original.sha256,
+        )  # fmt: skip
     with original.storage.open(original.key) as content:
         return put_original(task, content, original.media_type, extension)
 
@@ -140,10 +187,10 @@ def _store(
     content.seek(0)
     file = File(task=task, kind=kind, storage_alias=alias, key=key, media_type=media_type, size=size, sha256=digest)
     try:
-        file.key = storages[alias].save(key, content)
+        file.key = store(alias).save(key, content, media_type)
     except BaseException:
         # a disk that is full leaves a part of the file; no other file has its name, which has the task's id
-        with suppress(OSError):
+        with suppress(OSError, StorageAway):
             file.remove_bytes()
         raise
     return file
@@ -163,9 +210,10 @@ def is_full(error: BaseException) -> bool:
 
 
 def discard(stored: Iterable[File]) -> None:
-    """Remove the bytes of rows that were not saved."""
+    """Remove the bytes of rows that were not saved. What a storage that is away keeps, the clean-up removes."""
     for file in stored:
-        file.remove_bytes()
+        with suppress(StorageAway):
+            file.remove_bytes()
 
 
 @contextmanager
@@ -186,23 +234,27 @@ def as_path(upload: BinaryIO | DjangoFile[bytes]) -> Iterator[Path]:
 
 
 @contextmanager
-def local_path(stored: File, folder: Path) -> Iterator[Path]:
+def local_path(stored: File, folder: Path, *, insist: Callable[[Callable[[], None]], None] = _once) -> Iterator[Path]:
     """Give a path to a stored file while the block runs.
 
     Args:
         folder: gets a copy of the file if the storage is not a folder of this machine.
+        insist: calls a function that fetches the file, again if that failed. Default: it is called once.
 
     Raises:
         FileNotFoundError: the file does not exist any more.
+        BrokenMedia: its bytes are not those that were stored.
+        StorageAway: the storage does not answer.
     """
-    path = _path(stored.storage, stored.key)
+    path = stored.store.path(stored.key)
     if path is not None:
         yield path
         return
     copy = folder / f"{stored.kind}{Path(stored.key).suffix}"
-    with stored.storage.open(stored.key) as content, copy.open("wb") as file:
-        shutil.copyfileobj(content, file, 2**20)
     try:
+        insist(partial(stored.store.fetch, stored.key, copy))
+        if FileSum.of_file(copy) != FileSum(stored.sha256, stored.size):
+            raise BrokenMedia(f"The stored {stored.kind} of this task has other bytes than it had when it was stored.")
         yield copy
     finally:
         copy.unlink(missing_ok=True)
@@ -213,12 +265,14 @@ def working_folder(task: Task, attempt: str) -> Iterator[Path]:
     """Give a private folder that a worker makes its files in; `put` moves them from there.
 
     The folder is removed at the end of the block, with all that is still in it. If the output storage is a folder,
-    the private folder is inside it: on the same disk, and in a place that `cleanup` knows.
+    the private folder is inside it: on the same disk, and in a place that `cleanup` knows. Otherwise it is in the
+    folder `scratch` of this machine, where the next task removes what a killed worker left.
     """
-    path = _path(storages["output"], f"{task.pk}/{WORK}/{attempt}")
+    path = store("output").path(f"{task.pk}/{WORK}/{attempt}")
     if path is None:
-        with tempfile.TemporaryDirectory(prefix="anonymizer-") as folder:
-            yield Path(folder)
+        remove_scratch()
+        with temporary_folder(_scratch()) as folder:
+            yield folder
         return
     make_private(path)
     try:
@@ -233,27 +287,33 @@ def working_folder(task: Task, attempt: str) -> Iterator[Path]:
 
 def remove_working_folders(task: Task) -> None:
     """Remove the working folders that killed workers left behind."""
-    path = _path(storages["output"], f"{task.pk}/{WORK}")
-    if path is not None and path.exists():
+    path = store("output").path(f"{task.pk}/{WORK}")
+    if path is None:
+        remove_scratch()
+    elif path.exists():
         shutil.rmtree(path, ignore_errors=True)
         with suppress(OSError):
             path.parent.rmdir()
 
 
-def uploads_folder() -> Path | None:
-    """Return the folder that uploads are received in, on the disk that they stay on.
-
-    Returns:
-        None if the input storage is not a folder of this machine.
-    """
-    path = _path(storages["input"], UPLOADS)
+def uploads_folder() -> Path:
+    """Return the folder that uploads are received in: on the disk that they stay on, or that of this machine."""
+    path = store("input").path(UPLOADS)
     if path is not None:
         make_private(path)
-    return path
+        return path
+    if os.getpid() not in _upload_folders:
+        remove_scratch()
+        _upload_folders[os.getpid()] = _held.enter_context(temporary_folder(_scratch()))
+    return _upload_folders[os.getpid()]
 
 
-def _path(storage: Storage, key: str) -> Path | None:
-    try:
-        return Path(storage.path(key))
-    except NotImplementedError:
-        return None
+def remove_scratch() -> None:
+    """Remove the files that killed processes of this machine left in its folder for temporary copies."""
+    remove_leftovers([_scratch()])
+
+
+def _scratch() -> Path:
+    folder = Path(settings.DATA_DIR) / "scratch"
+    make_private(folder)
+    return folder

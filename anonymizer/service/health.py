@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 from django.conf import settings
-from django.core.files.storage import storages
 from django.db import DatabaseError, connection
 from django.utils.crypto import salted_hmac
 
@@ -15,6 +11,7 @@ from anonymizer.pipeline.detections import OBJECT_TYPES
 from anonymizer.service import engine, workers
 from anonymizer.service.monitoring import capacity
 from anonymizer.service.queueing.broker import problem
+from anonymizer.stores import ALIASES, store
 
 __all__ = ["PROBE_HEADER", "probe_proof", "readiness"]
 
@@ -56,20 +53,9 @@ def _check_database() -> str:
 
 def _check_storage() -> str:
     # nothing is written: probes come every few seconds
-    for alias in ("input", "output"):
-        try:
-            folder = Path(storages[alias].path("")).absolute()
-        except NotImplementedError:
-            try:
-                storages[alias].exists("ready.txt")
-            except Exception as error:
-                return f"the {alias} storage does not answer ({type(error).__name__})"
-            continue
-        # the folder is made with the first file
-        while not folder.exists():
-            folder = folder.parent
-        if not os.access(folder, os.W_OK | os.X_OK):
-            return f"the {alias} storage is not writable"
+    for alias in ALIASES:
+        if problem := store(alias).problem():
+            return f"the {alias} storage {problem}"
     return "ok"
 
 

@@ -19,6 +19,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from anonymizer.models import AuditAction, FileKind, Kind, Status, Task, Token, WebhookStatus
+from anonymizer.models.tasks import time_ordered_id
 from anonymizer.pipeline.detections import ObjectType
 from anonymizer.pipeline.errors import AnonymizerError, BrokenMedia, TooLarge, UnsupportedMedia
 from anonymizer.pipeline.media_kinds import HEAD_BYTES, MediaInfo, MediaKind, sniff
@@ -28,6 +29,7 @@ from anonymizer.service.accounting import audit
 from anonymizer.service.clients import idempotency, quota
 from anonymizer.service.inspection import inspect_picture, inspect_video
 from anonymizer.service.queueing import queue
+from anonymizer.stores.streamed import StreamedUpload
 
 __all__ = ["Upload", "Webhook", "check_size", "clean_name", "kind_of", "run_again", "submit"]
 
@@ -77,16 +79,19 @@ def kind_of(upload: Upload) -> Kind:
 
 
 def _check_head(upload: Upload) -> MediaInfo:
-    size = upload.seek(0, os.SEEK_END)
-    upload.seek(0)
-    head = upload.read(HEAD_BYTES)
+    if isinstance(upload, StreamedUpload):
+        size, head = upload.size, upload.head
+    else:
+        size = upload.seek(0, os.SEEK_END)
+        upload.seek(0)
+        head = upload.read(HEAD_BYTES)
+        upload.seek(0)
     if size == 0:
         raise BrokenMedia("The file is empty.")
     check_size(head, size)
     info = sniff(head)
     if info.kind is MediaKind.VIDEO and not engine.takes_videos():
         raise UnsupportedMedia(f"The file is a video ({info.format}). This server takes no videos, only images.")
-    upload.seek(0)
     return info
 
 
@@ -106,6 +111,7 @@ def submit(
     """Store an upload as a task, and notify a worker.
 
     Decoders run only in workers, because a file may be made to crash them. Here only its bytes are looked at.
+    A video that was streamed into the storage is not here: the worker that takes it checks it first.
 
     Args:
         upload: a seekable binary file, or one of Django's file objects. Only its bytes tell what it is.
@@ -128,12 +134,15 @@ def submit(
     """
     engine.require_models(object_types, options)
     info = _check_head(upload)
-    if info.kind is MediaKind.VIDEO:
+    if isinstance(upload, StreamedUpload):
+        pass
+    elif info.kind is MediaKind.VIDEO:
         with files.as_path(upload) as path:
             info = inspect_video(path, limits=engine.limits())
     else:
         inspect_picture(_source(upload), limits=engine.limits())
     task = Task(
+        pk=upload.task_id if isinstance(upload, StreamedUpload) else time_ordered_id(),
         kind=info.kind.value,
         name=clean_name(name) or f"{info.kind}{info.extension}",
         options=options.as_params(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from anonymizer.pipeline.results import VideoProgress, VideoResult
     from anonymizer.service.claims import Claim
 
-__all__ = ["artefacts", "run", "video_field"]
+__all__ = ["artefacts", "is_void", "run", "video_field"]
 
 #: the shortest time between two updates of the progress, in seconds
 UPDATE_S = 1.0
@@ -26,8 +26,12 @@ AWAY_S = 5.0
 MASK = ("video/x-matroska", ".mkv")
 
 
-def run(claim: Claim, folder: Path) -> VideoResult:
+def run(claim: Claim, folder: Path, *, insist: Callable[[Callable[[], None]], None]) -> VideoResult:
     """Anonymise the video of a task into a folder.
+
+    Args:
+        folder: gets the files, and a copy of the original where the storage is no folder of this machine.
+        insist: calls a function that fetches the original, again if the storage is away.
 
     Raises:
         Cancelled: the task was deleted, or another worker has it.
@@ -42,12 +46,20 @@ def run(claim: Claim, folder: Path) -> VideoResult:
     options, _ = Options.from_params(dict(task.options) | types)
     progress = _VideoProgress(claim)
     try:
-        with files.local_path(original, folder) as source:
+        with files.local_path(original, folder, insist=insist) as source:
             return engine.anonymizer().video(
                 source, folder, options, name=task.name, progress=progress.update, stop=progress.is_unwanted
             )
     except FileNotFoundError:
         raise BrokenMedia("The original file of this task does not exist any more.") from None
+
+
+def is_void(claim: Claim) -> bool:
+    """Return whether the task was deleted, or another worker has it; while the database is away, no."""
+    try:
+        return claim.is_void()
+    except AWAY:
+        return False
 
 
 def artefacts(result: VideoResult) -> Iterator[files.Artefact]:

@@ -9,6 +9,7 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.conf import settings
@@ -18,14 +19,21 @@ from django_q.exceptions import TimeoutException
 
 from anonymizer.models import File, FileKind, Kind, Status, Task
 from anonymizer.pipeline.detections import Detections, ObjectType
-from anonymizer.pipeline.errors import AnonymizerError, BrokenMedia, Cancelled, NotFullyAnalysed, StorageFull
+from anonymizer.pipeline.errors import (
+    AnonymizerError,
+    BrokenMedia,
+    Cancelled,
+    NotFullyAnalysed,
+    StorageAway,
+    StorageFull,
+)
 from anonymizer.pipeline.images.io import encode_png, load_picture
 from anonymizer.pipeline.options.options import Method, Options
 from anonymizer.pipeline.receipts.receipt import Receipt
 from anonymizer.pipeline.results import ImageResult
 from anonymizer.pipeline.segmentation.heuristic import HeuristicSegmenter
 from anonymizer.service import deletion, engine, files, receipts, videos, workers
-from anonymizer.service.claims import Claim, Heartbeat, claimed, next_waiting
+from anonymizer.service.claims import Claim, Heartbeat, claimed, next_waiting, release_tasks
 from anonymizer.service.clients.turns import claim_next
 from anonymizer.service.monitoring import counters, log_context
 from anonymizer.service.previews import jobs
@@ -46,7 +54,8 @@ TOO_LITTLE_MEMORY = "The worker has too little memory for this file."
 OUT_OF_MEMORY = ("Insufficient memory", "can't allocate memory", "Cannot allocate memory")
 #: how long to try to take a task while the database is away
 CLAIM_S = 60.0
-#: A finished result waits for the database for so many lease durations. Its claim says whether it may be published.
+#: A finished result waits for the database, or the storage, for so many lease durations. Its claim says whether it may
+#: be published.
 PUBLISH_LEASES = 10
 
 
@@ -84,6 +93,11 @@ def _work(taken: Claim) -> str:
         published = _process_video(taken) if taken.task.kind == Kind.VIDEO else _process_image(taken)
     except Cancelled:
         return DROPPED
+    except StorageAway:
+        # not the fault of the file: the lease does not count, and the task goes back into the queue
+        log.error("Task %s goes back into the queue, because the storage does not answer.", taken.task.pk)
+        release_tasks([workers.name()])
+        return "the storage does not answer: the task waits"
     except NotFullyAnalysed as error:
         return _fail(taken, error.code, str(error), warnings=error.warnings)
     except AnonymizerError as error:
@@ -127,7 +141,7 @@ def _take(task_id: str) -> Claim | None:
 
 
 def _process_image(claim: Claim) -> bool:
-    result, keys = _anonymise_image(claim.task)
+    result, keys = _anonymise_image(claim)
     return _publish(claim, result, _artefacts(result), detector_keys=keys)
 
 
@@ -135,11 +149,12 @@ def _process_video(claim: Claim) -> bool:
     files.remove_working_folders(claim.task)
     with files.working_folder(claim.task, claim.token.hex) as folder:
         with counters.step(Kind.VIDEO, "process"):
-            result = videos.run(claim, folder)
+            result = videos.run(claim, folder, insist=partial(_insist_on_storage, claim))
         return _publish(claim, result, videos.artefacts(result), video=videos.video_field(result))
 
 
-def _anonymise_image(task: Task) -> tuple[ImageResult, dict[str, str]]:
+def _anonymise_image(claim: Claim) -> tuple[ImageResult, dict[str, str]]:
+    task = claim.task
     original = task.file(FileKind.ORIGINAL)
     if original is None:
         raise BrokenMedia("The original file of this task does not exist any more.")
@@ -147,11 +162,12 @@ def _anonymise_image(task: Task) -> tuple[ImageResult, dict[str, str]]:
     options, _ = Options.from_params(task.options)
     object_types = tuple(ObjectType(name) for name in task.object_types)
     with counters.step(Kind.IMAGE, "load"):
-        picture = load_picture(original.read(), limits=anonymizer.limits, name=task.name)
+        content = _insist_on_storage(claim, original.read)
+        picture = load_picture(content, limits=anonymizer.limits, name=task.name)
     started = time.perf_counter()
     # detections of older versions, which took fewer looks at a picture, do not serve
     keys = engine.store().keys(object_types) | {"format": str(options.image_format), "looks": "3"}
-    detections = _kept_detections(task, keys)
+    detections = _insist_on_storage(claim, lambda: _kept_detections(task, keys))
     # The model that makes masks does not change the detections: only the masks of another model are made again.
     keys["masks"] = task.detector_keys.get("masks", "") if options.bbox else _mask_key()
     if detections is None:
@@ -190,9 +206,10 @@ def _publish(
     Returns:
         Whether the result was published.
     """
+    insist_on_storage = partial(_insist_on_storage, claim)
     # encoding is part of it: the files are made one by one
     with counters.step(claim.task.kind, "store"):
-        stored = files.put(claim.task, claim.token.hex, artefacts)
+        stored = files.put(claim.task, claim.token.hex, artefacts, insist=insist_on_storage)
     published, finished = False, timezone.now()
 
     def publish(receipt: Receipt) -> bool:
@@ -224,7 +241,7 @@ def _publish(
 
     try:
         receipt = receipts.make(claim.task, result, stored, finished)
-        stored += files.put(claim.task, claim.token.hex, [receipts.artefact(receipt)])
+        stored += files.put(claim.task, claim.token.hex, [receipts.artefact(receipt)], insist=insist_on_storage)
         published = _insist(claim, lambda: publish(receipt))
         if published:
             counters.count_end(claim.task.kind, Status.DONE.value, detections=result.counts)
@@ -242,6 +259,25 @@ def _is_published(claim: Claim, stored: Sequence[File]) -> bool:
 def _insist(claim: Claim, action: Callable[[], T]) -> T:
     """Write the end of a task, and try again for a while if the database is away."""
     return insist(action, f"Task {claim.task.pk}", seconds=PUBLISH_LEASES * settings.LEASE.total_seconds())
+
+
+def _insist_on_storage(claim: Claim, action: Callable[[], T]) -> T:
+    """Read or write files of a task, and try again for a while if the storage is away. The lease is renewed meanwhile.
+
+    Raises:
+        Cancelled: the task was deleted meanwhile, or another worker has it.
+        StorageAway: the storage did not answer in that time.
+    """
+
+    def pause(seconds: float) -> None:
+        time.sleep(seconds)
+        if videos.is_void(claim):
+            raise Cancelled("The task was deleted, or another worker has it.")
+
+    return insist(
+        action, f"Task {claim.task.pk}", seconds=PUBLISH_LEASES * settings.LEASE.total_seconds(),
+        pause=pause, away=(StorageAway,), awaited="the storage",
+    )  # fmt: skip
 
 
 def _is_out_of_memory(error: BaseException | None) -> bool:

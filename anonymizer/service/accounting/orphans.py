@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.core.files.storage import Storage, storages
 from django.db import transaction
 
 from anonymizer.models import AuditAction, File, Status, Task
 from anonymizer.models.batches import key_batches
+from anonymizer.pipeline.errors import StorageAway
 from anonymizer.service import files
 from anonymizer.service.accounting import audit
+from anonymizer.stores import ALIASES, Store, StoredBytes, store
 
-__all__ = ["Orphan", "drop_lost_rows", "files_without_rows", "remove", "rows_without_files"]
+__all__ = ["Orphan", "drop_lost_rows", "files_without_rows", "remove", "remove_all", "rows_without_files"]
 
 log = logging.getLogger(__name__)
-ALIASES = ("input", "output")
-#: folders that are compared with the database at once
-FOLDERS = 200
+#: files that are compared with the database at once
+FILES = 1000
 #: More lost files than this, or than this share, mean that a disk is missing, not that files are.
 MOST_LOST = 10
 MOST_LOST_SHARE = 0.1
@@ -45,38 +46,60 @@ def files_without_rows(before: datetime) -> Iterator[Orphan]:
         before: younger files are left out, because a worker may be about to publish them.
     """
     for alias in ALIASES:
-        storage = storages[alias]
-        for folders in _batches(_own_folders(storage)):
-            tasks = [uuid.UUID(folder) for folder in folders if folder != files.UPLOADS]
+        for found in _batches(store(alias).walk(_is_own)):
+            tasks = [uuid.UUID(folder) for folder in {_folder(each.key) for each in found} if folder != files.UPLOADS]
             busy = _busy(tasks)
             known = set(File.objects.filter(storage_alias=alias, task__in=tasks).values_list("key", flat=True))
-            for key in (key for folder in folders if folder not in busy for key in _walk(storage, folder)):
-                if key not in known and (size := _size_of_old(storage, key, before)) is not None:
-                    yield Orphan(alias, key, size)
+            for each in found:
+                if each.key not in known and _folder(each.key) not in busy and each.modified < before:
+                    yield Orphan(alias, each.key, each.size)
 
 
 def remove(orphan: Orphan, before: datetime) -> int | None:
-    """Remove a file without a row, if it is still one: a task may have taken it meanwhile.
+    """Remove a file without a row, as `remove_all` does. Return its size in bytes, or None if it was left alone."""
+    return next(iter(remove_all([orphan], before)), None)
+
+
+def remove_all(orphans: Sequence[Orphan], before: datetime) -> list[int]:
+    """Remove files without a row, if they still are: a task may have taken one meanwhile.
 
     Args:
-        orphan: as `files_without_rows` found it.
+        orphans: as `files_without_rows` found them.
         before: a file that was changed later is left alone.
 
     Returns:
-        Its size in bytes, or None if it was left alone.
+        The sizes in bytes of those that were removed.
     """
-    folder = orphan.key.partition("/")[0]
-    has_row = File.objects.filter(storage_alias=orphan.alias, key=orphan.key).exists()
-    if has_row or (folder != files.UPLOADS and _busy([uuid.UUID(folder)])):
-        return None
-    size = _size_of_old(storages[orphan.alias], orphan.key, before)
-    if size is not None:
-        try:
-            File(storage_alias=orphan.alias, key=orphan.key).remove_bytes()
-        except OSError as error:
-            log.warning("%s could not be removed (%s).", orphan.key, type(error).__name__)
-            return None
-    return size
+    sizes: list[int] = []
+    for alias in {orphan.alias for orphan in orphans}:
+        of_alias = [orphan for orphan in orphans if orphan.alias == alias]
+        keys = [orphan.key for orphan in of_alias]
+        rows = set(File.objects.filter(storage_alias=alias, key__in=keys).values_list("key", flat=True))
+        busy = _busy([uuid.UUID(folder) for folder in map(_folder, keys) if folder != files.UPLOADS])
+        free = [each for each in of_alias if each.key not in rows and _folder(each.key) not in busy]
+        if store(alias).removes_together:
+            sizes += _removed(store(alias), free)
+        else:
+            # one at a time: a file that cannot be removed does not keep the others
+            old = [each for each in free if _is_old(store(alias), each.key, before)]
+            sizes += [size for each in old for size in _removed(store(alias), [each])]
+    return sizes
+
+
+def _removed(place: Store, orphans: Sequence[Orphan]) -> list[int]:
+    """Remove files, and return their sizes in bytes; those of none if the storage refuses."""
+    try:
+        place.remove([each.key for each in orphans])
+    except (OSError, StorageAway) as error:
+        names = ", ".join(each.key for each in orphans[:5])
+        log.warning("%d file(s) could not be removed (%s): %s.", len(orphans), type(error).__name__, names)
+        return []
+    return [each.size for each in orphans]
+
+
+def _is_old(place: Store, key: str, before: datetime) -> bool:
+    found = place.look(key)
+    return found is not None and found.modified < before
 
 
 def rows_without_files(before: datetime) -> Iterator[File]:
@@ -86,9 +109,11 @@ def rows_without_files(before: datetime) -> Iterator[File]:
         before: younger rows are left out.
     """
     for keys in key_batches(File.objects.filter(created__lt=before), 1000):
-        for file in File.objects.filter(pk__in=keys):
-            if not file.storage.exists(file.key):
-                yield file
+        rows = list(File.objects.filter(pk__in=keys))
+        there = {
+            alias: store(alias).existing([row.key for row in rows if row.storage_alias == alias]) for alias in ALIASES
+        }
+        yield from (row for row in rows if row.key not in there[row.storage_alias])
 
 
 def drop_lost_rows(before: datetime) -> int:
@@ -125,44 +150,18 @@ def _busy(tasks: list[uuid.UUID]) -> set[str]:
     return {str(pk) for pk in working.values_list("pk", flat=True)}
 
 
-def _size_of_old(storage: Storage, key: str, before: datetime) -> int | None:
-    """The size of a file in bytes; None if it was changed later, or is gone."""
+def _batches(found: Iterator[StoredBytes]) -> Iterator[list[StoredBytes]]:
+    while batch := list(itertools.islice(found, FILES)):
+        yield batch
+
+
+def _folder(key: str) -> str:
+    return key.partition("/")[0]
+
+
+def _is_own(folder: str) -> bool:
+    """Whether the service made a folder: that of uploads, or one of a task."""
     try:
-        return storage.size(key) if storage.get_modified_time(key) < before else None
-    except FileNotFoundError:
-        return None
-
-
-def _batches(folders: Iterator[str]) -> Iterator[list[str]]:
-    batch: list[str] = []
-    for folder in folders:
-        batch.append(folder)
-        if len(batch) == FOLDERS:
-            yield batch
-            batch = []
-    yield batch
-
-
-def _own_folders(storage: Storage) -> Iterator[str]:
-    """The folders that the service made: that of uploads, and one for each task."""
-    try:
-        folders, _ = storage.listdir("")
-    except FileNotFoundError:
-        return
-    for folder in folders:
-        try:
-            if folder == files.UPLOADS or str(uuid.UUID(folder)) == folder:
-                yield folder
-        except ValueError:
-            continue
-
-
-def _walk(storage: Storage, folder: str) -> Iterator[str]:
-    try:
-        folders, names = storage.listdir(folder)
-    except FileNotFoundError:
-        return
-    for name in names:
-        yield f"{folder}/{name}".lstrip("/")
-    for subfolder in folders:
-        yield from _walk(storage, f"{folder}/{subfolder}".lstrip("/"))
+        return folder == files.UPLOADS or str(uuid.UUID(folder)) == folder
+    except ValueError:
+        return False

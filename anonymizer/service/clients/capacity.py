@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 
 from django.conf import settings
-from django.core.files.storage import storages
 
 from anonymizer.models import Kind, Status, Task, Token
 from anonymizer.service.clients.errors import NoRoom, QueueFull
+from anonymizer.stores import store
 
 __all__ = ["check"]
 
@@ -46,10 +45,10 @@ def check(owner: Token | None, size: int) -> None:
 
 def _free_bytes(alias: str) -> int | None:
     """Free bytes on the disk of a storage; None if the storage is not a folder of this machine."""
-    try:
-        folder = Path(storages[alias].path("")).absolute()
-    except NotImplementedError:
+    folder = store(alias).path("")
+    if folder is None:
         return None
+    folder = folder.absolute()
     while not folder.exists():
         # the storage creates its folder with the first file
         folder = folder.parent

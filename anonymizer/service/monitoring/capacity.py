@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
-from pathlib import Path
 
-from django.core.files.storage import storages
 from django.db.models import Count, Min
 
 from anonymizer.models import Kind, Status, Task
+from anonymizer.stores import store
 
 __all__ = ["Queue", "disk_usage", "queues"]
 
@@ -42,9 +41,8 @@ def disk_usage(alias: str) -> tuple[int, int] | None:
     Args:
         alias: the name of the storage, `input` or `output`.
     """
-    try:
-        folder = Path(storages[alias].path(""))
-    except NotImplementedError:
+    folder = store(alias).path("")
+    if folder is None:
         return None
     # the folder is made with the first file
     while not folder.exists() and folder != folder.parent:

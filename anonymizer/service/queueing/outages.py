@@ -63,28 +63,36 @@ class Outage:
 
 
 def insist(
-    action: Callable[[], T], subject: str, *, seconds: float, pause: Callable[[float], object] = time.sleep
+    action: Callable[[], T],
+    subject: str,
+    *,
+    seconds: float,
+    pause: Callable[[float], object] = time.sleep,
+    away: tuple[type[Exception], ...] = AWAY,
+    awaited: str = "the database",
 ) -> T:
-    """Call a function again and again, until the database answers it.
+    """Call a function again and again, until the database answers it, or something else that may be away.
 
     Args:
         action: the function. It must be safe to call again: a lost connection does not tell whether a commit was made.
         subject: what has to wait, as the beginning of a sentence in the log.
         seconds: how long to try.
         pause: how to wait between the tries.
+        away: the errors that pass by waiting. Default: those of the database.
+        awaited: what is away, for the log.
 
     Returns:
         What the function returns.
 
     Raises:
-        OperationalError: the database did not answer in that time; or InterfaceError.
+        OperationalError: the database did not answer in that time; or InterfaceError, or another error of `away`.
     """
     deadline = time.monotonic() + seconds
-    outage, wait_s = Outage(subject), FIRST_PAUSE_S
+    outage, wait_s = Outage(subject, awaited), FIRST_PAUSE_S
     while True:
         try:
             result = action()
-        except AWAY as error:
+        except away as error:
             outage.note(error)
             if connection.in_atomic_block or time.monotonic() + wait_s > deadline:
                 raise
