@@ -33,6 +33,7 @@ __all__ = [
     "idempotency_key",
     "is_async",
     "list_filters",
+    "lists_reviews",
     "mask_scale",
     "read",
     "repeatable",
@@ -162,6 +163,18 @@ def list_filters(request: Request) -> dict[str, list[str]]:
         if values:
             filters[f"{name}__in"] = sorted(set(values))
     return filters
+
+
+def lists_reviews(request: Request) -> bool:
+    """Return whether a list is that of the results that wait for a person: `review=required`.
+
+    Raises:
+        InvalidParameter: the value is another one.
+    """
+    value = _flat(request.query_params, names=("review",)).get("review", "").strip().lower()
+    if value not in ("", "required"):
+        raise InvalidParameter("review", value, "required")
+    return value == "required"
 
 
 def _flat(*sources: QueryDict, names: Iterable[str] = ()) -> dict[str, str]:

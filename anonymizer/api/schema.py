@@ -259,6 +259,11 @@ def _several(values: list[str]) -> dict[str, Any]:
 LIST_PARAMETERS = [
     _query("status", "list only tasks in this state, or in one of several: done,failed", _several(Status.values)),
     _query("kind", "list only tasks of this kind", _several(Kind.values)),
+    _query(
+        "review",
+        "required: list the results that wait for an approval; reviewers see those of all clients",
+        {"type": "string", "enum": ["required"]},
+    ),
     _query("page", "number of the page (default: 1)", {"type": "integer", "minimum": 1, "maximum": MOST_PAGES}),
     _query(
         "page_size",

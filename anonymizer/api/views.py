@@ -37,6 +37,7 @@ from anonymizer.api.reviewing.access import (
     find_task,
     may_review,
     reviewer,
+    waiting_tasks,
     wants_review,
 )
 from anonymizer.api.reviewing.schema import REVIEW_PARAMETERS, VERSION_PARAMETERS
@@ -322,14 +323,17 @@ class TaskView(APIView):
 class TasksView(APIView):
     """`GET /v1/task`: list the tasks."""
 
+    permission_classes = (HasTokenOrReviewer,)
+
     @extend_schema(
         summary="List all tasks, newest first",
         parameters=schema.LIST_PARAMETERS,
         responses={200: schema.TaskList, **schema.error_answers(404)},
     )
     def get(self, request: Request) -> Response:
-        """List the tasks of the client in pages, newest first. `status` and `kind` select some of them."""
-        tasks = own_tasks(request).prefetch_related("files").filter(**parameters.list_filters(request))
+        """List the tasks of the client in pages, newest first. `status`, `kind` and `review` select some of them."""
+        tasks = waiting_tasks(request) if parameters.lists_reviews(request) else own_tasks(request)
+        tasks = tasks.prefetch_related("files").filter(**parameters.list_filters(request))
         paginator = TaskPagination()
         page = paginator.paginate_queryset(tasks, request, view=self)
         return paginator.get_paginated_response([report(task) for task in page])

@@ -9,7 +9,6 @@ from typing import Any
 from django.conf import settings
 from django.views.generic import TemplateView
 
-from anonymizer.models import Task
 from anonymizer.pipeline.detections import OBJECT_TYPES
 from anonymizer.pipeline.options.options import KeepMetadata, Method, Options, Verify
 from anonymizer.service import engine, profiles
@@ -61,8 +60,7 @@ class PageView(TemplateView):
             thresholds_json=json.dumps(thresholds),
             keep_metadata=_KEPT[defaults.keep_metadata],
             verify=_VERIFY[defaults.verify],
-            review="yes" if getattr(settings, "REVIEW", "") == "required" else "no",
-            has_reviews="review_task" in {name for name, _ in Task._meta.permissions},
+            review="yes" if settings.REVIEW else "no",
             ttl="never" if settings.TTL is None else f"after {_words(settings.TTL)}",
             ttls=[(int(each.total_seconds()), f"after {_words(each)}") for each in _TTLS if _is_allowed(each)],
             takes_videos=engine.takes_videos(),

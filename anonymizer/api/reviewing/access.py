@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from anonymizer.api.authentication import HasToken, actor, own_tasks, owner
 from anonymizer.api.exceptions import Deleted, Forbidden, NotFound
 from anonymizer.api.parameters import flag
-from anonymizer.models import Status, Task
+from anonymizer.models import Review, Status, Task
 from anonymizer.service.clients import tokens
 from anonymizer.service.reviewing.errors import ReviewNeeded
 
@@ -24,6 +24,7 @@ __all__ = [
     "may_review",
     "reviewer",
     "visible_tasks",
+    "waiting_tasks",
     "wants_review",
 ]
 
@@ -66,6 +67,12 @@ def visible_tasks(request: Request) -> QuerySet[Task]:
     if may_review(request) and owner(request) is not None:
         return Task.objects.filter(Q(owner=owner(request)) | Q(review_required=True))
     return own_tasks(request)
+
+
+def waiting_tasks(request: Request) -> QuerySet[Task]:
+    """Return the tasks whose results wait for a person, of those that a caller may see."""
+    is_made = Q(status=Status.DONE) | Q(status=Status.PROCESSING, lease_until=None)
+    return visible_tasks(request).filter(is_made, review=Review.REQUIRED)
 
 
 def find_task(request: Request, task_id: uuid.UUID) -> Task:

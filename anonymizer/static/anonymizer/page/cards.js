@@ -7,6 +7,8 @@ import { button, clock, counted, make, pause } from "./words.js";
 const ENDED = ["done", "failed", "deleted"];
 //: uploads at once: more only share the connection
 const UPLOADS = 2;
+//: how often a card asks whether a person has approved its result
+const APPROVAL_S = 5;
 const cards = document.getElementById("cards"), title = document.getElementById("files-title");
 const waiting = [];
 let uploading = 0;
@@ -107,6 +109,19 @@ class Card {
     const open = button("Look at the result", () => openTask(this.task, { file: this.file, deleted: () => this.end(), opener: open, changed: next => { this.task = next; this.show(); } }), { className: "main" });
     this.actions.replaceChildren(open, ...this.download(), this.stop);
     this.showResult();
+    if (needsReview(task)) this.waitForApproval();
+  }
+
+  async waitForApproval() {
+    const { task } = this;
+    await pause(APPROVAL_S);
+    if (this.task !== task || !this.element.isConnected) return;
+    try {
+      const next = await get(task.task_url);
+      if (needsReview(next)) return this.waitForApproval();
+      this.task = next;
+      this.show();
+    } catch { this.waitForApproval(); }
   }
 
   download() {

@@ -29,7 +29,7 @@ export class Files {
     if (!needsReview(this.task)) return false;
     // no address is told before a person approves
     const { method, options } = this.task, masks = options["save-mask"] ?? "all";
-    return { anonymised: method !== "detect", metadata: true, receipt: false }[kind] ?? ["all", kind.split("-")[0]].includes(masks);
+    return { anonymised: method !== "detect", metadata: true, receipt: true }[kind] ?? ["all", kind.split("-")[0]].includes(masks);
   }
 
   json(kind) { return get(this.url(kind)); }

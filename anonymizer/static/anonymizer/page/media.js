@@ -51,11 +51,11 @@ class Media {
   // objects whose scores reach other thresholds; what is no candidate stays
   over(detections, candidates, thresholds) {
     const first = thresholdsOf(this.view.task), isChanged = Object.keys(thresholds).some(type => thresholds[type] !== first[type]);
-    if (!isChanged || !candidates) return detections;
+    if (!isChanged) return detections;
     const wanted = { ...first, ...thresholds };
     const kept = detections.filter(each => each.source !== "detector" || each.score >= wanted[each.type_label]);
     const isNew = each => each.score >= wanted[each.type_label] && each.score < first[each.type_label];
-    return [...kept, ...candidates.detections.filter(isNew).map((each, number) => ({ ...each, id: `new ${number}`, track_id: undefined, is_anonymised: true, isNew: true }))];
+    return [...kept, ...(candidates?.detections ?? []).filter(isNew).map((each, number) => ({ ...each, id: `new ${number}`, track_id: undefined, is_anonymised: true, isNew: true }))];
   }
 
   press() { return false; }
@@ -163,8 +163,8 @@ export class Film extends Media {
 
   draw(now) {
     this.now = now;
-    const frame = this.frames[this.player?.number ?? 0], found = this.view.candidates?.[this.player?.number ?? 0];
-    if (frame) this.view.objects.draw(this.over(frame.detections, found, now.thresholds), now.decisions);
+    const frame = this.frames[this.player?.number ?? 0];
+    if (frame) this.view.objects.draw(this.over(frame.detections, null, now.thresholds), now.decisions);
   }
 
   preview(thresholds) { this.draw({ ...this.now, thresholds }); }

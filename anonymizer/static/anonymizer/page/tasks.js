@@ -32,7 +32,6 @@ const waiting = (size, isQuiet = false) => get(`/v1/task/list?review=required&pa
 
 // how many results wait
 async function countQueue() {
-  if (queue.dataset.reviews === undefined) return;
   try {
     const { count: number } = await waiting(1, true);
     queue.hidden = !number;

@@ -18,7 +18,9 @@ export class Thresholds {
     Object.assign(this, { task, candidates, moved, values: thresholdsOf(task), first: thresholdsOf(task), rows: new Map() });
     const types = TYPES.filter(type => task.object_types.includes(type));
     this.element = make("div", { className: "thresholds" },
-      make("p", { textContent: "A lower threshold redacts more. The picture shows it at once; nothing is detected again." }),
+      make("p", { textContent: Array.isArray(candidates)
+        ? "A lower threshold redacts more, after Apply. Nothing is detected again."
+        : "A lower threshold redacts more. The picture shows it at once; nothing is detected again." }),
       ...types.map(type => this.row(type, chosen)),
       make("div", { className: "actions" },
         button("Use for the next files", () => { rememberThresholds(this.values); say("The next files on this page get these thresholds."); }),

@@ -11,18 +11,19 @@ export class Versions {
   // whether there is more than one
   async load() {
     if (!this.task.versions_url) return false;
-    const answer = await get(this.task.versions_url), list = answer.results ?? answer.versions ?? answer;
-    const newest = this.task.version ?? Math.max(...list.map(each => each.number ?? each.version));
-    this.element.replaceChildren(make("ol", { className: "versions" }, ...list.map(each => this.row(each, newest))));
+    const list = await get(this.task.versions_url);
+    this.element.replaceChildren(make("ol", { className: "versions" }, ...list.map(each => this.row(each))));
     return list.length > 1;
   }
 
-  row(each, newest) {
-    const number = each.number ?? each.version, isShown = number === (this.shown ?? newest), by = each.actor ?? each.by ?? "";
-    const words = [`Version ${number}`, number === newest ? "current" : null, isShown ? "shown" : null, by && `by ${by}`, new Date(each.created).toLocaleString(), each.comment].filter(Boolean).join(", ");
+  row(each) {
+    const { version: number, served: isServed } = each, isShown = number === (this.shown ?? this.task.version);
+    const did = ["added", "dropped", "visible", "changed"].filter(name => each[name]).map(name => `${each[name]} ${name}`).join(", ");
+    const words = [`Version ${number}`, isServed && "current", isShown && "shown", each.approved && "approved", each.status !== "done" && each.status, each.by && `by ${each.by}`,
+      new Date(each.created).toLocaleString(), did, each.comment, each.error].filter(Boolean).join(", ");
     const actions = make("div", { className: "actions" });
-    if (!isShown) actions.append(button("Look at it", () => this.look(number), { ariaLabel: `Look at version ${number}` }), button("Compare", () => this.compare(number), { ariaLabel: `Compare with version ${number}` }));
-    if (number !== newest) actions.append(button("Take it back", () => this.restore(number), { ariaLabel: `Take version ${number} back` }));
+    if (!isShown && each.status === "done") actions.append(button("Look at it", () => this.look(number), { ariaLabel: `Look at version ${number}` }), button("Compare", () => this.compare(number), { ariaLabel: `Compare with version ${number}` }));
+    if (!isServed && each.status === "done") actions.append(button("Bring it back", () => this.restore(number), { ariaLabel: `Bring version ${number} back` }));
     return make("li", { aria: isShown ? { current: "true" } : {} }, make("p", { textContent: words }), actions);
   }
 }

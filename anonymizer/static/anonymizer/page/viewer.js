@@ -70,11 +70,21 @@ class View {
   async load() {
     this.say("Loading …");
     await this.media.load();
-    try { this.candidates = await this.files.json("candidates"); } catch { /* it was not kept, or this server keeps none */ }
+    await this.loadCandidates();
     this.canCorrect = this.task.review_status !== undefined && this.task.method !== "detect" && this.version === null;
     this.say("");
     await this.fill();
     this.refresh();
+  }
+
+  // all that the detectors suspected in a picture; videos list only what was redacted
+  async loadCandidates() {
+    if (this.isVideo || this.version !== null) return;
+    try {
+      const { candidates, thresholds } = await this.files.json("candidates");
+      this.candidates = { detections: candidates };
+      this.task.thresholds = thresholds;
+    } catch { /* nothing was kept */ }
   }
 
   async fill() {
@@ -86,7 +96,7 @@ class View {
     this.worth = this.media.worth(this.candidates, thresholdsOf(task));
     parts.push(section(`Worth a look (${this.worth.length})`, true, this.worthList()));
     if (!this.isVideo) parts.push(section("Objects", true, this.list));
-    if (this.canCorrect && this.candidates) parts.push(section("Thresholds", false, this.sliders().element));
+    if (this.canCorrect && (this.candidates || this.isVideo)) parts.push(section("Thresholds", false, this.sliders().element));
     const versions = new Versions(task, this.version, { look: number => this.reopen(task, number), compare: number => this.compare(number), restore: number => this.apply({ restore: number }), say: words => this.say(words) });
     if (await versions.load().catch(() => false)) parts.push(section("Versions", true, versions.element));
     parts.push(section("About", false, facts(task)));
@@ -101,7 +111,7 @@ class View {
   }
 
   sliders() {
-    this.thresholds = new Thresholds(this.task, this.candidates, {
+    this.thresholds = new Thresholds(this.task, this.candidates ?? this.media.frames, {
       moved: values => this.media.preview(values),
       chosen: (type, value) => this.corrections.threshold(type, value),
       say: words => this.say(words),
