@@ -103,13 +103,13 @@ def test_photos_are_chosen_and_one_is_compared_with_its_original(
     assert clip == "inset(0px 60% 0px 0px)"
     save_screenshot(browser, "result")
     # its row shows the object enlarged
-    viewer.find_element(By.CSS_SELECTOR, ".found button").click()
+    viewer.find_element(By.CSS_SELECTOR, ".found button.face").click()
     assert "scale(1)" not in browser.execute_script("return document.querySelector('.plane').style.transform")
     save_screenshot(browser, "object")
     browser.switch_to.active_element.send_keys(Keys.ESCAPE)
     is_true(browser, "!document.getElementById('viewer').open")
     assert browser.switch_to.active_element.text == "Look at the result"
-    cards[0].find_elements(By.CSS_SELECTOR, "button")[1].click()
+    cards[0].find_elements(By.CSS_SELECTOR, "button")[-1].click()
     assert "Deleted." in text_of(browser, cards[0], "Deleted")
 
 
@@ -124,7 +124,7 @@ def test_a_video_is_followed_and_its_tracks_are_shown(
     # seek to the middle: the server sends the requested range
     is_true(browser, "document.querySelector('.plane video')?.readyState >= 2")
     assert browser.execute_script("return document.querySelector('.plane video').duration") == pytest.approx(1, abs=0.1)
-    picture = viewer.find_element(By.CSS_SELECTOR, ".timeline svg")
+    picture = viewer.find_element(By.CSS_SELECTOR, ".timeline")
     ActionChains(browser).move_to_element(picture).click().perform()
     is_true(browser, "!document.querySelector('.plane video').seeking")
     assert "frame 13 of 25" in viewer.find_element(By.CSS_SELECTOR, ".left").text

@@ -9,31 +9,36 @@ export const token = {
   askWith: function_ => { ask = function_; },
 };
 
-export class ApiError extends Error {}
+export class ApiError extends Error {
+  constructor(sentence, status = 0, code = "") { super(sentence); Object.assign(this, { status, code }); }
+}
 
 const headers = () => token.get() ? { Authorization: `Bearer ${token.get()}` } : {};
 const path = url => { const { pathname, search } = new URL(url, location); return pathname + search; };
 
-async function raise(status, text) {
-  let sentence = text;
-  try { sentence = JSON.parse(text).error ?? text; } catch { /* not JSON: a proxy answered */ }
-  if (status === 401 && await ask(sentence)) return;
-  throw new ApiError(sentence || `The server answered ${status}.`);
+async function raise(status, text, isQuiet = false) {
+  let sentence = text, code = "";
+  try { ({ error: sentence = text, code = "" } = JSON.parse(text)); } catch { /* not JSON: a proxy answered */ }
+  if (status === 401 && !isQuiet && await ask(sentence)) return;
+  throw new ApiError(sentence || `The server answered ${status}.`, status, code);
 }
 
-async function call(url, options = {}) {
+async function call(url, { isQuiet, ...options } = {}) {
   for (;;) {
     let answer;
     try {
       answer = await fetch(path(url), { ...options, headers: { ...headers(), ...options.headers } });
     } catch { throw new ApiError("The server does not answer."); }
     if (answer.ok) return answer;
-    await raise(answer.status, await answer.text());
+    await raise(answer.status, await answer.text(), isQuiet);
   }
 }
 
-export const get = async url => (await call(url)).json();
+// isQuiet: the user is asked for no token because of it
+export const get = async (url, { isQuiet = false } = {}) => (await call(url, { isQuiet })).json();
 export const remove = async url => (await call(url, { method: "DELETE" })).json();
+export const send = async (url, value) =>
+  (await call(url, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(value) })).json();
 
 // The address of a file for an element. Elements send no token: with one, the file is fetched first.
 const blobs = new Map();
@@ -44,6 +49,14 @@ export async function source(url) {
 }
 export function release(urls) {
   for (const url of urls) if (blobs.has(url)) { URL.revokeObjectURL(blobs.get(url)); blobs.delete(url); }
+}
+
+// a link that the browser follows: it saves the file
+export function save(address, name) {
+  const link = Object.assign(document.createElement("a"), { href: address, download: name });
+  document.body.append(link);
+  link.click();
+  link.remove();
 }
 
 // fetch does not tell how much is sent

@@ -1,11 +1,14 @@
 // One card for each file: its upload, its processing, its result.
-import { get, remove, upload } from "./api.js";
+import { get, remove, token, upload } from "./api.js";
 import { openTask } from "./viewer.js";
-import { clock, counted, make, pause } from "./words.js";
+import { isViewable, needsReview, Files } from "./files.js";
+import { button, clock, counted, make, pause } from "./words.js";
 
 const ENDED = ["done", "failed", "deleted"];
 //: uploads at once: more only share the connection
 const UPLOADS = 2;
+//: how often a card asks whether a person has approved its result
+const APPROVAL_S = 5;
 const cards = document.getElementById("cards"), title = document.getElementById("files-title");
 const waiting = [];
 let uploading = 0;
@@ -34,19 +37,19 @@ class Card {
     this.text = make("p", { role: "status", textContent: "Waiting …" });
     this.bar = make("progress", { max: 1, value: 0, ariaLabel: `Progress of ${file.name}` });
     this.notes = make("div");
-    this.stop = make("button", { type: "button", textContent: "Stop and delete", onclick: () => this.end() });
+    this.stop = button("Stop and delete", () => this.end());
     this.actions = make("div", { className: "actions" }, this.stop);
-    this.element = make("article", { className: "card" }, this.thumbnail(),
+    this.holder = make("div", { className: "thumbnail" });
+    this.thumbnail(this.preview, file.type.startsWith("video/"));
+    this.element = make("article", { className: "card" }, this.holder,
       make("div", { className: "words" }, make("h3", { textContent: file.name }), this.text, this.bar, this.notes, this.actions));
   }
 
-  thumbnail() {
-    const holder = make("div", { className: "thumbnail" });
-    const isVideo = this.file.type.startsWith("video/");
-    const shown = isVideo ? make("video", { src: this.preview, muted: true, preload: "metadata" }) : make("img", { src: this.preview, alt: "" });
-    shown.onerror = () => holder.replaceChildren("no preview in this browser");
-    holder.append(shown);
-    return holder;
+  thumbnail(address, isVideo) {
+    const shown = isVideo ? make("video", { muted: true, preload: "metadata", tabIndex: -1 }) : make("img", { alt: "" });
+    shown.onerror = () => this.holder.replaceChildren("no preview in this browser");
+    shown.src = isVideo ? `${address}#t=0.1` : address;
+    this.holder.replaceChildren(shown);
   }
 
   async run(query) {
@@ -67,13 +70,15 @@ class Card {
 
   uploaded(share) {
     this.bar.value = share;
-    this.text.textContent = share < 1 ? `Uploading: ${Math.floor(100 * share)} %` : "Uploaded. Checking …";
+    this.began ??= performance.now();
+    const left = (performance.now() - this.began) / 1000 * (1 - share) / Math.max(share, 1e-6);
+    this.text.textContent = share < 1 ? `Uploading: ${Math.floor(100 * share)} %${left > 2 ? `, ${clock(left)} left` : ""}` : "Uploaded. Checking …";
   }
 
   async follow() {
     this.bar.removeAttribute("value");
     let seconds = 0.3;
-    while (!ENDED.includes(this.task.status)) {
+    while (!ENDED.includes(this.task.status) && !isViewable(this.task)) {
       const { status, video, progress } = this.task;
       this.text.textContent = status === "processing" ? "Processing …" : "Waiting for a free worker …";
       if (status === "processing" && video) {
@@ -99,9 +104,39 @@ class Card {
     const frames = task.video ? `${task.video.frames} frames, ` : "", found = counted(task.detections);
     this.text.textContent = `${found ? `Found: ${found}` : "Nothing was found"} (${frames}${(task.duration ?? 0).toFixed(1)} s)`;
     this.notes.replaceChildren(...task.warnings.map(warning => make("p", { className: "warning", textContent: warning })));
+    if (needsReview(task)) this.notes.append(make("p", { className: "doubt", textContent: "A person has to approve this result before it can be downloaded." }));
     this.stop.textContent = "Delete";
-    const open = make("button", { type: "button", className: "main", textContent: "Look at the result", onclick: () => openTask(task, { file: this.file, deleted: () => this.end(), opener: open }) });
-    this.actions.replaceChildren(open, this.stop);
+    const open = button("Look at the result", () => openTask(this.task, { file: this.file, deleted: () => this.end(), opener: open, changed: next => { this.task = next; this.show(); } }), { className: "main" });
+    this.actions.replaceChildren(open, ...this.download(), this.stop);
+    this.showResult();
+    if (needsReview(task)) this.waitForApproval();
+  }
+
+  async waitForApproval() {
+    const { task } = this;
+    await pause(APPROVAL_S);
+    if (this.task !== task || !this.element.isConnected) return;
+    try {
+      const next = await get(task.task_url);
+      if (needsReview(next)) return this.waitForApproval();
+      this.task = next;
+      this.show();
+    } catch { this.waitForApproval(); }
+  }
+
+  download() {
+    if (!this.task.anonymised_url || needsReview(this.task)) return [];
+    const files = new Files(this.task);
+    return [button("Download", () => files.download("anonymised", "result").catch(error => this.fail(error.message)), { ariaLabel: `Download ${this.file.name}` })];
+  }
+
+  // the thumbnail shows what was made of the file
+  async showResult() {
+    this.files?.close();
+    this.files = new Files(this.task);
+    // with a token the whole file would be fetched
+    if (!this.files.url("anonymised") || (this.task.kind === "video" && token.get())) return;
+    try { this.thumbnail(await this.files.address("anonymised", { thumbnail: this.task.version ?? 1 }), this.task.kind === "video"); } catch { /* the picture of the file stays */ }
   }
 
   fail(sentence) {

@@ -1,219 +1,217 @@
-// A result at full size: before and after, what was found, and for videos the tracks over time.
-import { get, release, source } from "./api.js";
-import { Timeline } from "./timeline.js";
-import { counted, make, svg, TYPES } from "./words.js";
-import { Zoom } from "./zoom.js";
+// A result at full size: before and after, layers, objects, corrections. One dialog for all results.
+import { get, send } from "./api.js";
+import { Chosen } from "./chosen.js";
+import { Corrections, keyOf } from "./corrections.js";
+import { downloads, facts, section, summary } from "./details.js";
+import { Editor } from "./editor.js";
+import { Files, needsReview } from "./files.js";
+import { inWords, Objects } from "./objects.js";
+import { Picture, Film } from "./media.js";
+import { Stage } from "./stage.js";
+import { thresholdsOf, Thresholds } from "./thresholds.js";
+import { correctionBar, viewTools } from "./tools.js";
+import { Versions } from "./versions.js";
+import { button, make, pause } from "./words.js";
 
 const dialog = document.getElementById("viewer");
+//: corrections that were not applied yet, by task and version: closing the dialog loses none
+const drafts = new Map();
+const LABEL = "The result. Arrow keys move, plus and minus zoom, 0 shows all, N shows what is worth a look.";
 
-export async function openTask(task, { file = null, opener = null, deleted = null } = {}) {
-  const view = new View(task, file, deleted);
-  dialog.replaceChildren(...view.elements());
-  dialog.showModal();
-  dialog.addEventListener("close", () => { view.close(); dialog.replaceChildren(); opener?.focus(); }, { once: true });
-  await view.load();
+// next: opens the next result of a queue
+export async function openTask(task, { file = null, opener = null, deleted = null, next = null, changed = null } = {}) {
+  const view = new View(task, { file, deleted, next, changed, opener });
+  await view.open();
+  return view;
 }
 
 class View {
-  constructor(task, file, deleted) {
-    this.task = task;
-    this.file = file;
-    this.deleted = deleted;
+  constructor(task, around, version = null) {
+    Object.assign(this, { task, ...around, around, version, chosen: null, candidates: null, worth: [], worthAt: -1 });
     this.isVideo = task.kind === "video";
-    this.urls = [];
-    this.frames = [];
-    this.plane = make("div", { className: "plane" });
-    this.stage = make("div", { className: "stage", tabIndex: 0, role: "group", ariaLabel: "The result. Arrow keys move, plus and minus zoom, 0 shows all." }, this.plane);
-    this.layer = svg("svg", { "aria-hidden": "true" });
+    this.files = new Files(task, version);
+    this.stage = new Stage(LABEL);
+    this.media = this.isVideo ? new Film(this) : new Picture(this);
+    this.objects = new Objects(this.stage);
+    this.draftKey = `${task.id} ${task.version ?? 1}`;
+    this.corrections = drafts.get(this.draftKey) ?? new Corrections(this.isVideo);
+    drafts.set(this.draftKey, this.corrections);
+    this.editor = new Editor(this.stage, this.corrections, this);
+    this.panel = new Chosen(this.corrections, this);
+    this.message = make("p", { role: "status", className: "message" });
     this.list = make("ul", { className: "found" });
-    this.message = make("p", { role: "status" });
-    this.zoom = new Zoom(this.stage, this.plane);
+    this.canCorrect = false;
+    this.corrections.changed = () => this.refresh();
+    this.listen();
   }
 
-  elements() {
-    const close = make("button", { type: "button", textContent: "Close", onclick: () => dialog.close() });
-    const top = make("div", { className: "top" }, make("h2", { id: "viewer-title", textContent: this.task.name || "Result" }), close);
-    this.bottom = make("div", { className: "left-bottom" });
-    const left = make("div", { className: "left" }, this.stage, this.tools(), this.bottom);
-    return [top, left, this.side()];
+  listen() {
+    this.stage.element.addEventListener("keydown", event => {
+      const own = this.bar?.isOpen && this.editor.press(event);
+      if (!own && !(event.key.toLowerCase() === "n" && this.nextWorth()) && !this.media.press(event) && !(!event.ctrlKey && !event.metaKey && this.stage.zoom.press(event))) return;
+      event.preventDefault();
+      event.stopPropagation();
+    });
   }
 
-  tools() {
-    this.split = make("input", { type: "range", min: 0, max: 100, value: 0, disabled: true, oninput: () => this.stage.style.setProperty("--split", `${this.split.value}%`) });
-    this.boxes = make("input", { type: "checkbox", checked: true, onchange: () => { this.layer.style.display = this.boxes.checked ? "" : "none"; } });
-    this.masks = make("input", { type: "checkbox", onchange: () => this.toggleMask() });
-    const zoom = (text, label, action) => make("button", { type: "button", textContent: text, ariaLabel: label, onclick: action });
-    this.before = make("label", { hidden: true }, "Before", this.split, "after");
-    return make("div", { className: "tools" }, this.before,
-      make("label", {}, this.boxes, "boxes"),
-      this.task.instance_mask_url && !this.isVideo ? make("label", {}, this.masks, "masks") : null,
-      zoom("−", "Smaller", () => this.zoom.by(1 / 1.4)), zoom("+", "Larger", () => this.zoom.by(1.4)), zoom("Show all", "Show all", () => this.zoom.reset()));
-  }
-
-  side() {
-    const { task } = this, side = make("div", { className: "side" });
-    side.append(make("p", { textContent: counted(task.detections) ? `Found: ${counted(task.detections)}` : "Nothing was found." }), this.message);
-    for (const warning of task.warnings) side.append(make("p", { className: "warning", textContent: warning }));
-    const files = [["Result", task.anonymised_url], ["Binary mask", task.binary_mask_url], ["Instance mask", task.instance_mask_url], ["Metadata", task.metadata_url], ["Receipt", task.receipt_url]];
-    const links = make("div", { className: "actions" });
-    for (const [label, url] of files) if (url) links.append(make("button", { type: "button", className: label === "Result" ? "main" : "", textContent: label, ariaLabel: `Download: ${label}`, onclick: () => this.download(url, label) }));
-    if (this.deleted) links.append(make("button", { type: "button", textContent: "Delete", onclick: () => { dialog.close(); this.deleted(); } }));
-    side.append(make("h3", { textContent: "Download" }), links);
-    const words = [["Method", task.method], ["Models", task.models.join(", ")], ["Seconds", task.duration?.toFixed(2)]];
-    side.append(make("p", { textContent: words.filter(([, value]) => value).map(([name, value]) => `${name}: ${value}`).join(". ") }));
-    side.append(make("h3", { textContent: this.isVideo ? "Worth a look" : "Objects" }), this.list);
-    return side;
+  async open() {
+    const { task } = this, close = button("Close", () => dialog.close());
+    this.bar = correctionBar(this);
+    this.sections = make("div", { className: "side", tabIndex: 0, role: "region", ariaLabel: "About this result" });
+    const title = make("h2", { id: "viewer-title", textContent: task.name || "Result" });
+    const left = make("div", { className: "left" }, this.stage.element, viewTools(this), this.bar.element, this.media.controls);
+    dialog.replaceChildren(make("div", { className: "top" }, title, this.message, close), left, this.sections);
+    if (!dialog.open) dialog.showModal();
+    dialog.onclose = () => { this.close(); dialog.replaceChildren(); this.opener?.focus(); };
+    this.stage.element.focus();
+    try { await this.load(); } catch (error) { this.fail(error); }
   }
 
   async load() {
+    this.say("Loading …");
+    await this.media.load();
+    await this.loadCandidates();
+    this.canCorrect = this.task.review_status !== undefined && this.task.method !== "detect" && this.version === null;
+    this.say("");
+    await this.fill();
+    this.refresh();
+  }
+
+  // all that the detectors suspected in a picture; videos list only what was redacted
+  async loadCandidates() {
+    if (this.isVideo || this.version !== null) return;
     try {
-      const shown = this.task.anonymised_url ?? this.task.binary_mask_url;
-      const [address, found] = await Promise.all([shown && this.fetched(shown), get(this.task.metadata_url)]);
-      if (this.isVideo) return await this.showVideo(address, found);
-      await this.showImage(address, found);
-    } catch (error) {
-      this.message.replaceChildren(make("span", { className: "error", textContent: error.message }));
-    }
+      const { candidates, thresholds } = await this.files.json("candidates");
+      this.candidates = { detections: candidates };
+      this.task.thresholds = thresholds;
+    } catch { /* nothing was kept */ }
   }
 
-  async fetched(url) {
-    this.urls.push(url);
-    return source(url);
+  async fill() {
+    const { task } = this, parts = [this.approval(), ...summary(task)];
+    parts.push(section("Download", true, downloads(this.files, error => this.fail(error), this.deleted && button("Delete", () => { dialog.close(); this.deleted(); }, { ariaLabel: "Delete this result" }))));
+    // on a phone it lies under the tools, where the finger is
+    if (matchMedia("(max-width: 50rem)").matches) this.bar.element.append(this.panel.element);
+    else parts.push(section("Chosen", true, this.panel.element));
+    this.worth = this.media.worth(this.candidates, thresholdsOf(task));
+    parts.push(section(`Worth a look (${this.worth.length})`, true, this.worthList()));
+    if (!this.isVideo) parts.push(section("Objects", true, this.list));
+    if (this.canCorrect && (this.candidates || this.isVideo)) parts.push(section("Thresholds", false, this.sliders().element));
+    const versions = new Versions(task, this.version, { look: number => this.reopen(task, number), compare: number => this.compare(number), restore: number => this.apply({ restore: number }), say: words => this.say(words) });
+    if (await versions.load().catch(() => false)) parts.push(section("Versions", true, versions.element));
+    parts.push(section("About", false, facts(task)));
+    this.sections.replaceChildren(...parts.filter(Boolean));
+    this.bar.ready(this.canCorrect);
   }
 
-  async showImage(address, found) {
-    const [height, width] = found.size;
-    const image = make("img", { src: address, alt: `${this.task.name}, anonymised` });
-    image.onerror = () => { this.message.textContent = "This browser cannot show the picture. Download it."; };
-    this.plane.append(image);
-    await this.addBefore("img");
-    this.drawObjects(width, height, found.detections);
-    this.list.replaceChildren(...found.detections.map((each, number) => this.row(each, number)));
+  approval() {
+    if (!needsReview(this.task)) return null;
+    return make("div", { className: "approval" }, make("p", { textContent: "This result waits for a person. Nobody can download it before it is approved." }),
+      button(this.next ? "Approve and show the next" : "Approve", () => this.apply({ approve: true }), { className: "main" }));
   }
 
-  // the file that was chosen on this page, or the original of an earlier task
-  async addBefore(tag) {
-    if (this.task.method === "detect") return;
-    let address;
-    try {
-      address = this.file ? (this.fileUrl = URL.createObjectURL(this.file)) : await this.fetched(`/v1/file/${this.task.id}/original`);
-    } catch { return; }
-    const before = make(tag, { className: "before", alt: "", muted: true });
-    before.addEventListener(tag === "img" ? "load" : "loadeddata", () => {
-      this.before.hidden = false;
-      this.split.disabled = false;
-      this.plane.append(make("div", { className: "split-line" }));
-    }, { once: true });
-    before.src = address;
-    this.plane.append(before);
-    return before;
-  }
-
-  row(each, number) {
-    const parts = [each.type_label.replace("-", " "), each.score.toFixed(2), each.model, each.source === "tracker" ? "filled" : null, each.is_anonymised ? null : "not redacted"];
-    const button = make("button", { type: "button", className: each.type_label, textContent: parts.filter(Boolean).join(", ") });
-    button.onclick = () => {
-      for (const rect of this.layer.querySelectorAll("rect")) rect.classList.toggle("chosen", rect.dataset.number === String(number));
-      this.zoom.show(this.onStage(each.bbox));
-    };
-    return make("li", {}, button);
-  }
-
-  // from pixels of the picture to pixels of the stage at zoom 1, as `object-fit: contain` places it
-  onStage([x1, y1, x2, y2]) {
-    const { clientWidth, clientHeight } = this.stage, scale = Math.min(clientWidth / this.width, clientHeight / this.height);
-    const left = (clientWidth - scale * this.width) / 2, top = (clientHeight - scale * this.height) / 2;
-    return [left + scale * x1, top + scale * y1, left + scale * x2, top + scale * y2];
-  }
-
-  drawObjects(width, height, detections) {
-    this.width = width;
-    this.height = height;
-    const size = Math.max(width, height) / 60;
-    this.layer.setAttribute("viewBox", `0 0 ${width} ${height}`);
-    this.layer.style.fontSize = `${size}px`;
-    this.layer.replaceChildren();
-    detections.forEach((each, number) => {
-      const [x1, y1, x2, y2] = each.bbox, type = TYPES.includes(each.type_label) ? each.type_label : "";
-      const rect = svg("rect", { x: x1, y: y1, width: x2 - x1, height: y2 - y1, class: type, "data-number": number });
-      const text = svg("text", { x: x1, y: Math.max(size, y1 - size * 0.3) });
-      text.textContent = each.score.toFixed(2) + (each.track_id === null || each.track_id === undefined ? "" : ` #${each.track_id}`);
-      this.layer.append(rect, text);
+  sliders() {
+    this.thresholds = new Thresholds(this.task, this.candidates ?? this.media.frames, {
+      moved: values => this.media.preview(values),
+      chosen: (type, value) => this.corrections.threshold(type, value),
+      say: words => this.say(words),
     });
-    if (!this.layer.isConnected) this.plane.append(this.layer);
+    return this.thresholds;
   }
 
-  async toggleMask() {
-    if (!this.mask) {
-      this.mask = make("img", { className: "mask", alt: "", src: await this.fetched(`${this.task.instance_mask_url}?mask-scale=100`) });
-      this.plane.append(this.mask);
-    }
-    this.mask.hidden = !this.masks.checked;
+  worthList() {
+    if (!this.worth.length) return make("p", { textContent: "Nothing looks doubtful. Objects that no detector saw are not listed here." });
+    return make("ul", { className: "found" }, ...this.worth.map((moment, number) => make("li", {}, button(moment.words, () => this.showWorth(number), { className: moment.type }))));
   }
 
-  async showVideo(address, frames) {
-    this.frames = frames;
-    const video = make("video", { src: address ?? "", controls: false, muted: true, loop: false, preload: "auto" });
-    video.onerror = () => { this.message.textContent = "This browser cannot play the video. Download it."; };
-    this.plane.append(video);
-    this.video = video;
-    const before = await this.addBefore("video");
-    const play = make("button", { type: "button", textContent: "Play", onclick: () => video.paused ? video.play() : video.pause() });
-    const sound = make("button", { type: "button", textContent: "Sound on", onclick: () => { video.muted = !video.muted; sound.textContent = video.muted ? "Sound on" : "Sound off"; } });
-    const step = (text, label, by) => make("button", { type: "button", textContent: text, ariaLabel: label, onclick: () => this.seek(this.number() + by) });
-    video.addEventListener("play", () => { play.textContent = "Pause"; if (before) { before.currentTime = video.currentTime; before.play(); } });
-    video.addEventListener("pause", () => { play.textContent = "Play"; before?.pause(); if (before) before.currentTime = video.currentTime; });
-    video.addEventListener("seeked", () => { if (before) before.currentTime = video.currentTime; this.drawFrame(video.currentTime); });
-    this.timeline = new Timeline(frames, this.task, number => this.seek(number));
-    this.bottom.append(make("div", { className: "tools" }, play, step("◀", "One frame back", -1), step("▶", "One frame on", 1), sound, this.timeline.clock), this.timeline.element);
-    this.list.replaceChildren(...this.timeline.worth().map(({ number, words, type }) =>
-      make("li", {}, make("button", { type: "button", className: type, textContent: words, onclick: () => this.seek(number) }))));
-    if (!this.list.children.length) this.list.append(make("li", { textContent: "No frame is doubtful." }));
-    this.drawFrame(0);
-    const follow = (_, { mediaTime }) => { this.drawFrame(mediaTime); video.requestVideoFrameCallback(follow); };
-    if (video.requestVideoFrameCallback) video.requestVideoFrameCallback(follow);
-    else video.addEventListener("timeupdate", () => this.drawFrame(video.currentTime));
+  showWorth(number) {
+    const moment = this.worth[number];
+    this.worthAt = number;
+    this.media.go(moment);
+    this.stage.show(moment.box);
+    const each = this.objects.shown.find(one => keyOf(one) === moment.key);
+    this.choose(each ?? (moment.candidate && { candidate: moment.candidate }) ?? null);
+    this.say(`${number + 1} of ${this.worth.length}: ${moment.words}`);
   }
 
-  // the frame that is shown at a time: the last one that began before it
-  numberAt(time) {
-    let low = 0, high = this.frames.length - 1;
-    while (low < high) {
-      const middle = Math.ceil((low + high) / 2);
-      if (this.frames[middle].time <= time + 1e-3) low = middle; else high = middle - 1;
-    }
-    return low;
+  nextWorth() {
+    if (!this.worth.length) this.say("Nothing looks doubtful.");
+    else this.showWorth((this.worthAt + 1) % this.worth.length);
+    return true;
   }
 
-  number() { return this.numberAt(this.video.currentTime); }
+  // what the editor and the panel ask for
+  time() { return this.media.time; }
+  type() { return this.bar.type.value; }
+  mode() { return "both"; }
+  tool(name) { this.bar.use(name); }
+  finished(words) { this.bar.use("select"); this.say(words); }
 
-  seek(number) {
-    this.video.pause();
-    const frame = this.frames[Math.min(this.frames.length - 1, Math.max(0, number))];
-    if (frame) this.video.currentTime = frame.time + 1e-3;
+  // an object of the layer, { number } of a drawn shape, or a { candidate } that is not redacted
+  choose(choice) {
+    this.chosen = choice === null || choice.number || choice.candidate ? choice : { key: keyOf(choice), each: choice };
+    this.objects.candidate = this.chosen?.candidate ?? null;
+    this.objects.chosen = this.chosen?.key ?? null;
+    this.refresh();
   }
 
-  drawFrame(time) {
-    const number = this.numberAt(time), frame = this.frames[number];
-    if (!frame) return;
-    this.drawObjects(frame.size[1], frame.size[0], frame.detections);
-    this.timeline.show(number);
+  refresh() {
+    const { now } = this.corrections;
+    if (this.chosen?.number && !this.corrections.find(this.chosen.number)) this.chosen = null;
+    this.media.draw(now);
+    this.editor.draw();
+    this.panel.draw();
+    this.bar.update();
+    this.thresholds?.set(now.thresholds);
+    if (!this.isVideo) this.list.replaceChildren(...this.objects.shown.map(each => this.row(each)));
   }
 
-  async download(url, label) {
+  row(each) {
+    const isChosen = keyOf(each) === this.chosen?.key;
+    return make("li", {}, button(inWords(each), () => { this.choose(each); this.stage.show(each.bbox); }, { className: each.type_label, aria: { pressed: isChosen } }));
+  }
+
+  // send corrections; the server makes a new version
+  async apply(more = {}) {
+    const { width, height } = this.stage, isOnlyMore = Object.keys(more).length > 0;
+    const body = { ...(isOnlyMore && more.restore ? {} : this.corrections.body(width, height)), ...more, base: this.task.version };
+    this.bar.element.inert = true;
+    this.say(more.approve ? "Approving …" : "The server makes a new version …");
     try {
-      const address = await this.fetched(url);
-      // a file that was fetched with a token has lost its name
-      const link = make("a", { href: address, download: address.startsWith("blob:") ? `${this.task.name} ${label.toLowerCase()}` : "" });
-      document.body.append(link);
-      link.click();
-      link.remove();
-    } catch (error) { this.message.textContent = error.message; }
+      let task = await send(`/v1/task/${this.task.id}/review`, body);
+      while (task.review_status === "rendering" && dialog.open) {
+        await pause(0.5);
+        task = await get(task.task_url);
+      }
+      if (task.review_status) throw new Error(task.review_status);
+      drafts.delete(this.draftKey);
+      this.changed?.(task);
+      if (!dialog.open) return;
+      if (more.approve && this.next && await this.next()) return;
+      await this.reopen(task, null, more.approve ? "Approved. The result can be downloaded now." : `Version ${task.version} is ready.`);
+    } catch (error) {
+      this.fail(error);
+    } finally { this.bar.element.inert = false; }
   }
+
+  async reopen(task, version, words = "") {
+    this.close();
+    const view = new View(task, this.around, version);
+    await view.open();
+    if (words) view.say(words);
+  }
+
+  // another version lies under the slider instead of the original
+  compare(number) {
+    this.media.compare(number).then(() => this.say(`The slider compares with version ${number} now.`), error => this.fail(error));
+  }
+
+  say(words) { this.message.textContent = words; }
+  fail(error) { this.message.replaceChildren(make("span", { className: "error", textContent: error.message })); }
 
   close() {
-    this.video?.pause();
-    if (this.fileUrl) URL.revokeObjectURL(this.fileUrl);
-    release(this.urls);
+    this.media.close();
+    this.stage.close();
+    this.files.close();
   }
 }

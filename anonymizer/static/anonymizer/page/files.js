@@ -1,0 +1,60 @@
+// The addresses of the files of a task, of one version, and fetching them for elements.
+import { get, release, save, source } from "./api.js";
+
+const NAMES = { anonymised: "anonymised_url", "binary-mask": "binary_mask_url", "instance-mask": "instance_mask_url", metadata: "metadata_url", receipt: "receipt_url" };
+
+export const needsReview = task => task.review === "required";
+// a result that one can look at: done, or waiting for a person
+export const isViewable = task => task.status === "done" || (needsReview(task) && task.progress === 1);
+
+export class Files {
+  constructor(task, version = null) {
+    Object.assign(this, { task, version, urls: [], own: [] });
+  }
+
+  // null: the task has no such file
+  url(kind, more = {}) {
+    const { task } = this, query = new URLSearchParams(more);
+    if (!(kind in NAMES) || this.has(kind)) {
+      if (this.version !== null) query.set("version", this.version);
+      if (needsReview(task)) query.set("review", 1);
+      const isOfVideo = task.kind === "video" && ["anonymised", "binary-mask", "instance-mask", "metadata"].includes(kind);
+      return `/v1/file/${task.id}/${isOfVideo ? "video/" : ""}${kind}${query.size ? `?${query}` : ""}`;
+    }
+    return null;
+  }
+
+  has(kind) {
+    if (this.task[NAMES[kind]]) return true;
+    if (!needsReview(this.task)) return false;
+    // no address is told before a person approves
+    const { method, options } = this.task, masks = options["save-mask"] ?? "all";
+    return { anonymised: method !== "detect", metadata: true, receipt: true }[kind] ?? ["all", kind.split("-")[0]].includes(masks);
+  }
+
+  json(kind) { return get(this.url(kind)); }
+
+  async address(kind, more) {
+    const url = this.url(kind, more);
+    this.urls.push(url);
+    return source(url);
+  }
+
+  // the file that was chosen on this page
+  local(file) {
+    const address = URL.createObjectURL(file);
+    this.own.push(address);
+    return address;
+  }
+
+  async download(kind, label) {
+    const address = await this.address(kind);
+    // a file that was fetched with a token has lost its name
+    save(address, address.startsWith("blob:") ? `${this.task.name} ${label.toLowerCase()}` : "");
+  }
+
+  close() {
+    release(this.urls);
+    for (const address of this.own) URL.revokeObjectURL(address);
+  }
+}

@@ -1,0 +1,178 @@
+// What the stage shows: a picture, or a film that plays. Both have the result, the original, and what was found.
+import { Files } from "./files.js";
+import { Player } from "./player.js";
+import { Redraw } from "./redraw.js";
+import { thresholdsOf } from "./thresholds.js";
+import { collectTracks } from "./timeline.js";
+import { make } from "./words.js";
+import { worthInPicture, worthInVideo } from "./worth.js";
+import { keyOf } from "./corrections.js";
+
+const CANNOT = "This browser cannot show the original.";
+
+class Media {
+  constructor(view, tag) {
+    Object.assign(this, { view, tag, before: null, controls: null, time: 0 });
+  }
+
+  get plane() { return this.view.stage.plane; }
+
+  // layers of pixels lie under the drawings
+  put(element) { this.plane.insertBefore(element, this.plane.querySelector("svg")); }
+
+  // the original under the slider, or another version; null: there is none
+  async addBefore(address) {
+    const before = make(this.tag, { className: "before", alt: "", muted: true, playsInline: true });
+    const isReady = new Promise((done, failed) => {
+      before.addEventListener(this.tag === "img" ? "load" : "loadeddata", done, { once: true });
+      before.addEventListener("error", () => failed(new Error(CANNOT)), { once: true });
+    });
+    before.src = address;
+    await isReady;
+    this.before?.remove();
+    this.before = before;
+    this.put(before);
+    this.view.canSplit(true);
+    return before;
+  }
+
+  async loadOriginal() {
+    const { files, file, task } = this.view;
+    if (task.method === "detect") return;
+    try { await this.addBefore(file ? files.local(file) : await files.address("original")); } catch { /* it was not kept, or the browser cannot show it */ }
+  }
+
+  async compare(version) {
+    this.other ??= new Files(this.view.task, version);
+    this.other.version = version;
+    await this.addBefore(await this.other.address("anonymised"));
+  }
+
+  // objects whose scores reach other thresholds; what is no candidate stays
+  over(detections, candidates, thresholds) {
+    const first = thresholdsOf(this.view.task), isChanged = Object.keys(thresholds).some(type => thresholds[type] !== first[type]);
+    if (!isChanged) return detections;
+    const wanted = { ...first, ...thresholds };
+    const kept = detections.filter(each => each.source !== "detector" || each.score >= wanted[each.type_label]);
+    const isNew = each => each.score >= wanted[each.type_label] && each.score < first[each.type_label];
+    return [...kept, ...(candidates?.detections ?? []).filter(isNew).map((each, number) => ({ ...each, id: `new ${number}`, track_id: undefined, is_anonymised: true, isNew: true }))];
+  }
+
+  press() { return false; }
+  close() { this.other?.close(); }
+}
+
+export class Picture extends Media {
+  constructor(view) { super(view, "img"); }
+
+  async load() {
+    const { files, stage, task } = this.view, shown = files.url("anonymised") ? "anonymised" : "binary-mask";
+    const [address, found] = await Promise.all([files.url(shown) && files.address(shown), files.json("metadata")]);
+    this.found = found;
+    stage.setSize(found.size[1], found.size[0]);
+    const image = make("img", { src: address ?? "", alt: `${task.name}, anonymised` });
+    image.onerror = () => this.view.say("This browser cannot show the picture. Download it.");
+    this.put(image);
+    await this.loadOriginal();
+    this.original = this.before;
+  }
+
+  worth(candidates, thresholds) { return worthInPicture(this.found.detections, candidates?.detections ?? [], thresholds); }
+
+  go() {}
+
+  draw({ added, decisions, thresholds }) {
+    const { objects, candidates, corrections } = this.view;
+    this.now = { added, decisions, thresholds };
+    objects.draw(this.over(this.found?.detections ?? [], candidates, thresholds), decisions);
+    if (corrections.isEmpty) { this.hideRedrawn(); return; }
+    this.redraw();
+  }
+
+  // while a slider moves
+  preview(thresholds) {
+    this.view.objects.draw(this.over(this.found.detections, this.view.candidates, thresholds), this.now.decisions);
+    this.redraw();
+  }
+
+  redraw() {
+    if (!this.original) return;
+    const { stage, objects, task, corrections } = this.view;
+    if (!this.drawn) {
+      this.drawn = new Redraw(this.original, stage.width, stage.height, task.method);
+      this.ground = make("img", { src: this.original.src, alt: "", className: "ground" });
+      this.plane.insertBefore(this.ground, this.plane.querySelector(".before"));
+      this.ground.after(this.drawn.element);
+    }
+    const decisionOf = each => this.now.decisions[keyOf(each)];
+    const kept = objects.shown.filter(each => each.is_anonymised !== false && !["drop", "visible"].includes(decisionOf(each)))
+      .map(each => ({ ...each, key: keyOf(each), method: decisionOf(each)?.method }));
+    const drawn = this.now.added.map(region => ({ key: `drawn ${region.number}`, type_label: region.type, shape: corrections.shapeAt(region, 0), method: region.method || undefined }));
+    this.drawn.draw([...kept, ...drawn]);
+    this.ground.hidden = this.drawn.element.hidden = false;
+  }
+
+  hideRedrawn() { if (this.drawn) this.ground.hidden = this.drawn.element.hidden = true; }
+
+  async showMask(isShown) {
+    this.mask ??= make("img", { className: "mask", alt: "", src: await this.view.files.address("instance-mask", { "mask-scale": 100 }) });
+    if (!this.mask.isConnected) this.put(this.mask);
+    this.mask.hidden = !isShown;
+  }
+}
+
+export class Film extends Media {
+  constructor(view) {
+    super(view, "video");
+    this.controls = make("div", { className: "left-bottom" });
+    this.frames = [];
+  }
+
+  async load() {
+    const { files, stage } = this.view, shown = files.url("anonymised") ? "anonymised" : "binary-mask";
+    const [address, frames] = await Promise.all([files.url(shown) && files.address(shown), files.json("metadata")]);
+    this.frames = frames;
+    if (frames.length) stage.setSize(frames[0].size[1], frames[0].size[0]);
+    this.tracks = collectTracks(frames);
+    this.moments = worthInVideo(frames, this.tracks, thresholdsOf(this.view.task));
+    this.player = new Player(stage, frames, this.tracks, this.moments, number => this.shown(number));
+    this.player.video.onerror = () => this.view.say("This browser cannot play the video. Download it.");
+    this.player.video.src = address ?? "";
+    this.put(this.player.video);
+    this.controls.replaceChildren(this.player.element, make("p", { className: "hint", textContent: this.player.timeline.words() }));
+    await this.loadOriginal();
+    this.player.at(0);
+  }
+
+  async addBefore(address) {
+    this.player.before = await super.addBefore(address);
+    this.player.follow(false);
+  }
+
+  worth() { return this.moments; }
+
+  go({ number }) { this.player.seek(number); }
+
+  shown(number) {
+    const frame = this.frames[number];
+    this.time = frame.time;
+    this.view.stage.setSize(frame.size[1], frame.size[0]);
+    if (this.now) this.draw(this.now);
+    this.view.editor.draw();
+  }
+
+  draw(now) {
+    this.now = now;
+    const frame = this.frames[this.player?.number ?? 0];
+    if (frame) this.view.objects.draw(this.over(frame.detections, null, now.thresholds), now.decisions);
+  }
+
+  preview(thresholds) { this.draw({ ...this.now, thresholds }); }
+
+  press(event) { return this.player?.press(event) ?? false; }
+
+  close() {
+    super.close();
+    this.player?.close();
+  }
+}

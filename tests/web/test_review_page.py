@@ -1,0 +1,280 @@
+"""A person corrects results on the page: with a mouse, by touch, and with keys alone."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+import axe_selenium_python
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from selenium import webdriver
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.ui import Select
+
+from tests.conftest import Server
+from tests.pictures import encoded
+from tests.videos import moving_square
+from tests.web.test_page import choose, is_true, open_result, save_screenshot, start_browser
+
+#: whether the button to correct a result is there
+CAN_CORRECT = "document.querySelector('.correction .main')?.offsetParent"
+AXE = Path(axe_selenium_python.__file__).parent / "node_modules" / "axe-core" / "axe.min.js"
+#: a frame of 25 of the video: where its square is
+FRAME, LEFT, TOP, SIDE = 12, 12 * 280 // 25, 80, 40
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    driver = start_browser(tmp_path_factory.mktemp("profile"))
+    driver.set_script_timeout(60)
+    yield driver
+    driver.quit()
+
+
+def waiting_task(server: Server, content: bytes, name: str, query: str = "face=true") -> str:
+    """Upload a picture whose result waits for a person."""
+    task_id = server.upload_async(content, f"{query}&method=blacken&review=required", name=name)
+    until(lambda: server.task(task_id)["progress"] == 1.0)
+    return task_id
+
+
+def until(is_so: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < end, f"not so after {seconds} s"
+        time.sleep(0.1)
+
+
+def says(browser: webdriver.Chrome, words: str, seconds: float = 60) -> None:
+    is_true(browser, f"document.querySelector('#viewer .message')?.textContent.includes({words!r})", seconds)
+
+
+def press(browser: webdriver.Chrome, text: str) -> None:
+    """Press a button of the viewer."""
+    buttons = browser.find_elements(By.CSS_SELECTOR, "#viewer button")
+    button = next(each for each in buttons if each.text == text)
+    browser.execute_script("arguments[0].scrollIntoView({ block: 'center' })", button)
+    button.click()
+
+
+def open_earlier(browser: webdriver.Chrome, server: Server, name: str, status: str = "") -> WebElement:
+    browser.get(server.url)
+    browser.find_element(By.ID, "tasks-title").click()
+    Select(browser.find_element(By.ID, "task-status")).select_by_value(status)
+    is_true(browser, f"document.querySelector('[aria-label=\"Open {name}\"]')")
+    browser.find_element(By.CSS_SELECTOR, f"[aria-label='Open {name}']").click()
+    is_true(
+        browser, "document.querySelector('.plane .before') && document.querySelector('.correction .main')?.offsetParent"
+    )
+    return browser.find_element(By.CSS_SELECTOR, ".stage")
+
+
+def drag(browser: webdriver.Chrome, stage: WebElement, start: tuple[float, float], end: tuple[float, float]) -> None:
+    """Drag the mouse from one point to another, both in pixels from the middle of the stage."""
+    to = [round(last - first) for first, last in zip(start, end, strict=True)]
+    mouse = ActionChains(browser).move_to_element_with_offset(stage, *map(round, start))
+    mouse.click_and_hold().move_by_offset(*to).release().perform()
+
+
+def on_screen(browser: webdriver.Chrome, size_wh: tuple[int, int], x: float, y: float) -> tuple[float, float]:
+    """Where a pixel of the picture is, from the middle of the stage at zoom 1."""
+    stage = browser.find_element(By.CSS_SELECTOR, ".stage").rect
+    scale = min(stage["width"] / size_wh[0], stage["height"] / size_wh[1])
+    return (x - size_wh[0] / 2) * scale, (y - size_wh[1] / 2) * scale
+
+
+def serious(browser: webdriver.Chrome) -> list[Any]:
+    """The serious and critical findings of axe-core."""
+    browser.execute_script(AXE.read_text())
+    found = browser.execute_async_script(
+        "const done = arguments[0];"
+        "axe.run(document, { resultTypes: ['violations'] }).then(({ violations }) => done(violations.map("
+        "each => [each.impact, each.id, each.nodes[0].html, each.nodes[0].failureSummary])))"
+    )
+    return [each for each in found if each[0] in ("serious", "critical")]
+
+
+def pixels(content: bytes) -> NDArray[np.uint8]:
+    return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+
+
+def drawn_boxes(server: Server, task_id: str) -> list[list[int]]:
+    found = server.get(f"/v1/file/{task_id}/metadata").json()["detections"]
+    return [each["bbox"] for each in found if each["source"] == "caller"]
+
+
+def test_a_result_is_corrected_with_the_mouse_then_approved_and_downloaded(
+    browser: webdriver.Chrome, server: Server, data: Path, tmp_path: Path
+) -> None:
+    photo = (data / "images" / "portrait.jpg").read_bytes()
+    task_id = waiting_task(server, photo, "street.jpg")
+    assert server.get(f"/v1/file/{task_id}/anonymised").json()["code"] == "needs_review"
+    stage = open_earlier(browser, server, "street.jpg", "review")
+    assert browser.find_element(By.ID, "review-queue").text.startswith("Review ")
+    # a lower threshold shows at once what it would redact, drawn in the browser
+    slider = browser.find_element(By.CSS_SELECTOR, ".thresholds input")
+    browser.execute_script("arguments[0].closest('details').open = true", slider)
+    slider.send_keys(Keys.HOME)
+    shown = browser.find_elements(By.CSS_SELECTOR, ".objects rect")
+    assert f"0.05: {len(shown)} detection" in browser.find_element(By.CSS_SELECTOR, ".thresholds output").text
+    assert len(shown) > 1
+    is_true(browser, "!document.querySelector('canvas.redrawn').hidden")
+    stage.send_keys(Keys.CONTROL, "z")
+    is_true(browser, "document.querySelectorAll('.objects rect').length === 1")
+    # a box over what was missed; undo, redo
+    ActionChains(browser).move_to_element_with_offset(stage, -40, 40).click_and_hold().move_by_offset(
+        80, 90
+    ).release().perform()
+    assert len(browser.find_elements(By.CSS_SELECTOR, ".shapes .handle")) == 8
+    assert serious(browser) == []
+    save_screenshot(browser, "correction")
+    for name, count in (("Undo", 0), ("Redo", 1)):
+        press(browser, name)
+        assert len(browser.find_elements(By.CSS_SELECTOR, ".shapes rect")) == count
+    press(browser, "Apply")
+    says(browser, "Version 2 is ready.")
+    assert len(browser.find_elements(By.CSS_SELECTOR, ".versions li")) == 2
+    browser.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
+    press(browser, "Approve")
+    says(browser, "Approved.")
+    press(browser, "Result")
+    until(lambda: (tmp_path / "street.jpg").exists())
+    task = server.task(task_id)
+    assert (task["status"], task["review"], task["version"]) == ("done", "approved", 2)
+    ((x1, y1, x2, y2),) = drawn_boxes(server, task_id)
+    before, after = pixels(photo), pixels((tmp_path / "street.jpg").read_bytes())
+    assert after[y1:y2, x1:x2].max() < 30
+    assert before[y1:y2, x1:x2].mean() > 30
+    assert np.abs(after[-40:, :40].astype(int) - before[-40:, :40]).max() < 30
+
+
+def test_an_object_is_followed_through_a_video(browser: webdriver.Chrome, server: Server, tmp_path: Path) -> None:
+    video = moving_square(tmp_path / "walk.webm", seconds=1, codec="libvpx-vp9", audio=None)
+    browser.get(server.url)
+    browser.find_element(By.CSS_SELECTOR, "input[value=blacken]").click()
+    (card,) = choose(browser, video, only="face")
+    viewer = open_result(browser, card)
+    is_true(browser, f"document.querySelector('.plane > video')?.readyState >= 2 && {CAN_CORRECT}")
+    browser.find_element(By.CSS_SELECTOR, ".timeline").click()
+    is_true(browser, f"document.querySelector('.clock').textContent.includes('frame {FRAME + 1} of')")
+    press(browser, "Correct this result")
+    stage = viewer.find_element(By.CSS_SELECTOR, ".stage")
+    start = on_screen(browser, (320, 240), LEFT - 3, TOP - 3)
+    end = on_screen(browser, (320, 240), LEFT + SIDE + 3, TOP + SIDE + 3)
+    drag(browser, stage, start, end)
+    assert "follow this object" in browser.find_element(By.CSS_SELECTOR, "section.chosen").text
+    save_screenshot(browser, "follow")
+    press(browser, "Apply")
+    says(browser, "Version 2 is ready.", 120)
+    task_id = card.get_attribute("data-id")
+    content = server.get(f"/v1/file/{task_id}/video/anonymised").content
+    with av.open(io.BytesIO(content)) as file:
+        frames = [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]
+    # the middle of the square is black wherever it went
+    middles = [frame[TOP + SIDE // 2, n * 280 // 25 + SIDE // 2].max() for n, frame in enumerate(frames)]
+    assert len(middles) == 25
+    assert sum(value < 60 for value in middles) >= 23, middles
+
+
+def tab_to(browser: webdriver.Chrome, script: str) -> None:
+    """Press the tab key until the element with the focus is the right one."""
+    for _ in range(80):
+        if browser.execute_script(f"const at = document.activeElement; return {script}"):
+            return
+        browser.switch_to.active_element.send_keys(Keys.TAB)
+    raise AssertionError(f"the tab key never reaches {script}")
+
+
+def test_keys_alone_are_enough(browser: webdriver.Chrome, server: Server) -> None:
+    task_id = waiting_task(server, encoded(), "keys.jpg")
+    browser.get(server.url)
+    keys = lambda *all_keys: browser.switch_to.active_element.send_keys(*all_keys)  # noqa: E731
+    tab_to(browser, "at.id === 'tasks-title'")
+    outline = browser.execute_script("return getComputedStyle(document.activeElement).outlineStyle")
+    assert outline == "solid"
+    keys(Keys.ENTER)
+    is_true(browser, "document.querySelector('[aria-label=\"Open keys.jpg\"]')")
+    tab_to(browser, "at.ariaLabel === 'Open keys.jpg'")
+    keys(Keys.ENTER)
+    is_true(browser, "document.querySelector('.correction .main')?.offsetParent")
+    tab_to(browser, "at.textContent === 'Correct this result'")
+    keys(Keys.ENTER)
+    # the box is put in the middle, moved to the right, and made wider
+    keys(Keys.ENTER)
+    keys(*[Keys.ARROW_RIGHT] * 3)
+    keys(Keys.SHIFT, *[Keys.ARROW_RIGHT] * 2)
+    keys(Keys.ARROW_UP)
+    keys(Keys.CONTROL, "z")
+    box = browser.find_element(By.CSS_SELECTOR, ".shapes rect").get_attribute
+    keys("+", "0")
+    wide, x = float(box("width")), float(box("x"))
+    assert wide > float(box("height"))
+    tab_to(browser, "at.textContent === 'Apply'")
+    keys(Keys.ENTER)
+    says(browser, "Version 2 is ready.")
+    tab_to(browser, "at.textContent === 'Approve'")
+    keys(Keys.ENTER)
+    says(browser, "Approved.")
+    ((x1, _, x2, _),) = drawn_boxes(server, task_id)
+    assert (x1, x2) == (pytest.approx(x, abs=1), pytest.approx(x + wide, abs=1))
+    keys(Keys.ESCAPE)
+    is_true(browser, "!document.getElementById('viewer').open && document.activeElement.ariaLabel === 'Open keys.jpg'")
+
+
+def touch(browser: webdriver.Chrome, *points: tuple[float, float]) -> None:
+    for kind, place in (
+        ("touchStart", points[:1]),
+        *(("touchMove", (point,)) for point in points[1:]),
+        ("touchEnd", ()),
+    ):
+        where = [{"x": x, "y": y} for x, y in place]
+        browser.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": where})
+
+
+def test_a_phone_in_the_dark(browser: webdriver.Chrome, server: Server) -> None:
+    waiting_task(server, encoded(), "phone.jpg")
+    screen = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+    browser.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": True})
+    dark = [{"name": "prefers-color-scheme", "value": "dark"}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": dark})
+    fits = "document.documentElement.scrollWidth <= 390"
+    browser.get(server.url)
+    browser.execute_script("document.querySelector('#options details').open = true")
+    is_true(browser, fits)
+    assert serious(browser) == []
+    save_screenshot(browser, "phone")
+    open_earlier(browser, server, "phone.jpg", "review")
+    press(browser, "Correct this result")
+    browser.execute_script("document.querySelector('.stage').scrollIntoView()")
+    stage = browser.execute_script("return document.querySelector('.stage').getBoundingClientRect().toJSON()")
+    x, y = stage["x"] + stage["width"] / 2, stage["y"] + stage["height"] / 2
+    touch(browser, (x - 40, y - 40), (x, y), (x + 40, y + 40))
+    assert len(browser.find_elements(By.CSS_SELECTOR, ".shapes .handle")) == 8
+    assert serious(browser) == []
+    is_true(browser, "document.getElementById('viewer').scrollWidth <= 390")
+    save_screenshot(browser, "phone-correction")
+    press(browser, "Close")
+    is_true(browser, fits)
+    assert serious(browser) == []
+    browser.execute_script("const open = document.getElementById('token-open'); open.hidden = false; open.click()")
+    assert serious(browser) == []
+    save_screenshot(browser, "phone-token")
+
+
+def test_the_page_is_light(server: Server) -> None:
+    pages = [server.get("/")]
+    folder = Path(__file__).parents[2] / "anonymizer" / "static" / "anonymizer" / "page"
+    pages += [server.get(f"/static/anonymizer/page/{file.name}") for file in folder.iterdir()]
+    assert all(page.ok for page in pages)
+    assert sum(len(page.content) for page in pages) < 200_000
