@@ -45,7 +45,7 @@ CSRF_TRUSTED_ORIGINS = env.names("ANONYMIZER_CSRF_TRUSTED_ORIGINS", [])
 ALLOW_ANONYMOUS = env.boolean("ANONYMIZER_ALLOW_ANONYMOUS", False)
 
 INSTALLED_APPS = [
-    "django.contrib.admin",
+    "anonymizer.web.admin_site.AnonymizerAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

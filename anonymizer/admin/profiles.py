@@ -23,7 +23,7 @@ class ProfileAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     actions = ("activate", "activate_unproven", "use_none")
     list_display = ("name", "active", "thresholds", "target", "created")
-    fields = readonly_fields = ("name", "active", "figures", "format", "target", "keys", "created", "changed")
+    fields = readonly_fields = ("name", "active", "plot", "figures", "format", "target", "keys", "created", "changed")
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -87,6 +87,44 @@ class ProfileAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         rows = profiles.table(_profile(row))
         cells = [format_html_join("", "<td>{}</td>", ((text,) for text in texts)) for texts in rows]
         return format_html("<table>{}</table>", format_html_join("", "<tr>{}</tr>", ((cell,) for cell in cells)))
+
+    @admin.display(description="measured recall")
+    def plot(self, row: Profile) -> str | SafeString:
+        """A bar for each type: the recall that was measured, its lower bound, and the target."""
+        profile = _profile(row)
+        bars = [
+            (object_type.words, float(figures["recall"]), float(figures.get("recall_at_least") or 0))
+            for object_type, figures in profile.figures.items()
+            if isinstance(figures.get("recall"), float)
+        ]
+        if not bars:
+            return "nothing was measured"
+        rows = format_html_join("", _BAR, (_bar(number, *bar) for number, bar in enumerate(bars)))
+        height = len(bars) * _ROW_PX
+        target = profile.target_recall
+        line = "" if target is None else format_html(_TARGET, 120 + 300 * target, 120 + 300 * target, height, target)
+        return format_html(
+            '<svg viewBox="0 0 480 {}" style="width:100%;max-width:480px" role="img" aria-label="{}">{}{}</svg>'
+            "<div>Dark: at least this recall, with 95 % confidence. Light: what was measured. Line: the target.</div>",
+            height + 18, "; ".join(f"{words}: recall {recall:.3f}" for words, recall, _ in bars), rows, line,
+        )  # fmt: skip
+
+
+_ROW_PX = 28
+_TEXT = 'style="fill:var(--body-fg);font-size:13px"'
+_BAR = (
+    f'<text x="0" y="{{}}" {_TEXT}>{{}}</text>'
+    '<rect x="120" y="{}" width="{}" height="16" fill="#7fb8a4"/>'
+    '<rect x="120" y="{}" width="{}" height="16" fill="#2a7d5f"/>'
+    f'<text x="428" y="{{}}" {_TEXT}>{{}}</text>'
+)
+_TARGET = '<line x1="{}" x2="{}" y1="0" y2="{}" stroke="#ba2121" stroke-width="2"><title>target {}</title></line>'
+
+
+def _bar(number: int, words: str, recall: float, at_least: float) -> tuple[object, ...]:
+    """The values of `_BAR`."""
+    top = number * _ROW_PX + 4
+    return top + 13, words, top, 300 * recall, top, 300 * at_least, top + 13, f"{recall:.3f}"
 
 
 def _profile(row: Profile) -> ThresholdProfile:

@@ -13,14 +13,16 @@ from django.contrib import admin, messages
 from django.contrib.admin.actions import delete_selected
 from django.contrib.admin.helpers import ActionForm
 from django.core.exceptions import PermissionDenied
-from django.db.models import Model, QuerySet
+from django.db.models import Model, QuerySet, Sum
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpResponseBase, QueryDict
 from django.shortcuts import get_object_or_404
 from django.template.defaultfilters import filesizeformat
+from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from anonymizer.admin.history import history, layers
 from anonymizer.admin.read_only import ReadOnlyAdmin
 from anonymizer.models import AuditAction, File, FileKind, Kind, Status, Task, WebhookTry
 from anonymizer.models.batches import key_batches
@@ -114,10 +116,10 @@ class TaskAdmin(ReadOnlyAdmin):
     list_per_page = 25
     search_fields = ("id", "name")
     fields = (
-        "id", "name", "status", "kind", "done", "pictures", "found", "review_counts", "seconds", "error",
-        "failure_cause", "warnings", "object_types", "profile_used", "options", "model_ids", "created", "started",
-        "finished", "worker", "leases", "expires", "webhook_url",
-        "webhook_status", "webhook_tries",
+        "id", "name", "status", "kind", "done", "pictures", "result_layers", "found", "review_counts", "seconds",
+        "error", "failure_cause", "warnings", "object_types", "profile_used", "options", "model_ids", "created",
+        "started", "finished", "worker", "leases", "expires", "webhook_url", "webhook_status", "webhook_tries",
+        "what_happened",
     )  # fmt: skip
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Task]:
@@ -227,11 +229,26 @@ class TaskAdmin(ReadOnlyAdmin):
         lines = format_html_join("", "<tr><td>{}</td><td>{}</td><td>{}</td><td><code>{}</code></td></tr>", rows)
         return format_html("<table>{}</table>", lines) if lines else "-"
 
+    @admin.display(description="result with layers")
+    def result_layers(self, task: Task) -> str | SafeString:
+        """The result, and the boxes of what was found."""
+        return layers(task)
+
+    @admin.display(description="history")
+    def what_happened(self, task: Task) -> SafeString:
+        """States, reviews, webhooks and who saw what; the audit log only for those who may see it."""
+        return history(task, with_audit=self._request.user.has_perm("anonymizer.view_auditevent"))
+
     # --- actions ---
 
     @admin.action(description="Delete with files", permissions=["delete"])
     def delete_with_files(self, request: HttpRequest, queryset: QuerySet[Task]) -> HttpResponse | None:
-        return delete_selected(self, request, queryset)
+        answer = delete_selected(self, request, queryset)
+        if isinstance(answer, TemplateResponse) and answer.context_data is not None:
+            files = File.objects.filter(task__in=queryset)
+            size = files.aggregate(total=Sum("size"))["total"] or 0
+            answer.context_data["stored"] = {"files": files.count(), "bytes": size, "tasks": queryset.count()}
+        return answer
 
     @admin.action(description="Run again", permissions=["change"])
     def run_again(self, request: HttpRequest, queryset: QuerySet[Task]) -> None:

@@ -27,6 +27,7 @@ class Worker(models.Model):
 
     class Meta:
         ordering = ["name"]
+        permissions = [("fetch_models", "Can fetch models")]
 
     def __str__(self) -> str:
         return f"{self.name} ({self.device or 'starting'})"

@@ -1,0 +1,1 @@
+"""What operators see and start in the admin."""
