@@ -66,7 +66,7 @@ class ReadLabels:
             lines += [f"  {line}" for line in align_columns(rows)]
         if unknown := [name for name in self.classes if self._is_unknown(name)]:
             lines.append(
-                f"A map reads an unknown class: --map {unknown[0]}=face (or none), names={{{unknown[0]!r}: 'face'}}."
+                f"To read an unknown class: --map {unknown[0]}=TYPE, in Python names={{{unknown[0]!r}: TYPE}}."
             )
         return "\n".join(lines)
 

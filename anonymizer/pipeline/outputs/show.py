@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -27,6 +28,8 @@ def show(*pictures: HasImage | NDArray[np.uint8], titles: tuple[str, ...] = (), 
     Example:
         >>> show(result.picture.rgb(), result, result.binary_mask, titles=("before", "after", "mask"))
 
+    Grey images are shown as they are: 0 is black and 255 is white, whatever values occur.
+
     Args:
         pictures: results, or arrays (h, w) grey or (h, w, 3) RGB, uint8.
         titles: titles of the first images; default: none.
@@ -48,7 +51,8 @@ def show(*pictures: HasImage | NDArray[np.uint8], titles: tuple[str, ...] = (), 
     for axes, array, title in zip(
         figure.subplots(1, len(arrays), squeeze=False)[0], arrays, titles + ("",) * len(arrays), strict=False
     ):
-        axes.imshow(array, cmap="gray" if array.ndim == 2 else None)
-        axes.set_title(title)
+        axes.imshow(array, cmap="gray" if array.ndim == 2 else None, vmin=0, vmax=255, interpolation="antialiased")
+        # long names would run into those of the neighbours
+        axes.set_title("\n".join(textwrap.wrap(title, max(int(width * 8 / len(arrays)), 12))))
         axes.set_axis_off()
     return figure

@@ -51,7 +51,8 @@ def empty_folder(folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("make", "kind", "where", "detail", "left"),
     [
-        (empty_folder, "empty-set", "{folder}", "there are no labels of COCO, YOLO, Pascal VOC, CVAT or Label Studio", []),
+        (empty_folder, "empty-set", "{folder}", "there are no labels of COCO, YOLO, Pascal VOC, "
+            "CVAT or Label Studio", []),
         (lambda f: coco(f, pictures=[]), "empty-set", "{folder}/set.json", "there is no picture with labels", []),
         (missing_picture, "picture-missing", "2.png", "there is no such file in or below {folder}", [1]),
         (broken_picture, "picture-broken", "2.png", "The file is text, which is not supported", [1]),
