@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator, Sequence
 from itertools import islice, zip_longest
 from pathlib import Path
-from typing import TypeGuard
+from typing import Protocol, TypeGuard, TypeVar
 
 import av
 
@@ -21,7 +21,7 @@ from anonymizer.pipeline import folders
 from anonymizer.pipeline.errors import AnonymizerError
 from anonymizer.pipeline.media_kinds import HEAD_BYTES, MediaKind, sniff
 
-__all__ = ["clip", "labelled", "output", "pictures", "video"]
+__all__ = ["clip", "labelled", "may_be_shown", "output", "pictures", "video"]
 
 BUILTIN = "builtin"
 _ROOT = Path(__file__).resolve().parents[2]
@@ -30,6 +30,19 @@ _SHARED = _ROOT.parent / "shared" / "data"
 _OBJECT_SHARE = (0.01, 0.25)
 #: sources of `shared/data` that may be shown; neighbours in this list have different objects
 _SOURCES = ("fddb", "cars", "voc", "dashcam", "highway")
+
+
+class _Sourced(Protocol):
+    """An image that knows its file and the data set that it came from."""
+
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def source(self) -> str: ...
+
+
+_Image = TypeVar("_Image", bound=_Sourced)
 
 
 def pictures(folder: Path | str | None = None, count: int = 6) -> list[Path]:
@@ -47,7 +60,7 @@ def pictures(folder: Path | str | None = None, count: int = 6) -> list[Path]:
         raise ValueError(f"count must be 1 or more, not {count}")
     source = _samples_folder(folder)
     if source is None:
-        return builtin.pictures()[:count]
+        return builtin.with_persons(output("samples"))[:count]
     if _is_shared(source):
         return _interleave([*_clearly_visible(source), sorted((source / "images").iterdir())], count)
     found = list(_files_of_kind(source, MediaKind.IMAGE))
@@ -76,18 +89,29 @@ def labelled(folder: Path | str | None = None) -> Path:
     return coco[0] if len(coco) == 1 else source
 
 
-def video(folder: Path | str | None = None) -> Path:
+def may_be_shown(images: Sequence[_Image]) -> list[_Image]:
+    """Choose the images that notebooks show: all, but of `shared/data` only those with a licence for it.
+
+    Args:
+        images: of a labelled set, with their `path` and `source`.
+    """
+    shared = _SHARED.resolve()
+    return [each for each in images if each.source in _SOURCES or shared not in each.path.resolve().parents]
+
+
+def video(folder: Path | str | None = None, *, name: str = "person-walking.mp4") -> Path:
     """The path of a video: the first one in the folder or below it. If it has none: one made of an installed image.
 
     Args:
         folder: where to search. Default: see the module.
+        name: which of the videos of `shared/data`. Default: a person walks by.
 
     Raises:
         FileNotFoundError: there is no such folder.
     """
     source = _samples_folder(folder)
     if _is_shared(source):
-        return source / "videos" / "person-walking.mp4"
+        return source / "videos" / name
     found = [] if source is None else list(islice(_files_of_kind(source, MediaKind.VIDEO), 1))
     return found[0] if found else builtin.video(output("samples"))
 

@@ -30,6 +30,8 @@ _BLACK = (0, 0, 0)
 _TINT = 64
 #: so many lines of text would fill the image, and the smallest letters that can be read, in pixels
 _LINES, _LEAST_FONT = 32, 12
+#: makes letters darker, whose edges are smooth
+_GAIN = 1.6
 
 _Pixels = TypeVar("_Pixels", NDArray[np.uint8], NDArray[np.uint16], NDArray[Any])
 
@@ -180,4 +182,5 @@ def _letters(text: str, font_px: int) -> NDArray[np.uint8]:
     space = max(font_px // 5, 1)
     canvas = Image.new("L", (round(right - left) + 2 * space, ascent + descent + space))
     ImageDraw.Draw(canvas).text((space - left, space // 2), text, fill=255, font=font)
-    return np.asarray(canvas, np.uint8)
+    # thin strokes of small letters would stay pale
+    return np.asarray(np.minimum(np.asarray(canvas, np.float32) * _GAIN, 255), np.uint8)
