@@ -104,7 +104,8 @@ def with_persons(folder: Path) -> list[Path]:
     Raises:
         FileNotFoundError: a package is not installed, or does not have its image.
     """
-    portraits = [image.path for image in _IMAGES if image.boxes]
+    paths = pictures()
+    portraits = [path for path, image in zip(paths, _IMAGES, strict=True) if image.boxes]
     made = {folder / name: make for name, make in _MADE.items()}
     for path, make in made.items():
         if not path.exists():

@@ -21,7 +21,7 @@ from anonymizer.pipeline import folders
 from anonymizer.pipeline.errors import AnonymizerError
 from anonymizer.pipeline.media_kinds import HEAD_BYTES, MediaKind, sniff
 
-__all__ = ["clip", "labelled", "may_be_shown", "output", "pictures", "video"]
+__all__ = ["clip", "labelled", "may_be_shown", "output", "pictures", "spread", "video"]
 
 BUILTIN = "builtin"
 _ROOT = Path(__file__).resolve().parents[2]
@@ -43,6 +43,7 @@ class _Sourced(Protocol):
 
 
 _Image = TypeVar("_Image", bound=_Sourced)
+_Value = TypeVar("_Value")
 
 
 def pictures(folder: Path | str | None = None, count: int = 6) -> list[Path]:
@@ -97,6 +98,29 @@ def may_be_shown(images: Sequence[_Image]) -> list[_Image]:
     """
     shared = _SHARED.resolve()
     return [each for each in images if each.source in _SOURCES or shared not in each.path.resolve().parents]
+
+
+def spread(images: Sequence[_Image], count: int | None) -> list[_Image]:
+    """Choose images, as many of each source as of the others where it has so many, evenly spread over each source.
+
+    Neighbouring images of a set are often similar, so that the first ones say little about all.
+
+    Args:
+        images: of a labelled set, with their `source`.
+        count: how many; None: all.
+
+    Returns:
+        The images in the order of the set.
+    """
+    of_source: dict[str, list[int]] = {}
+    for index, image in enumerate(images):
+        of_source.setdefault(image.source, []).append(index)
+    left, chosen = len(images) if count is None else count, list[int]()
+    # the smallest first: what it lacks goes to the others
+    for number, indices in enumerate(sorted(of_source.values(), key=len)):
+        part = _evenly_spaced(indices, min(len(indices), left // (len(of_source) - number)))
+        chosen, left = [*chosen, *part], left - len(part)
+    return [images[index] for index in sorted(chosen)]
 
 
 def video(folder: Path | str | None = None, *, name: str = "person-walking.mp4") -> Path:
@@ -223,7 +247,7 @@ def _interleave(groups: Sequence[Sequence[Path]], count: int) -> list[Path]:
     return list(islice((path for of_round in rounds for path in of_round if path is not None), count))
 
 
-def _evenly_spaced(paths: Sequence[Path], count: int) -> list[Path]:
-    if len(paths) <= count:
-        return list(paths)
-    return [paths[(2 * index + 1) * len(paths) // (2 * count)] for index in range(count)]
+def _evenly_spaced(values: Sequence[_Value], count: int) -> list[_Value]:
+    if len(values) <= count:
+        return list(values)
+    return [values[(2 * index + 1) * len(values) // (2 * count)] for index in range(count)]

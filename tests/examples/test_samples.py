@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -181,3 +182,11 @@ def test_a_notebook_writes_where_it_is_told_and_else_in_the_projects_build(
     place = samples.output("test-of-samples")
     assert place.parts[-3:] == ("build", "notebooks", "test-of-samples")
     place.rmdir()
+
+
+def test_images_are_spread_over_all_sources_and_over_each() -> None:
+    rows = [SimpleNamespace(source=source, path=Path(str(n))) for n, source in enumerate("aaaaaaaaaabbbbbbcc")]
+    assert Counter(each.source for each in samples.spread(rows, 8)) == {"a": 3, "b": 3, "c": 2}
+    assert samples.spread(rows, None) == rows
+    numbered = [SimpleNamespace(source="a", path=Path(str(n))) for n in range(10)]
+    assert [each.path.name for each in samples.spread(numbered, 2)] == ["2", "7"]

@@ -194,7 +194,7 @@ def test_the_gallery_shows_each_error_case_with_its_words(result: EvaluationResu
 
     drawn(figure)
     shown = [axes for axes in figure.axes if axes.images]
-    assert [" ".join(axes.get_xlabel().split()) for axes in shown] == [each.words for each in missed]
+    assert [" ".join(axes.get_xlabel().split()) for axes in shown] == [each.caption for each in missed]
     assert figure.get_suptitle() == "missed"
     assert NEVER in {tuple(each.box.astype(int)) for each in missed}
 
