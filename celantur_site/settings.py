@@ -215,6 +215,9 @@ MAX_TTL = env.optional_duration("ANONYMIZER_MAX_TTL")
 #: whether the original is kept when its task has ended
 KEEP_ORIGINALS = env.boolean("ANONYMIZER_KEEP_ORIGINALS", True)
 
+#: whether every result is served only when a person has approved it: required, or empty
+REVIEW = env.names("ANONYMIZER_REVIEW", [], ["required"]) == ["required"]
+
 # --- webhooks ---------------------------------------------------------------------------------------------------------
 #: the address that `serve` listens on; it sets the variable for its processes
 HOST = env.string("ANONYMIZER_HOST", "")

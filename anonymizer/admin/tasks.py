@@ -284,7 +284,11 @@ class TaskAdmin(ReadOnlyAdmin):
     def _file(self, request: HttpRequest, task_id: uuid.UUID, kind: str) -> File:
         if not self.has_view_permission(request) or not _may_see(request, kind):
             raise PermissionDenied
-        return get_object_or_404(File, task=task_id, kind=kind)
+        task = get_object_or_404(Task.objects.prefetch_related("files"), pk=task_id)
+        file = task.file(FileKind(kind)) if kind in FileKind.values else None
+        if file is None:
+            raise Http404
+        return file
 
     def _read(self, request: HttpRequest, task_id: uuid.UUID, kind: str) -> File:
         """A file that is shown or downloaded: the audit log says so."""

@@ -22,11 +22,21 @@ class TokenAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """List clients, change their limits, and give them tokens."""
 
     actions = ("revoke", "replace")
-    list_display = ("name", "state", "expires", "last_used", "rate", "files_today", "bytes_today", "reads_metrics")
+    list_display = (
+        "name",
+        "state",
+        "expires",
+        "last_used",
+        "rate",
+        "files_today",
+        "bytes_today",
+        "reads_metrics",
+        "reviews",
+    )
     search_fields = ("name",)
     fields = (
-        "name", "expires", "rate", "tasks_a_day", "bytes_a_day", "reads_metrics", "state", "created", "last_used",
-        "files_today", "bytes_today",
+        "name", "expires", "rate", "tasks_a_day", "bytes_a_day", "reads_metrics", "reviews", "state", "created",
+        "last_used", "files_today", "bytes_today",
     )  # fmt: skip
     readonly_fields = ("state", "created", "last_used", "files_today", "bytes_today")
 

@@ -6,6 +6,7 @@ The parameters themselves are the fields of `Options` (`pipeline/options/options
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -28,16 +29,18 @@ from anonymizer.service.submit import Webhook
 __all__ = [
     "UploadRequest",
     "endpoint",
+    "flag",
     "idempotency_key",
     "is_async",
     "list_filters",
     "mask_scale",
     "read",
     "repeatable",
+    "version",
 ]
 
 #: parameters that are no options of the pipeline
-DELIVERY = ("webhook", "web_auth_header_name", "web_auth_header_value", "name", "ttl")
+DELIVERY = ("webhook", "web_auth_header_name", "web_auth_header_value", "name", "ttl", "review")
 #: of whose values an error shows nothing
 SECRETS = ("web_auth_header_value",)
 
@@ -51,6 +54,7 @@ class UploadRequest:
     webhook: Webhook
     name: str
     ttl: timedelta | None
+    review: bool
     warnings: list[str]
 
 
@@ -69,6 +73,7 @@ def read(request: Request) -> UploadRequest:
         webhook=delivery_parameters.webhook(*(given[key] for key in DELIVERY[:3])),
         name=given["name"],
         ttl=delivery_parameters.ttl(given["ttl"]),
+        review=delivery_parameters.review(given["review"]),
         warnings=warnings,
     )
 
@@ -116,6 +121,28 @@ def mask_scale(request: Request) -> int | None:
     given = {name.replace("-", "_"): value for name, value in _flat(request.query_params).items()}
     value = given.get("mask_scale", "")
     return Options.from_params({"mask-scale": value})[0].mask_scale if value.strip() else None
+
+
+def version(request: Request) -> int | None:
+    """Return the version of a result that a download asks for, or None for the one that is served.
+
+    Raises:
+        InvalidParameter: it is no whole number from 1 up, or two different values are given.
+    """
+    value = _flat(request.query_params, names=("version",)).get("version", "").strip()
+    if value and (not re.fullmatch(r"[0-9]{1,9}", value, re.ASCII) or int(value) < 1):
+        raise InvalidParameter("version", value, "the number of a version, from 1 up")
+    return int(value) if value else None
+
+
+def flag(request: Request, name: str) -> bool:
+    """Return a parameter that is true or false; false if it is not given.
+
+    Raises:
+        InvalidParameter: the value is neither, or two different values are given.
+    """
+    value = _flat(request.query_params, names=(name,)).get(name, "").strip()
+    return bool(value) and boolean(name, value)
 
 
 def list_filters(request: Request) -> dict[str, list[str]]:

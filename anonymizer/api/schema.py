@@ -8,9 +8,9 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, inline_serializer
 from rest_framework import serializers
 
-from anonymizer.api.delivery.parameters import most_seconds
+from anonymizer.api.delivery.parameters import REQUIRED, most_seconds
 from anonymizer.api.pagination import MOST_PAGES, TaskPagination
-from anonymizer.models import Kind, Status, WebhookStatus
+from anonymizer.models import Kind, Review, Status, WebhookStatus
 from anonymizer.pipeline.options.converters import boolean, json_schema, share
 from anonymizer.pipeline.options.options import Options, parameters
 
@@ -89,6 +89,16 @@ class TaskObject(serializers.Serializer[Any]):
     models = serializers.ListField(child=serializers.CharField(), help_text="The models that made the result.")
     options = serializers.DictField(help_text="The options that differ from the defaults.")
     profile = serializers.CharField(allow_null=True, help_text="The name of the threshold profile.")
+    version = serializers.IntegerField(help_text="The version of the result that is served.")
+    review = serializers.ChoiceField(
+        choices=[Review.REQUIRED.value, Review.APPROVED.value],
+        allow_null=True,
+        help_text="Whether a person has to approve the result, or has done so.",
+    )
+    review_status = serializers.CharField(
+        allow_null=True, help_text="rendering, or why the last review could not be rendered; null: nothing is open."
+    )
+    versions_url = serializers.URLField(allow_null=True, help_text="All versions of the result.")
 
 
 #: the body of an upload
@@ -146,7 +156,8 @@ ERRORS = {
     404: "There is no task with this id, or it is the task of another client; or there is no such page.",
     409: (
         "The task has no such result. The code is not_ready (ask again after the header Retry-After), no_such_result, "
-        "task_failed (do not ask again) or key_reused."
+        "task_failed (do not ask again), needs_review (ask again when a person has approved it), no_original, "
+        "version_conflict or key_reused."
     ),
     408: "The body of the request did not arrive, or too slowly.",
     410: "The task was deleted.",
@@ -207,6 +218,11 @@ UPLOAD_PARAMETERS = [
         "ttl",
         "seconds after which the files are deleted (default: a setting of the server)",
         {"type": "integer", "minimum": 1, "maximum": most_seconds()},
+    ),
+    _query(
+        "review",
+        "required: the result is served only when a person has approved it (default: a setting of the server)",
+        {"type": "string", "enum": [REQUIRED, ""]},
     ),
     _query("name", "name in lists and metadata (default: the name of the file)"),
     _header("x-is-async", "if true, respond at once and process the file later (default: false)", _HEADER_BOOLEAN),

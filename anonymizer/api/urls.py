@@ -6,6 +6,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 
 from anonymizer.api import health, views
 from anonymizer.api.delivery.views import WebhookView
+from anonymizer.api.reviewing.views import CandidatesView, ReviewView, VersionsView
 from anonymizer.models import FileKind
 
 _FILE = "v1/file/<uuid:task_id>"
@@ -17,6 +18,7 @@ urlpatterns = [
     path(f"{_FILE}/anonymized", views.ArtefactView.as_view()),
     path(f"{_FILE}/original", views.OriginalView.as_view(), name="original"),
     path(f"{_FILE}/metadata", views.MetadataView.as_view()),
+    path(f"{_FILE}/candidates", CandidatesView.as_view()),
     path(f"{_FILE}/receipt", views.ReceiptView.as_view()),
     path(f"{_FILE}/binary-mask", views.MaskView.as_view(kind=FileKind.BINARY_MASK)),
     path(f"{_FILE}/instance-mask", views.MaskView.as_view(kind=FileKind.INSTANCE_MASK)),
@@ -28,6 +30,8 @@ urlpatterns = [
     *(path(f"v1/task/{part}", views.TaskListView.as_view()) for part in ("list", "lists")),
     path("v1/task/<uuid:task_id>", views.TaskView.as_view()),
     path("v1/task/<uuid:task_id>/webhook", WebhookView.as_view()),
+    path("v1/task/<uuid:task_id>/review", ReviewView.as_view()),
+    path("v1/task/<uuid:task_id>/versions", VersionsView.as_view()),
     path("v1/openapi.json", SpectacularAPIView.as_view(renderer_classes=[OpenApiJsonRenderer]), name="schema"),
     # its script has an address of its own: the content security policy allows none inside the page
     path("docs", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),

@@ -31,6 +31,15 @@ from anonymizer.api.exceptions import (
 )
 from anonymizer.api.http_layer import MULTIPART_OVERHEAD, most_bytes
 from anonymizer.api.pagination import TaskPagination
+from anonymizer.api.reviewing.access import (
+    HasTokenOrReviewer,
+    check_served,
+    find_task,
+    may_review,
+    reviewer,
+    wants_review,
+)
+from anonymizer.api.reviewing.schema import REVIEW_PARAMETERS, VERSION_PARAMETERS
 from anonymizer.models import AuditAction, File, FileKind, Kind, Status, Task, Token
 from anonymizer.pipeline.errors import MissingFile, TooLarge
 from anonymizer.pipeline.options.options import Options
@@ -78,7 +87,7 @@ class UploadView(APIView):
         upload = _the_file(request)
         key = parameters.repeatable(request, repeated, upload.name or "") if repeated else None
         kind = kind_of(upload)
-        if not is_async and not workers.alive(kind):
+        if not (is_async or wanted.review or workers.alive(kind)):
             raise Unavailable(
                 f"No worker for {kind}s is alive. Send the file with the header x-is-async: true, or try again later."
             )
@@ -93,8 +102,10 @@ class UploadView(APIView):
             owner=client,
             key=key,
             ttl=wanted.ttl,
+            review=wanted.review,
         )
-        if is_async:
+        # nobody waits for a person within one request
+        if is_async or wanted.review:
             return Response(report(task), status=202)
         return _synchronous_answer(waiting.wait(task, settings.SYNC_TIMEOUT.total_seconds()))
 
@@ -134,14 +145,6 @@ def _synchronous_answer(task: Task) -> Response:
     return Response(report(task), status=201 if task.status == Status.DONE else 202)
 
 
-def _get_task(request: Request, task_id: uuid.UUID) -> Task:
-    task = own_tasks(request).prefetch_related("files").filter(pk=task_id).first()
-    if task is None:
-        # the tasks of other clients are answered in the same way
-        raise NotFound(f"There is no task {task_id}.")
-    return task
-
-
 def _get_file(request: Request, task_id: uuid.UUID, kind: FileKind, task_kind: Kind | None = None) -> tuple[Task, File]:
     """A file of a task that is done, with its task.
 
@@ -155,21 +158,26 @@ def _get_file(request: Request, task_id: uuid.UUID, kind: FileKind, task_kind: K
         NotReady: the task does not have the file yet.
         NoSuchResult: the task has no such file, and will never have one.
         FailedTask: the task failed.
+        ReviewNeeded: a person has to approve the result first.
     """
-    task = _get_task(request, task_id)
+    task = find_task(request, task_id)
     if task.status == Status.DELETED:
         raise Deleted(f"The files of task {task_id} were deleted.")
     if task_kind is not None and task.kind != task_kind:
         folder = f"/v1/file/{task_id}" + ("/video" if task.kind == Kind.VIDEO else "")
         raise NoSuchResult(f"Task {task_id} is of kind {task.kind}. Its {kind} is at {folder}/{kind}.")
-    stored = task.file(kind)
+    number = parameters.version(request)
+    stored = task.file(kind, number)
     if kind == FileKind.ORIGINAL and stored is not None:
         _record(request, stored)
         return task, stored
     if task.status == Status.FAILED:
         raise FailedTask(f"Task {task_id} failed and has no result: {task.error}")
-    if task.status != Status.DONE:
+    check_served(request, task)
+    if task.status != Status.DONE and not task.waits_for_review:
         raise NotReady(f"Task {task_id} is {task.status} and has no result yet. Try again later.")
+    if stored is None and number is not None and number != task.version:
+        raise NoSuchResult(f"Task {task_id} has no {kind} of version {number}. Its versions are at /versions.")
     if stored is None:
         options = Options.from_params(task.options)[0]
         raise NoSuchResult(
@@ -182,18 +190,19 @@ def _get_file(request: Request, task_id: uuid.UUID, kind: FileKind, task_kind: K
 def _record(request: Request, file: File) -> None:
     """Write into the audit log that a file is read, before it is."""
     action = AuditAction.ORIGINAL_SEEN if file.kind == FileKind.ORIGINAL else AuditAction.DOWNLOADED
-    audit.record_access(action, file.task_id, actor(request), file.kind)
+    audit.record_access(action, file.task_id, reviewer(request), file.kind)
 
 
 class ArtefactView(APIView):
     """`GET /v1/file/{id}/…`: one file of a task, or a range of its bytes."""
 
+    permission_classes = (HasTokenOrReviewer,)
     kind: ClassVar[FileKind] = FileKind.ANONYMISED
     task_kind: ClassVar[Kind | None] = None
 
     @extend_schema(
         summary="Download a file of a task",
-        parameters=schema.RANGE_PARAMETERS,
+        parameters=[*VERSION_PARAMETERS, *schema.RANGE_PARAMETERS],
         responses={**schema.FILE, **schema.error_answers(404, 409, 410, 416)},
     )
     def get(self, request: Request, task_id: uuid.UUID) -> FileResponse | HttpResponse:
@@ -224,7 +233,7 @@ class MetadataView(ArtefactView):
 
     @extend_schema(
         summary="Download the metadata: all detections, as JSON",
-        parameters=schema.RANGE_PARAMETERS,
+        parameters=[*VERSION_PARAMETERS, *schema.RANGE_PARAMETERS],
         responses={**schema.METADATA, **schema.error_answers(404, 409, 410, 416)},
     )
     def get(self, request: Request, task_id: uuid.UUID) -> FileResponse | HttpResponse:
@@ -239,11 +248,12 @@ class ReceiptView(ArtefactView):
 
     @extend_schema(
         summary="Download the receipt: checksums, models, options and counts, signed where the server has a key",
+        parameters=VERSION_PARAMETERS,
         responses={200: schema.RECEIPT, **schema.error_answers(404, 409, 410)},
     )
     def get(self, request: Request, task_id: uuid.UUID) -> FileResponse | HttpResponse:
         """Download the receipt of a task that is done, also after its files were deleted."""
-        kept = receipts.kept(_get_task(request, task_id))
+        kept = receipts.kept(find_task(request, task_id))
         if kept is not None:
             return FileResponse(io.BytesIO(kept), content_type="application/json", filename=f"{task_id}.receipt.json")
         return super().get(request, task_id)
@@ -252,11 +262,12 @@ class ReceiptView(ArtefactView):
 class MaskView(APIView):
     """`GET /v1/file/{id}/binary-mask` and `/instance-mask`: a PNG, at a smaller size if requested."""
 
+    permission_classes = (HasTokenOrReviewer,)
     kind: ClassVar[FileKind] = FileKind.BINARY_MASK
 
     @extend_schema(
         summary="Download a mask of an image",
-        parameters=schema.MASK_PARAMETERS,
+        parameters=[*VERSION_PARAMETERS, *schema.MASK_PARAMETERS],
         responses={**schema.PNG, **schema.error_answers(404, 409, 410, 416)},
     )
     def get(self, request: Request, task_id: uuid.UUID) -> FileResponse | HttpResponse:
@@ -280,14 +291,19 @@ class VideoArtefactView(ArtefactView):
 class TaskView(APIView):
     """`GET` and `DELETE /v1/task/{id}`: show or delete a task."""
 
+    permission_classes = (HasTokenOrReviewer,)
+
     @extend_schema(
         operation_id="show_task",
         summary="Show a task",
+        parameters=REVIEW_PARAMETERS,
         responses={200: schema.TaskObject, **schema.error_answers(404)},
     )
     def get(self, request: Request, task_id: uuid.UUID) -> Response:
         """Show the state of a task. It has ended when its status is `done`, `failed` or `deleted`."""
-        return Response(report(_get_task(request, task_id)))
+        task = find_task(request, task_id)
+        for_review = task.waits_for_review and wants_review(request) and may_review(request)
+        return Response(report(task, for_review=for_review))
 
     @extend_schema(
         summary="Delete the files of a task, and cancel it if it is not done",
@@ -295,8 +311,12 @@ class TaskView(APIView):
     )
     def delete(self, request: Request, task_id: uuid.UUID) -> Response:
         """Delete the files of a task at once. The task itself stays, with the status `deleted`."""
-        deletion.delete_files(_get_task(request, task_id), actor=actor(request))
-        return Response(report(_get_task(request, task_id)))
+        # reviewers may see more tasks than their own
+        task = own_tasks(request).filter(pk=task_id).first()
+        if task is None:
+            raise NotFound(f"There is no task {task_id}.")
+        deletion.delete_files(task, actor=actor(request))
+        return Response(report(find_task(request, task_id)))
 
 
 class TasksView(APIView):

@@ -3,8 +3,9 @@
 from anonymizer.models.audit import AuditAction, AuditEvent, DeletionReceipt
 from anonymizer.models.profiles import Profile
 from anonymizer.models.receipts import KeptReceipt
-from anonymizer.models.tasks import File, FileKind, Kind, Status, Task, WebhookStatus, time_ordered_id
+from anonymizer.models.tasks import File, FileKind, Kind, Review, Status, Task, WebhookStatus, time_ordered_id
 from anonymizer.models.tokens import IdempotencyKey, Token, TokenUsage
+from anonymizer.models.versions import RenderStatus, ResultVersion
 from anonymizer.models.webhooks import WebhookDelivery, WebhookTry
 from anonymizer.models.workers import Worker
 
@@ -18,6 +19,9 @@ __all__ = [
     "KeptReceipt",
     "Kind",
     "Profile",
+    "RenderStatus",
+    "ResultVersion",
+    "Review",
     "Status",
     "Task",
     "Token",

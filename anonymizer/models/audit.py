@@ -16,6 +16,10 @@ class AuditAction(models.TextChoices):
     UPLOADED = "uploaded"
     ORIGINAL_SEEN = "original_seen"
     DOWNLOADED = "downloaded"
+    REVIEWED = "reviewed"
+    APPROVED = "approved"
+    APPROVAL_WITHDRAWN = "not_approved"
+    RESTORED = "restored"
     DELETED = "deleted"
     LOST = "lost"
 

@@ -13,7 +13,7 @@ from django.db.models.signals import post_delete
 from django.dispatch import receiver
 from django.utils import timezone
 
-__all__ = ["File", "FileKind", "Kind", "Status", "Task", "WebhookStatus", "time_ordered_id"]
+__all__ = ["File", "FileKind", "Kind", "Review", "Status", "Task", "WebhookStatus", "time_ordered_id"]
 
 
 def time_ordered_id() -> uuid.UUID:
@@ -51,6 +51,14 @@ class WebhookStatus(models.TextChoices):
     FAILED = "failed"
 
 
+class Review(models.TextChoices):
+    """Whether a person has to approve the result, or has done so."""
+
+    NONE = ""
+    REQUIRED = "required"
+    APPROVED = "approved"
+
+
 class FileKind(models.TextChoices):
     """The kinds of files that are stored for a task."""
 
@@ -64,6 +72,12 @@ class FileKind(models.TextChoices):
     PREVIEW_BEFORE = "preview-before"
     PREVIEW_AFTER = "preview-after"
     SIDE_BY_SIDE = "side-by-side"
+
+
+#: what each version of a result has of its own
+VERSIONED = (
+    FileKind.ANONYMISED, FileKind.BINARY_MASK, FileKind.INSTANCE_MASK, FileKind.METADATA, FileKind.RECEIPT
+)  # fmt: skip
 
 
 class Task(models.Model):
@@ -113,6 +127,15 @@ class Task(models.Model):
     webhook_header_value = models.CharField(max_length=2000, blank=True)
     webhook_status = models.CharField(max_length=8, choices=WebhookStatus, default=WebhookStatus.EMPTY)
 
+    version = models.PositiveIntegerField(default=1, help_text="The version of the result that is served.")
+    review = models.CharField(max_length=8, choices=Review, blank=True, default=Review.NONE)
+    review_required = models.BooleanField(
+        default=False, help_text="Whether only versions that a person has approved are served."
+    )
+    review_status = models.TextField(
+        null=True, blank=True, help_text="rendering, or why the last review could not be rendered."
+    )
+
     lease_token = models.UUIDField(null=True, blank=True, editable=False)
     lease_until = models.DateTimeField(null=True, blank=True, editable=False)
     notified_at = models.DateTimeField(
@@ -125,7 +148,7 @@ class Task(models.Model):
 
     class Meta:
         ordering = ["-created", "-id"]
-        permissions = [("view_original", "Can see originals")]
+        permissions = [("view_original", "Can see originals"), ("review_task", "Can review results")]
         indexes = [
             # the list of all clients, and of one state
             models.Index(fields=["-created", "-id"], name="task_newest"),
@@ -148,14 +171,26 @@ class Task(models.Model):
         return str(self.options.get("method", "blur"))
 
     @property
+    def waits_for_review(self) -> bool:
+        """Whether there is a result that is served only when a person has approved it. No worker works on the task."""
+        is_made = self.status == Status.DONE or (self.status == Status.PROCESSING and self.lease_until is None)
+        return self.review == Review.REQUIRED and is_made
+
+    @property
     def profile(self) -> str | None:
         """The name of the threshold profile, or None if the task has none."""
         name: str | None = self.options.get("profile")
         return name
 
-    def file(self, kind: FileKind) -> File | None:
-        """Return the stored file of this kind, or None. Prefetched files save a query."""
-        return next((file for file in self.files.all() if file.kind == kind), None)
+    def file(self, kind: FileKind, version: int | None = None) -> File | None:
+        """Return the stored file of this kind, or None. Prefetched files save a query.
+
+        Args:
+            kind: the kind of the file.
+            version: of the result, where each has a file of its own. Default: the one that is served.
+        """
+        wanted = (version or self.version) if kind in VERSIONED else 1
+        return next((file for file in self.files.all() if file.kind == kind and file.version == wanted), None)
 
 
 class File(models.Model):
@@ -168,11 +203,12 @@ class File(models.Model):
     media_type = models.CharField(max_length=100)
     size = models.PositiveBigIntegerField()
     sha256 = models.CharField(max_length=64)
+    version = models.PositiveIntegerField(default=1, help_text="Of the result; 1 for files that all versions share.")
     created = models.DateTimeField(default=timezone.now)
 
     class Meta:
         ordering = ["id"]
-        constraints = [models.UniqueConstraint(fields=["task", "kind"], name="one_file_a_kind")]
+        constraints = [models.UniqueConstraint(fields=["task", "kind", "version"], name="one_file_a_version")]
 
     def __str__(self) -> str:
         return f"{self.kind} ({self.size} bytes)"

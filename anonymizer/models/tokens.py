@@ -33,6 +33,9 @@ class Token(models.Model):
     reads_metrics = models.BooleanField(
         default=False, help_text="Whether the client may read /metrics, which counts the tasks of all clients."
     )
+    reviews = models.BooleanField(
+        default=False, help_text="Whether the client may review and approve results, also those of other clients."
+    )
     served = models.DateTimeField(
         null=True, blank=True, editable=False, help_text="When a worker last began a task of this client."
     )

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from anonymizer.pipeline.audit.delivered import verify_image
+from anonymizer.pipeline.audit.delivered import MOST_LOOKS, verify_image
 from anonymizer.pipeline.detection.downscaling import downscale_warnings
 from anonymizer.pipeline.detection.windows import plan_views
 from anonymizer.pipeline.detections import Detections, ObjectType
@@ -29,10 +29,10 @@ from anonymizer.pipeline.options.formats import Auto, Format, parse_format
 from anonymizer.pipeline.options.options import Options
 from anonymizer.pipeline.outputs import metadata, overlay
 from anonymizer.pipeline.receipts.receipt import Analysis
-from anonymizer.pipeline.redaction.drawn import drawn_objects
-from anonymizer.pipeline.redaction.planes import redact_alpha, redact_colours, varies_in_boxes
-from anonymizer.pipeline.redaction.regions import redaction_regions
+from anonymizer.pipeline.redaction.planes import varies_in_boxes
 from anonymizer.pipeline.results import ImageResult, VideoProgress, VideoResult
+from anonymizer.pipeline.review.selection import select
+from anonymizer.pipeline.review.state import ReviewState
 from anonymizer.pipeline.segmentation.mask_rules import BOX, with_box_masks
 
 __all__ = ["Anonymizer"]
@@ -223,6 +223,7 @@ class Anonymizer:
         *,
         seconds: float = 0.0,
         added: Detections | None = None,
+        review: ReviewState | None = None,
     ) -> ImageResult:
         """Redact an image by detections that are there already: no detector runs.
 
@@ -236,6 +237,7 @@ class Anonymizer:
             options: what is redacted, and how.
             seconds: duration of the detection, which is added to that of the redaction.
             added: objects that are redacted besides, whatever their scores; `found` of the result is without them.
+            review: what persons changed; its thresholds replace those of the options.
 
         Raises:
             NotFullyAnalysed: the image was analysed much smaller than it is, and `strict` of the options is set.
@@ -246,7 +248,8 @@ class Anonymizer:
         downscaled = tuple(downscale_warnings("picture", picture.size_hw, options.image_format, detectors))
         if options.strict and downscaled:
             raise NotFullyAnalysed(downscaled)
-        found = found.of_type(*object_types)
+        state = review or ReviewState()
+        found, options = found.of_type(*object_types), state.options(options)
         over = metadata.over_threshold(found, options)
         alpha = picture.alpha
         if not options.bbox:
@@ -254,12 +257,12 @@ class Anonymizer:
                 # the colours alone do not show the outline of an object there
                 found = with_box_masks(found, over & varies_in_boxes(alpha, found.boxes), picture.size_hw)
             found = self.engine.add_masks(picture.size_hw, picture.rgb, found, over)
-        drawn = drawn_objects(options.regions, picture.size_hw)
-        chosen = Detections.merge([found[over], drawn, *([] if added is None else [added])])
-        regions = redaction_regions(chosen, picture.size_hw, options)
-        pixels = redact_colours(picture.pixels, picture.spare_bits, regions, options, seed=self._seed(picture))
+        selection = select(found, over, picture.size_hw, options, state, added)
+        chosen, regions = selection.objects, selection.regions(picture.size_hw, options)
+        seed, spare_bits = self._seed(picture), picture.spare_bits
+        pixels = selection.redact_colours(picture.pixels, spare_bits, regions, options, seed=seed)
         if alpha is not None:
-            alpha = redact_alpha(alpha, regions, options, seed=self._seed(picture, alpha))
+            alpha = selection.redact_alpha(alpha, regions, options, seed=self._seed(picture, alpha))
         if options.debug:
             pixels = overlay.draw(pixels, chosen, regions, scores=options.score)
         models = tuple(dict.fromkeys([*(detector.id for detector in detectors), *_mask_models(chosen, options)]))
@@ -283,6 +286,9 @@ class Anonymizer:
             legacy_masks=self.engine.legacy_masks,
             miss_costs=self.store.miss_costs(object_types),
             analysis=Analysis(self.store.sums(models), views, picture.size_hw),
+            review=review,
+            redacted=selection.redacted,
+            notes=selection.notes,
         )
 
     def verify(self, result: ImageResult) -> ImageResult:
@@ -304,9 +310,12 @@ class Anonymizer:
 
         def render(added: Detections, options: Options) -> ImageResult:
             types, seconds = result.object_types, result.seconds
-            return self.render(result.picture, result.found, types, options, seconds=seconds, added=added)
+            return self.render(
+                result.picture, result.found, types, options, seconds=seconds, added=added, review=result.review
+            )
 
-        return verify_image(self.engine, result, render)
+        # what a person left visible, a detector would find again
+        return verify_image(self.engine, result, render, looks=MOST_LOOKS if result.review is None else 0)
 
     def video(
         self,

@@ -27,6 +27,7 @@ from anonymizer.pipeline.proof.verification import Verification
 from anonymizer.pipeline.receipts.receipt import Analysis, Receipt, make_receipt
 from anonymizer.pipeline.receipts.signing import SigningKey
 from anonymizer.pipeline.redaction.regions import RedactionRegion
+from anonymizer.pipeline.review.state import ReviewState
 
 __all__ = ["ImageResult", "VideoProgress", "VideoResult", "write_whole"]
 
@@ -61,6 +62,9 @@ class ImageResult:
         encoded: the bytes of the file that was verified, which `encode` returns; None without the option `verify`.
         verification: what the second look at the file showed; None without the option `verify`.
         analysis: the models' checksums and views, for the receipt.
+        review: what persons changed; None: this is the first version.
+        redacted: those of the detections that are redacted; None: all of them. Persons may leave some visible.
+        notes: by row of the detections, what the metadata says of them besides.
     """
 
     picture: Picture
@@ -81,6 +85,9 @@ class ImageResult:
     encoded: bytes | None = field(default=None, repr=False)
     verification: Verification | None = None
     analysis: Analysis | None = None
+    review: ReviewState | None = None
+    redacted: Detections | None = None
+    notes: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         """The name, the size, the counts and the duration."""
@@ -106,7 +113,9 @@ class ImageResult:
     def counts(self) -> dict[str, int]:
         """The number of redacted objects of each requested type."""
         drawn = {region.type for region in self.options.regions}
-        return metadata.counts(self.detections, drawn.union(self.object_types))
+        drawn |= {each.type for each in self.review.added} if self.review else set()
+        redacted = self.detections if self.redacted is None else self.redacted
+        return metadata.counts(redacted, drawn.union(self.object_types))
 
     @property
     def image(self) -> NDArray[np.uint8]:
@@ -128,7 +137,7 @@ class ImageResult:
         """The metadata as the API returns it, as JSON values."""
         return metadata.image_metadata(
             self.name, self.picture.size_hw, self.detections, self.regions, self.options,
-            seconds=self.seconds, miss_costs=self.miss_costs,
+            seconds=self.seconds, miss_costs=self.miss_costs, notes=self.notes,
         )  # fmt: skip
 
     def encode(self, *, format: str | None = None) -> bytes:  # noqa: A002 (as PIL calls it)
@@ -293,6 +302,7 @@ class VideoResult:
             so that small objects may be missed.
         verification: what the second look at the file showed; None without the option `verify`.
         analysis: the models' checksums and views, for the receipt.
+        review: what persons changed; None: this is the first version.
     """
 
     name: str
@@ -314,6 +324,7 @@ class VideoResult:
     not_fully_analysed: tuple[str, ...] = ()
     verification: Verification | None = None
     analysis: Analysis | None = None
+    review: ReviewState | None = None
 
     def __repr__(self) -> str:
         """The name, the frames, the counts and the duration."""

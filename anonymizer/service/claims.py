@@ -9,6 +9,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
+from typing import Protocol
 
 from django.conf import settings
 from django.db import connection, transaction
@@ -21,6 +22,7 @@ from anonymizer.service import deletion
 from anonymizer.service.monitoring import counters
 from anonymizer.service.queueing import queue
 from anonymizer.service.queueing.outages import AWAY, Outage
+from anonymizer.service.reviewing import leases
 from anonymizer.service.webhooks import deliveries
 
 __all__ = [
@@ -113,10 +115,21 @@ def next_waiting(kind: Kind) -> str | None:
     return None
 
 
+class Renewable(Protocol):
+    """What a heartbeat renews: a claim to a task, or to a review of it."""
+
+    @property
+    def task(self) -> Task: ...
+
+    def renew(self) -> bool:
+        """Extend the lease, if it still holds. Return whether it did."""
+        ...
+
+
 class Heartbeat:
     """Renew a claim from a thread of its own while the block runs."""
 
-    def __init__(self, claim: Claim) -> None:
+    def __init__(self, claim: Renewable) -> None:
         self._claim = claim
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
@@ -176,6 +189,7 @@ def recover() -> int:
             ]
             _notify_all(overdue, now)
         notified += len(overdue)
+    notified += leases.recover()
     deliveries.recover()
     if notified:
         log.warning("Workers were notified again of %d task(s).", notified)
@@ -191,9 +205,9 @@ def release_tasks(workers: Collection[str]) -> int:
     Returns:
         The number of tasks that were put back.
     """
-    released = 0
+    released = leases.release(workers)
     # no more than one task a worker: all of them fit in a list
-    for task in list(Task.objects.filter(status=Status.PROCESSING, worker__in=workers)):
+    for task in list(Task.objects.filter(status=Status.PROCESSING, worker__in=workers, lease_until__isnull=False)):
         owned = Task.objects.filter(pk=task.pk, status=Status.PROCESSING, lease_token=task.lease_token)
         released += owned.update(status=Status.QUEUED, lease_token=None, lease_until=None, leases=F("leases") - 1)
     return released
@@ -214,12 +228,15 @@ def end_leases(workers: Collection[str]) -> int:
     Returns:
         The number of tasks whose lease was ended.
     """
-    return Task.objects.filter(status=Status.PROCESSING, worker__in=workers).update(lease_until=timezone.now())
+    leases.end_leases(workers)
+    owned = Task.objects.filter(status=Status.PROCESSING, worker__in=workers, lease_until__isnull=False)
+    return owned.update(lease_until=timezone.now())
 
 
 def fail_overdue(worker: str) -> None:
     """Fail the task of a worker that was killed because the task took too long. Others would try for just as long."""
-    for task in Task.objects.filter(status=Status.PROCESSING, worker=worker):
+    leases.fail_overdue(worker)
+    for task in Task.objects.filter(status=Status.PROCESSING, worker=worker, lease_until__isnull=False):
         owned = Q(status=Status.PROCESSING, lease_token=task.lease_token)
         _fail(task, owned, "timeout", "The work on this file took longer than this server allows.")
 

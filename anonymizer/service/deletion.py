@@ -12,7 +12,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from anonymizer.models import AuditAction, DeletionReceipt, File, FileKind, Status, Task, WebhookDelivery
+from anonymizer.models import AuditAction, DeletionReceipt, File, FileKind, ResultVersion, Status, Task, WebhookDelivery
 from anonymizer.models.batches import key_batches
 from anonymizer.pipeline.errors import StorageFailed
 from anonymizer.service import files
@@ -27,6 +27,7 @@ FORGOTTEN: dict[str, Any] = {
     "lease_token": None,
     "lease_until": None,
     "expires": None,
+    "review_status": None,
     "name": "",
     "error": None,
     "warnings": [],
@@ -144,6 +145,8 @@ def _delete_batch(keys: Sequence[uuid.UUID], actor: str, reason: str) -> list[De
         deleted.filter(finished=None).update(finished=now)
         WebhookDelivery.objects.filter(task__in=found).delete()
         File.objects.filter(task__in=found).delete()
+        # comments, and where a person saw something
+        ResultVersion.objects.filter(task__in=found).delete()
         receipts = [_new_receipt(key, stored[key], actor, reason) for key in found]
         DeletionReceipt.objects.bulk_create(receipts)
         audit.record_all(AuditAction.DELETED, found, actor, reason=reason)

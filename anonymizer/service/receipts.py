@@ -18,7 +18,7 @@ from anonymizer.service import files
 if TYPE_CHECKING:
     from anonymizer.pipeline.results import ImageResult, VideoResult
 
-__all__ = ["artefact", "keep", "kept", "make", "signing_key"]
+__all__ = ["artefact", "keep", "keep_content", "kept", "make", "signing_key"]
 
 #: what a client can download; previews and stored detections only serve this server
 _OUTPUTS = (FileKind.ANONYMISED, FileKind.BINARY_MASK, FileKind.INSTANCE_MASK, FileKind.METADATA)
@@ -35,7 +35,9 @@ def signing_key() -> SigningKey | None:
     return SigningKey.load(settings.RECEIPT_KEY, parameter="ANONYMIZER_RECEIPT_KEY")
 
 
-def make(task: Task, result: ImageResult | VideoResult, stored: Sequence[File], finished: datetime) -> Receipt:
+def make(
+    task: Task, result: ImageResult | VideoResult, stored: Sequence[File], finished: datetime, *, version: int = 1
+) -> Receipt:
     """Make the receipt of a result.
 
     Args:
@@ -43,6 +45,7 @@ def make(task: Task, result: ImageResult | VideoResult, stored: Sequence[File], 
         result: of the work on it.
         stored: the files of the result.
         finished: when the work ended.
+        version: of the result.
 
     Raises:
         InvalidParameter: the key cannot be used.
@@ -57,6 +60,7 @@ def make(task: Task, result: ImageResult | VideoResult, stored: Sequence[File], 
         key=signing_key(),
         times={name: _time(value) for name, value in times.items()},
         task=str(task.pk),
+        version=version,
     )
 
 
@@ -67,7 +71,12 @@ def artefact(receipt: Receipt) -> files.Artefact:
 
 def keep(task: Task, receipt: Receipt) -> None:
     """Keep a receipt beside the task, in place of an older one."""
-    values = {"content": receipt.data.decode(), "created": timezone.now()}
+    keep_content(task, receipt.data.decode())
+
+
+def keep_content(task: Task, content: str) -> None:
+    """Keep the file of a receipt beside the task, in place of an older one."""
+    values = {"content": content, "created": timezone.now()}
     KeptReceipt.objects.update_or_create(task=task, defaults=values)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from anonymizer.models import FileKind, Kind, Status, Task
+from anonymizer.models import FileKind, Kind, Review, Status, Task
 
 __all__ = ["report"]
 
@@ -17,13 +17,16 @@ _URLS = {
 }
 
 
-def report(task: Task) -> dict[str, Any]:
+def report(task: Task, *, for_review: bool = False) -> dict[str, Any]:
     """Return the task as the JSON object of the contract.
 
     Args:
         task: best with its files prefetched, to save a query.
+        for_review: whether the addresses of a result are given that waits for an approval.
     """
-    stored = {file.kind for file in task.files.all()} if task.status == Status.DONE else set()
+    is_served = for_review or (task.status == Status.DONE and task.review != Review.REQUIRED)
+    stored = {kind for kind in FileKind if task.file(kind) is not None} if is_served else set()
+    more = "?review=1" if for_review else ""
     base = f"{task.endpoint}/v1"
     folder = f"{base}/file/{task.pk}" + ("/video" if task.kind == Kind.VIDEO else "")
     return {
@@ -43,8 +46,8 @@ def report(task: Task) -> dict[str, Any]:
         "detections": task.detections,
         # the contract's name for the counts that a reviewer looks at
         "coverage": task.review_counts,
-        **{name: f"{folder}/{part}" if kind in stored else None for name, (kind, part) in _URLS.items()},
-        "receipt_url": f"{base}/file/{task.pk}/receipt" if FileKind.RECEIPT in stored else None,
+        **{name: f"{folder}/{part}{more}" if kind in stored else None for name, (kind, part) in _URLS.items()},
+        "receipt_url": f"{base}/file/{task.pk}/receipt{more}" if FileKind.RECEIPT in stored else None,
         "task_url": f"{base}/task/{task.pk}",
         "failure_cause": task.failure_cause,
         "error": task.error,
@@ -53,6 +56,10 @@ def report(task: Task) -> dict[str, Any]:
         "models": task.model_ids,
         "options": task.options,
         "profile": task.profile,
+        "version": task.version,
+        "review": task.review or None,
+        "review_status": task.review_status,
+        "versions_url": f"{base}/task/{task.pk}/versions" if task.status != Status.DELETED else None,
     }
 
 

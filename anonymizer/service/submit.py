@@ -18,7 +18,7 @@ from django.core.files.uploadedfile import TemporaryUploadedFile
 from django.db import transaction
 from django.utils import timezone
 
-from anonymizer.models import AuditAction, FileKind, Kind, Status, Task, Token, WebhookStatus
+from anonymizer.models import AuditAction, FileKind, Kind, Review, Status, Task, Token, WebhookStatus
 from anonymizer.pipeline.detections import ObjectType
 from anonymizer.pipeline.errors import AnonymizerError, BrokenMedia, TooLarge, UnsupportedMedia
 from anonymizer.pipeline.media_kinds import HEAD_BYTES, MediaInfo, MediaKind, sniff
@@ -102,6 +102,7 @@ def submit(
     owner: Token | None = None,
     key: idempotency.Key | None = None,
     ttl: timedelta | None = None,
+    review: bool = False,
 ) -> Task:
     """Store an upload as a task, and notify a worker.
 
@@ -119,6 +120,7 @@ def submit(
         owner: the client that uploads the file. Default: none.
         key: of an upload that the client may repeat. Default: every upload is a new task.
         ttl: the time after which the files are deleted, whether the task has ended or not. Default: the setting.
+        review: whether the result is served only when a person has approved it. Default: the setting.
 
     Returns:
         The new task; if the client made the same upload with this key before, the task of that one.
@@ -146,6 +148,7 @@ def submit(
         webhook_header_value=webhook.header_value,
         webhook_status=WebhookStatus.SET if webhook.url else WebhookStatus.EMPTY,
         expires=_expiry(ttl),
+        **_review_fields(required=review or settings.REVIEW),
     )
     original = files.put_original(task, upload, info.media_type, info.extension)
     try:
@@ -220,6 +223,7 @@ def run_again(
         # the bytes of the original must not stay longer than its client wants
         expires=task.expires or _expiry(None),
         detector_keys=task.detector_keys,
+        **_review_fields(required=task.review_required or settings.REVIEW),
     )
     stored = []
     try:
@@ -239,6 +243,10 @@ def run_again(
         files.discard(stored)
         raise
     return new
+
+
+def _review_fields(*, required: bool) -> dict[str, Any]:
+    return {"review_required": required, "review": Review.REQUIRED if required else Review.NONE}
 
 
 def _expiry(ttl: timedelta | None) -> datetime | None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import io
 import itertools
-import json
 import logging
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.conf import settings
@@ -16,11 +16,11 @@ from django.db import transaction
 from django.utils import timezone
 from django_q.exceptions import TimeoutException
 
-from anonymizer.models import File, FileKind, Kind, Status, Task
+from anonymizer.models import File, FileKind, Kind, Review, Status, Task
 from anonymizer.pipeline.detections import Detections, ObjectType
 from anonymizer.pipeline.errors import AnonymizerError, BrokenMedia, Cancelled, NotFullyAnalysed, StorageFull
-from anonymizer.pipeline.images.io import encode_png, load_picture
-from anonymizer.pipeline.options.options import Method, Options
+from anonymizer.pipeline.images.io import load_picture
+from anonymizer.pipeline.options.options import Options
 from anonymizer.pipeline.receipts.receipt import Receipt
 from anonymizer.pipeline.results import ImageResult
 from anonymizer.pipeline.segmentation.heuristic import HeuristicSegmenter
@@ -28,9 +28,10 @@ from anonymizer.service import deletion, engine, files, receipts, videos, worker
 from anonymizer.service.claims import Claim, Heartbeat, claimed, next_waiting
 from anonymizer.service.clients.turns import claim_next
 from anonymizer.service.monitoring import counters, log_context
-from anonymizer.service.previews import jobs
 from anonymizer.service.queueing import queue
 from anonymizer.service.queueing.outages import AWAY, insist
+from anonymizer.service.reviewing import leases
+from anonymizer.service.reviewing.artefacts import image_artefacts
 from anonymizer.service.webhooks import deliveries
 
 if TYPE_CHECKING:
@@ -51,9 +52,9 @@ PUBLISH_LEASES = 10
 
 
 def find() -> dict[str, Any] | None:
-    """Return a task that waits for a worker of this kind, packed as django-q2 does it, or None."""
+    """Return a task or a review that waits for a worker of this kind, packed as django-q2 does it, or None."""
     task_id = next_waiting(workers.kind())
-    return None if task_id is None else queue.pack(queue.PROCESS, task_id, name=task_id)
+    return leases.find(workers.kind()) if task_id is None else queue.pack(queue.PROCESS, task_id, name=task_id)
 
 
 def process(task_id: str) -> str:
@@ -128,7 +129,7 @@ def _take(task_id: str) -> Claim | None:
 
 def _process_image(claim: Claim) -> bool:
     result, keys = _anonymise_image(claim.task)
-    return _publish(claim, result, _artefacts(result), detector_keys=keys)
+    return _publish(claim, result, image_artefacts(result), detector_keys=keys)
 
 
 def _process_video(claim: Claim) -> bool:
@@ -198,8 +199,7 @@ def _publish(
     def publish(receipt: Receipt) -> bool:
         with transaction.atomic():
             owned = claim.update(
-                status=Status.DONE,
-                finished=finished,
+                **_end_of(claim.task, finished),
                 progress=1.0,
                 duration=result.seconds,
                 detections=result.counts,
@@ -218,7 +218,8 @@ def _publish(
                     file.save(force_insert=True)
                 receipts.keep(claim.task, receipt)
                 deletion.drop_original(claim.task)
-                deliveries.enqueue(claim.task)
+                if not claim.task.review_required:
+                    deliveries.enqueue(claim.task)
         # the connection may have been lost after the commit: then the rows of this attempt are there
         return owned or _is_published(claim, stored)
 
@@ -232,6 +233,13 @@ def _publish(
         if not published:
             files.discard(stored)
     return published
+
+
+def _end_of(task: Task, finished: datetime) -> dict[str, object]:
+    """The state of a task whose result is there. One that needs an approval waits for it, without a worker."""
+    if task.review_required:
+        return {"lease_token": None, "lease_until": None, "worker": "", "review": Review.REQUIRED}
+    return {"status": Status.DONE, "finished": finished}
 
 
 def _is_published(claim: Claim, stored: Sequence[File]) -> bool:
@@ -251,22 +259,6 @@ def _is_out_of_memory(error: BaseException | None) -> bool:
             return True
         error = error.__cause__
     return False
-
-
-def _artefacts(result: ImageResult) -> Iterator[files.Artefact]:
-    options, info = result.options, result.picture.info
-    if options.method is not Method.DETECT:
-        yield files.Artefact(FileKind.ANONYMISED, result.encode(), info.media_type, info.extension)
-    # masks are stored at full size: mask-scale is applied at the download
-    if options.save_mask.binary:
-        yield files.Artefact(FileKind.BINARY_MASK, encode_png(result.binary_mask), "image/png", ".png")
-    if options.save_mask.instance:
-        yield files.Artefact(FileKind.INSTANCE_MASK, encode_png(result.instance_mask), "image/png", ".png")
-    yield files.Artefact(FileKind.METADATA, json.dumps(result.metadata).encode(), "application/json", ".json")
-    yield from jobs.of_result(result)
-    detections = io.BytesIO()
-    result.found.save(detections)
-    yield files.Artefact(FileKind.DETECTIONS, detections.getvalue(), "application/x-npz", ".npz")
 
 
 def _fail(claim: Claim, cause: str, sentence: str, *, warnings: Sequence[str] = ()) -> str:

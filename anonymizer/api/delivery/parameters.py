@@ -1,4 +1,4 @@
-"""The parameters of webhooks, and `ttl`."""
+"""The parameters of webhooks, `ttl` and `review`."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from anonymizer.service.submit import Webhook
 from anonymizer.service.webhooks import targets
 from anonymizer.service.webhooks.sender import serves_loopback_only
 
-__all__ = ["most_seconds", "ttl", "webhook"]
+__all__ = ["REQUIRED", "most_seconds", "review", "ttl", "webhook"]
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,200}")
+#: the value of the parameter `review`
+REQUIRED = "required"
 #: ten years, which dates of every database can hold
 MOST_SECONDS = 10 * 365 * 86400
 
@@ -46,6 +48,17 @@ def ttl(text: str) -> timedelta | None:
     if not re.fullmatch(r"[0-9]{1,12}", text) or not 1 <= int(text) <= most:
         raise InvalidParameter("ttl", text, f"a whole number of seconds from 1 to {most}")
     return timedelta(seconds=int(text))
+
+
+def review(text: str) -> bool:
+    """Return whether the result of an upload is served only when a person has approved it.
+
+    Raises:
+        InvalidParameter: it is neither empty nor `required`.
+    """
+    if text.lower() not in ("", REQUIRED):
+        raise InvalidParameter("review", text, f"{REQUIRED}, or not given")
+    return bool(text) or bool(settings.REVIEW)
 
 
 def most_seconds() -> int:

@@ -51,6 +51,9 @@ class Command(AnonymizerCommand):
             "--megabytes-a-day", type=_whole, metavar="N", help="most uploaded megabytes a day; default: no limit"
         )
         creating.add_argument("--metrics", action="store_true", help="the client may read /metrics")
+        creating.add_argument(
+            "--reviewer", action="store_true", help="the client may review and approve results, those of others too"
+        )
         creating.add_argument("--replace", action="store_true", help="give a client that exists another token")
         actions.add_parser("list", help="list the clients, their limits and what they uploaded today")
         actions.add_parser("revoke", help="answer no more requests of a client").add_argument("name")
@@ -77,6 +80,7 @@ class Command(AnonymizerCommand):
             tasks_a_day=options["tasks_a_day"],
             bytes_a_day=None if megabytes is None else megabytes * 2**20,
             reads_metrics=options["metrics"],
+            reviews=options["reviewer"],
             replace=options["replace"],
         )
         # alone on standard output, so that a script can keep it

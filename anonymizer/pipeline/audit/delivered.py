@@ -25,7 +25,7 @@ from anonymizer.pipeline.proof.finds import new_finds
 from anonymizer.pipeline.proof.verification import LOOK_SHARE, Verification, fail
 from anonymizer.pipeline.results import ImageResult
 
-__all__ = ["look_again", "verify_image"]
+__all__ = ["MOST_LOOKS", "look_again", "verify_image"]
 
 #: how often the detectors look at most, and how often an image is rendered anew at most
 MOST_LOOKS = 3
@@ -34,7 +34,7 @@ MOST_LOOKS = 3
 Render = Callable[[Detections, Options], ImageResult]
 
 
-def verify_image(engine: Engine, result: ImageResult, render: Render) -> ImageResult:
+def verify_image(engine: Engine, result: ImageResult, render: Render, *, looks: int = MOST_LOOKS) -> ImageResult:
     """Verify the result of one image, and redact what the look at it finds.
 
     An image that came as an array or a PIL image has no file yet: its pixels are verified. With `debug`, the image is
@@ -44,6 +44,7 @@ def verify_image(engine: Engine, result: ImageResult, render: Render) -> ImageRe
         engine: looks again.
         result: as it was rendered.
         render: renders the same image anew.
+        looks: how often the detectors look at most. 0: the file is only decoded and compared.
 
     Returns:
         The result to deliver, with its verification; the same one if there is nothing to verify.
@@ -57,16 +58,16 @@ def verify_image(engine: Engine, result: ImageResult, render: Render) -> ImageRe
     if not options.verify or options.method is Method.DETECT:
         return result
     started = time.perf_counter()
-    added, looks = Detections.empty(), 0
+    added, looked = Detections.empty(), 0
     undrawn = replace(options, debug=False)
     if options.debug:
         result = render(added, undrawn)
     while True:
         encoded, delivered = _delivered(engine, result)
         differences = _compare(result, delivered)
-        if looks == MOST_LOOKS:
+        if looked == looks:
             break
-        looks += 1
+        looked += 1
         finds = look_again(engine, delivered, result, options)
         if not len(finds):
             break
@@ -86,7 +87,7 @@ def verify_image(engine: Engine, result: ImageResult, render: Render) -> ImageRe
         warnings=(*result.warnings, *([_warning(len(added))] if len(added) else [])),
         verification=Verification(
             mode=options.verify,
-            looks=looks,
+            looks=looked,
             frames=None,
             regions=len(differences),
             flat=sum(difference.is_flat for difference in differences),

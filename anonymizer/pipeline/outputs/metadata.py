@@ -15,6 +15,8 @@ from anonymizer.pipeline.redaction.regions import RedactionRegion
 
 __all__ = ["counts", "frame_metadata", "image_metadata", "mask_source", "over_threshold", "review_counts"]
 
+NO_NOTES: Mapping[int, Mapping[str, Any]] = {}
+
 
 def image_metadata(
     name: str,
@@ -25,6 +27,7 @@ def image_metadata(
     *,
     seconds: float,
     miss_costs: Mapping[ObjectType, float],
+    notes: Mapping[int, Mapping[str, Any]] = NO_NOTES,
 ) -> dict[str, Any]:
     """Make the metadata of one image.
 
@@ -36,6 +39,7 @@ def image_metadata(
         options: the options of the request.
         seconds: duration of detection and redaction; reading and writing do not count.
         miss_costs: by object type, how many needless blurs a miss is worth in the scores; 1 where it is left out.
+        notes: by row of the detections, what is said of them besides. Default: nothing.
 
     Returns:
         JSON values.
@@ -49,7 +53,7 @@ def image_metadata(
         "duration": round(seconds, 4),
         "profile": options.profile or None,
         "detections": [
-            _detection(name, size_hw, detections, row, by_row.get(row), options, miss_costs)
+            _detection(name, size_hw, detections, row, by_row.get(row), options, miss_costs) | dict(notes.get(row, {}))
             for row in range(len(detections))
         ],
     }
@@ -65,6 +69,7 @@ def frame_metadata(
     options: Options,
     *,
     miss_costs: Mapping[ObjectType, float],
+    notes: Mapping[int, Mapping[str, Any]] = NO_NOTES,
 ) -> dict[str, Any]:
     """Make the metadata of one frame of a video: that of an image, with the frame's number, its time and the tracks.
 
@@ -77,6 +82,7 @@ def frame_metadata(
         regions: where pixels are redacted.
         options: the options of the request.
         miss_costs: by object type, how many needless blurs a miss is worth in the scores; 1 where it is left out.
+        notes: by row of the detections, what is said of them besides. Default: nothing.
 
     Returns:
         JSON values.
@@ -92,6 +98,7 @@ def frame_metadata(
         "detections": [
             _detection(number, size_hw, detections, row, by_row.get(row), options, miss_costs)
             | {"track_id": int(track_id) if track_id >= 0 else None}
+            | dict(notes.get(row, {}))
             for row, track_id in enumerate(detections.track_ids)
         ],
     }

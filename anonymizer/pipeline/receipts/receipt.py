@@ -21,6 +21,7 @@ from anonymizer.pipeline.options.options import Options
 from anonymizer.pipeline.proof.verification import Verification
 from anonymizer.pipeline.receipts.canonical import canonical_json, plain
 from anonymizer.pipeline.receipts.signing import SigningKey, verify
+from anonymizer.pipeline.review.state import ReviewState
 
 __all__ = ["Analysis", "HasReceipt", "Receipt", "make_receipt"]
 
@@ -68,6 +69,8 @@ class HasReceipt(Protocol):
     def verification(self) -> Verification | None: ...
     @property
     def analysis(self) -> Analysis | None: ...
+    @property
+    def review(self) -> ReviewState | None: ...
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -152,6 +155,7 @@ def make_receipt(
     key: SigningKey | None = None,
     times: Mapping[str, str | None] | None = None,
     task: str | None = None,
+    version: int = 1,
 ) -> Receipt:
     """Make the receipt of a result.
 
@@ -163,6 +167,7 @@ def make_receipt(
         key: signs it; None: it says that it is not signed.
         times: by name, times in ISO 8601. Default: `made`, now.
         task: id of the task of a server.
+        version: of the result, from 1 up.
     """
     options, analysis = result.options, result.analysis
     sums: Mapping[str, str | None] = {} if analysis is None else analysis.model_sums
@@ -198,6 +203,9 @@ def make_receipt(
         "verification": None if result.verification is None else result.verification.as_json(),
         "warnings": len(result.warnings),
     }
+    if result.review is not None:
+        # what persons changed, in all versions up to this one
+        content["review"] = {"version": version} | result.review.as_json()
     signed = plain(content)
     assert isinstance(signed, dict)
     return Receipt(signed, None if key is None else key.sign(canonical_json(signed)))

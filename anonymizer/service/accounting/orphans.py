@@ -10,6 +10,7 @@ from datetime import datetime
 
 from django.core.files.storage import Storage, storages
 from django.db import transaction
+from django.db.models import Q
 
 from anonymizer.models import AuditAction, File, Status, Task
 from anonymizer.models.batches import key_batches
@@ -120,7 +121,7 @@ def drop_lost_rows(before: datetime) -> int:
 
 def _busy(tasks: list[uuid.UUID]) -> set[str]:
     """The folders of tasks that a worker works on: its files have no rows yet, and may be unchanged for hours."""
-    working = Task.objects.filter(pk__in=tasks, status=Status.PROCESSING)
+    working = Task.objects.filter(Q(status=Status.PROCESSING) | Q(review_status="rendering"), pk__in=tasks)
     return {str(pk) for pk in working.values_list("pk", flat=True)}
 
 

@@ -49,6 +49,7 @@ def create(
     tasks_a_day: int | None = None,
     bytes_a_day: int | None = None,
     reads_metrics: bool = False,
+    reviews: bool = False,
     replace: bool = False,
 ) -> tuple[Token, str]:
     """Make a token for a client.
@@ -60,6 +61,7 @@ def create(
         tasks_a_day: the most uploads a day (UTC). Default: no limit.
         bytes_a_day: the most uploaded bytes a day (UTC). Default: no limit.
         reads_metrics: whether the client may read `/metrics`.
+        reviews: whether the client may review and approve results, also those of other clients.
         replace: whether a client of this name gets a new token and these limits. It keeps its tasks.
 
     Returns:
@@ -70,7 +72,7 @@ def create(
     """
     limits: dict[str, Any] = {
         "expires": expires, "rate": rate, "tasks_a_day": tasks_a_day, "bytes_a_day": bytes_a_day,
-        "reads_metrics": reads_metrics,
+        "reads_metrics": reads_metrics, "reviews": reviews,
     }  # fmt: skip
     with transaction.atomic():
         token = Token.objects.filter(name=name).first() or Token(name=name)

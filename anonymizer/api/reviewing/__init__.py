@@ -1,0 +1,1 @@
+"""Reviews of results: the endpoints, their parameters and their description."""

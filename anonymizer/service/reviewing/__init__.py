@@ -1,0 +1,1 @@
+"""Reviews of results: their versions, and the work of rendering them."""

@@ -1,0 +1,158 @@
+"""Reviews of images: the real pipeline on a real database, with a detector that is passed in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from anonymizer.models import File, FileKind, ResultVersion, Status, Task
+from anonymizer.pipeline.errors import InvalidParameter
+from anonymizer.pipeline.review.edits import parse_review
+from anonymizer.service import deletion, work
+from anonymizer.service.reviewing import leases, renders, versions
+from anonymizer.service.reviewing.errors import NoOriginal, NotReviewable, VersionConflict
+from tests.fakes import FakeDetector
+from tests.pictures import decoded
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def fresh(task: Task) -> Task:
+    return Task.objects.prefetch_related("files").get(pk=task.pk)
+
+
+def done(upload: Callable[..., Task], **options: Any) -> Task:
+    task = upload(method="blacken", margin=0.0, face_anonymization_gradient_start=0.0, **options)
+    assert work.process(str(task.pk)) == "done"
+    return fresh(task)
+
+
+def reviewed(task: Task, **body: Any) -> Task:
+    """Send a review, and render it if it changes something."""
+    if versions.review(fresh(task), parse_review(body), "client:tester"):
+        version = ResultVersion.objects.filter(task=task).first()
+        assert version is not None
+        assert renders.render(str(version.pk)) == "done", fresh(task).review_status
+    return fresh(task)
+
+
+def rows(task: Task, version: int | None = None) -> list[dict[str, Any]]:
+    stored = task.file(FileKind.METADATA, version)
+    assert stored is not None
+    return list(json.loads(stored.read())["detections"])
+
+
+def pixels(task: Task, version: int | None = None) -> Any:
+    stored = task.file(FileKind.ANONYMISED, version)
+    assert stored is not None
+    return decoded(stored.read())
+
+
+def test_a_review_makes_a_version_without_detecting_again(upload: Any, detector: FakeDetector) -> None:
+    task, calls = done(upload), detector.calls
+    before = pixels(task)
+    assert [row["type_label"] for row in rows(task)] == ["face", "license-plate"]
+    task = reviewed(
+        task, add=[{"type": "person", "box": [200, 150, 230, 200]}], drop=[{"id": 0}], comment="one was a lamp"
+    )
+    assert detector.calls == calls
+    assert (task.version, task.review_status, task.status) == (2, None, Status.DONE)
+    assert task.detections["person"] == 1
+    assert task.detections["face"] == 0
+    assert [row["type_label"] for row in rows(task)] == ["license-plate", "person"]
+    after = pixels(task)
+    assert after[160:190, 205:225].mean() < 20
+    assert before[25:65, 25:55].mean() < 20
+    assert after[25:65, 25:55].mean() > 30
+    # the first version is still there, byte for byte
+    assert (pixels(task, 1) == before).all()
+    assert [row["type_label"] for row in rows(task, 1)] == ["face", "license-plate"]
+    mask = task.file(FileKind.BINARY_MASK)
+    assert mask is not None
+    assert decoded(mask.read())[160:190, 205:225].min() == 255
+
+
+def test_thresholds_visible_objects_and_methods_add_up_over_versions(upload: Any, detector: FakeDetector) -> None:
+    task = done(upload)
+    calls = detector.calls
+    task = reviewed(task, thresholds={"face": 0.25})
+    assert [round(row["score"], 1) for row in rows(task)] == [0.9, 0.7, 0.3]
+    task = reviewed(task, visible=[{"id": 1}], change=[{"id": 2, "method": "pixelate", "kernel_size": 0.5}])
+    assert [row["is_anonymised"] for row in rows(task)] == [True, False, True]
+    assert rows(task)[1]["mask_rle"] is None
+    assert (rows(task)[2]["method"], rows(task)[2]["kernel_size"]) == ("pixelate", 0.5)
+    assert task.detections["license-plate"] == 0
+    # the file is a JPEG
+    assert pixels(task)[30:60, 25:55].mean() < 20
+    assert pixels(task)[55:85, 205:235].mean() > 30
+    receipt = task.file(FileKind.RECEIPT)
+    assert receipt is not None
+    named = json.loads(receipt.read())["receipt"]["review"]
+    assert (named["version"], named["visible"]) == (3, ["c1"])
+    assert detector.calls == calls
+
+
+def test_an_earlier_version_comes_back_and_the_next_review_starts_from_it(upload: Any) -> None:
+    task = reviewed(done(upload), drop=[{"id": 0}])
+    task = reviewed(task, restore=1)
+    assert (task.version, task.detections["face"]) == (1, 1)
+    task = reviewed(task, drop=[{"id": 1}])
+    assert task.version == 3
+    assert [row["type_label"] for row in rows(task)] == ["face"]
+    listed = versions.listing(task)
+    assert [(row["version"], row["base"], row["served"], row["dropped"]) for row in listed] == [
+        (3, 1, True, 1), (2, 1, False, 1), (1, None, False, 0),
+    ]  # fmt: skip
+
+
+def test_what_a_review_cannot_do_is_said(upload: Any, settings: Any) -> None:
+    task = done(upload)
+    with pytest.raises(InvalidParameter, match="drop is 'id 7', but must be an id of the current version's"):
+        reviewed(task, drop=[{"id": 7}])
+    with pytest.raises(InvalidParameter, match="restore is '4'"):
+        reviewed(task, restore=4)
+    with pytest.raises(VersionConflict, match="of version 2, but the current version is 1"):
+        reviewed(task, drop=[{"id": 0}], base=2)
+    assert versions.review(task, parse_review({"drop": [{"id": 0}]}), "anonymous")
+    with pytest.raises(NotReviewable, match="is being rendered"):
+        versions.review(fresh(task), parse_review({"drop": [{"id": 1}]}), "anonymous")
+    settings.KEEP_ORIGINALS = False
+    with pytest.raises(NoOriginal):
+        reviewed(done(upload), drop=[{"id": 0}])
+
+
+def test_a_review_that_fails_leaves_the_version_before_it(upload: Any, monkeypatch: Any) -> None:
+    task = done(upload)
+    versions.review(task, parse_review({"drop": [{"id": 0}]}), "anonymous")
+    (version,) = ResultVersion.objects.filter(number=2)
+    original = fresh(task).file(FileKind.ORIGINAL)
+    assert original is not None
+    original.storage.delete(original.key)
+    assert renders.render(str(version.pk)).startswith("failed")
+    task = fresh(task)
+    assert (task.version, task.status) == (1, Status.DONE)
+    assert "FileNotFound" in str(task.review_status)
+    assert len(rows(task)) == 2
+    assert File.objects.filter(version=2).count() == 0
+
+
+def test_a_lost_worker_is_replaced_and_a_review_that_loses_many_fails(upload: Any, settings: Any) -> None:
+    task = done(upload)
+    versions.review(task, parse_review({"drop": [{"id": 0}]}), "anonymous")
+    version = ResultVersion.objects.get(number=2)
+    ResultVersion.objects.filter(pk=version.pk).update(leases=settings.MAX_LEASES)
+    assert leases.recover() == 0
+    assert fresh(task).review_status == "The worker was lost 3 times while it rendered this review."
+    task = reviewed(task, drop=[{"id": 0}])
+    assert (task.version, task.review_status) == (3, None)
+
+
+def test_deletion_leaves_no_version(upload: Any, media: Any) -> None:
+    task = reviewed(done(upload), drop=[{"id": 0}])
+    deletion.delete_files(task)
+    assert not ResultVersion.objects.exists()
+    assert not File.objects.exists()
+    assert not [path for path in media.rglob("*") if path.is_file() and "sqlite" not in path.name]
