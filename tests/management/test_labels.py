@@ -12,9 +12,8 @@ from django.core.files.base import ContentFile
 from django.core.management import CommandError, call_command
 
 from anonymizer.evaluation.datasets.dataset import LabelledSet
-from anonymizer.models import AuditAction, AuditEvent, FileKind, Status, Task
+from anonymizer.models import AuditAction, AuditEvent, FileKind, Review, Status, Task
 from anonymizer.service import files
-from anonymizer.service.labels import finished
 from tests.evaluation.sets import HEIGHT, WIDTH, boxes, coco, save_picture
 
 
@@ -53,15 +52,10 @@ def test_finished_tasks_go_to_a_label_tool(task: Task, tmp_path: Path) -> None:
         assert said in failed
 
 
-def test_corrections_of_reviewers_become_a_labelled_set_in_one_command(
-    task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_approved_tasks_become_a_labelled_set_in_one_command(task: Task, tmp_path: Path) -> None:
     _, _, failed = run("labels", "from-reviews", "--output", tmp_path / "set")
     assert failed == "There is no reviewed task with a picture that still has its original."
-    if "version" in {each.name for each in Task._meta.get_fields()}:
-        Task.objects.filter(pk=task.pk).update(review="approved")
-    else:
-        monkeypatch.setattr(finished, "_reviewed", lambda tasks: tasks)
+    Task.objects.filter(pk=task.pk).update(review=Review.APPROVED)
     out, _, failed = run("labels", "from-reviews", "--output", tmp_path / "set")
     assert failed == "" and out.endswith("The pictures in it are not anonymised.\n")
     labelled = LabelledSet.read(tmp_path / "set")

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from django.db.models import Q, QuerySet
+from django.db.models import Q
 
-from anonymizer.models import AuditAction, File, FileKind, Kind, Status, Task
+from anonymizer.models import AuditAction, File, FileKind, Kind, Review, Status, Task
 from anonymizer.pipeline.errors import InvalidParameter
 from anonymizer.service import files
 from anonymizer.service.accounting import audit
@@ -66,7 +66,8 @@ def finished_pictures(ids: Sequence[str] = (), *, reviewed: bool = False) -> Ite
     """
     tasks = Task.objects.filter(status=Status.DONE, kind=Kind.IMAGE).order_by("created", "id")
     if reviewed:
-        tasks = _reviewed(tasks)
+        # a person has changed the result, or approved it as it was
+        tasks = tasks.filter(Q(version__gt=1) | Q(review=Review.APPROVED))
     if ids:
         wanted = {_id(text) for text in ids}
         tasks = tasks.filter(pk__in=wanted)
@@ -77,14 +78,6 @@ def finished_pictures(ids: Sequence[str] = (), *, reviewed: bool = False) -> Ite
         stored = task.file(FileKind.METADATA)
         if stored is not None:
             yield FinishedPicture(task, json.loads(stored.read()), task.file(FileKind.ORIGINAL))
-
-
-def _reviewed(tasks: QuerySet[Task]) -> QuerySet[Task]:
-    """The tasks of which a person has changed or approved the result."""
-    if "version" not in {each.name for each in Task._meta.get_fields()}:
-        # the database of this version knows no reviews
-        return tasks.none()
-    return tasks.filter(Q(version__gt=1) | Q(review="approved"))
 
 
 def _id(text: str) -> uuid.UUID:
