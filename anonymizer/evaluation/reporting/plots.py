@@ -19,7 +19,6 @@ from anonymizer.evaluation.metrics.matching import SIZES
 from anonymizer.evaluation.metrics.results import EvaluationResult
 from anonymizer.evaluation.reporting.error_cases import ErrorCase, thumbnails
 from anonymizer.evaluation.reporting.plot_panels import (
-    WIDTH,
     Shown,
     Thresholds,
     arms,
@@ -30,6 +29,8 @@ from anonymizer.evaluation.reporting.plot_panels import (
     panels_of,
     plain_numbers,
     point_style,
+    set_width,
+    width_in,
 )
 from anonymizer.evaluation.thresholds.choose import ThresholdChoices, size_words
 from anonymizer.pipeline.detections import ObjectType
@@ -44,6 +45,7 @@ __all__ = [
     "gallery",
     "precision_recall",
     "score_histogram",
+    "set_width",
 ]
 
 #: Up to this many false blurs a picture an axis is linear. So 0 has a place on it.
@@ -119,7 +121,7 @@ def by_threshold(
         thresholds: operating points, 0..1, by type; default: the thresholds of each result's options.
     """
     panels = panels_of(results, object_type, thresholds)
-    figure = new_figure(6.4, max(WIDTH, 3 * len(panels)))
+    figure = new_figure(6.4, max(width_in(), 3 * len(panels)))
     columns = figure.subplots(3, len(panels), squeeze=False, sharex=True, sharey="row").T
     at = np.linspace(0, 1, 101)
     for cells, (title, lines) in zip(columns, panels, strict=True):
@@ -223,13 +225,13 @@ def gallery(error_cases: Sequence[ErrorCase], title: str = "", *, columns: int =
     unread = len({case.path for case, view in zip(error_cases, views, strict=True) if view is None})
     shown = [(case, view) for case, view in zip(error_cases, views, strict=True) if view is not None]
     rows = max(-(-len(shown) // columns), 1)
-    figure = new_figure(rows * (WIDTH / columns + 0.6) + 0.4)
+    figure = new_figure(rows * (width_in() / columns + 0.6) + 0.4)
     cells = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in cells:
         axes.set(xticks=[], yticks=[], frame_on=False)
     for axes, (case, view) in zip(cells, shown, strict=False):
         axes.imshow(view)
-        axes.set_xlabel(textwrap.fill(case.caption, 92 // columns), fontsize=8)
+        axes.set_xlabel(textwrap.fill(case.caption, round(16.5 * width_in()) // columns), fontsize=8)
     left_out = f"{unread} {'picture' if unread == 1 else 'pictures'} could not be read" if unread else ""
     nothing = "" if error_cases else "there is nothing to show"
     figure.suptitle("; ".join(filter(None, [title, left_out, nothing])), fontsize=10)
