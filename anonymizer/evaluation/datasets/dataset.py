@@ -121,8 +121,8 @@ class LabelledSet:
         """Read a labelled set in the format of COCO, YOLO, Pascal VOC, CVAT (XML 1.1) or Label Studio (JSON).
 
         Args:
-            path: a COCO or Label Studio file (.json), a CVAT file (.xml) or a folder with one of these; a YOLO folder
-                or its YAML file; or a folder with Pascal VOC files.
+            path: a COCO or Label Studio file (.json), a CVAT file (.xml), or a folder with one of these. For YOLO the
+                folder or its YAML file, for Pascal VOC the folder.
             names: by class name, the object type, or `none` for labels that are left out: `{"visage": "face"}`.
                 Default: only the names that are known.
             labelled: the types of which every object is labelled in every image. Default: what a COCO file states for
