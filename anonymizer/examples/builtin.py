@@ -10,7 +10,7 @@ import importlib.util
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from anonymizer.pipeline.detections import OBJECT_TYPES, ObjectType
 from anonymizer.pipeline.images.io import load_image
 
-__all__ = ["labelled", "pictures", "video"]
+__all__ = ["labelled", "pictures", "video", "with_persons"]
 
 _Box = tuple[int, int, int, int]
 
@@ -85,12 +85,68 @@ _VIDEO_WH, _VIDEO_RATE, _VIDEO_FRAMES = (640, 360), 25, 75
 
 
 def pictures() -> list[Path]:
-    """The paths of all images, those with persons first.
+    """The paths of all images of the packages, those with persons first.
 
     Raises:
         FileNotFoundError: a package is not installed, or does not have its image.
     """
     return [image.path for image in _IMAGES]
+
+
+def with_persons(folder: Path) -> list[Path]:
+    """The paths of images that all show persons: three of the packages, and three that are made of them.
+
+    Made are a group of the three persons, a small group in front of a wall, and a dark, mirrored portrait.
+
+    Args:
+        folder: where the made ones are written, unless they are there already.
+
+    Raises:
+        FileNotFoundError: a package is not installed, or does not have its image.
+    """
+    paths = pictures()
+    portraits = [path for path, image in zip(paths, _IMAGES, strict=True) if image.boxes]
+    made = {folder / name: make for name, make in _MADE.items()}
+    for path, make in made.items():
+        if not path.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            pixels = make([load_image(portrait) for portrait in portraits])
+            written = path.with_suffix(".part.png")
+            cv2.imwrite(str(written), pixels[..., ::-1])
+            written.replace(path)
+    return [*portraits, *made]
+
+
+def _group(portraits: Sequence[NDArray[np.uint8]], height: int = 480) -> NDArray[np.uint8]:
+    """The portraits side by side, all equally high."""
+    sizes = [(round(height * portrait.shape[1] / portrait.shape[0]), height) for portrait in portraits]
+    parts = [
+        cv2.resize(portrait, size, interpolation=cv2.INTER_AREA)
+        for portrait, size in zip(portraits, sizes, strict=True)
+    ]
+    return np.concatenate([np.asarray(part, np.uint8) for part in parts], axis=1)
+
+
+def _small_group(portraits: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """The group, small, at the foot of a grey wall."""
+    wall = np.full((600, 900, 3), 150, np.uint8)
+    wall += np.random.default_rng(0).integers(0, 12, wall.shape, np.uint8)
+    group = _group(portraits, 200)
+    wall[-200:, 120 : 120 + group.shape[1]] = group
+    return wall
+
+
+def _dark_portrait(portraits: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """The first portrait, mirrored and with a third of its light."""
+    return np.asarray(portraits[0][:, ::-1] // 3, np.uint8)
+
+
+#: file names of the images that are made, and what makes them
+_MADE: dict[str, Callable[[Sequence[NDArray[np.uint8]]], NDArray[np.uint8]]] = {
+    "group.png": _group,
+    "small-group.png": _small_group,
+    "dark.png": _dark_portrait,
+}
 
 
 def labelled(folder: Path) -> Path:

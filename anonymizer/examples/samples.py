@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator, Sequence
 from itertools import islice, zip_longest
 from pathlib import Path
-from typing import TypeGuard
+from typing import Protocol, TypeGuard, TypeVar
 
 import av
 
@@ -21,7 +21,7 @@ from anonymizer.pipeline import folders
 from anonymizer.pipeline.errors import AnonymizerError
 from anonymizer.pipeline.media_kinds import HEAD_BYTES, MediaKind, sniff
 
-__all__ = ["clip", "labelled", "output", "pictures", "video"]
+__all__ = ["clip", "labelled", "may_be_shown", "output", "pictures", "spread", "video"]
 
 BUILTIN = "builtin"
 _ROOT = Path(__file__).resolve().parents[2]
@@ -30,6 +30,20 @@ _SHARED = _ROOT.parent / "shared" / "data"
 _OBJECT_SHARE = (0.01, 0.25)
 #: sources of `shared/data` that may be shown; neighbours in this list have different objects
 _SOURCES = ("fddb", "cars", "voc", "dashcam", "highway")
+
+
+class _Sourced(Protocol):
+    """An image that knows its file and the data set that it came from."""
+
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def source(self) -> str: ...
+
+
+_Image = TypeVar("_Image", bound=_Sourced)
+_Value = TypeVar("_Value")
 
 
 def pictures(folder: Path | str | None = None, count: int = 6) -> list[Path]:
@@ -47,7 +61,7 @@ def pictures(folder: Path | str | None = None, count: int = 6) -> list[Path]:
         raise ValueError(f"count must be 1 or more, not {count}")
     source = _samples_folder(folder)
     if source is None:
-        return builtin.pictures()[:count]
+        return builtin.with_persons(output("samples"))[:count]
     if _is_shared(source):
         return _interleave([*_clearly_visible(source), sorted((source / "images").iterdir())], count)
     found = list(_files_of_kind(source, MediaKind.IMAGE))
@@ -76,18 +90,52 @@ def labelled(folder: Path | str | None = None) -> Path:
     return coco[0] if len(coco) == 1 else source
 
 
-def video(folder: Path | str | None = None) -> Path:
+def may_be_shown(images: Sequence[_Image]) -> list[_Image]:
+    """Choose the images that notebooks show: all, but of `shared/data` only those with a licence for it.
+
+    Args:
+        images: of a labelled set, with their `path` and `source`.
+    """
+    shared = _SHARED.resolve()
+    return [each for each in images if each.source in _SOURCES or shared not in each.path.resolve().parents]
+
+
+def spread(images: Sequence[_Image], count: int | None) -> list[_Image]:
+    """Choose images, as many of each source as of the others where it has so many, evenly spread over each source.
+
+    Neighbouring images of a set are often similar, so that the first ones say little about all.
+
+    Args:
+        images: of a labelled set, with their `source`.
+        count: how many; None: all.
+
+    Returns:
+        The images in the order of the set.
+    """
+    of_source: dict[str, list[int]] = {}
+    for index, image in enumerate(images):
+        of_source.setdefault(image.source, []).append(index)
+    left, chosen = len(images) if count is None else count, list[int]()
+    # the smallest first: what it lacks goes to the others
+    for number, indices in enumerate(sorted(of_source.values(), key=len)):
+        part = _evenly_spaced(indices, min(len(indices), left // (len(of_source) - number)))
+        chosen, left = [*chosen, *part], left - len(part)
+    return [images[index] for index in sorted(chosen)]
+
+
+def video(folder: Path | str | None = None, *, name: str = "person-walking.mp4") -> Path:
     """The path of a video: the first one in the folder or below it. If it has none: one made of an installed image.
 
     Args:
         folder: where to search. Default: see the module.
+        name: which of the videos of `shared/data`. Default: a person walks by.
 
     Raises:
         FileNotFoundError: there is no such folder.
     """
     source = _samples_folder(folder)
     if _is_shared(source):
-        return source / "videos" / "person-walking.mp4"
+        return source / "videos" / name
     found = [] if source is None else list(islice(_files_of_kind(source, MediaKind.VIDEO), 1))
     return found[0] if found else builtin.video(output("samples"))
 
@@ -199,7 +247,7 @@ def _interleave(groups: Sequence[Sequence[Path]], count: int) -> list[Path]:
     return list(islice((path for of_round in rounds for path in of_round if path is not None), count))
 
 
-def _evenly_spaced(paths: Sequence[Path], count: int) -> list[Path]:
-    if len(paths) <= count:
-        return list(paths)
-    return [paths[(2 * index + 1) * len(paths) // (2 * count)] for index in range(count)]
+def _evenly_spaced(values: Sequence[_Value], count: int) -> list[_Value]:
+    if len(values) <= count:
+        return list(values)
+    return [values[(2 * index + 1) * len(values) // (2 * count)] for index in range(count)]

@@ -92,6 +92,7 @@ def finetune(
     folder: Path,
     *,
     minutes: float = GENTLE.minutes,
+    steps: int | None = None,
     start: Path = OWN,
     limit: int = 1000,
     recipe: Recipe = GENTLE,
@@ -104,6 +105,7 @@ def finetune(
         images: the labelled images to learn from. Do not evaluate the result on them.
         folder: where the weights are written. Weights of an earlier call are replaced.
         minutes: duration of the training, without the time to read the images; default: 2.
+        steps: number of steps of the training; default: as many as fit into `minutes`.
         start: the weights to start from; default: the own detector.
         limit: the most images, evenly spread over the set; default: 1000. They are kept in memory, with about 1.5 MB
             for each image.
@@ -120,7 +122,7 @@ def finetune(
 
     Example:
         >>> learn, judge = split(LabelledSet.read("my-pictures"))  # doctest: +SKIP
-        >>> weights = finetune(learn, Path("build/fine-tuned"), minutes=5)  # doctest: +SKIP
+        >>> weights = finetune(learn, Path("build/fine-tuned"), steps=500)  # doctest: +SKIP
     """
     labelled = images.subset(image for image in images.images if _has_labels(image))
     samples = read_samples(labelled, limit=limit, progress=progress)
@@ -128,7 +130,7 @@ def finetune(
         raise ValueError(
             f"None of {len(images.images)} pictures can be used: they have no labelled object and no labelled type."
         )
-    recipe = replace(recipe, minutes=minutes)
+    recipe = replace(recipe, minutes=minutes, steps=steps)
     weights = train(samples, recipe, folder, start=start, device=device, resume=False, progress=progress)
     (folder / "checkpoint.pt").unlink()
     return weights

@@ -51,6 +51,8 @@ class Recipe:
 
     Attributes:
         minutes: duration of the training. The learning rate falls to zero in this time, on any machine.
+        steps: number of steps of the training, which gives the same weights on slow and fast machines. Default: as many
+            as fit into `minutes`.
         sides: widths of canvases in pixels; one is drawn for each batch.
         batch: canvases in a batch if they have 320 x 320 pixels. Batches of larger canvases have fewer, of smaller
             canvases more.
@@ -69,6 +71,7 @@ class Recipe:
     """
 
     minutes: float = 120.0
+    steps: int | None = None
     sides: tuple[int, ...] = (320, 384, 416)
     batch: int = 16
     rate: float = 8e-4
@@ -108,6 +111,10 @@ class _Run:
         self.steps = self.canvases = 0
         self.seconds = 0.0
         self._fixed_norms = recipe.fixed_norms
+
+    def done(self, recipe: Recipe) -> float:
+        """The share of the training that is done; 1 and more at its end."""
+        return self.seconds / 60 / recipe.minutes if recipe.steps is None else self.steps / recipe.steps
 
     def training(self) -> None:
         # only batch norms behave differently in training
@@ -181,16 +188,18 @@ def train(
     last_save = last_evaluation = run.seconds
     sums = torch.zeros(2)
     run.training()
-    # the bar counts seconds, because the duration is given and the number of steps is not
-    bar_format, duration_s = "{l_bar}{bar}| {remaining} left", 60 * recipe.minutes
+    # without a number of steps, the bar counts seconds
+    bar_format = "{l_bar}{bar}| {remaining} left" if recipe.steps is None else None
+    total = 60 * recipe.minutes if recipe.steps is None else recipe.steps
+    done = total * run.done(recipe)
     with tqdm(
-        total=duration_s, initial=run.seconds, desc="training", bar_format=bar_format, disable=not progress
+        total=total, initial=done, desc="training", unit="step", bar_format=bar_format, disable=not progress
     ) as bar:
-        while run.seconds < duration_s:
+        while run.done(recipe) < 1:
             began = time.monotonic()
             sums += _step(run, recipe, *next(batches))
             run.seconds += time.monotonic() - began
-            bar.update(min(run.seconds, duration_s) - bar.n)
+            bar.update(total * min(run.done(recipe), 1) - bar.n)
             if run.steps % 50 == 0:
                 scores, boxes = (sums / 50).tolist()
                 log.info(
@@ -233,7 +242,7 @@ def _batches(
     while True:
         side = int(run.rng.choice(recipe.sides))
         count = max(1, round(recipe.batch * (320 / side) ** 2))
-        mosaic = recipe.mosaic if run.seconds < CALM * 60 * recipe.minutes else 0.0
+        mosaic = recipe.mosaic if run.done(recipe) < CALM else 0.0
         canvases = [plan(samples, choose, side, run.rng, mosaic=mosaic) for _ in range(count)]
         if on_gpu:
             pixels = torch.stack([draw_torch(canvas, images) for canvas in canvases])
@@ -249,7 +258,7 @@ def _truth(targets: Targets, unlabelled: np.ndarray[Any, np.dtype[np.bool_]], de
 
 def _step(run: _Run, recipe: Recipe, pixels: Tensor, truths: list[Truth]) -> Tensor:
     """Train on one batch, and return the two losses, (2,)."""
-    done = run.seconds / 60 / recipe.minutes
+    done = run.done(recipe)
     rate = recipe.rate * min(1.0, (run.steps + 1) / recipe.warm_up) * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)
     for group in run.optimizer.param_groups:
         group["lr"] = rate * group["share"]

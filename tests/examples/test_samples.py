@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -14,6 +15,7 @@ from anonymizer import Anonymizer, ObjectType
 from anonymizer.evaluation.datasets.dataset import LabelledSet
 from anonymizer.evaluation.metrics.matching import overlaps
 from anonymizer.examples import builtin, samples
+from anonymizer.pipeline.images.io import load_image
 from tests.pictures import encoded
 from tests.videos import frame_count, moving_square
 
@@ -46,16 +48,18 @@ def test_the_argument_wins_over_the_environment_and_that_over_shared_data(
 ) -> None:
     assert data in samples.pictures()[0].parents
     monkeypatch.setenv("ANONYMIZER_SAMPLES", "builtin")
-    assert samples.pictures() == builtin.pictures()
+    persons = builtin.with_persons(samples.output("samples"))
+    assert samples.pictures() == persons
     assert folder in samples.pictures(folder)[0].parents
     monkeypatch.setenv("ANONYMIZER_SAMPLES", str(folder))
     assert folder in samples.pictures()[0].parents
-    assert samples.pictures("builtin") == builtin.pictures()
+    assert samples.pictures("builtin") == persons
 
 
 def test_without_any_folder_the_packages_have_pictures(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(samples, "_SHARED", tmp_path / "nowhere")
-    assert samples.pictures() == builtin.pictures()
+    assert samples.pictures() == builtin.with_persons(samples.output("samples"))
+    assert [load_image(path).ndim for path in samples.pictures()] == [3] * 6
     assert samples.labelled().name == "builtin.json"
     assert samples.video().name == "builtin.mp4"
 
@@ -178,3 +182,11 @@ def test_a_notebook_writes_where_it_is_told_and_else_in_the_projects_build(
     place = samples.output("test-of-samples")
     assert place.parts[-3:] == ("build", "notebooks", "test-of-samples")
     place.rmdir()
+
+
+def test_images_are_spread_over_all_sources_and_over_each() -> None:
+    rows = [SimpleNamespace(source=source, path=Path(str(n))) for n, source in enumerate("aaaaaaaaaabbbbbbcc")]
+    assert Counter(each.source for each in samples.spread(rows, 8)) == {"a": 3, "b": 3, "c": 2}
+    assert samples.spread(rows, None) == rows
+    numbered = [SimpleNamespace(source="a", path=Path(str(n))) for n in range(10)]
+    assert [each.path.name for each in samples.spread(numbered, 2)] == ["2", "7"]

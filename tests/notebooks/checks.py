@@ -52,9 +52,12 @@ with av.open(str(both)) as file:
 from anonymizer.pipeline.options.threshold_profile import ThresholdProfile
 assert len(labelled.images) == len(whole.images) == 15
 written = ThresholdProfile.load(OUT / "my-pictures.json")
-assert written.thresholds == profile.thresholds and written.target_recall == TARGET
+assert written.thresholds == profile.thresholds
+assert {each: row["target"] for each, row in written.figures.items()}.items() <= TARGETS.items()
 assert {each.object_type for each in choices if each.objects} == set(defaults)
-assert tuner.profile("by-hand").thresholds
+assert tuner.profile("by-hand").thresholds and tuner.saved_profile is None
+assert command.startswith("cd ") and f"{sys.executable} -m anonymizer profile create my-pictures" in command
+assert "--replace --activate" in command
 """,
     ),
     "03_evaluate_detections": Check(
@@ -65,6 +68,7 @@ assert {each.name for each in models} == {"installed", "centerface"}
 page = file.read_text()
 assert "<script src" not in page and "data:image/" in page and all(each.words in page for each in result.types)
 assert all(sentence.replace("'", "&#39;") in page for each in report.summaries for sentence in each.sentences)
+assert matrix.counts[:-1].sum() == sum(of_type.objects for of_type in result.types.values()) > 0
 assert face_comparison.objects == result[ObjectType.FACE].objects > 0
 assert [each.names for each in report.comparisons] == [("installed", "centerface")]
 """,
@@ -90,7 +94,7 @@ assert all(each.remaining_similarity(Options(method="blur")) < 0.95 for each in 
     ),
     "06_your_own_detector": Check(
         pictures=2,
-        given={"MINUTES": 0.1},
+        given={"STEPS": 8},
         code="""
 assert weights.stat().st_size > 1e6 and weights.is_relative_to(OUT)
 assert not {each.id for each in learn.images} & {each.id for each in judge.images}
@@ -98,6 +102,10 @@ assert TYPES and all(store.serves()[kind] == [MODEL_ID] or store.serves()[kind] 
 assert MODEL_ID in result.models and len(comparisons) == len(TYPES)
 assert MODEL_ID not in (MODELS_FOLDER / "registry.toml").read_text()
 assert few, "15 pictures should be too few to conclude from"
+again = LabelledSet.read(OUT / "for-cvat")
+assert [sum(len(each.boxes) for each in one.objects.values()) for one in again.images] == [
+    len(one.objects) for one in detected
+]
 """,
     ),
     "07_service_client": Check(

@@ -17,7 +17,6 @@ from anonymizer.evaluation.datasets.dataset import LabelledImage, LabelledSet, O
 from anonymizer.pipeline.detection.calibration import Calibration, Calibrations
 from anonymizer.pipeline.detection.models.nanodet.own import OwnNanoDet
 from anonymizer.pipeline.detections import OBJECT_TYPES, ObjectType
-from anonymizer.training import train as training
 from anonymizer.training.finetune import GENTLE, OWN, calibrations, finetune, split
 from anonymizer.training.samples import read_samples
 
@@ -45,19 +44,6 @@ def drawn(folder: Path, count: int, labelled: tuple[ObjectType, ...] = (VEHICLE,
         objects = dict.fromkeys(OBJECT_TYPES, NONE) | {VEHICLE: Objects(box, np.zeros(1, bool))}
         images.append(LabelledImage(number, path, "drawn", labelled, objects, (120, 160)))
     return LabelledSet(tuple(images), "drawn")
-
-
-@pytest.fixture
-def by_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each step counts as a minute, so that the length of a training is a number of steps."""
-    step = training._step
-
-    def counted(run: training._Run, *arguments: object) -> torch.Tensor:
-        losses = step(run, *arguments)  # type: ignore[arg-type]
-        run.seconds = 60.0 * run.steps
-        return losses
-
-    monkeypatch.setattr(training, "_step", counted)
 
 
 def names(part: LabelledSet) -> set[str]:
@@ -118,10 +104,10 @@ def test_what_cannot_be_split_is_an_error(tmp_path: Path, count: int, hold_out: 
         split(drawn(tmp_path, count), hold_out=hold_out)
 
 
-def test_it_learns_what_it_is_shown_and_forgets_nothing_else(tmp_path: Path, by_steps: None) -> None:
+def test_it_learns_what_it_is_shown_and_forgets_nothing_else(tmp_path: Path) -> None:
     learn, judge = split(drawn(tmp_path, 16))
     small = replace(GENTLE, sides=(160,), batch=1, rate=2e-3)
-    weights = finetune(learn, tmp_path / "out", minutes=25, recipe=small, progress=False)
+    weights = finetune(learn, tmp_path / "out", steps=25, recipe=small, progress=False)
 
     def found(file: Path) -> list[tuple[float, float]]:
         """For each picture the best score of the vehicle, and the most that is said of another type."""
@@ -140,11 +126,11 @@ def test_it_learns_what_it_is_shown_and_forgets_nothing_else(tmp_path: Path, by_
     assert not (tmp_path / "out" / "checkpoint.pt").exists()
 
 
-def test_what_is_frozen_stays_and_nothing_of_an_earlier_run_is_taken_up(tmp_path: Path, by_steps: None) -> None:
+def test_what_is_frozen_stays_and_nothing_of_an_earlier_run_is_taken_up(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "checkpoint.pt").write_bytes(b"of another set")
     small = replace(GENTLE, sides=(64,), batch=1)
-    tuned = load_file(finetune(drawn(tmp_path, 4), tmp_path / "out", minutes=3, recipe=small, progress=False))
+    tuned = load_file(finetune(drawn(tmp_path, 4), tmp_path / "out", steps=3, recipe=small, progress=False))
     start = load_file(OWN)
 
     assert set(tuned) == set(start)

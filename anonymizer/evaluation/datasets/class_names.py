@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from anonymizer.pipeline.detections import OBJECT_TYPES, ObjectType
 
-__all__ = ["parse_class_name", "types_of_class_names"]
+__all__ = ["LEFT_OUT", "ClassNames", "parse_class_name", "types_of_class_names"]
+
+#: what a map gives for a class name whose labels are left out without a problem
+LEFT_OUT = "none"
 
 _FACE, _PLATE, _PERSON, _VEHICLE = OBJECT_TYPES
 
@@ -71,6 +74,45 @@ def types_of_class_names(names: Iterable[str]) -> tuple[ObjectType, ...]:
     Args:
         names: the class names of a labelled set.
     """
-    parsed = [entry for name in names if (entry := parse_class_name(name))]
-    known = {object_type for object_type, ignored in parsed if not ignored}
-    return tuple(object_type for object_type in OBJECT_TYPES if object_type in known)
+    return ClassNames().types(names)
+
+
+class ClassNames:
+    """What the class names of a labelled set mean: those of a map, and the known ones.
+
+    Args:
+        given: by class name, an object type, or `none` for labels that are left out. Case, spaces and punctuation of
+            the class name do not matter. Default: no map.
+
+    Raises:
+        ValueError: a name is given something else.
+
+    Example:
+        >>> ClassNames({"visage": "face"}).parse("Visage")
+        (<ObjectType.FACE: 'face'>, False)
+    """
+
+    def __init__(self, given: Mapping[str, str] | None = None) -> None:
+        self._given: dict[str, ObjectType | None] = {}
+        for name, value in (given or {}).items():
+            if value != LEFT_OUT and value not in OBJECT_TYPES:
+                allowed = ", ".join(OBJECT_TYPES)
+                raise ValueError(f"the class {name!r} is mapped to {value!r}, but must be {allowed} or {LEFT_OUT}")
+            self._given[_normalize(name)] = None if value == LEFT_OUT else ObjectType(value)
+
+    def parse(self, name: str) -> tuple[ObjectType, bool] | None:
+        """Translate a class name; see `parse_class_name`. The map comes first."""
+        if (key := _normalize(name)) in self._given:
+            given = self._given[key]
+            return None if given is None else (given, False)
+        return parse_class_name(name)
+
+    def is_left_out(self, name: str) -> bool:
+        """Tell whether the map leaves the labels of a class out."""
+        return self._given.get(_normalize(name), ...) is None
+
+    def types(self, names: Iterable[str]) -> tuple[ObjectType, ...]:
+        """Get the object types that a list of class names stands for, without names of ignored objects."""
+        parsed = [entry for name in names if (entry := self.parse(name))]
+        known = {object_type for object_type, ignored in parsed if not ignored}
+        return tuple(object_type for object_type in OBJECT_TYPES if object_type in known)

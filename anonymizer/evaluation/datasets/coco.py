@@ -9,12 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from faster_coco_eval.core import mask as rle
 from numpy.typing import NDArray
 
-from anonymizer.evaluation.datasets.class_names import parse_class_name, types_of_class_names
+from anonymizer.evaluation.datasets.class_names import ClassNames
 from anonymizer.evaluation.datasets.image_files import PictureFinder
 from anonymizer.evaluation.datasets.issues import ProblemKind, Problems
 from anonymizer.evaluation.datasets.records import (
@@ -24,6 +23,7 @@ from anonymizer.evaluation.datasets.records import (
     PictureLabels,
     add_unknown,
     bounds,
+    mask_contours,
     numbers,
     polygon,
     stated_size,
@@ -60,7 +60,7 @@ def coco_file(folder: Path) -> Path | None:
     return None
 
 
-def read_coco(file: Path, problems: Problems) -> Labels:
+def read_coco(file: Path, problems: Problems, class_names: ClassNames | None = None) -> Labels:
     """Read a COCO file and find its images.
 
     Images are searched in this order: in the folder with the file's name, in the file's own folder, and in `images`
@@ -70,6 +70,7 @@ def read_coco(file: Path, problems: Problems) -> Labels:
     Args:
         file: the JSON file.
         problems: problems are added to it.
+        class_names: what class names mean; default: the known ones.
 
     Returns:
         The labels; none if the file cannot be read.
@@ -85,7 +86,8 @@ def read_coco(file: Path, problems: Problems) -> Labels:
     categories = [row for row in rows["categories"] if isinstance(row.get("id"), _ID_TYPES)]
     names = {row["id"]: str(row.get("name")) for row in categories}
     pictures, duplicates = _pictures(rows["images"], file.name, problems)
-    annotations = _Annotations(file.name, names, pictures, problems, broken=duplicates)
+    class_names = class_names or ClassNames()
+    annotations = _Annotations(file.name, names, class_names, pictures, problems, broken=duplicates)
     for number, row in enumerate(rows["annotations"], start=1):
         annotations.add(row, number)
     annotations.add_problems()
@@ -95,8 +97,13 @@ def read_coco(file: Path, problems: Problems) -> Labels:
         for key, row in pictures.items()
         if key not in annotations.broken
     )
-    types = types_of_class_names(_labelled_names(rows["categories"], names, annotations.used))
-    return Labels([entry for entry in entries if entry is not None], types)
+    labelled_names = _labelled_names(rows["categories"], names, annotations.used)
+    classes = Counter(dict.fromkeys(labelled_names, 0))
+    classes.update(annotations.classes)
+    return Labels(
+        [entry for entry in entries if entry is not None], class_names.types(labelled_names), "COCO", classes,
+        categories=names,
+    )  # fmt: skip
 
 
 def _rows(file: Path) -> dict[str, list[Row]]:
@@ -158,23 +165,25 @@ class _Annotations:
     Attributes:
         where: the name of the file.
         names: the class names by category id.
+        class_names: what class names mean.
         pictures: the images by id.
         problems: problems are added to it.
         labels_of: the labels of each image by its id.
         broken: ids of images with a broken annotation, or of several images.
         used: how many annotations each category id has.
-        unknown: how many annotations each unknown class name has.
+        classes: how many annotations each class name has.
         unmatched: how many annotations there are for ids that no image has.
     """
 
     where: str
     names: Mapping[Any, str]
+    class_names: ClassNames
     pictures: Mapping[Any, Row]
     problems: Problems
     labels_of: defaultdict[Any, list[Label]] = field(default_factory=lambda: defaultdict(list))
     broken: set[Any] = field(default_factory=set)
     used: Counter[Any] = field(default_factory=Counter)
-    unknown: Counter[str] = field(default_factory=Counter)
+    classes: Counter[str] = field(default_factory=Counter)
     unmatched: Counter[Any] = field(default_factory=Counter)
 
     def add(self, row: Any, number: int) -> None:
@@ -191,18 +200,17 @@ class _Annotations:
         try:
             category = _id(row, "category_id")
             self.used[category] += 1
-            known = parse_class_name(self.names[category]) if category in self.names else None
-            if known is None:
-                self.unknown[self.names.get(category, f"category_id {category}")] += 1
-            else:
+            name = self.names.get(category, f"category_id {category}")
+            self.classes[name] += 1
+            if known := self.class_names.parse(name):
                 self.labels_of[picture].append(_label(row, known, where, self.pictures[picture]))
         except BrokenLabel as error:
-            name = self.pictures[picture]["file_name"]
-            self.problems.add(ProblemKind.LABEL_BROKEN, f"{name}, {where}", str(error))
+            shown = self.pictures[picture]["file_name"]
+            self.problems.add(ProblemKind.LABEL_BROKEN, f"{shown}, {where}", str(error))
             self.broken.add(picture)
 
     def add_problems(self) -> None:
-        add_unknown(self.unknown, self.where, self.problems)
+        add_unknown(self.classes, self.class_names, self.where, self.problems)
         for picture, count in self.unmatched.items():
             detail = f"{count} annotations are for a picture with the id {picture}, which is not in the file"
             self.problems.add(ProblemKind.PICTURE_MISSING, self.where, detail)
@@ -246,13 +254,7 @@ def _mask_contours(runs: Row, size_hw: tuple[int, int] | None) -> tuple[NDArray[
         pixels = rle.decode(rle.frPyObjects(runs, *size_hw) if uncompressed else runs)
     except (ValueError, TypeError, RuntimeError, KeyError) as error:
         raise BrokenLabel(f"its run lengths cannot be decoded: {error}") from error
-    if not pixels.any():
-        return ()
-    x, y, width, height = cv2.boundingRect(pixels)
-    # OpenCV's contours run through the outermost pixels. At twice the size they lie next to the edges that we want.
-    large = np.repeat(np.repeat(pixels[y : y + height, x : x + width], 2, axis=0), 2, axis=1)
-    contours, _ = cv2.findContours(large, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    return tuple(((contour.reshape(-1, 2) + 1) // 2 + (x, y)).astype(np.float64) for contour in contours)
+    return mask_contours(pixels)
 
 
 def _picture(row: Row, finder: PictureFinder, labels: list[Label], problems: Problems) -> PictureLabels | None:

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anonymizer._html import html_table
-from anonymizer.evaluation.datasets.coco import coco_file, read_coco
+from anonymizer.evaluation.datasets.class_names import ClassNames
 from anonymizer.evaluation.datasets.image_files import upright_size
 from anonymizer.evaluation.datasets.issues import ProblemKind, Problems
+from anonymizer.evaluation.datasets.label_formats import read_labels
 from anonymizer.evaluation.datasets.records import Label, Labels, PictureLabels
-from anonymizer.evaluation.datasets.voc import label_files, read_voc
-from anonymizer.evaluation.datasets.yolo import is_yolo, read_yolo
+from anonymizer.evaluation.datasets.set_summary import ReadLabels
 from anonymizer.pipeline.detections import OBJECT_TYPES, ObjectType
 from anonymizer.pipeline.errors import AnonymizerError
 from anonymizer.pipeline.images.io import load_image
@@ -101,20 +101,30 @@ class LabelledSet:
         images: the images.
         name: the name of the file or folder that it was read from.
         problems: what was wrong with the labels and files. Images with a problem are left out (see `ProblemKind`).
+        read_labels: the format, the classes and the images without labels, as they were in the label files.
     """
 
     images: tuple[LabelledImage, ...]
     name: str = ""
     problems: Problems = field(default_factory=Problems, compare=False)
+    read_labels: ReadLabels = field(default_factory=ReadLabels, compare=False, repr=False)
 
     @classmethod
     def read(
-        cls, path: Path | str, *, labelled: Sequence[ObjectType] | None = None, strict: bool = False
+        cls,
+        path: Path | str,
+        *,
+        labelled: Sequence[ObjectType] | None = None,
+        names: Mapping[str, str] | None = None,
+        strict: bool = False,
     ) -> LabelledSet:
-        """Read a labelled set in the format of COCO, YOLO or Pascal VOC.
+        """Read a labelled set in the format of COCO, YOLO, Pascal VOC, CVAT (XML 1.1) or Label Studio (JSON).
 
         Args:
-            path: a COCO file or a folder with one, a YOLO folder or its YAML file, or a folder with Pascal VOC files.
+            path: a COCO or Label Studio file (.json), a CVAT file (.xml), or a folder with one of these. For YOLO the
+                folder or its YAML file, for Pascal VOC the folder.
+            names: by class name, the object type, or `none` for labels that are left out: `{"visage": "face"}`.
+                Default: only the names that are known.
             labelled: the types of which every object is labelled in every image. Default: what a COCO file states for
                 each image (`labelled`), otherwise all types that the set has a class for.
             strict: raise an error for the first problem; default: collect all problems in `problems`.
@@ -127,14 +137,14 @@ class LabelledSet:
             FileNotFoundError: the path does not exist.
             ValueError: the path is not a labelled set of a known format, or it contains several sets.
         """
-        path, problems = Path(path), Problems(strict)
-        labels = _read_labels(path, problems)
+        path, problems, class_names = Path(path), Problems(strict), ClassNames(names)
+        labels = read_labels(path, problems, class_names)
         name = _name(path)
         chosen = None if labelled is None else tuple(ObjectType(name) for name in labelled)
         images = tuple(_images(labels, name, chosen, problems)) if labels else ()
         if reason := _why_empty(labels, images):
             problems.add(ProblemKind.EMPTY_SET, str(path), reason)
-        return cls(images, name, problems)
+        return cls(images, name, problems, ReadLabels.of(labels, class_names))
 
     def of(self, sources: Sequence[str], limit: int | None = None) -> Iterator[LabelledImage]:
         """Iterate over the images of some sources in which at least one type is fully labelled.
@@ -157,6 +167,15 @@ class LabelledSet:
             images: of this set.
         """
         return replace(self, images=tuple(images))
+
+    def summary(self) -> str:
+        """Describe what was read: the format, the classes, and the images without labels, as lines of text."""
+        empty = sum(not any(len(of_type.boxes) for of_type in image.objects.values()) for image in self.images)
+        counts = [
+            f"{row.object_type.words} {row.objects} in {row.images} images" for row in self._type_rows() if row.images
+        ]
+        types = f"Fully labelled: {', '.join(counts) or 'nothing'}."
+        return "\n".join([f"{self.name}: {self.read_labels.summary(len(self.images), empty)}", types])
 
     def __repr__(self) -> str:
         counts = _counts_text({row.object_type: row.objects for row in self._type_rows()})
@@ -201,30 +220,10 @@ def _name(path: Path) -> str:
     return path.parent.name if path.stem in ("_annotations.coco", "data", "dataset") else path.stem
 
 
-def _read_labels(path: Path, problems: Problems) -> Labels | None:
-    """The labels in the format that the path has; None if there are none."""
-    if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist.")
-    if path.is_file():
-        readers = {".json": read_coco, ".yaml": read_yolo, ".yml": read_yolo}
-        if path.suffix.lower() not in readers:
-            raise ValueError(
-                f"path is {str(path)!r}, but must be a folder, a COCO file (.json) or a YOLO file (.yaml)."
-            )
-        return readers[path.suffix.lower()](path, problems)
-    if is_yolo(path):
-        return read_yolo(path, problems)
-    if files := label_files(path):
-        return read_voc(path, files, problems)
-    if file := coco_file(path):
-        return read_coco(file, problems)
-    return None
-
-
 def _why_empty(labels: Labels | None, images: Sequence[LabelledImage]) -> str | None:
     """Why the set is empty; None if it is not."""
     if labels is None:
-        return "there is no COCO file, YOLO folder or Pascal VOC folder"
+        return "there are no labels of COCO, YOLO, Pascal VOC, CVAT or Label Studio"
     if not labels.pictures:
         return "there is no picture with labels"
     if not images:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from anonymizer.evaluation.datasets.class_names import ClassNames
 from anonymizer.evaluation.datasets.issues import ProblemKind, Problems
 from anonymizer.evaluation.datasets.records import BrokenLabel, add_unknown, numbers, stated_size
 from anonymizer.pipeline.detections import ObjectType, Source
@@ -100,7 +101,7 @@ def read_mot(file: Path, types: Mapping[int, ObjectType | None], problems: Probl
             continue
         if row is not None and _fits(row, size_hw, problems):
             rows.append(row)
-    add_unknown(unknown, str(file), problems)
+    add_unknown(unknown, ClassNames(), str(file), problems)
     return TrackLabels(rows, times_s, size_hw)
 
 
@@ -133,7 +134,7 @@ def read_metadata(file: Path, stream: int, problems: Problems) -> TrackLabels:
                 continue
             if row is not None and _fits(row, None, problems):
                 rows.append(row)
-    add_unknown(unknown, str(file), problems)
+    add_unknown(unknown, ClassNames(), str(file), problems)
     return TrackLabels(rows, _times(frames), _size(file, frames, problems))
 
 

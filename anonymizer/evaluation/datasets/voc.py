@@ -6,13 +6,13 @@ The format is described in the development kit of VOC2007 (host.robots.ox.ac.uk/
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from xml.etree.ElementTree import Element, ParseError
 
 from defusedxml.ElementTree import fromstring  # type: ignore[import-untyped]
 
-from anonymizer.evaluation.datasets.class_names import parse_class_name, types_of_class_names
+from anonymizer.evaluation.datasets.class_names import ClassNames
 from anonymizer.evaluation.datasets.image_files import files_below
 from anonymizer.evaluation.datasets.issues import ProblemKind, Problems
 from anonymizer.evaluation.datasets.records import (
@@ -41,7 +41,7 @@ def label_files(folder: Path) -> list[Path]:
     return files_below(folder, [".xml"])
 
 
-def read_voc(folder: Path, files: Sequence[Path], problems: Problems) -> Labels:
+def read_voc(folder: Path, files: Sequence[Path], problems: Problems, class_names: ClassNames | None = None) -> Labels:
     """Read Pascal VOC files and find their images.
 
     An image has the name of its XML file. It lies next to the XML file or, if that is in `Annotations`, in `JPEGImages`
@@ -53,6 +53,7 @@ def read_voc(folder: Path, files: Sequence[Path], problems: Problems) -> Labels:
         folder: of the labelled set.
         files: its XML files.
         problems: problems are added to it.
+        class_names: what class names mean; default: the known ones.
 
     Returns:
         The labels.
@@ -60,7 +61,7 @@ def read_voc(folder: Path, files: Sequence[Path], problems: Problems) -> Labels:
     Raises:
         InvalidDataset: there is a problem, and `problems` is strict.
     """
-    finder = _ImageFinder(folder)
+    finder, class_names = _ImageFinder(folder), class_names or ClassNames()
     names: Counter[str] = Counter()
     pictures = []
     for file in files:
@@ -72,14 +73,14 @@ def read_voc(folder: Path, files: Sequence[Path], problems: Problems) -> Labels:
                 problems.add(ProblemKind.PICTURE_MISSING, shown, f"there is no picture for it in or below {folder}")
                 continue
             size_hw = stated_size(root.findtext("size/height"), root.findtext("size/width"))
-            labels = list(_labels(root, names))
+            labels = list(_labels(root, names, class_names))
         except BrokenLabel as error:
             problems.add(ProblemKind.LABEL_BROKEN, shown, str(error))
             continue
         pictures.append(PictureLabels(path, str(path.relative_to(folder)), labels, size_hw))
-    unknown = Counter({name: count for name, count in names.items() if parse_class_name(name) is None})
-    add_unknown(unknown, str(folder), problems)
-    return Labels(pictures, types_of_class_names(names))
+    add_unknown(names, class_names, str(folder), problems)
+    without = finder.unused(picture.path for picture in pictures)
+    return Labels(pictures, class_names.types(names), "Pascal VOC", names, without)
 
 
 def _root(file: Path) -> Element:
@@ -94,13 +95,13 @@ def _root(file: Path) -> Element:
     return root
 
 
-def _labels(root: Element, names: Counter[str]) -> Iterator[Label]:
+def _labels(root: Element, names: Counter[str], class_names: ClassNames) -> Iterator[Label]:
     """The objects with a known class name; the names of all objects are counted."""
     for number, element in enumerate(root.findall("object"), start=1):
         where = f"object {number}"
         name = (element.findtext("name") or "").strip()
         names[name] += 1
-        if (known := parse_class_name(name)) is None:
+        if (known := class_names.parse(name)) is None:
             continue
         try:
             box = numbers([element.findtext(f"bndbox/{corner}") for corner in _CORNERS], "bndbox")
@@ -114,6 +115,7 @@ class _ImageFinder:
     """Finds images below a folder by the names of their XML files, or by the names in these files."""
 
     def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._by_path: dict[Path, Path] = {}
         self._by_name: defaultdict[str, list[Path]] = defaultdict(list)
         for path in files_below(folder):
@@ -130,6 +132,10 @@ class _ImageFinder:
             if len(candidates := self._by_name.get(name, [])) == 1:
                 return candidates[0]
         return None
+
+    def unused(self, used: Iterable[Path]) -> tuple[str, ...]:
+        """The names of the images that no XML file is for."""
+        return tuple(str(path.relative_to(self._folder)) for path in sorted({*self._by_path.values()} - {*used}))
 
 
 def _picture_folders(labels: Path) -> Iterator[Path]:

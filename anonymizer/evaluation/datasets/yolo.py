@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from anonymizer.evaluation.datasets.class_names import parse_class_name, types_of_class_names
+from anonymizer.evaluation.datasets.class_names import ClassNames
 from anonymizer.evaluation.datasets.image_files import files_below, path_exists
 from anonymizer.evaluation.datasets.issues import ProblemKind, Problems
 from anonymizer.evaluation.datasets.records import (
@@ -65,7 +65,7 @@ def is_yolo(folder: Path) -> bool:
     return any(place.is_dir() and any(place.rglob("*.txt")) for place in places)
 
 
-def read_yolo(path: Path, problems: Problems) -> Labels:
+def read_yolo(path: Path, problems: Problems, class_names: ClassNames | None = None) -> Labels:
     """Read a YOLO folder, or the folders and lists that a YAML file names.
 
     An image without a text file has no objects. If the folder has no class names, those of the two folders above it are
@@ -74,6 +74,7 @@ def read_yolo(path: Path, problems: Problems) -> Labels:
     Args:
         path: the folder, or the YAML file.
         problems: problems are added to it.
+        class_names: what class names mean; default: the known ones.
 
     Returns:
         The labels; none if no image has a text file.
@@ -88,14 +89,20 @@ def read_yolo(path: Path, problems: Problems) -> Labels:
         problems.add(ProblemKind.LABEL_BROKEN, str(path), str(error))
         return Labels()
     pictures = _pictures(config, folder, problems)
-    reader = _Reader(folder, config, problems)
+    class_names = class_names or ClassNames()
+    reader = _Reader(folder, config, class_names, problems)
     labels = [entry for path in pictures if (entry := reader.read(path)) is not None]
-    add_unknown(reader.unknown, str(config.file or folder), problems)
+    add_unknown(reader.classes, class_names, str(config.file or folder), problems)
     for place in [place for place in config.places if path_exists(place) and place.is_dir()] or [folder]:
         for file in _unmatched_labels(place, reader.used):
             problems.add(ProblemKind.PICTURE_MISSING, str(file), "there is no picture for these labels")
     # without text files, the images are not labelled, or the labels are somewhere else
-    return Labels(labels, types_of_class_names(config.names.values())) if reader.used else Labels()
+    if not reader.used:
+        return Labels(format="YOLO")
+    classes = Counter(dict.fromkeys(config.names.values(), 0))
+    classes.update(reader.classes)
+    types = class_names.types(config.names.values())
+    return Labels(labels, types, "YOLO", classes, tuple(reader.without), config.names)
 
 
 def _config(folder: Path) -> _Config:
@@ -190,21 +197,26 @@ class _Reader:
 
     Attributes:
         used: the text files that were read.
-        unknown: how many labels each unknown class name has.
+        classes: how many labels each class name has.
+        without: the names of images without a text file.
     """
 
     folder: Path
     config: _Config
+    class_names: ClassNames
     problems: Problems
     used: set[Path] = field(default_factory=set)
-    unknown: Counter[str] = field(default_factory=Counter)
+    classes: Counter[str] = field(default_factory=Counter)
+    without: list[str] = field(default_factory=list)
 
     def read(self, picture: Path) -> PictureLabels | None:
         """Read the labels of an image; None if its text file is broken."""
         candidates = (_labels_for(picture).with_suffix(".txt"), picture.with_suffix(".txt"))
         file = next((path for path in candidates if path.is_file()), None)
         labels: list[Label] = []
-        if file is not None:
+        if file is None:
+            self.without.append(self._shown(picture))
+        else:
             self.used.add(file.absolute())
             try:
                 labels = list(self._labels(file))
@@ -239,10 +251,9 @@ class _Reader:
             centre, half = values[1:3], values[3:] / 2
             box = np.concatenate([centre - half, centre + half])
         name = self.config.names.get(int(values[0]), f"number {int(values[0])}, which has no name")
-        if known := parse_class_name(name):
+        self.classes[name] += 1
+        if known := self.class_names.parse(name):
             yield Label(known[0], box, known[1], where, outline)
-        else:
-            self.unknown[name] += 1
 
     def _shown(self, file: Path) -> str:
         return str(file.relative_to(self.folder) if file.is_relative_to(self.folder) else file)

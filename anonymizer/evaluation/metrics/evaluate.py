@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +22,7 @@ from anonymizer.pipeline.detections import Detections, ObjectType
 from anonymizer.pipeline.options.options import Options
 from anonymizer.pipeline.segmentation.heuristic import HeuristicSegmenter
 
-__all__ = ["evaluate"]
+__all__ = ["evaluate", "evaluate_detections"]
 
 #: part of the cache key; raise it if the same detections and labels give another leak coverage than before
 VERSION = 1
@@ -99,6 +99,86 @@ def evaluate(
     )
 
 
+def evaluate_detections(
+    labelled: LabelledSet,
+    detections: Mapping[int, Detections],
+    *,
+    name: str = "detections",
+    object_types: Sequence[ObjectType] | None = None,
+    options: Options | None = None,
+    cache: DetectionCache | None = None,
+    progress: bool = True,
+) -> EvaluationResult:
+    """Evaluate detections of any model, without an `Anonymizer`.
+
+    Args:
+        labelled: the labelled set.
+        detections: by the index of the image in `labelled.images`. Images that are left out have no detections.
+            `read_detections` reads COCO's results.
+        name: what tables and plots call the model.
+        object_types: the types that are evaluated; default: those that are labelled and detected at least once.
+        options: how objects are redacted, for the leak rate, and the thresholds in use. Default: `Options()`.
+        cache: where leak coverage is kept; default: `DetectionCache()`.
+        progress: show bars with the time left.
+
+    Returns:
+        The result for each object type.
+
+    Raises:
+        InvalidDataset: there is no image to evaluate, or no detection of a labelled type.
+
+    Example:
+        >>> labelled = LabelledSet.read("labels.json")
+        >>> result = evaluate_detections(labelled, read_detections("results.json", labelled), name="my-model")
+    """
+    options, cache, problems = options or Options(), cache or DetectionCache(), labelled.problems.copy(strict=False)
+    detected = {kind for each in detections.values() for kind in each.count_by_type()}
+    types = [kind for kind in labelled_types(labelled.images) if kind in (object_types or detected)]
+    predictions = _given_predictions(labelled.images, detections, types, cache, problems)
+    if not types or not any(predictions.detections.values()):
+        detail = "no image is labelled for an object type that was detected"
+        raise InvalidDataset(Problem(ProblemKind.EMPTY_SET, labelled.name or "the set", detail))
+    evaluator = _Evaluator(labelled.images, None, options, cache, progress=progress)
+    return EvaluationResult(
+        name=name,
+        set_name=labelled.name,
+        images=labelled.images,
+        types={object_type: evaluator.evaluate_type(object_type, predictions) for object_type in types},
+        keys=dict.fromkeys(types, name),
+        format=options.image_format,
+        options=options,
+        problems=problems,
+    )
+
+
+def _given_predictions(
+    images: Sequence[LabelledImage],
+    detections: Mapping[int, Detections],
+    types: Sequence[ObjectType],
+    cache: DetectionCache,
+    problems: Problems,
+) -> Predictions:
+    """Detections that were given, in the form of those that `predict` makes; unreadable images are left out."""
+    digests = cache.digests(dict.fromkeys(image.path for image in images))
+    predictions = Predictions()
+    for index, image in enumerate(images):
+        if image.path not in digests or image.size_hw is None:
+            problems.add(ProblemKind.PICTURE_BROKEN, str(image.path), "it cannot be read")
+            continue
+        of_image = detections.get(index, Detections.empty())
+        masks = b"".join(mask.pixels.tobytes() for mask in of_image.masks if mask)
+        sides = of_image.boxes.tobytes() + of_image.scores.tobytes() + of_image.types.tobytes()
+        own = hashlib.blake2b(sides + masks, digest_size=12).hexdigest()
+        # the coverage of other detections in the same image is another one
+        predictions.digests[index] = f"{digests[image.path]} given {own}"
+        for object_type in types:
+            if object_type in image.labelled:
+                of_type = CachedDetections(image.size_hw, of_image.of_type(object_type))
+                predictions.detections[object_type][index] = of_type
+    predictions.keys = dict.fromkeys(types, "given")
+    return predictions
+
+
 def _model_ids(anonymizer: Anonymizer, types: Sequence[ObjectType]) -> str:
     serves = anonymizer.store.serves()
     return ", ".join(dict.fromkeys(model_id for object_type in types for model_id in serves[object_type]))
@@ -109,7 +189,7 @@ class _Evaluator:
     """Turns detections into results, one object type after the other."""
 
     images: Sequence[LabelledImage]
-    anonymizer: Anonymizer
+    anonymizer: Anonymizer | None
     options: Options
     cache: DetectionCache
     segment: bool = False
@@ -160,7 +240,7 @@ class _Evaluator:
 
     def _coverage(self, object_type: ObjectType, cached: CachedDetections, image: LabelledImage) -> LeakCoverage:
         detections = cached.detections
-        if self.segment and object_type in (ObjectType.PERSON, ObjectType.VEHICLE):
+        if self.segment and self.anonymizer and object_type in (ObjectType.PERSON, ObjectType.VEHICLE):
             everything = np.ones(len(detections), bool)
             detections = self.anonymizer.engine.add_masks(cached.size_hw, image.pixels, detections, everything)
         return leak_coverage(detections, image.objects[object_type], object_type, cached.size_hw, self.options)
@@ -168,7 +248,7 @@ class _Evaluator:
     def _coverage_key(self, object_type: ObjectType, predictions: Predictions) -> str:
         """What leak coverage depends on besides the image and its labels: detections, and how they are redacted."""
         options = self.options
-        masks = _segmenter_key(self.anonymizer) if self.segment else ""
+        masks = _segmenter_key(self.anonymizer) if self.segment and self.anonymizer else ""
         reach = options.margin_of(object_type), options.soft_edge(object_type)
         how = (*reach, options.bbox, masks, options.ignores, VISIBLE)
         return f"{VERSION} {predictions.keys[object_type]} {how}"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,6 +18,10 @@ from anonymizer.evaluation.metrics.statistics import METHOD_NOTE, Interval, inte
 from anonymizer.pipeline.detections import ObjectType
 from anonymizer.pipeline.options.formats import Format
 from anonymizer.pipeline.options.options import Options
+from anonymizer.pipeline.outputs.data_frames import data_frame
+
+if TYPE_CHECKING:
+    import pandas
 
 __all__ = ["Curve", "EvaluationResult", "TypeResult"]
 
@@ -49,6 +54,11 @@ class Curve:
     false_blurs: NDArray[np.float64]
     leak_rate: NDArray[np.float64]
     over_redaction: NDArray[np.float64]
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Convert to a `pandas.DataFrame` with a row for each threshold; needs the package `pandas`."""
+        names = [each.name for each in fields(self)]
+        return data_frame(names, np.column_stack([getattr(self, name) for name in names]).tolist())
 
     def __repr__(self) -> str:
         if not len(self.thresholds):
@@ -318,6 +328,24 @@ class EvaluationResult:
     def table(self) -> str:
         """Format the figures of each object type at the thresholds in use, with 95% intervals, as plain text."""
         return text_table(_COLUMNS, self._rows())
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Convert to a `pandas.DataFrame` with a row for each object type; needs the package `pandas`.
+
+        Returns:
+            The figures at the thresholds in use, each with its 95% interval in the columns `_low` and `_high`. Average
+            precision has a table of its own, `precision_by_size(result).to_pandas()`.
+        """
+        ranges = ("recall", "leak_rate", "false_blurs", "over_redaction")
+        names = [f"{name}{end}" for name in ranges for end in ("", "_low", "_high")]
+        rows = []
+        for object_type, one in self.types.items():
+            at = self.options.threshold(object_type)
+            figures = [getattr(one, name)(at) for name in ranges]
+            precision, f1 = (float(getattr(one.curve([at]), name)[0]) for name in ("precision", "f1"))
+            head = (str(object_type), self.name, one.pictures, one.objects, at, precision, f1)
+            rows.append([*head, *(value for each in figures for value in (each.value, each.low, each.high))])
+        return data_frame(["type", "model", "images", "objects", "threshold", "precision", "f1", *names], rows)
 
     def __str__(self) -> str:
         return f"{self._title()}\n{self.table()}"

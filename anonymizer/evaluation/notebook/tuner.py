@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import math
 import shlex
+import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
@@ -16,12 +17,13 @@ import ipywidgets
 import numpy as np
 from numpy.typing import NDArray
 
+import anonymizer
 from anonymizer.evaluation.datasets.dataset import LabelledImage
 from anonymizer.evaluation.metrics.detection_cache import DetectionCache
 from anonymizer.evaluation.metrics.results import EvaluationResult
 from anonymizer.evaluation.metrics.statistics import Interval
 from anonymizer.evaluation.notebook.preview import ImageOrder, Preview, order_images
-from anonymizer.evaluation.thresholds.choose import ThresholdChoices, Verdict, choose_thresholds
+from anonymizer.evaluation.thresholds.choose import ThresholdChoice, ThresholdChoices, Verdict, choose_thresholds
 from anonymizer.pipeline.anonymizer import Anonymizer
 from anonymizer.pipeline.detections import ObjectType
 from anonymizer.pipeline.errors import AnonymizerError
@@ -29,13 +31,29 @@ from anonymizer.pipeline.options.options import Method
 from anonymizer.pipeline.options.threshold_profile import Figure, ThresholdProfile
 from anonymizer.pipeline.outputs.overlay import COLOURS
 
-__all__ = ["ThresholdTuner"]
+__all__ = ["ThresholdTuner", "activation_command"]
 
 #: A slider moves in steps of 0.001.
 _STEPS = 1000
 _JPEG = 85
 _HEADS = ("", "threshold", "recall", "leak rate", "false blurs a picture", "objects in pictures")
 _KEY = "Solid: detected. Dashed: missed. Dotted: false blur. Thin grey: ignored object."
+
+
+def activation_command(profile: ThresholdProfile, file: Path) -> str:
+    """The command that gives a profile to the service of this checkout, and makes it the default profile.
+
+    Args:
+        profile: the profile. If the target is not proven for a type, the command accepts that.
+        file: where it was saved.
+
+    Returns:
+        A command for a shell. It uses the Python of this process, and replaces a profile of the same name.
+    """
+    folder = Path(anonymizer.__file__).resolve().parents[1]
+    words = [sys.executable, "-m", "anonymizer", "profile", "create", profile.name, "--from", str(file.resolve())]
+    accept = ["--accept-unproven"] if profile.unproven() else []
+    return f"cd {shlex.quote(str(folder))} && {shlex.join([*words, '--replace', '--activate', *accept])}"
 
 
 class ThresholdTuner(ipywidgets.HBox):  # type: ignore[misc]  # ipywidgets has no types
@@ -49,6 +67,7 @@ class ThresholdTuner(ipywidgets.HBox):  # type: ignore[misc]  # ipywidgets has n
         profile: thresholds to start with; default: the thresholds of the result's options. They are also used for types
             that the profile does not have.
         folder: where profiles are written; default: the current folder. It is created if it does not exist.
+        name: the name of the profile that is offered.
 
     Attributes:
         sliders: a slider for each object type.
@@ -59,6 +78,7 @@ class ThresholdTuner(ipywidgets.HBox):  # type: ignore[misc]  # ipywidgets has n
         target, choose, sentences: widgets that choose thresholds by a target recall, and explain the choice.
         name, save, saved: widgets that save the thresholds as a profile, and explain how to use the file.
         message: the last error.
+        saved_profile: what was saved last, until a slider is moved; None if nothing was saved.
 
     Example:
         >>> tuner = ThresholdTuner(result, anonymizer, cache=cache)  # doctest: +SKIP
@@ -74,6 +94,7 @@ class ThresholdTuner(ipywidgets.HBox):  # type: ignore[misc]  # ipywidgets has n
         cache: DetectionCache | None = None,
         profile: ThresholdProfile | None = None,
         folder: Path | str = ".",
+        name: str = "by-hand",
     ) -> None:
         self._result, self._anonymizer, self._cache, self._folder = result, anonymizer, cache, Path(folder)
         self._offered = None if pictures is None else {picture.path for picture in pictures}
@@ -83,6 +104,7 @@ class ThresholdTuner(ipywidgets.HBox):  # type: ignore[misc]  # ipywidgets has n
         #: thresholds that the button "choose" has set
         self._chosen: dict[ObjectType, float] = {}
         self._quiet = False
+        self.saved_profile: ThresholdProfile | None = None
         begin = profile.thresholds if profile else {}
         self.sliders = {
             object_type: _slider(object_type, begin.get(object_type, result.options.threshold(object_type)))
@@ -97,7 +119,7 @@ class ThresholdTuner(ipywidgets.HBox):  # type: ignore[misc]  # ipywidgets has n
         self.caption, self.figures, self.sentences, self.saved, self.message = (ipywidgets.HTML() for _ in range(5))
         self.target = ipywidgets.FloatSlider(value=0.95, min=0.8, max=0.99, step=0.01, description="target recall")
         self.choose = ipywidgets.Button(description="choose", tooltip="set the sliders so that this recall is reached")
-        self.name = ipywidgets.Text(value="my-pictures", description="name")
+        self.name = ipywidgets.Text(value=name, description="name")
         self.save = ipywidgets.Button(description="save as profile")
         super().__init__(self._columns())
         self._connect()
@@ -180,8 +202,35 @@ class ThresholdTuner(ipywidgets.HBox):  # type: ignore[misc]  # ipywidgets has n
 
     def _on_slider(self, object_type: ObjectType) -> None:
         if not self._quiet:
+            self._forget_saved()
             self._draw()
             self._count(object_type)
+            self._explain()
+
+    def _forget_saved(self) -> None:
+        """A saved profile has other thresholds than the sliders now."""
+        if self.saved_profile is not None:
+            self.saved.value = (
+                f"The sliders were moved after {html.escape(self.saved_profile.name)} was saved: save it again."
+            )
+            self.saved_profile = None
+
+    def _explain(self) -> None:
+        """Say what was chosen, and for sliders that were moved since then, what holds there."""
+        if self._choices is not None:
+            lines = [self._sentence(choice) for choice in self._choices]
+            self.sentences.value = _lines(html.escape(line) for line in lines)
+
+    def _sentence(self, choice: ThresholdChoice) -> str:
+        object_type = choice.object_type
+        at, chosen = float(self.sliders[object_type].value), self._chosen.get(object_type)
+        if chosen is None or math.isclose(at, chosen):
+            return str(choice)
+        recall, _, wrong = self._intervals(object_type)
+        where = f"{object_type.words}: threshold {at:.3f} by hand, {'above' if at > chosen else 'below'} {chosen:.3f}"
+        kept = at < chosen and choice.verdict is Verdict.REACHED
+        proof = f"{choice.target:.0%} is {'still' if kept else 'not'} proven"
+        return f"{where}; recall {recall}, {proof}; {wrong.value:.2f} false blurs an image"
 
     def _draw(self) -> None:
         jpeg, words = b"", ""
@@ -259,25 +308,27 @@ class ThresholdTuner(ipywidgets.HBox):  # type: ignore[misc]  # ipywidgets has n
         finally:
             self._quiet = False
         self._choices, self._chosen = choices, thresholds
-        self.sentences.value = _lines(html.escape(str(choice)) for choice in choices)
+        self._forget_saved()
+        self._explain()
         self._draw()
         for object_type in thresholds:
             self._count(object_type)
 
     def _save(self) -> None:
-        self.saved.value = ""
+        self.saved.value, self.saved_profile = "", None
         profile = self.profile(self.name.value)
         self._folder.mkdir(parents=True, exist_ok=True)
         file = (self._folder / f"{profile.name}.json").resolve()
         profile.save(file)
-        command = shlex.join(["anonymizer", "profile", "create", profile.name, "--from", str(file), "--activate"])
+        self.saved_profile = profile
+        command = activation_command(profile, file)
         left_out = [object_type.words for object_type in self.sliders if object_type not in profile.thresholds]
         note = f" No threshold for {' and '.join(left_out)}, because none are labelled." if left_out else ""
         unproven = "".join(
             f" The {object_type.words} threshold is not proven: {reason}."
             for object_type, reason in profile.unproven().items()
         )
-        accept = " It takes --accept-unproven to use it all the same." if unproven else ""
+        accept = " The command accepts this with --accept-unproven." if unproven else ""
         self.saved.value = (
             f"Saved.{note}{html.escape(unproven)} To use it in the service:<pre>{html.escape(command)}</pre>{accept}"
         )

@@ -76,8 +76,17 @@ class ErrorCase:
         detected = f"detected at {self.score:.2f} or lower" if self.score >= 0 else "detected at no threshold"
         return f"{size}, {detected}{'' if self.visible else ', but covered by something else'}"
 
+    @property
+    def caption(self) -> str:
+        """The name of the image file, and what is wrong."""
+        return f"{_short_name(self.path.name)}: {self.words}"
+
     def __repr__(self) -> str:
         return f"ErrorCase({self.kind}, {self.object_type.value}, {self.path.name[-80:]}: {self.words})"
+
+
+def _short_name(name: str) -> str:
+    return name if len(name) <= 40 else f"{name[:20]}...{name[-17:]}"
 
 
 def worst_misses(

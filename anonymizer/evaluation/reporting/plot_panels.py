@@ -20,7 +20,6 @@ from anonymizer.pipeline.detections import ObjectType
 from anonymizer.pipeline.outputs.overlay import COLOURS
 
 __all__ = [
-    "WIDTH",
     "Line",
     "Shown",
     "Thresholds",
@@ -32,6 +31,8 @@ __all__ = [
     "panels_of",
     "plain_numbers",
     "point_style",
+    "set_width",
+    "width_in",
 ]
 
 #: The result of one model, or the results of several models with the names to show.
@@ -40,7 +41,7 @@ Shown = EvaluationResult | Sequence[tuple[str, EvaluationResult]]
 Thresholds = Mapping[ObjectType, float]
 
 #: Width in inches. Text of 10 points becomes 7 points when a figure is printed 100 mm wide.
-WIDTH = 5.6
+_page = {"width": 5.6}
 _DPI = 110
 _LINES, _MARKERS = ("-", "--", "-.", ":"), ("o", "s", "^", "D")
 
@@ -158,7 +159,7 @@ def grid(
     panels = panels_of(results, object_type, thresholds)
     columns = min(len(panels), 2)
     rows = -(-len(panels) // columns)
-    figure = new_figure(3.9 * rows, WIDTH if columns == 1 else 1.4 * WIDTH)
+    figure = new_figure(3.9 * rows, width_in() if columns == 1 else 1.4 * width_in())
     cells = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in cells[len(panels) :]:
         axes.remove()
@@ -168,17 +169,36 @@ def grid(
     return figure, zip(cells, (lines for _, lines in panels), strict=False)
 
 
-def new_figure(height: float, width: float = WIDTH) -> Figure:
+def set_width(inches: float) -> None:
+    """Set the width of figures, for example so that they fill the page of a notebook. Print needs 5.6, the default.
+
+    Args:
+        inches: 2 or more.
+
+    Raises:
+        ValueError: it is less.
+    """
+    if inches < 2:
+        raise ValueError(f"the width is {inches} inches, but must be 2 or more")
+    _page["width"] = inches
+
+
+def width_in() -> float:
+    """The width of figures in inches."""
+    return _page["width"]
+
+
+def new_figure(height: float, width: float | None = None) -> Figure:
     """Make an empty figure.
 
     Args:
         height: in inches.
-        width: in inches; default: `WIDTH` (5.6).
+        width: in inches; default: `width_in()`.
 
     Returns:
         A figure without axes, which arranges them without overlaps.
     """
-    return Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
+    return Figure(figsize=(width_in() if width is None else width, height), dpi=_DPI, layout="constrained")
 
 
 def point_style(object_type: ObjectType) -> dict[str, Any]:

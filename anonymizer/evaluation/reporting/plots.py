@@ -14,11 +14,11 @@ from matplotlib.figure import Figure
 
 from anonymizer.evaluation.metrics.comparison import Comparison
 from anonymizer.evaluation.metrics.confidence_bands import confidence_bands
+from anonymizer.evaluation.metrics.confusion import ConfusionMatrix
 from anonymizer.evaluation.metrics.matching import SIZES
 from anonymizer.evaluation.metrics.results import EvaluationResult
 from anonymizer.evaluation.reporting.error_cases import ErrorCase, thumbnails
 from anonymizer.evaluation.reporting.plot_panels import (
-    WIDTH,
     Shown,
     Thresholds,
     arms,
@@ -29,6 +29,8 @@ from anonymizer.evaluation.reporting.plot_panels import (
     panels_of,
     plain_numbers,
     point_style,
+    set_width,
+    width_in,
 )
 from anonymizer.evaluation.thresholds.choose import ThresholdChoices, size_words
 from anonymizer.pipeline.detections import ObjectType
@@ -38,10 +40,12 @@ __all__ = [
     "by_threshold",
     "colour",
     "comparison",
+    "confusion",
     "cost",
     "gallery",
     "precision_recall",
     "score_histogram",
+    "set_width",
 ]
 
 #: Up to this many false blurs a picture an axis is linear. So 0 has a place on it.
@@ -117,7 +121,7 @@ def by_threshold(
         thresholds: operating points, 0..1, by type; default: the thresholds of each result's options.
     """
     panels = panels_of(results, object_type, thresholds)
-    figure = new_figure(6.4, max(WIDTH, 3 * len(panels)))
+    figure = new_figure(6.4, max(width_in(), 3 * len(panels)))
     columns = figure.subplots(3, len(panels), squeeze=False, sharex=True, sharey="row").T
     at = np.linspace(0, 1, 101)
     for cells, (title, lines) in zip(columns, panels, strict=True):
@@ -208,7 +212,7 @@ def score_histogram(result: EvaluationResult, object_type: ObjectType, *, thresh
 
 
 def gallery(error_cases: Sequence[ErrorCase], title: str = "", *, columns: int = 4) -> Figure:
-    """Show thumbnails of error cases with a caption under each.
+    """Show thumbnails of error cases with the name of the file and a caption under each.
 
     A picture that cannot be read is left out. The title says how many there are.
 
@@ -221,16 +225,39 @@ def gallery(error_cases: Sequence[ErrorCase], title: str = "", *, columns: int =
     unread = len({case.path for case, view in zip(error_cases, views, strict=True) if view is None})
     shown = [(case, view) for case, view in zip(error_cases, views, strict=True) if view is not None]
     rows = max(-(-len(shown) // columns), 1)
-    figure = new_figure(rows * (WIDTH / columns + 0.4) + 0.4)
+    figure = new_figure(rows * (width_in() / columns + 0.6) + 0.4)
     cells = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in cells:
         axes.set(xticks=[], yticks=[], frame_on=False)
     for axes, (case, view) in zip(cells, shown, strict=False):
         axes.imshow(view)
-        axes.set_xlabel(textwrap.fill(case.words, 92 // columns), fontsize=8)
+        axes.set_xlabel(textwrap.fill(case.caption, round(16.5 * width_in()) // columns), fontsize=8)
     left_out = f"{unread} {'picture' if unread == 1 else 'pictures'} could not be read" if unread else ""
     nothing = "" if error_cases else "there is nothing to show"
     figure.suptitle("; ".join(filter(None, [title, left_out, nothing])), fontsize=10)
+    return figure
+
+
+def confusion(matrix: ConfusionMatrix) -> Figure:
+    """Plot a confusion matrix: counts, coloured by their share of the row.
+
+    Args:
+        matrix: what `confusion_matrix` returned.
+    """
+    names = [each.words for each in matrix.types]
+    figure = new_figure(0.7 * len(names) + 2)
+    axes = figure.subplots()
+    shares = np.nan_to_num(matrix.shares)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    for row, column in np.ndindex(shares.shape):
+        # what is neither labelled nor detected cannot be counted
+        nothing = row == column == len(names)
+        share = "" if np.isnan(matrix.shares[row, column]) else f"\n{shares[row, column]:.0%}"
+        text = "" if nothing else f"{matrix.counts[row, column]}{share if row < len(names) else ''}"
+        axes.text(column, row, text, ha="center", va="center", color="white" if shares[row, column] > 0.6 else "black")
+    axes.set_xticks(range(len(names) + 1), [*names, "nothing\n(missed)"])
+    axes.set_yticks(range(len(names) + 1), [*names, "nothing\n(false detection)"])
+    axes.set(xlabel="Detected as", ylabel="Labelled as")
     return figure
 
 

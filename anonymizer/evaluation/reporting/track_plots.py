@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from anonymizer.evaluation.datasets.tracks import LabelledTracks, ObjectTrack, consecutive, frame_seconds
-from anonymizer.evaluation.reporting.plot_panels import WIDTH, colour, new_figure
+from anonymizer.evaluation.reporting.plot_panels import colour, new_figure, width_in
 from anonymizer.evaluation.video.dropout_test import DropoutCounts
 from anonymizer.evaluation.video.leaks import VideoLeaks
 from anonymizer.pipeline.detections import OBJECT_TYPES, ObjectType
@@ -51,7 +51,7 @@ def timeline(tracks: LabelledTracks, leaks: VideoLeaks | None = None) -> Figure:
     """
     starts_s, ends_s = _times(tracks, leaks)
     rows = _rows(tracks.tracks)
-    figure = new_figure(min(_AROUND + _ROW * max(len(rows), 3), _HIGHEST), 1.25 * WIDTH)
+    figure = new_figure(min(_AROUND + _ROW * max(len(rows), 3), _HIGHEST), 1.25 * width_in())
     axes = figure.subplots()
     for position, (name, of_row) in enumerate(rows):
         for filled in (True, False):
@@ -83,7 +83,7 @@ def objects_over_time(tracks: LabelledTracks) -> Figure:
     """
     starts_s, ends_s = _times(tracks, None)
     types = _types(tracks)
-    figure = new_figure(1.2 * max(len(types), 1) + 0.8, 1.25 * WIDTH)
+    figure = new_figure(1.2 * max(len(types), 1) + 0.8, 1.25 * width_in())
     panels = figure.subplots(max(len(types), 1), 1, sharex=True, squeeze=False)[:, 0]
     for axes, object_type in zip(panels, types, strict=False):
         frames = np.concatenate([track.frames for track in tracks.of_type(object_type).tracks])

@@ -16,14 +16,19 @@ from django.db import DatabaseError
 
 from anonymizer.evaluation.datasets.dataset import LabelledSet
 from anonymizer.evaluation.datasets.issues import InvalidDataset, Problems
+from anonymizer.evaluation.exchange.results import BrokenResults, read_detections
+from anonymizer.evaluation.metrics.average_precision import precision_by_size
+from anonymizer.evaluation.metrics.confusion import confusion_matrix
 from anonymizer.evaluation.metrics.detection_cache import DetectionCache, default_file
-from anonymizer.evaluation.metrics.evaluate import evaluate
+from anonymizer.evaluation.metrics.evaluate import evaluate, evaluate_detections
 from anonymizer.evaluation.metrics.predictions import labelled_types
 from anonymizer.evaluation.metrics.results import EvaluationResult
+from anonymizer.evaluation.reporting.label_hints import label_hints
 from anonymizer.evaluation.reporting.report import render
 from anonymizer.evaluation.reporting.tables import TARGETS, EvaluationReport
 from anonymizer.evaluation.thresholds.choose import choose_thresholds
 from anonymizer.management.base import AnonymizerCommand, UsageError
+from anonymizer.management.label_options import add_map, read_map
 from anonymizer.pipeline.anonymizer import Anonymizer
 from anonymizer.pipeline.detections import OBJECT_TYPES, ObjectType
 from anonymizer.pipeline.errors import AnonymizerError
@@ -57,14 +62,16 @@ class Command(AnonymizerCommand):
     """Evaluate models."""
 
     help = (
-        "Measure what models detect and miss in labelled images (COCO, YOLO, Pascal VOC). The detections are kept in "
-        "a cache, so that the next evaluation of the same images takes seconds."
+        "Measure what models detect and miss in labelled images (COCO, YOLO, Pascal VOC, CVAT, Label Studio). The "
+        "detections are kept in a cache, so that the next evaluation of the same images takes seconds."
     )
     examples = """
   anonymizer evaluate --set my-images --report report.html
       evaluate the models of this server, and write a page with plots and the worst misses
   anonymizer evaluate --set labels.json --model embedded --model recommended
       compare two choices of models
+  anonymizer evaluate --set labels.json --detections results.json --map visage=face
+      evaluate the detections of another program, without running a model
   anonymizer evaluate --set my-images --types face --target 0.98 --profile-name street
       choose a threshold that finds 98 % of the faces, and save it as street.json
 """
@@ -94,12 +101,17 @@ class Command(AnonymizerCommand):
         images.add_argument(
             "--limit", type=int, metavar="N", help="only the first N images of each source; default: all"
         )
+        add_map(images)
         images.add_argument("--strict", action="store_true", help="stop at the first problem of the labelled images")
         models = parser.add_argument_group("what to evaluate")
         models.add_argument(
             "--model", action="append", default=[], dest="models", metavar="ID|PROFILE|TYPE=ID+ID",
             help="a model, a profile, or models by type as in ANONYMIZER_MODELS; repeat it to compare the first with "
             "the others; default: the models of the server",
+        )  # fmt: skip
+        models.add_argument(
+            "--detections", action="append", default=[], type=Path, metavar="FILE.json",
+            help="detections of any model as COCO results; repeat it to compare files; default: run models",
         )  # fmt: skip
         models.add_argument("--format", help=f"{parameters()['format'].help}; default: the format of the server")
         models.add_argument(
@@ -137,17 +149,24 @@ class Command(AnonymizerCommand):
         try:
             _check(given)
             labelled = _read_labels(given)
-            candidates = _list_candidates(labelled, given)
+            candidates = [] if given["detections"] else _list_candidates(labelled, given)
             cache = _open_cache(given["cache"])
         except AnonymizerError as error:
             raise UsageError(str(error)) from error
         except InvalidDataset as error:
             raise CommandError(str(error)) from error
+        self.stderr.write(labelled.summary())
         try:
-            report, seconds = self._evaluate(candidates, labelled, cache, given)
+            if given["detections"]:
+                seconds: dict[str, float] = {}
+                report = _evaluate_files(labelled, cache, given)
+            else:
+                report, seconds = self._evaluate(candidates, labelled, cache, given)
         except (AnonymizerError, InvalidDataset) as error:
             raise CommandError(str(error)) from error
         self.stdout.write(report.table())
+        for result in report.results:
+            self._print_details(result)
         try:
             self._write(report, seconds, given)
         except (AnonymizerError, OSError) as error:
@@ -192,6 +211,12 @@ class Command(AnonymizerCommand):
             raise CommandError(f"--set {given['set']}: there is nothing to evaluate.")
         return EvaluationReport.of(results, targets=given["targets"]), seconds
 
+    def _print_details(self, result: EvaluationResult) -> None:
+        """Print the confusion matrix and average precision by size, and hints of incomplete labels."""
+        self.stdout.write(f"\n{result.name}\n\n{confusion_matrix(result)}\n\n{precision_by_size(result)}")
+        for hint in label_hints(result):
+            self.stderr.write(hint)
+
     def _print_problems(self, problems: Problems) -> None:
         if problems:
             self.stderr.write(f"{len(problems)} problem(s):\n{problems.summary()}")
@@ -219,6 +244,8 @@ def _check(given: dict[str, Any]) -> None:
     Raises:
         UsageError, InvalidParameter: a value is not allowed.
     """
+    if given["detections"] and (given["models"] or given["format"] or given["segment"]):
+        raise UsageError("--detections runs no model, so --model, --format and --segment have no meaning with it.")
     for target in given["targets"]:
         if not 0 < target < 1:
             raise UsageError(f"--target is {target}, but must be a number between 0 and 1.")
@@ -231,6 +258,29 @@ def _check(given: dict[str, Any]) -> None:
     for name in ("report", "json"):
         if given[name] is not None and not given[name].parent.is_dir():
             raise UsageError(f"--{name} {given[name]}: there is no folder {given[name].parent}.")
+
+
+def _evaluate_files(labelled: LabelledSet, cache: DetectionCache, given: dict[str, Any]) -> EvaluationReport:
+    """Evaluate the detections of `--detections`.
+
+    Raises:
+        UsageError: a file cannot be used.
+        InvalidDataset: there is nothing to evaluate.
+    """
+    options, _ = Options.from_params({}, defaults=settings.DEFAULT_OPTIONS)
+    results = []
+    for file in dict.fromkeys(given["detections"]):
+        try:
+            detections = read_detections(file, labelled, names=read_map(given["map"]))
+        except (OSError, BrokenResults) as error:
+            raise UsageError(f"--detections: {error}.") from error
+        results.append(
+            evaluate_detections(
+                labelled, detections, name=file.stem, object_types=_parse_types(given, "types"), options=options,
+                cache=cache, progress=given["verbosity"] > 0,
+            )
+        )  # fmt: skip
+    return EvaluationReport.of(results, targets=given["targets"])
 
 
 def _open_cache(file: Path | None) -> DetectionCache:
@@ -248,7 +298,9 @@ def _read_labels(given: dict[str, Any]) -> LabelledSet:
         InvalidDataset: there is a problem, and `--strict` is given.
     """
     try:
-        whole = LabelledSet.read(given["set"], labelled=_parse_types(given, "labelled"), strict=given["strict"])
+        whole = LabelledSet.read(
+            given["set"], labelled=_parse_types(given, "labelled"), names=read_map(given["map"]), strict=given["strict"]
+        )
     except InvalidDataset:
         raise
     except (OSError, ValueError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -9,6 +10,7 @@ from typing import Any, TypeVar
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
 
 from anonymizer.pipeline.detections import Detections, ObjectType
 from anonymizer.pipeline.redaction.effects import blend
@@ -26,6 +28,10 @@ COLOURS: dict[ObjectType, tuple[int, int, int]] = {
 
 _BLACK = (0, 0, 0)
 _TINT = 64
+#: so many lines of text would fill the image, and the smallest letters that can be read, in pixels
+_LINES, _LEAST_FONT = 32, 12
+#: makes letters darker, whose edges are smooth
+_GAIN = 1.6
 
 _Pixels = TypeVar("_Pixels", NDArray[np.uint8], NDArray[np.uint16], NDArray[Any])
 
@@ -53,7 +59,7 @@ def draw(pixels: _Pixels, detections: Detections, regions: Sequence[RedactionReg
         pixels: (h, w), (h, w, 3) RGB or (h, w, 4) CMYK with 0 = no ink; uint8 or uint16. Not changed.
         detections: the boxes.
         regions: what is redacted.
-        scores: write type and score at each box.
+        scores: write type and score at each box where there is room. No label covers another: the higher score wins.
 
     Returns:
         A copy of the image.
@@ -90,8 +96,8 @@ def strokes(
             if down.start < down.stop and across.start < across.stop:
                 full = np.full((down.stop - down.start, across.stop - across.start), 255, np.uint8)
                 yield Stroke(across.start, down.start, full, rgb)
-        if scores:
-            yield from _label(f"{object_type.words} {detections.scores[row]:.2f}", x1, y1, rgb, line, size_hw)
+    if scores:
+        yield from _labels(detections, size_hw)
 
 
 def _ink(rgb: tuple[int, int, int], pixels: NDArray[Any]) -> NDArray[Any]:
@@ -130,17 +136,51 @@ def _outline(alpha: NDArray[np.uint8], line: int) -> NDArray[np.uint8]:
     return np.asarray(core * np.uint8(_TINT) + (covered - core) * np.uint8(255), np.uint8)
 
 
-def _label(
-    text: str, x: int, y: int, rgb: tuple[int, int, int], line: int, size_hw: tuple[int, int]
-) -> Iterator[Stroke]:
-    """Text on a coloured label above the left corner of a box, or below it if there is no room."""
-    scale = max(min(size_hw) / 1000, 0.35)
-    (width, height), base = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, line)
-    letters = np.zeros((height + base + 2 * line, width + 2 * line), np.uint8)
-    cv2.putText(letters, text, (line, height + line), cv2.FONT_HERSHEY_SIMPLEX, scale, 255, line)
-    left = max(min(x, size_hw[1] - letters.shape[1]), 0)
-    top = y - letters.shape[0] if y >= letters.shape[0] else y
-    letters = letters[: size_hw[0] - top, : size_hw[1] - left]
-    if letters.size:
-        yield Stroke(left, top, np.full_like(letters, 255), rgb)
-        yield Stroke(left, top, (letters > 127) * np.uint8(255), _BLACK)
+def _labels(detections: Detections, size_hw: tuple[int, int]) -> Iterator[Stroke]:
+    """Type and score of each object on a coloured label at its box, the highest score first.
+
+    A label that would cover another one is left out: where there are many objects, nobody could read either.
+    """
+    taken: list[tuple[int, int, int, int]] = []
+    font_px = max(round(min(size_hw) / _LINES), _LEAST_FONT)
+    for row in np.argsort(-detections.scores, kind="stable"):
+        object_type = detections.object_type(int(row))
+        letters = _letters(f"{object_type.words} {detections.scores[row]:.2f}", font_px)
+        box = _whole(detections.boxes[row], size_hw)
+        for left, top in _label_places(box, letters.shape, size_hw):
+            place = (left, top, left + letters.shape[1], top + letters.shape[0])
+            if not any(_overlap(place, other) for other in taken):
+                taken.append(place)
+                yield Stroke(left, top, np.full_like(letters, 255), COLOURS[object_type])
+                yield Stroke(left, top, letters, _BLACK)
+                break
+
+
+def _label_places(
+    box: tuple[int, int, int, int], label_hw: tuple[int, ...], size_hw: tuple[int, int]
+) -> Iterator[tuple[int, int]]:
+    """Left and top of the places for a label that lie in the image: above the box, inside it, and below it."""
+    x1, y1, x2, y2 = box
+    height, width = label_hw
+    for left in (x1, x2 - width):
+        for top in (y1 - height, y1, y2):
+            inside_left = max(min(left, size_hw[1] - width), 0)
+            if 0 <= top <= size_hw[0] - height and width <= size_hw[1]:
+                yield inside_left, top
+
+
+def _overlap(place: tuple[int, int, int, int], other: tuple[int, int, int, int]) -> bool:
+    return place[0] < other[2] and other[0] < place[2] and place[1] < other[3] and other[1] < place[3]
+
+
+@functools.lru_cache(maxsize=512)
+def _letters(text: str, font_px: int) -> NDArray[np.uint8]:
+    """(h, w) uint8, the text with a small margin: 255 where it is black."""
+    font = ImageFont.load_default(size=font_px)
+    left, _, right, _ = font.getbbox(text)
+    ascent, descent = font.getmetrics() if isinstance(font, ImageFont.FreeTypeFont) else (font_px, font_px // 4)
+    space = max(font_px // 5, 1)
+    canvas = Image.new("L", (round(right - left) + 2 * space, ascent + descent + space))
+    ImageDraw.Draw(canvas).text((space - left, space // 2), text, fill=255, font=font)
+    # thin strokes of small letters would stay pale
+    return np.asarray(np.minimum(np.asarray(canvas, np.float32) * _GAIN, 255), np.uint8)

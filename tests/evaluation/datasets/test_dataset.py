@@ -51,7 +51,8 @@ def empty_folder(folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("make", "kind", "where", "detail", "left"),
     [
-        (empty_folder, "empty-set", "{folder}", "there is no COCO file, YOLO folder or Pascal VOC folder", []),
+        (empty_folder, "empty-set", "{folder}", "there are no labels of COCO, YOLO, Pascal VOC, "
+            "CVAT or Label Studio", []),
         (lambda f: coco(f, pictures=[]), "empty-set", "{folder}/set.json", "there is no picture with labels", []),
         (missing_picture, "picture-missing", "2.png", "there is no such file in or below {folder}", [1]),
         (broken_picture, "picture-broken", "2.png", "The file is text, which is not supported", [1]),
@@ -107,7 +108,7 @@ def test_a_path_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"must be a folder, a COCO file \(.json\) or a YOLO file \(.yaml\)"):
+    with pytest.raises(ValueError, match=r"must be a folder, a COCO or Label Studio file \(.json\), a CVAT"):
         LabelledSet.read(save_picture(tmp_path / "1.png"))
 
 

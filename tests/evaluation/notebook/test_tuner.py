@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import html
 import math
 import re
 import shlex
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +18,7 @@ import pytest
 from anonymizer.evaluation.metrics.results import EvaluationResult
 from anonymizer.evaluation.notebook.tuner import ThresholdTuner
 from anonymizer.pipeline.options.threshold_profile import ThresholdProfile
+from tests.conftest import ROOT
 from tests.evaluation.found import evaluate_pictures
 from tests.evaluation.made import FACE, PERSON, PLATE_TYPE, made, models_and_cache
 
@@ -141,6 +144,10 @@ def test_choosing_sets_the_sliders_and_says_why(tuner: ThresholdTuner, result: E
     assert figures(tuner, "face")[1] == "0.750"
     assert caption(tuner).startswith("face: 2 of 2 detected")
 
+    tuner.sliders[FACE].value = 0.9
+    assert f"face: threshold 0.900 by hand, above {at:.3f}; recall 0.500" in html.unescape(tuner.sentences.value)
+    assert "80% is not proven" in tuner.sentences.value
+
 
 def test_saved_thresholds_are_a_profile_for_the_service(tuner: ThresholdTuner, tmp_path: Path) -> None:
     tuner.sliders[FACE].value = 0.25
@@ -157,7 +164,16 @@ def test_saved_thresholds_are_a_profile_for_the_service(tuner: ThresholdTuner, t
     assert profile.figures[FACE]["false_blurs_per_picture"] == 1
     assert "No threshold for person" in tuner.saved.value
     command = re.findall("<pre>(.*)</pre>", tuner.saved.value)[0]
-    assert shlex.split(command)[1:] == ["profile", "create", "street", "--from", str(file), "--activate"]
+    words = shlex.split(html.unescape(command))
+    assert words[:6] == ["cd", str(ROOT), "&&", sys.executable, "-m", "anonymizer"]
+    create = ["profile", "create", "street", "--from", str(file), "--replace", "--activate", "--accept-unproven"]
+    assert words[6:] == create
+    assert tuner.saved_profile == profile
+    tuner.sliders[FACE].value = 0.3
+    assert tuner.saved_profile is None
+    assert tuner.saved.value == "The sliders were moved after street was saved: save it again."
+    tuner.sliders[FACE].value = 0.25
+    tuner.save.click()
     # a person set them
     assert set(profile.unproven()) == {FACE, PLATE_TYPE}
     assert "The face threshold is not proven: it has no verdict" in tuner.saved.value

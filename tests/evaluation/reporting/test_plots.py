@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 from PIL import Image
 
 from anonymizer.evaluation.metrics.comparison import compare
+from anonymizer.evaluation.metrics.confusion import confusion_matrix
 from anonymizer.evaluation.metrics.results import EvaluationResult
 from anonymizer.evaluation.reporting import plots
 from anonymizer.evaluation.reporting.error_cases import false_blurs, worst_misses
@@ -194,7 +195,7 @@ def test_the_gallery_shows_each_error_case_with_its_words(result: EvaluationResu
 
     drawn(figure)
     shown = [axes for axes in figure.axes if axes.images]
-    assert [" ".join(axes.get_xlabel().split()) for axes in shown] == [each.words for each in missed]
+    assert [" ".join(axes.get_xlabel().split()) for axes in shown] == [each.caption for each in missed]
     assert figure.get_suptitle() == "missed"
     assert NEVER in {tuple(each.box.astype(int)) for each in missed}
 
@@ -245,3 +246,16 @@ def test_a_set_in_which_nothing_was_judged_can_be_drawn(result: EvaluationResult
 
     drawn(figure)
     assert not figure.axes[0].get_lines()
+
+
+def test_the_confusion_matrix_shows_counts_and_leaves_out_what_cannot_be_counted(result: EvaluationResult) -> None:
+    matrix = confusion_matrix(result, thresholds=dict.fromkeys(result.types, 0.5))
+
+    figure = plots.confusion(matrix)
+
+    drawn(figure)
+    (axes,) = figure.axes
+    texts = [text.get_text() for text in axes.texts]
+    assert len(texts) == (len(matrix.types) + 1) ** 2 and texts[-1] == ""
+    assert texts[0] == "2\n50%"
+    assert [label.get_text() for label in axes.get_xticklabels()][-1] == "nothing\n(missed)"

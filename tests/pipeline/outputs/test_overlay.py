@@ -9,7 +9,7 @@ import pytest
 
 from anonymizer.pipeline.detections import OBJECT_TYPES, Detections
 from anonymizer.pipeline.options.options import Options
-from anonymizer.pipeline.outputs.overlay import COLOURS, draw
+from anonymizer.pipeline.outputs.overlay import COLOURS, draw, strokes
 from anonymizer.pipeline.redaction.regions import redaction_regions
 
 FACE, PLATE, PERSON, VEHICLE = OBJECT_TYPES
@@ -79,9 +79,35 @@ def test_scores_are_written_inside_the_picture(box: tuple[float, ...]) -> None:
     detections = found(box)
     with_scores = draw(grey(3), detections, [], scores=True)
     without = draw(grey(3), detections, [], scores=False)
-    assert (with_scores == 0).all(axis=-1).sum() > 20
+    assert ((with_scores < 60).all(axis=-1) & (with_scores != without).any(axis=-1)).sum() > 20
     assert not (without == 0).all(axis=-1).any()
 
 
 def test_a_picture_smaller_than_the_text_is_fine() -> None:
     assert draw(np.zeros((5, 7, 3), np.uint8), found((1, 1, 4, 4)), [], scores=True).shape == (5, 7, 3)
+
+
+def label_boxes(size_hw: tuple[int, int], detections: Detections) -> list[tuple[int, int, int, int]]:
+    """Left, top, right and bottom of each label: the last strokes, two for each."""
+    drawn = list(strokes(size_hw, detections, [], scores=True))[4 * len(detections) :: 2]
+    return [(each.x, each.y, each.x + each.alpha.shape[1], each.y + each.alpha.shape[0]) for each in drawn]
+
+
+def test_no_label_covers_another_and_the_highest_scores_have_theirs() -> None:
+    rng = np.random.default_rng(0)
+    corners = rng.uniform(0, 400, (60, 2))
+    detections = found(*np.hstack([corners, corners + 60]).tolist())
+    detections = Detections(detections.boxes, rng.random(60), detections.types, detections.models)
+    labels = label_boxes((500, 600), detections)
+    assert 5 < len(labels) < 60
+    for number, (x1, y1, x2, y2) in enumerate(labels):
+        assert 0 <= x1 < x2 <= 600 and 0 <= y1 < y2 <= 500
+        assert not any(x1 < u2 and u1 < x2 and y1 < v2 and v1 < y2 for u1, v1, u2, v2 in labels[:number])
+    best = detections.boxes[detections.scores.argmax()]
+    assert abs(labels[0][0] - best[0]) <= 60
+
+
+def test_letters_grow_with_the_picture() -> None:
+    heights = [label_boxes(size, found((100, 50, 180, 150)))[0] for size in ((200, 300), (2000, 3000))]
+    small, large = (bottom - top for _, top, _, bottom in heights)
+    assert 12 <= small < 20 and large > 3 * small

@@ -1,0 +1,1 @@
+"""What finished tasks give for labels: metadata and originals."""
