@@ -28,7 +28,6 @@ from anonymizer.service.accounting import audit
 from anonymizer.service.clients import idempotency, quota
 from anonymizer.service.inspection import inspect_picture, inspect_video
 from anonymizer.service.queueing import queue
-from anonymizer.service.queueing.connections import one_writer
 
 __all__ = ["Upload", "Webhook", "check_size", "clean_name", "kind_of", "run_again", "submit"]
 
@@ -150,7 +149,7 @@ def submit(
     )
     original = files.put_original(task, upload, info.media_type, info.extension)
     try:
-        with one_writer(), transaction.atomic():
+        with transaction.atomic():
             task.status = Status.QUEUED
             task.save(force_insert=True)
             original.save()

