@@ -47,9 +47,8 @@ fast: $(DEV) ## run the fast tests on all cores
 	$(BIN)/python -m pytest -q -m "not slow" --numprocesses auto --dist loadfile $(ARGS)
 
 # what a cluster does otherwise than one machine; DATABASE_URL and BROKER_URL name the servers (.ci/servers starts some)
-CLUSTER := tests/service/test_cluster_processes.py tests/service/test_postgresql.py tests/service/test_task_life.py \
-	tests/service/webhooks/test_deliveries.py tests/service/test_clients.py tests/service/accounting \
-	tests/service/test_outages.py tests/service/test_redis.py
+CLUSTER := tests/service/test_cluster_processes.py tests/service/test_postgresql.py tests/service/test_redis.py \
+	tests/service/test_task_life.py tests/service/webhooks/test_deliveries.py
 
 cluster: $(DEV) ## run tests on PostgreSQL and Redis
 	$(BIN)/python -m pytest -q $(or $(ARGS),$(CLUSTER))

@@ -19,6 +19,7 @@ from anonymizer.pipeline.errors import DetectorFailed, InvalidParameter
 from celantur_site import secret_key
 
 __all__ = [
+    "check_cluster",
     "check_defaults",
     "check_folders",
     "check_models",
@@ -153,6 +154,21 @@ def check_profile(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[Chec
         return [Error(f"The active threshold profile cannot be used: {error}", id="anonymizer.E004")]
     hint = "Choose the thresholds again, or run `anonymizer profile activate --none`."
     return [CheckWarning(mismatch, hint=hint, id="anonymizer.W004") for mismatch in mismatches]
+
+
+@register()
+def check_cluster(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Check that hosts that share a database share their secret key, with which notifications are signed."""
+    shared = connection.vendor == "postgresql" or settings.BROKER_URL
+    if not shared or {"ANONYMIZER_SECRET_KEY", "ANONYMIZER_SECRET_KEY_FILE"} & os.environ.keys():
+        return []
+    return [
+        CheckWarning(
+            "The secret key is in the data folder of this host. Other hosts would not read its notifications.",
+            hint="Set ANONYMIZER_SECRET_KEY to the same value on all hosts.",
+            id="anonymizer.W006",
+        )
+    ]
 
 
 @register()

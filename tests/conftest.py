@@ -59,7 +59,7 @@ def _on_postgresql() -> bool:
 
 
 def _choose_database(item: pytest.Item) -> None:
-    """Leave out tests of the other database; CI runs those of PostgreSQL once more with DATABASE_URL (`make cluster`)."""
+    """Leave out tests of the other database; `make cluster` runs those of PostgreSQL and Redis."""
     needs = "DATABASE_URL" if item.get_closest_marker("postgresql") else "BROKER_URL"
     if (item.get_closest_marker("postgresql") or item.get_closest_marker("redis")) and needs not in os.environ:
         item.add_marker(pytest.mark.skip(reason=f"needs {needs}, as `make cluster` has it"))
@@ -174,7 +174,7 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def serving(folder: Path, *options: str, **environment: str) -> Iterator[Server]:
+def serving(folder: Path, *options: str, ready_s: float = 120, **environment: str) -> Iterator[Server]:
     """Run `manage.py serve` as a user does, and stop it with SIGTERM at the end of the block."""
     port = free_port()
     env = {name: value for name, value in os.environ.items() if not name.startswith("ANONYMIZER_")}
@@ -188,10 +188,10 @@ def serving(folder: Path, *options: str, **environment: str) -> Iterator[Server]
         )  # fmt: skip
     server = Server(f"http://127.0.0.1:{port}", folder, process)
     try:
-        end = time.monotonic() + 120
+        end = time.monotonic() + ready_s
         while "Ready at" not in server.log:
             assert process.poll() is None, f"serve ended with {process.returncode}:\n{server.log}"
-            assert time.monotonic() < end, f"not ready after 120 s:\n{server.log}"
+            assert time.monotonic() < end, f"not ready after {ready_s} s:\n{server.log}"
             time.sleep(0.1)
         yield server
     finally:

@@ -25,6 +25,7 @@ from rest_framework.response import Response
 
 from anonymizer.pipeline.errors import AnonymizerError, StorageAway, StorageFull
 from anonymizer.service.files import is_full
+from anonymizer.service.queueing.outages import forget_broken_connection
 
 __all__ = [
     "Deleted",
@@ -232,6 +233,7 @@ def handle(error: Exception, context: dict[str, Any]) -> Response:
         retry_after = _RETRY_AFTER.get(known[0])
         if isinstance(error, DatabaseError | InterfaceError):
             log.warning("The database did not answer a request (%s).", type(error).__name__)
+            forget_broken_connection()
     elif isinstance(error, exceptions.APIException):
         answer = _answer(error.status_code, "invalid_request", _sentence(error))
         retry_after = None

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
+from django_q.brokers import get_broker
 
 from anonymizer.models import Task
 from anonymizer.pipeline.anonymizer import Anonymizer
@@ -14,6 +16,13 @@ from anonymizer.service import engine
 from anonymizer.service.submit import submit
 from tests.fakes import FakeDetector, FakeStore
 from tests.pictures import encoded
+
+
+@pytest.fixture(autouse=True)
+def empty_queue(settings: Any) -> None:
+    """Forget the notifications of earlier tests, which Redis keeps."""
+    if settings.BROKER_URL:
+        get_broker().purge_queue()
 
 
 @pytest.fixture

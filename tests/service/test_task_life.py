@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from django.db import IntegrityError
 from django.utils import timezone
-from django_q.models import OrmQ
+from django_q.brokers import get_broker
 from PIL import Image
 
 from anonymizer.models import File, FileKind, Status, Task
@@ -37,7 +37,7 @@ def stored(folder: Path) -> list[Path]:
 def test_a_picture_is_done_with_all_that_the_contract_promises(upload: Upload, media: Path) -> None:
     task = upload(encoded(drawn(), "PNG"), method="blacken", bbox=True, margin=0)
     assert task.status == Status.QUEUED
-    assert OrmQ.objects.count() == 1
+    assert get_broker().queue_size() == 1
     assert work.process(str(task.pk)) == "done"
     task = Task.objects.get(pk=task.pk)
     assert (task.status, task.progress, task.detections) == (
@@ -216,14 +216,14 @@ def test_a_lease_that_is_renewed_is_not_lost(upload: Upload, settings: Any, dete
 
 def test_workers_are_notified_again_of_a_lost_task(upload: Upload, detector: FakeDetector) -> None:
     task = upload()
-    OrmQ.objects.all().delete()
+    get_broker().purge_queue()
     lost = claims.claim(str(task.pk), "lost")
     assert claims.recover() == 0
     an_hour_ago = timezone.now() - timedelta(hours=1)
     Task.objects.filter(pk=task.pk).update(lease_until=an_hour_ago, notified_at=an_hour_ago)
     assert claims.recover() == 1
     assert claims.recover() == 0
-    assert OrmQ.objects.count() == 1
+    assert get_broker().queue_size() == 1
     assert work.process(str(task.pk)) == "done"
     assert lost is not None
     assert lost.update(progress=0.5) is False
@@ -231,7 +231,7 @@ def test_workers_are_notified_again_of_a_lost_task(upload: Upload, detector: Fak
 
 def test_workers_are_notified_once_more_when_a_notification_was_lost(upload: Upload) -> None:
     task = upload()
-    OrmQ.objects.all().delete()
+    get_broker().purge_queue()
     assert claims.recover() == 0
     Task.objects.filter(pk=task.pk).update(notified_at=timezone.now() - timedelta(hours=1))
     assert claims.recover() == 1

@@ -28,6 +28,9 @@ def forget_broken_connection() -> None:
             connection.close_if_unusable_or_obsolete()
         except AWAY:
             connection.close()
+        if connection.vendor == "postgresql":
+            # the others of the pool broke with it
+            connection.pool.check()  # type: ignore[attr-defined]
 
 
 class Outage:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from typing import Any
 
+from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 from django_q.tasks import async_task
@@ -13,6 +15,7 @@ from anonymizer.models import Kind, Task
 
 __all__ = ["QUEUES", "call", "notify", "notify_on_commit", "outcome", "pack"]
 
+log = logging.getLogger(__name__)
 #: the queue of each kind of file; running installs have these names in their databases
 QUEUES = {Kind.IMAGE: "images", Kind.VIDEO: "videos"}
 #: what a worker calls with the id of a task
@@ -38,11 +41,19 @@ def pack(function: str, *args: str, name: str) -> dict[str, Any]:
 
 
 def notify_on_commit(task: Task) -> None:
-    """Notify a worker as soon as other processes can see the row.
+    """Notify a worker as soon as other processes can see the row. The caller has a transaction open.
 
-    If the notification fails, the error is logged. The row waits, and `claims.recover` sends the notification again.
+    If the notification fails, the error is logged. The row waits, and idle workers find it.
     """
-    transaction.on_commit(lambda: notify(task), robust=True)
+    if settings.BROKER_URL:
+        transaction.on_commit(lambda: notify(task), robust=True)
+        return
+    try:
+        # the queue is in the same database: both appear together, and SQLite is locked once
+        with transaction.atomic():
+            notify(task)
+    except Exception:
+        log.exception("Workers were not notified of task %s. Idle workers find it.", task.pk)
 
 
 def call(kind: Kind, name: str, function: str, *args: str) -> None:
