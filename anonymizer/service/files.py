@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
 import hashlib
 import os
@@ -52,9 +53,10 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 UPLOADS = ".uploads"
 #: the folder beside a task's results that a worker writes its files in
 WORK = "work"
-#: by process, the folder for uploads that are no task yet; it is locked as long as the process lives
-_upload_folders: dict[int, Path] = {}
+#: by process and place, the folder for uploads that are no task yet; it is locked as long as the process lives
+_upload_folders: dict[tuple[int, Path], Path] = {}
 _held = ExitStack()
+atexit.register(_held.close)
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,10 +304,18 @@ def uploads_folder() -> Path:
     if path is not None:
         make_private(path)
         return path
-    if os.getpid() not in _upload_folders:
+    place = (os.getpid(), _scratch())
+    if place not in _upload_folders:
         remove_scratch()
-        _upload_folders[os.getpid()] = _held.enter_context(temporary_folder(_scratch()))
-    return _upload_folders[os.getpid()]
+        _upload_folders[place] = _held.enter_context(_kept_folder(place[1]))
+    return _upload_folders[place]
+
+
+@contextmanager
+def _kept_folder(parent: Path) -> Iterator[Path]:
+    """A temporary folder up to the end of this process. It may be gone before."""
+    with suppress(FileNotFoundError), temporary_folder(parent) as folder:
+        yield folder
 
 
 def remove_scratch() -> None:

@@ -143,10 +143,14 @@ def test_a_video_is_sent_on_while_it_is_received(
     assert bucket.objects(far) == {}
 
 
-def test_sweeps_look_both_ways_and_end_what_was_never_finished(bucket: s3.S3, client: ApiClient, far: str) -> None:
+def test_sweeps_look_both_ways_and_end_what_was_never_finished(
+    bucket: s3.S3, client: ApiClient, far: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     task_id = client.task()
     work.process(task_id)
-    for number in range(1203):
+    # more than S3 lists or removes with one request
+    monkeypatch.setattr("anonymizer.stores.objects.MOST_KEYS", 10)
+    for number in range(23):
         bucket.client.put_object(Bucket=s3.BUCKET, Key=f"{far}/output/{task_id}/old/{number}.png", Body=b"x")
     bucket.client.put_object(Bucket=s3.BUCKET, Key=f"{far}/output/of-the-operator/a.png", Body=b"x")
     store("input").receive(f"{task_id}/original.mp4", "video/mp4")
@@ -156,8 +160,8 @@ def test_sweeps_look_both_ways_and_end_what_was_never_finished(bucket: s3.S3, cl
     assert bucket.unfinished() == 1
     asked = len(bucket.gate.requests)
     report = cleanup.cleanup(None, orphan_age=timedelta(seconds=-60))
-    assert (report.orphans, report.lost) == (1203, 1)
-    assert len(bucket.gate.requests) - asked < 20
+    assert (report.orphans, report.lost) == (23, 1)
+    assert len(bucket.gate.requests) - asked < 23
     assert bucket.unfinished() == 0
     rows = {f"{far}/{row.storage_alias}/{row.key}" for row in File.objects.all()}
     assert bucket.objects(far).keys() == rows | {f"{far}/output/of-the-operator/a.png"}
