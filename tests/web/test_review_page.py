@@ -129,7 +129,7 @@ def test_a_result_is_corrected_with_the_mouse_then_approved_and_downloaded(
     assert f"0.05: {len(shown)} detection" in browser.find_element(By.CSS_SELECTOR, ".thresholds output").text
     assert len(shown) > 1
     is_true(browser, "!document.querySelector('canvas.redrawn').hidden")
-    stage.send_keys(Keys.CONTROL, "z")
+    stage.send_type_keys(browser, "z", held=Keys.CONTROL)
     is_true(browser, "document.querySelectorAll('.objects rect').length === 1")
     # a box over what was missed; undo, redo
     ActionChains(browser).move_to_element_with_offset(stage, -40, 40).click_and_hold().move_by_offset(
@@ -186,48 +186,58 @@ def test_an_object_is_followed_through_a_video(browser: webdriver.Chrome, server
     assert sum(value < 60 for value in middles) >= 23, middles
 
 
+def type_keys(browser: webdriver.Chrome, *keys: str, held: str = "") -> None:
+    """Press keys where the focus is, one of them held down meanwhile."""
+    chain = ActionChains(browser)
+    if held:
+        chain.key_down(held)
+    chain.send_keys(*keys)
+    if held:
+        chain.key_up(held)
+    chain.perform()
+
+
 def tab_to(browser: webdriver.Chrome, script: str) -> None:
     """Press the tab key until the element with the focus is the right one."""
     for _ in range(80):
         if browser.execute_script(f"const at = document.activeElement; return {script}"):
             return
-        browser.switch_to.active_element.send_keys(Keys.TAB)
+        type_keys(browser, Keys.TAB)
     raise AssertionError(f"the tab key never reaches {script}")
 
 
 def test_keys_alone_are_enough(browser: webdriver.Chrome, server: Server) -> None:
     task_id = waiting_task(server, encoded(), "keys.jpg")
     browser.get(server.url)
-    keys = lambda *all_keys: browser.switch_to.active_element.send_keys(*all_keys)  # noqa: E731
     tab_to(browser, "at.id === 'tasks-title'")
     outline = browser.execute_script("return getComputedStyle(document.activeElement).outlineStyle")
     assert outline == "solid"
-    keys(Keys.ENTER)
+    type_keys(browser, Keys.ENTER)
     is_true(browser, "document.querySelector('[aria-label=\"Open keys.jpg\"]')")
     tab_to(browser, "at.ariaLabel === 'Open keys.jpg'")
-    keys(Keys.ENTER)
+    type_keys(browser, Keys.ENTER)
     is_true(browser, "document.querySelector('.correction .main')?.offsetParent")
     tab_to(browser, "at.textContent === 'Correct this result'")
-    keys(Keys.ENTER)
+    type_keys(browser, Keys.ENTER)
     # the box is put in the middle, moved to the right, and made wider
-    keys(Keys.ENTER)
-    keys(*[Keys.ARROW_RIGHT] * 3)
-    keys(Keys.SHIFT, *[Keys.ARROW_RIGHT] * 2)
-    keys(Keys.ARROW_UP)
-    keys(Keys.CONTROL, "z")
+    type_keys(browser, Keys.ENTER)
+    type_keys(browser, *[Keys.ARROW_RIGHT] * 3)
+    type_keys(browser, *[Keys.ARROW_RIGHT] * 2, held=Keys.SHIFT)
+    type_keys(browser, Keys.ARROW_UP)
+    type_keys(browser, "z", held=Keys.CONTROL)
     box = browser.find_element(By.CSS_SELECTOR, ".shapes rect").get_attribute
-    keys("+", "0")
+    type_keys(browser, "+", "0")
     wide, x = float(box("width")), float(box("x"))
     assert wide > float(box("height"))
     tab_to(browser, "at.textContent === 'Apply'")
-    keys(Keys.ENTER)
+    type_keys(browser, Keys.ENTER)
     says(browser, "Version 2 is ready.")
     tab_to(browser, "at.textContent === 'Approve'")
-    keys(Keys.ENTER)
+    type_keys(browser, Keys.ENTER)
     says(browser, "Approved.")
     ((x1, _, x2, _),) = drawn_boxes(server, task_id)
     assert (x1, x2) == (pytest.approx(x, abs=1), pytest.approx(x + wide, abs=1))
-    keys(Keys.ESCAPE)
+    type_keys(browser, Keys.ESCAPE)
     is_true(browser, "!document.getElementById('viewer').open && document.activeElement.ariaLabel === 'Open keys.jpg'")
 
 

@@ -17,7 +17,8 @@ export class Files {
     const { task } = this, query = new URLSearchParams(more);
     if (!(kind in NAMES) || this.has(kind)) {
       if (this.version !== null) query.set("version", this.version);
-      if (needsReview(task)) query.set("review", 1);
+      // versions that nobody approved are served to reviewers only
+      if (needsReview(task) || this.version !== null) query.set("review", 1);
       const isOfVideo = task.kind === "video" && ["anonymised", "binary-mask", "instance-mask", "metadata"].includes(kind);
       return `/v1/file/${task.id}/${isOfVideo ? "video/" : ""}${kind}${query.size ? `?${query}` : ""}`;
     }
