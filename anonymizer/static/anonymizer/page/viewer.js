@@ -75,6 +75,7 @@ class View {
     this.say("");
     await this.fill();
     this.refresh();
+    if (this.canCorrect) this.media.prepare?.().catch(() => {});
   }
 
   // all that the detectors suspected in a picture; videos list only what was redacted
