@@ -93,6 +93,7 @@ def test_photos_are_chosen_and_one_is_compared_with_its_original(
     save_screenshot(browser, "cards")
     viewer = open_result(browser, cards[0])
     is_true(browser, "document.querySelector('.plane img')?.naturalWidth > 0")
+    is_true(browser, "document.querySelector('.objects text')")
     (label,) = viewer.find_elements(By.CSS_SELECTOR, "svg text")
     assert 0.5 <= float(label.text) <= 1
     # the original lies over the result up to the line

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import av
 import axe_selenium_python
 import numpy as np
 import pytest
@@ -23,14 +22,17 @@ from selenium.webdriver.support.ui import Select
 
 from tests.conftest import Server
 from tests.pictures import encoded
-from tests.videos import moving_square
-from tests.web.test_page import choose, is_true, open_result, save_screenshot, start_browser
+from tests.web.test_page import is_true, save_screenshot, start_browser
 
 #: whether the button to correct a result is there
 CAN_CORRECT = "document.querySelector('.correction .main')?.offsetParent"
+#: the colour of a pixel of the result that the page shows
+SHOWN = """
+const canvas = new OffscreenCanvas(1, 1).getContext("2d");
+canvas.drawImage(document.querySelector(".plane img:not(.ground)"), -arguments[0], -arguments[1]);
+return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3);
+"""
 AXE = Path(axe_selenium_python.__file__).parent / "node_modules" / "axe-core" / "axe.min.js"
-#: a frame of 25 of the video: where its square is
-FRAME, LEFT, TOP, SIDE = 12, 12 * 280 // 25, 80, 40
 
 
 @pytest.fixture(scope="module")
@@ -86,13 +88,6 @@ def drag(browser: webdriver.Chrome, stage: WebElement, start: tuple[float, float
     mouse.click_and_hold().move_by_offset(*to).release().perform()
 
 
-def on_screen(browser: webdriver.Chrome, size_wh: tuple[int, int], x: float, y: float) -> tuple[float, float]:
-    """Where a pixel of the picture is, from the middle of the stage at zoom 1."""
-    stage = browser.find_element(By.CSS_SELECTOR, ".stage").rect
-    scale = min(stage["width"] / size_wh[0], stage["height"] / size_wh[1])
-    return (x - size_wh[0] / 2) * scale, (y - size_wh[1] / 2) * scale
-
-
 def serious(browser: webdriver.Chrome) -> list[Any]:
     """The serious and critical findings of axe-core."""
     browser.execute_script(AXE.read_text())
@@ -109,7 +104,7 @@ def pixels(content: bytes) -> NDArray[np.uint8]:
 
 
 def drawn_boxes(server: Server, task_id: str) -> list[list[int]]:
-    found = server.get(f"/v1/file/{task_id}/metadata").json()["detections"]
+    found = server.get(f"/v1/file/{task_id}/metadata?review=1").json()["detections"]
     return [each["bbox"] for each in found if each["source"] == "caller"]
 
 
@@ -144,6 +139,10 @@ def test_a_result_is_corrected_with_the_mouse_then_approved_and_downloaded(
     press(browser, "Apply")
     says(browser, "Version 2 is ready.")
     assert len(browser.find_elements(By.CSS_SELECTOR, ".versions li")) == 2
+    # the page shows the new version, not the picture that it has shown before
+    is_true(browser, "document.querySelector('.plane img:not(.ground)').complete")
+    ((x1, y1, x2, y2),) = drawn_boxes(server, task_id)
+    assert max(browser.execute_script(SHOWN, (x1 + x2) // 2, (y1 + y2) // 2)) < 30
     browser.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
     press(browser, "Approve")
     says(browser, "Approved.")
@@ -151,39 +150,21 @@ def test_a_result_is_corrected_with_the_mouse_then_approved_and_downloaded(
     until(lambda: (tmp_path / "street.jpg").exists())
     task = server.task(task_id)
     assert (task["status"], task["review"], task["version"]) == ("done", "approved", 2)
-    ((x1, y1, x2, y2),) = drawn_boxes(server, task_id)
     before, after = pixels(photo), pixels((tmp_path / "street.jpg").read_bytes())
     assert after[y1:y2, x1:x2].max() < 30
     assert before[y1:y2, x1:x2].mean() > 30
     assert np.abs(after[-40:, :40].astype(int) - before[-40:, :40]).max() < 30
 
 
-def test_an_object_is_followed_through_a_video(browser: webdriver.Chrome, server: Server, tmp_path: Path) -> None:
-    video = moving_square(tmp_path / "walk.webm", seconds=1, codec="libvpx-vp9", audio=None)
-    browser.get(server.url)
-    browser.find_element(By.CSS_SELECTOR, "input[value=blacken]").click()
-    (card,) = choose(browser, video, only="face")
-    viewer = open_result(browser, card)
-    is_true(browser, f"document.querySelector('.plane > video')?.readyState >= 2 && {CAN_CORRECT}")
-    browser.find_element(By.CSS_SELECTOR, ".timeline").click()
-    is_true(browser, f"document.querySelector('.clock').textContent.includes('frame {FRAME + 1} of')")
-    press(browser, "Correct this result")
-    stage = viewer.find_element(By.CSS_SELECTOR, ".stage")
-    start = on_screen(browser, (320, 240), LEFT - 3, TOP - 3)
-    end = on_screen(browser, (320, 240), LEFT + SIDE + 3, TOP + SIDE + 3)
-    drag(browser, stage, start, end)
-    assert "follow this object" in browser.find_element(By.CSS_SELECTOR, "section.chosen").text
-    save_screenshot(browser, "follow")
-    press(browser, "Apply")
-    says(browser, "Version 2 is ready.", 120)
-    task_id = card.get_attribute("data-id")
-    content = server.get(f"/v1/file/{task_id}/video/anonymised").content
-    with av.open(io.BytesIO(content)) as file:
-        frames = [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]
-    # the middle of the square is black wherever it went
-    middles = [frame[TOP + SIDE // 2, n * 280 // 25 + SIDE // 2].max() for n, frame in enumerate(frames)]
-    assert len(middles) == 25
-    assert sum(value < 60 for value in middles) >= 23, middles
+def type_keys(browser: webdriver.Chrome, *keys: str, held: str = "") -> None:
+    """Press keys where the focus is, one of them held down meanwhile."""
+    chain = ActionChains(browser)
+    if held:
+        chain.key_down(held)
+    chain.send_keys(*keys)
+    if held:
+        chain.key_up(held)
+    chain.perform()
 
 
 def tab_to(browser: webdriver.Chrome, script: str) -> None:
@@ -191,43 +172,42 @@ def tab_to(browser: webdriver.Chrome, script: str) -> None:
     for _ in range(80):
         if browser.execute_script(f"const at = document.activeElement; return {script}"):
             return
-        browser.switch_to.active_element.send_keys(Keys.TAB)
+        type_keys(browser, Keys.TAB)
     raise AssertionError(f"the tab key never reaches {script}")
 
 
 def test_keys_alone_are_enough(browser: webdriver.Chrome, server: Server) -> None:
     task_id = waiting_task(server, encoded(), "keys.jpg")
     browser.get(server.url)
-    keys = lambda *all_keys: browser.switch_to.active_element.send_keys(*all_keys)  # noqa: E731
     tab_to(browser, "at.id === 'tasks-title'")
     outline = browser.execute_script("return getComputedStyle(document.activeElement).outlineStyle")
     assert outline == "solid"
-    keys(Keys.ENTER)
+    type_keys(browser, Keys.ENTER)
     is_true(browser, "document.querySelector('[aria-label=\"Open keys.jpg\"]')")
     tab_to(browser, "at.ariaLabel === 'Open keys.jpg'")
-    keys(Keys.ENTER)
+    type_keys(browser, Keys.ENTER)
     is_true(browser, "document.querySelector('.correction .main')?.offsetParent")
     tab_to(browser, "at.textContent === 'Correct this result'")
-    keys(Keys.ENTER)
+    type_keys(browser, Keys.ENTER)
     # the box is put in the middle, moved to the right, and made wider
-    keys(Keys.ENTER)
-    keys(*[Keys.ARROW_RIGHT] * 3)
-    keys(Keys.SHIFT, *[Keys.ARROW_RIGHT] * 2)
-    keys(Keys.ARROW_UP)
-    keys(Keys.CONTROL, "z")
+    type_keys(browser, Keys.ENTER)
+    type_keys(browser, *[Keys.ARROW_RIGHT] * 3)
+    type_keys(browser, *[Keys.ARROW_RIGHT] * 2, held=Keys.SHIFT)
+    type_keys(browser, Keys.ARROW_UP)
+    type_keys(browser, "z", held=Keys.CONTROL)
     box = browser.find_element(By.CSS_SELECTOR, ".shapes rect").get_attribute
-    keys("+", "0")
+    type_keys(browser, "+", "0")
     wide, x = float(box("width")), float(box("x"))
     assert wide > float(box("height"))
     tab_to(browser, "at.textContent === 'Apply'")
-    keys(Keys.ENTER)
+    type_keys(browser, Keys.ENTER)
     says(browser, "Version 2 is ready.")
     tab_to(browser, "at.textContent === 'Approve'")
-    keys(Keys.ENTER)
+    type_keys(browser, Keys.ENTER)
     says(browser, "Approved.")
     ((x1, _, x2, _),) = drawn_boxes(server, task_id)
     assert (x1, x2) == (pytest.approx(x, abs=1), pytest.approx(x + wide, abs=1))
-    keys(Keys.ESCAPE)
+    type_keys(browser, Keys.ESCAPE)
     is_true(browser, "!document.getElementById('viewer').open && document.activeElement.ariaLabel === 'Open keys.jpg'")
 
 

@@ -106,7 +106,7 @@ class Card {
     this.notes.replaceChildren(...task.warnings.map(warning => make("p", { className: "warning", textContent: warning })));
     if (needsReview(task)) this.notes.append(make("p", { className: "doubt", textContent: "A person has to approve this result before it can be downloaded." }));
     this.stop.textContent = "Delete";
-    const open = button("Look at the result", () => openTask(this.task, { file: this.file, deleted: () => this.end(), opener: open, changed: next => { this.task = next; this.show(); } }), { className: "main" });
+    const open = button("Look at the result", () => openTask(this.task, { file: this.file, deleted: () => this.end(), opener: () => this.actions.firstElementChild, changed: next => { this.task = next; this.show(); } }), { className: "main" });
     this.actions.replaceChildren(open, ...this.download(), this.stop);
     this.showResult();
     if (needsReview(task)) this.waitForApproval();

@@ -81,9 +81,11 @@ export class Corrections {
     if (!within.length) return null;
     const { time, ...shape } = within[0], region = { type, ...(method ? { method } : {}) };
     if (!this.isVideo) return { ...region, ...shape };
-    if (mode === "frame") return { ...region, ...shape, from: time, to: time };
-    if (mode === "span" && within.length === 1) return { ...region, ...shape, from, ...(to === null ? {} : { to }) };
-    if (mode === "span") return { ...region, keyframes: within, from, ...(to === null ? {} : { to }) };
+    // the times of the metadata are rounded
+    const end = to === null ? {} : { to: to + SAME_FRAME };
+    if (mode === "frame") return { ...region, ...shape, from: Math.max(0, time - SAME_FRAME), to: time + SAME_FRAME };
+    if (mode === "span" && within.length === 1) return { ...region, ...shape, from: Math.max(0, from - SAME_FRAME), ...end };
+    if (mode === "span") return { ...region, keyframes: within, from: Math.max(0, from - SAME_FRAME), ...(to === null ? { to: 1e6 } : end) };
     return { ...region, ...shape, from: time, follow: mode };
   }
 }

@@ -16,8 +16,10 @@ export class Files {
   url(kind, more = {}) {
     const { task } = this, query = new URLSearchParams(more);
     if (!(kind in NAMES) || this.has(kind)) {
-      if (this.version !== null) query.set("version", this.version);
-      if (needsReview(task)) query.set("review", 1);
+      // each version has an address of its own: browsers show a picture again without asking for it
+      if (kind in NAMES) query.set("version", this.version ?? task.version);
+      // versions that nobody approved are served to reviewers only
+      if (needsReview(task) || this.version !== null) query.set("review", 1);
       const isOfVideo = task.kind === "video" && ["anonymised", "binary-mask", "instance-mask", "metadata"].includes(kind);
       return `/v1/file/${task.id}/${isOfVideo ? "video/" : ""}${kind}${query.size ? `?${query}` : ""}`;
     }

@@ -4,10 +4,12 @@ import { Player } from "./player.js";
 import { Redraw } from "./redraw.js";
 import { thresholdsOf } from "./thresholds.js";
 import { collectTracks } from "./timeline.js";
-import { make } from "./words.js";
+import { make, pause } from "./words.js";
 import { worthInPicture, worthInVideo } from "./worth.js";
 import { keyOf } from "./corrections.js";
 
+//: how long the page may stand still while it prepares a preview
+const SLICE_MS = 15;
 const CANNOT = "This browser cannot show the original.";
 
 class Media {
@@ -72,6 +74,7 @@ export class Picture extends Media {
     stage.setSize(found.size[1], found.size[0]);
     const image = make("img", { src: address ?? "", alt: `${task.name}, anonymised` });
     image.onerror = () => this.view.say("This browser cannot show the picture. Download it.");
+    this.image = image;
     this.put(image);
     await this.loadOriginal();
     this.original = this.before;
@@ -85,7 +88,7 @@ export class Picture extends Media {
     const { objects, candidates, corrections } = this.view;
     this.now = { added, decisions, thresholds };
     objects.draw(this.over(this.found?.detections ?? [], candidates, thresholds), decisions);
-    if (corrections.isEmpty) { this.hideRedrawn(); return; }
+    if (corrections.isEmpty) { this.showRedrawn(false); return; }
     this.redraw();
   }
 
@@ -95,24 +98,46 @@ export class Picture extends Media {
     this.redraw();
   }
 
+  // what the first move of a slider needs, before it is moved
+  async prepare() {
+    let last = performance.now();
+    if (!this.original || this.drawn) return;
+    const { stage, task } = this.view;
+    this.ground = make("img", { src: this.original.src, alt: "", className: "ground" });
+    await this.ground.decode();
+    if (!this.drawn) this.build(stage, task);
+    for (const each of [...this.found.detections.map(one => ({ ...one, key: keyOf(one) })), ...this.view.candidates?.detections ?? []]) {
+      this.drawn.patch({ ...each, method: undefined });
+      if (performance.now() - last > SLICE_MS) { await pause(0); last = performance.now(); }
+    }
+  }
+
+  build({ width, height }, { method }) {
+    this.ground ??= make("img", { src: this.original.src, alt: "", className: "ground" });
+    this.drawn = new Redraw(this.original, width, height, method);
+    this.drawn.element.hidden = true;
+    // under the result, so that the browser has decoded it when it is needed
+    this.plane.prepend(this.ground);
+    this.plane.insertBefore(this.drawn.element, this.plane.querySelector(".before"));
+  }
+
   redraw() {
     if (!this.original) return;
     const { stage, objects, task, corrections } = this.view;
-    if (!this.drawn) {
-      this.drawn = new Redraw(this.original, stage.width, stage.height, task.method);
-      this.ground = make("img", { src: this.original.src, alt: "", className: "ground" });
-      this.plane.insertBefore(this.ground, this.plane.querySelector(".before"));
-      this.ground.after(this.drawn.element);
-    }
+    if (!this.drawn) this.build(stage, task);
     const decisionOf = each => this.now.decisions[keyOf(each)];
     const kept = objects.shown.filter(each => each.is_anonymised !== false && !["drop", "visible"].includes(decisionOf(each)))
       .map(each => ({ ...each, key: keyOf(each), method: decisionOf(each)?.method }));
     const drawn = this.now.added.map(region => ({ key: `drawn ${region.number}`, type_label: region.type, shape: corrections.shapeAt(region, 0), method: region.method || undefined }));
     this.drawn.draw([...kept, ...drawn]);
-    this.ground.hidden = this.drawn.element.hidden = false;
+    this.showRedrawn(true);
   }
 
-  hideRedrawn() { if (this.drawn) this.ground.hidden = this.drawn.element.hidden = true; }
+  showRedrawn(isShown) {
+    if (!this.drawn) return;
+    this.drawn.element.hidden = !isShown;
+    this.image.hidden = isShown;
+  }
 
   async showMask(isShown) {
     this.mask ??= make("img", { className: "mask", alt: "", src: await this.view.files.address("instance-mask", { "mask-scale": 100 }) });

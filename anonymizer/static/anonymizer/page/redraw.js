@@ -49,7 +49,7 @@ export class Redraw {
   }
 
   patch(each) {
-    const id = JSON.stringify([each.key, each.shape ?? each.bbox, each.method, each.type_label]);
+    const id = JSON.stringify([each.shape ?? each.bbox, each.method ?? null, each.type_label, Boolean(each.mask_rle)]);
     if (!this.patches.has(id)) this.patches.set(id, this.make(each));
     return this.patches.get(id);
   }

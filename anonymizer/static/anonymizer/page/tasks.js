@@ -43,7 +43,7 @@ async function countQueue() {
 async function openNext() {
   const page = await waiting(100), task = page.results.filter(isViewable).at(-1);
   await countQueue();
-  if (task) await openTask(task, { opener: queue, next: openNext, changed: countQueue, deleted: () => end(task) });
+  if (task) await openTask(task, { opener: () => queue.hidden ? details.firstElementChild : queue, next: openNext, changed: countQueue, deleted: () => end(task) });
   return Boolean(task);
 }
 
@@ -66,7 +66,9 @@ async function load(url) {
 function row(task) {
   const actions = make("div", { className: "actions" }), name = task.name || task.id;
   if (isViewable(task)) {
-    const open = button("Open", () => openTask(task, { opener: open, deleted: () => end(task), changed: () => { countQueue(); load(address); } }), { ariaLabel: `Open ${name}` });
+    // the list may have been loaded again meanwhile
+    const opener = () => rows.querySelector(`[data-id="${task.id}"]`) ?? details.firstElementChild;
+    const open = button("Open", () => openTask(task, { opener, deleted: () => end(task), changed: () => { countQueue(); load(address); } }), { ariaLabel: `Open ${name}`, dataset: { id: task.id } });
     actions.append(open);
   }
   if (task.status !== "deleted") actions.append(button("Delete", () => end(task), { ariaLabel: `Delete ${name}` }));

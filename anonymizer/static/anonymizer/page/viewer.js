@@ -18,7 +18,7 @@ const dialog = document.getElementById("viewer");
 const drafts = new Map();
 const LABEL = "The result. Arrow keys move, plus and minus zoom, 0 shows all, N shows what is worth a look.";
 
-// next: opens the next result of a queue
+// opener: finds the element that gets the focus back; next: opens the next result of a queue
 export async function openTask(task, { file = null, opener = null, deleted = null, next = null, changed = null } = {}) {
   const view = new View(task, { file, deleted, next, changed, opener });
   await view.open();
@@ -62,7 +62,7 @@ class View {
     const left = make("div", { className: "left" }, this.stage.element, viewTools(this), this.bar.element, this.media.controls);
     dialog.replaceChildren(make("div", { className: "top" }, title, this.message, close), left, this.sections);
     if (!dialog.open) dialog.showModal();
-    dialog.onclose = () => { this.close(); dialog.replaceChildren(); this.opener?.focus(); };
+    dialog.onclose = () => { this.close(); dialog.replaceChildren(); this.opener?.()?.focus(); };
     this.stage.element.focus();
     try { await this.load(); } catch (error) { this.fail(error); }
   }
@@ -75,6 +75,7 @@ class View {
     this.say("");
     await this.fill();
     this.refresh();
+    if (this.canCorrect) this.media.prepare?.().catch(() => {});
   }
 
   // all that the detectors suspected in a picture; videos list only what was redacted
