@@ -68,6 +68,7 @@ class ThresholdTuner(ipywidgets.HBox):  # type: ignore[misc]  # ipywidgets has n
             that the profile does not have.
         folder: where profiles are written; default: the current folder. It is created if it does not exist.
         name: the name of the profile that is offered.
+        target: the target recall that is offered, 0.8 to 0.99.
 
     Attributes:
         sliders: a slider for each object type.
@@ -95,6 +96,7 @@ class ThresholdTuner(ipywidgets.HBox):  # type: ignore[misc]  # ipywidgets has n
         profile: ThresholdProfile | None = None,
         folder: Path | str = ".",
         name: str = "by-hand",
+        target: float = 0.95,
     ) -> None:
         self._result, self._anonymizer, self._cache, self._folder = result, anonymizer, cache, Path(folder)
         self._offered = None if pictures is None else {picture.path for picture in pictures}
@@ -117,7 +119,7 @@ class ThresholdTuner(ipywidgets.HBox):  # type: ignore[misc]  # ipywidgets has n
         self.boxes = ipywidgets.Checkbox(value=True, description="boxes", indent=False)
         self.view = ipywidgets.Image(format="jpeg", layout={"max_width": "100%", "object_fit": "contain"})
         self.caption, self.figures, self.sentences, self.saved, self.message = (ipywidgets.HTML() for _ in range(5))
-        self.target = ipywidgets.FloatSlider(value=0.95, min=0.8, max=0.99, step=0.01, description="target recall")
+        self.target = ipywidgets.FloatSlider(value=target, min=0.8, max=0.99, step=0.01, description="target recall")
         self.choose = ipywidgets.Button(description="choose", tooltip="set the sliders so that this recall is reached")
         self.name = ipywidgets.Text(value=name, description="name")
         self.save = ipywidgets.Button(description="save as profile")
