@@ -262,7 +262,9 @@ class ThresholdTuner(ipywidgets.HBox):  # type: ignore[misc]  # ipywidgets has n
         ]
         self._rows[object_type] = _row("td", cells)
         rows = [self._rows[shown] for shown in self.sliders if shown in self._rows]
-        self.figures.value = f'<table style="line-height: 1.2">{_row("th", _HEADS)}{"".join(rows)}</table>'
+        self.figures.value = (
+            f'<table style="line-height: 1.2; font-size: 92%">{_row("th", _HEADS)}{"".join(rows)}</table>'
+        )
 
     def _intervals(self, object_type: ObjectType) -> tuple[Interval, Interval, Interval]:
         """Recall, leak rate and false blurs a picture at the slider's threshold."""
@@ -331,8 +333,8 @@ class ThresholdTuner(ipywidgets.HBox):  # type: ignore[misc]  # ipywidgets has n
             for object_type, reason in profile.unproven().items()
         )
         accept = " The command accepts this with --accept-unproven." if unproven else ""
-        self.saved.value = (
-            f"Saved.{note}{html.escape(unproven)} To use it in the service:<pre>{html.escape(command)}</pre>{accept}"
+        self.saved.value = _lines(
+            [f"Saved.{note}{html.escape(unproven)} To use it in the service:<pre>{html.escape(command)}</pre>{accept}"]
         )
 
 
@@ -366,7 +368,7 @@ def _with_range(figure: Interval) -> str:
 
 def _row(kind: str, cells: Sequence[str]) -> str:
     wrap = "nowrap" if kind == "td" else "normal"
-    style = f"text-align: left; vertical-align: top; padding: 0 1em 0 0; white-space: {wrap}"
+    style = f"text-align: left; vertical-align: top; padding: 0 0.5em 0 0; white-space: {wrap}"
     inside = "".join(f'<{kind} style="{style}">{cell}</{kind}>' for cell in cells)
     return f"<tr>{inside}</tr>"
 
