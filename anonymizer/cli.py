@@ -48,7 +48,7 @@ COMMANDS = {
     "run": CommandEntry("anonymise images, videos and folders", "anonymize", needs_data=False),
     "serve": CommandEntry("start the service: REST API, web page and admin", "serve"),
     "evaluate": CommandEntry("measure what the models miss in labelled images", "evaluate", needs_data=False),
-    "labels": CommandEntry("exchange labels with CVAT, Label Studio, COCO and YOLO", "labels"),
+    "labels": CommandEntry("exchange labels with CVAT, Label Studio and others", "labels", needs_data=False),
     "audit": CommandEntry("look for what is still recognisable in any folder", "audit", needs_data=False),
     "verify-receipt": CommandEntry("check the receipt of a result", "verify_receipt", needs_data=False),
     "receipt-key": CommandEntry("make the key that signs receipts", "receipt_key", needs_data=False),

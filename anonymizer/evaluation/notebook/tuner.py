@@ -68,6 +68,7 @@ class ThresholdTuner(ipywidgets.HBox):  # type: ignore[misc]  # ipywidgets has n
             that the profile does not have.
         folder: where profiles are written; default: the current folder. It is created if it does not exist.
         name: the name of the profile that is offered.
+        target: the target recall that is offered, 0.8 to 0.99.
 
     Attributes:
         sliders: a slider for each object type.
@@ -95,6 +96,7 @@ class ThresholdTuner(ipywidgets.HBox):  # type: ignore[misc]  # ipywidgets has n
         profile: ThresholdProfile | None = None,
         folder: Path | str = ".",
         name: str = "by-hand",
+        target: float = 0.95,
     ) -> None:
         self._result, self._anonymizer, self._cache, self._folder = result, anonymizer, cache, Path(folder)
         self._offered = None if pictures is None else {picture.path for picture in pictures}
@@ -117,7 +119,7 @@ class ThresholdTuner(ipywidgets.HBox):  # type: ignore[misc]  # ipywidgets has n
         self.boxes = ipywidgets.Checkbox(value=True, description="boxes", indent=False)
         self.view = ipywidgets.Image(format="jpeg", layout={"max_width": "100%", "object_fit": "contain"})
         self.caption, self.figures, self.sentences, self.saved, self.message = (ipywidgets.HTML() for _ in range(5))
-        self.target = ipywidgets.FloatSlider(value=0.95, min=0.8, max=0.99, step=0.01, description="target recall")
+        self.target = ipywidgets.FloatSlider(value=target, min=0.8, max=0.99, step=0.01, description="target recall")
         self.choose = ipywidgets.Button(description="choose", tooltip="set the sliders so that this recall is reached")
         self.name = ipywidgets.Text(value=name, description="name")
         self.save = ipywidgets.Button(description="save as profile")
@@ -260,7 +262,9 @@ class ThresholdTuner(ipywidgets.HBox):  # type: ignore[misc]  # ipywidgets has n
         ]
         self._rows[object_type] = _row("td", cells)
         rows = [self._rows[shown] for shown in self.sliders if shown in self._rows]
-        self.figures.value = f'<table style="line-height: 1.2">{_row("th", _HEADS)}{"".join(rows)}</table>'
+        self.figures.value = (
+            f'<table style="line-height: 1.2; font-size: 92%">{_row("th", _HEADS)}{"".join(rows)}</table>'
+        )
 
     def _intervals(self, object_type: ObjectType) -> tuple[Interval, Interval, Interval]:
         """Recall, leak rate and false blurs a picture at the slider's threshold."""
@@ -329,8 +333,8 @@ class ThresholdTuner(ipywidgets.HBox):  # type: ignore[misc]  # ipywidgets has n
             for object_type, reason in profile.unproven().items()
         )
         accept = " The command accepts this with --accept-unproven." if unproven else ""
-        self.saved.value = (
-            f"Saved.{note}{html.escape(unproven)} To use it in the service:<pre>{html.escape(command)}</pre>{accept}"
+        self.saved.value = _lines(
+            [f"Saved.{note}{html.escape(unproven)} To use it in the service:<pre>{html.escape(command)}</pre>{accept}"]
         )
 
 
@@ -364,7 +368,7 @@ def _with_range(figure: Interval) -> str:
 
 def _row(kind: str, cells: Sequence[str]) -> str:
     wrap = "nowrap" if kind == "td" else "normal"
-    style = f"text-align: left; vertical-align: top; padding: 0 1em 0 0; white-space: {wrap}"
+    style = f"text-align: left; vertical-align: top; padding: 0 0.5em 0 0; white-space: {wrap}"
     inside = "".join(f'<{kind} style="{style}">{cell}</{kind}>' for cell in cells)
     return f"<tr>{inside}</tr>"
 

@@ -155,7 +155,6 @@ class Command(AnonymizerCommand):
             raise UsageError(str(error)) from error
         except InvalidDataset as error:
             raise CommandError(str(error)) from error
-        self.stderr.write(labelled.summary())
         try:
             if given["detections"]:
                 seconds: dict[str, float] = {}
@@ -172,6 +171,7 @@ class Command(AnonymizerCommand):
         except (AnonymizerError, OSError) as error:
             raise CommandError(str(error)) from error
         finally:
+            self.stderr.write(labelled.summary())
             self._print_problems(report.problems)
 
     def _evaluate(
