@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('anonymizer', '0010_task_indexes'),
+        ('anonymizer', '0011_notices'),
     ]
 
     operations = [

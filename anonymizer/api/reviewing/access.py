@@ -10,10 +10,11 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
 from anonymizer.api.authentication import HasToken, actor, own_tasks, owner
-from anonymizer.api.exceptions import Deleted, Forbidden, NotFound
+from anonymizer.api.exceptions import Deleted, NotFound
 from anonymizer.api.parameters import flag
 from anonymizer.models import Review, Status, Task
 from anonymizer.service.clients import tokens
+from anonymizer.service.clients.errors import Forbidden
 from anonymizer.service.reviewing.errors import ReviewNeeded
 
 __all__ = [
