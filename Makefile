@@ -12,7 +12,7 @@ DEV    := $(VENV)/.stamp-dev-$(call hash,requirements*.txt pyproject.toml)
 NOTEBOOKS ?= $(wildcard notebooks/*.ipynb)
 CONVERT := --log-level ERROR --KernelManager.transport_encryption=auto --to html --execute --output-dir build/notebooks
 
-.PHONY: help serve lab notebooks test fast check lint clean
+.PHONY: help serve lab notebooks docs test fast check lint clean
 
 help: ## list the commands
 	@echo "make COMMAND [ARGS=\"...\"]"
@@ -33,6 +33,9 @@ notebooks: $(RUN) ## run every notebook and write build/notebooks/*.html
 			&& echo "  $$page" || failed="$$failed $$notebook"; \
 	done; \
 	if [ -n "$$failed" ]; then echo "FAILED:$$failed"; exit 1; fi
+
+docs: $(DEV) ## build the documentation into build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict $(ARGS)
 
 test: $(DEV) ## run all tests (one file: ARGS=tests/test_cli.py)
 ifdef ARGS
