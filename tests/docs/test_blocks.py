@@ -21,9 +21,9 @@ pytestmark = pytest.mark.slow
 
 #: a port that documents name, and where the test's server is instead
 ADDRESS = "http://127.0.0.1:7000"
-#: documents that change who is answered
-OWN_SERVER = ("security.md",)
-RUN = [each for each in documents() if blocks(each)]
+#: the last one: once there is a token, the server answers nobody without one
+LAST = "security.md"
+RUN = sorted((each for each in documents() if blocks(each)), key=lambda each: each.name == LAST)
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def run(block: Block, folder: Path, server: Server, python: list[str]) -> None:
         command = ["bash", "-euo", "pipefail", "-c", code]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ANONYMIZER_")}
     environment |= {
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "HOME": str(folder),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT),
         "ANONYMIZER_DATA_DIR": str(server.folder), "ANONYMIZER_FETCH_SECONDS": "0",
     }  # fmt: skip
     ran = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=280)
@@ -66,17 +66,10 @@ def run(block: Block, folder: Path, server: Server, python: list[str]) -> None:
 
 
 @pytest.mark.parametrize("document", [pytest.param(each, id=str(each.relative_to(ROOT))) for each in RUN])
-def test_every_block_runs(document: Path, folder: Path, request: pytest.FixtureRequest) -> None:
+def test_every_block_runs(document: Path, folder: Path, shared: Server) -> None:
     python: list[str] = []
-    if document.name in OWN_SERVER:
-        own = folder / "server"
-        own.mkdir()
-        with serving(own) as server:
-            for block in blocks(document):
-                run(block, folder, server, python)
-    else:
-        for block in blocks(document):
-            run(block, folder, request.getfixturevalue("shared"), python)
+    for block in blocks(document):
+        run(block, folder, shared, python)
 
 
 def test_documents_have_blocks_that_run() -> None:
