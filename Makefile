@@ -12,7 +12,7 @@ DEV    := $(VENV)/.stamp-dev-$(call hash,requirements*.txt pyproject.toml)
 NOTEBOOKS ?= $(wildcard notebooks/*.ipynb)
 CONVERT := --log-level ERROR --KernelManager.transport_encryption=auto --to html --execute --output-dir build/notebooks
 
-.PHONY: help serve lab notebooks test fast cluster check lint clean
+.PHONY: help serve lab notebooks docs test fast cluster check lint clean
 
 help: ## list the commands
 	@echo "make COMMAND [ARGS=\"...\"]"
@@ -34,6 +34,9 @@ notebooks: $(RUN) ## run every notebook and write build/notebooks/*.html
 	done; \
 	if [ -n "$$failed" ]; then echo "FAILED:$$failed"; exit 1; fi
 
+docs: $(DEV) ## build the documentation into build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict $(ARGS)
+
 test: $(DEV) ## run all tests (one file: ARGS=tests/test_cli.py)
 ifdef ARGS
 	$(BIN)/python -m pytest $(ARGS)
@@ -47,8 +50,7 @@ fast: $(DEV) ## run the fast tests on all cores
 	$(BIN)/python -m pytest -q -m "not slow" --numprocesses auto --dist loadfile $(ARGS)
 
 # what a cluster does otherwise than one machine; DATABASE_URL and BROKER_URL name the servers (.ci/servers starts some)
-CLUSTER := tests/service/test_cluster_processes.py tests/service/test_postgresql.py tests/service/test_redis.py \
-	tests/service/test_task_life.py tests/service/webhooks/test_deliveries.py
+CLUSTER := tests/service/test_cluster_processes.py tests/service/test_postgresql.py tests/service/test_redis.py
 
 cluster: $(DEV) ## run tests on PostgreSQL and Redis
 	$(BIN)/python -m pytest -q $(or $(ARGS),$(CLUSTER))

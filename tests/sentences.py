@@ -105,7 +105,9 @@ def files() -> list[Path]:
     """All files that users read something of."""
     code = [file for file in (ROOT / "anonymizer").rglob("*.py") if "migrations" not in file.parts]
     documents = [ROOT / name for name in DOCUMENTS if (ROOT / name).exists()]
-    return sorted([*code, *documents, *(ROOT / "notebooks").glob("*.ipynb")])
+    # the pages of notebooks are made from these
+    pages = (file for file in (ROOT / "docs").rglob("*.md") if file.parent.name != "notebooks")
+    return sorted([*code, *documents, *pages, *(ROOT / "notebooks").glob("*.ipynb")])
 
 
 def too_long(file: Path) -> list[str]:
