@@ -30,7 +30,6 @@ __all__ = [
     "Deleted",
     "ExtraFile",
     "FailedTask",
-    "Forbidden",
     "LengthRequired",
     "NoSuchPage",
     "NoSuchRange",
@@ -117,13 +116,6 @@ class Unavailable(AnonymizerError):
         super().__init__(sentence)
         self.code = code
         self.retry_after = retry_after
-
-
-class Forbidden(AnonymizerError):
-    """The caller has no right to do this."""
-
-    status = 403
-    code = "forbidden"
 
 
 class NoSuchRange(AnonymizerError):
