@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -34,6 +34,9 @@ from anonymizer.pipeline.results import ImageResult, VideoProgress, VideoResult
 from anonymizer.pipeline.review.selection import select
 from anonymizer.pipeline.review.state import ReviewState
 from anonymizer.pipeline.segmentation.mask_rules import BOX, with_box_masks
+
+if TYPE_CHECKING:
+    from anonymizer.pipeline.video.plan import Reviewed
 
 __all__ = ["Anonymizer"]
 
@@ -326,6 +329,8 @@ class Anonymizer:
         name: str | None = None,
         progress: Callable[[VideoProgress], None] | None = None,
         stop: Callable[[], bool] | None = None,
+        keep: bool = False,
+        review: Reviewed | None = None,
     ) -> VideoResult:
         """Anonymise one video.
 
@@ -341,6 +346,8 @@ class Anonymizer:
             name: the name in the metadata; default: the name of the file.
             progress: called about twice a second in the calling thread.
             stop: called as often; the work ends when it returns True.
+            keep: also write the detections of all frames into the folder, from which reviews are rendered.
+            review: what a person changed in an earlier result (`plan_review`). Nothing is detected then.
 
         Raises:
             SourceNotFound: there is no such file.
@@ -357,7 +364,9 @@ class Anonymizer:
         options = options or Options()
         with open_file(source):
             pass
-        hooks = Hooks(progress, stop, Looks() if options.verify else None)
+        # what a person left visible, a look at the result would find again
+        looks = Looks() if options.verify and review is None else None
+        hooks = Hooks(progress, stop, looks, keep, review)
         return anonymise_video(self.engine, Path(source), Path(folder), options, name=name, hooks=hooks)
 
     def _seed(self, picture: Picture, alpha: Samples | None = None) -> int:

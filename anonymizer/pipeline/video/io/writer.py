@@ -140,7 +140,11 @@ class VideoWriter:
         """Whether copied packets may stand between encoded ones of a track."""
         return self._tracks[track.index].splices
 
-    def encode(self, track: VideoTrack, picture: VideoFrame, pts: int, duration: int) -> None:
+    def header(self, track: VideoTrack) -> bytes | None:
+        """The parameter sets of a track that may have copied stretches; None for another one."""
+        return self._tracks[track.index].header
+
+    def encode(self, track: VideoTrack, picture: VideoFrame, pts: int, duration: int, *, key: bool = False) -> None:
         """Encode and write a frame.
 
         Args:
@@ -148,13 +152,14 @@ class VideoWriter:
             picture: its pixels, as stored.
             pts: when it is shown, in the track's time base.
             duration: how long it is shown, in the track's time base; 0: unknown.
+            key: whether it is a key frame of the source.
 
         Raises:
             CannotSplice: the frame does not fit between copied stretches.
             EncoderFailed: it cannot be written.
         """
         with _translate_errors():
-            self._tracks[track.index].encode(picture, pts, duration)
+            self._tracks[track.index].encode(picture, pts, duration, key=key)
 
     def begin_encoding(self, track: VideoTrack, decode_times: Sequence[int]) -> None:
         """Begin a stretch of encoded frames between copied ones.
