@@ -22,7 +22,7 @@ from anonymizer.pipeline.options.formats import Format
 __all__ = ["Predictions", "detection_key", "labelled_types", "predict"]
 
 #: part of the cache key; raise it if the same model and format give other detections than before
-VERSION = 3
+VERSION = 4
 #: the most images in one batch, and the most pixels in all of them together
 _BATCH_IMAGES, _BATCH_PIXELS = 16, 32_000_000
 
