@@ -125,11 +125,13 @@ class Engine:
             parts.append(detect_windows(images, format, detector, [*{*types, *carriers}], calibrations.apply))
         if looks_closer:
             parts = self._after_second_look(images, scaled, served, parts, format, closer_turns)
-        together = [object_type for object_type in object_types if len(serves[object_type]) > 1]
+        together = {object_type for object_type in object_types if len(serves[object_type]) > 1}
         merged = [
-            _merged_models(of_image, image.shape[:2], together) if together else Detections.merge(of_image)
+            _merged_models(of_image, image.shape[:2]) if together else Detections.merge(of_image)
             for image, of_image in zip(images, zip(*parts, strict=True), strict=True)
         ]
+        if doubled := DOUBLED & together:
+            merged = [merge_doubles(of_image, doubled) for of_image in merged]
         return [self._weighted(of_image) for of_image in merged]
 
     def detect_images(
@@ -307,12 +309,11 @@ class Engine:
         return replace(found, masks=tuple(all_masks))
 
 
-def _merged_models(parts: Sequence[Detections], size_hw: tuple[int, ...], together: Sequence[ObjectType]) -> Detections:
+def _merged_models(parts: Sequence[Detections], size_hw: tuple[int, ...]) -> Detections:
     """Merge the detections of several models in one image, so that each object is there once."""
     height, width = size_hw
     whole = View(0, 0, width, height, max(height, width))
-    merged = merge_views([(whole, part) for part in parts], (height, width), agreement=0, one_of_each=True)
-    return merge_doubles(merged, DOUBLED & set(together))
+    return merge_views([(whole, part) for part in parts], (height, width), agreement=0, one_of_each=True)
 
 
 def _has_whole_box(found: Detections) -> NDArray[np.bool_]:
