@@ -16,7 +16,7 @@ from anonymizer.pipeline.detection.downscaling import downscale_warnings
 from anonymizer.pipeline.detection.windows import plan_views
 from anonymizer.pipeline.detections import Detections, ObjectType
 from anonymizer.pipeline.engine import Engine
-from anonymizer.pipeline.errors import InvalidParameter, NotFullyAnalysed
+from anonymizer.pipeline.errors import AnonymizerError, InvalidParameter, NotFullyAnalysed
 from anonymizer.pipeline.image_batches import BATCH_IMAGES, ImageBatches, is_full, warn_unsearched
 from anonymizer.pipeline.images.decoded import Samples
 from anonymizer.pipeline.images.io import Picture
@@ -168,9 +168,27 @@ class Anonymizer:
             raise InvalidParameter("on_error", on_error, "raise or skip")
         if batch_size is not None and batch_size < 1:
             raise InvalidParameter("batch_size", batch_size, "a whole number from 1 up")
-        options = options or Options()
-        object_types = options.object_types(tuple(self.store.serves()))
         sources = expand_sources(source, on_unsearched=warn_unsearched if on_error == "skip" else None)
+        batches = self._batches(options or Options(), batch_size or BATCH_IMAGES, skip=on_error == "skip")
+        return batches.results(sources, progress=progress)
+
+    def outcomes(
+        self, sources: Sequence[Source], options: Options, *, batch_size: int
+    ) -> Iterator[ImageResult | AnonymizerError | OSError]:
+        """Anonymise many images as `images` does, and yield for each one its result or why there is none.
+
+        Args:
+            sources: the images.
+            options: as for `images`.
+            batch_size: the most images that go through the detectors together.
+
+        Raises:
+            ModelMissing: always, as it is not the fault of one image.
+        """
+        return (outcome for _, outcome in self._batches(options, batch_size, skip=True).outcomes(sources))
+
+    def _batches(self, options: Options, most: int, *, skip: bool) -> ImageBatches:
+        object_types = options.object_types(tuple(self.store.serves()))
 
         def detect(pictures: Sequence[Picture]) -> list[Detections]:
             return self.engine.detect_pictures(pictures, object_types, options.image_format)
@@ -178,8 +196,7 @@ class Anonymizer:
         def render(picture: Picture, found: Detections, seconds: float) -> ImageResult:
             return self.verify(self.render(picture, found, object_types, options, seconds=seconds))
 
-        batches = ImageBatches(detect, render, self.limits, skip=on_error == "skip", most=batch_size or BATCH_IMAGES)
-        return batches.results(sources, progress=progress)
+        return ImageBatches(detect, render, self.limits, skip=skip, most=most)
 
     def detect(
         self,
