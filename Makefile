@@ -74,7 +74,7 @@ $(RUN): requirements.txt pyproject.toml
 	rm -f $(VENV)/.stamp-run-*
 	touch $@
 
-$(DEV): $(RUN) requirements-dev.txt requirements-models.txt requirements-cluster.txt
+$(DEV): $(RUN) requirements-dev.txt requirements-models.txt requirements-cluster.txt requirements-ray.txt
 	$(BIN)/pip install --quiet -r requirements-dev.txt
 	rm -f $(VENV)/.stamp-dev-*
 	touch $@

@@ -46,6 +46,7 @@ class CommandEntry:
 
 COMMANDS = {
     "run": CommandEntry("anonymise images, videos and folders", "anonymize", needs_data=False),
+    "folder": CommandEntry("anonymise a folder or a bucket, also on a Ray cluster", "folder", needs_data=False),
     "serve": CommandEntry("start the service: REST API, web page and admin", "serve"),
     "evaluate": CommandEntry("measure what the models miss in labelled images", "evaluate", needs_data=False),
     "labels": CommandEntry("exchange labels with CVAT, Label Studio and others", "labels", needs_data=False),

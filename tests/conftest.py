@@ -102,6 +102,22 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):  
     return report
 
 
+@pytest.fixture(scope="session", autouse=True)
+def deaf_at_the_end(request: pytest.FixtureRequest) -> Iterator[None]:
+    """End the connection that listens for announcements before the database of the tests is removed."""
+    if not _on_postgresql():
+        yield
+        return
+    request.getfixturevalue("django_db_setup")
+    from anonymizer.service.queueing import notices
+
+    yield
+    notices._listener._watches.clear()
+    end = time.monotonic() + 2 * notices.TURN_S
+    while notices._listener._running and time.monotonic() < end:
+        time.sleep(0.1)
+
+
 @pytest.fixture(autouse=True)
 def media(tmp_path: Path, settings: Any) -> Path:
     """Give each test storages of its own, below `tmp_path`."""

@@ -18,13 +18,14 @@ PACKAGE = Path(anonymizer.__file__).parent
 #: a part, and the parts above it that it must not import
 _DJANGO = ("service", "api", "web", "admin", "models", "management", "checks", "apps", "cli")
 ABOVE = {
-    "pipeline": (*_DJANGO, "evaluation", "training", "examples"),
-    "evaluation": (*_DJANGO, "training", "examples"),
-    "training": _DJANGO,
-    "examples": (*_DJANGO, "evaluation", "training"),
-    "service": ("api", "web", "admin", "management", "cli", "evaluation", "training"),
-    "models": ("service", "api", "web", "admin", "management", "cli", "pipeline", "evaluation", "training"),
-    "stores": (*_DJANGO, "evaluation", "training", "examples"),
+    "pipeline": (*_DJANGO, "evaluation", "training", "examples", "bulk"),
+    "bulk": (*_DJANGO, "evaluation", "training", "examples"),
+    "evaluation": (*_DJANGO, "training", "examples", "bulk"),
+    "training": (*_DJANGO, "bulk"),
+    "examples": (*_DJANGO, "evaluation", "training", "bulk"),
+    "service": ("api", "web", "admin", "management", "cli", "evaluation", "training", "bulk"),
+    "models": ("service", "api", "web", "admin", "management", "cli", "pipeline", "evaluation", "training", "bulk"),
+    "stores": (*_DJANGO, "evaluation", "training", "examples", "bulk"),
 }
 #: the longest that a module may be, in lines
 MOST_LINES = 400
@@ -120,6 +121,19 @@ def test_modules_and_folders_stay_small_enough_to_find_ones_way() -> None:
         modules = [file for file in folder.glob("*.py") if file.name != "__init__.py"]
         if "migrations" not in folder.parts:
             assert len(modules) <= MOST_MODULES, f"{folder} has {len(modules)} modules"
+
+
+def test_only_bulk_imports_ray_and_pyarrow() -> None:
+    for file in files("."):
+        found = {name for name in imported(file) if name.split(".")[0] in ("ray", "pyarrow", "fsspec")}
+        # for types alone: `anonymizer run` and the service need neither
+        of_types = file.relative_to(PACKAGE).as_posix() == "management/bulk_report.py"
+        assert not found or of_types or "bulk" in file.relative_to(PACKAGE).parts, file
+
+
+def test_bulk_imports_no_django() -> None:
+    for file in files("bulk"):
+        assert not {name for name in imported(file) if name.split(".")[0] in ("django", "celantur_site")}, file
 
 
 def test_the_pipeline_imports_no_django_and_no_sockets() -> None:

@@ -93,9 +93,10 @@ class ProfileAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         """A bar for each type: the recall that was measured, its lower bound, and the target."""
         profile = _profile(row)
         bars = [
-            (object_type.words, float(figures["recall"]), float(figures.get("recall_at_least") or 0))
+            (object_type.words, recall, at_least if isinstance(at_least, float) else 0.0)
             for object_type, figures in profile.figures.items()
-            if isinstance(figures.get("recall"), float)
+            for recall, at_least in [(figures.get("recall"), figures.get("recall_at_least"))]
+            if isinstance(recall, float)
         ]
         if not bars:
             return "nothing was measured"

@@ -26,6 +26,8 @@ __all__ = ["HasToken", "TokenAuthentication", "actor", "client", "is_local", "is
 
 NO_TOKEN = "The request has no token. Send it in the header Authorization: Bearer TOKEN, or in X-API-Key."
 
+#: the key in `META` of the user of the admin who sends a request; it is looked up when it is used
+SESSION_USER = "anonymizer.session_user"
 #: the key in `META` of a request whose host was foreign
 FOREIGN = "anonymizer.foreign_host"
 #: a request that has one of these came through a proxy: the address of its sender is that of the proxy
@@ -99,6 +101,8 @@ class TokenAuthentication(BaseAuthentication):
 
     def authenticate(self, request: Request) -> tuple[None, Token] | None:
         """Return no user and the client, or None if the request has no token."""
+        # Django REST framework is about to replace it: the API's own views know no users
+        request._request.META[SESSION_USER] = getattr(request._request, "user", None)
         token = client(request._request)
         return None if token is None else (None, token)
 

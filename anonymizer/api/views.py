@@ -174,7 +174,7 @@ def _get_file(request: Request, task_id: uuid.UUID, kind: FileKind, task_kind: K
         return task, stored
     if task.status == Status.FAILED:
         raise FailedTask(f"Task {task_id} failed and has no result: {task.error}")
-    check_served(request, task)
+    check_served(request, task, number)
     if task.status != Status.DONE and not task.waits_for_review:
         raise NotReady(f"Task {task_id} is {task.status} and has no result yet. Try again later.")
     if stored is None and number is not None and number != task.version:

@@ -18,7 +18,7 @@ from anonymizer.pipeline.folders import Job, Outcome, State
 if TYPE_CHECKING:
     from anonymizer.pipeline.results import VideoProgress
 
-__all__ = ["RunReport"]
+__all__ = ["RunReport", "count_text", "printable"]
 
 
 class RunReport:
@@ -81,7 +81,7 @@ class RunReport:
         with tqdm.external_write_mode():
             for folder, reason in folders.items():
                 self._write_json(folder, "not searched", error=reason)
-                self._stderr.write(_printable(f"NOT SEARCHED {folder}: {reason}"))
+                self._stderr.write(printable(f"NOT SEARCHED {folder}: {reason}"))
 
     def add_left_alone(self, files: Sequence[Path]) -> None:
         """Count the files that are neither images nor videos; only JSON names each of them."""
@@ -96,7 +96,7 @@ class RunReport:
         return (
             f"{self.states[State.DONE]} done, {self.states[State.SKIPPED]} skipped (have a result), "
             f"{self.states[State.FAILED]} failed, {self._left_alone} other file(s) left alone, in {seconds:.1f} s; "
-            f"found: {_count_text(self._objects)}"
+            f"found: {count_text(self._objects)}"
         )
 
     def _write_json(
@@ -127,19 +127,20 @@ class RunReport:
     def _print_lines(self, outcome: Outcome) -> None:
         source = outcome.job.source
         if outcome.state is State.FAILED:
-            self._lines.write(_printable(f"FAILED {source}: {outcome.detail}"))
+            self._lines.write(printable(f"FAILED {source}: {outcome.detail}"))
         elif self._bar.disable:
-            what = outcome.detail if outcome.state is State.SKIPPED else _count_text(outcome.counts)
-            self._lines.write(_printable(f"{outcome.state} {source}: {what} ({outcome.seconds:.1f} s)"))
+            what = outcome.detail if outcome.state is State.SKIPPED else count_text(outcome.counts)
+            self._lines.write(printable(f"{outcome.state} {source}: {what} ({outcome.seconds:.1f} s)"))
         for warning in outcome.warnings:
-            self._lines.write(_printable(f"warning {source}: {warning}"))
+            self._lines.write(printable(f"warning {source}: {warning}"))
         self._lines.flush()
 
 
-def _count_text(counts: Mapping[str, int]) -> str:
+def count_text(counts: Mapping[str, int]) -> str:
+    """Counts in words: "2 face, 1 license plate"."""
     return ", ".join(f"{count} {name.replace('-', ' ')}" for name, count in counts.items() if count) or "nothing"
 
 
-def _printable(line: str) -> str:
-    """A line as it can be printed: a name of a file may hold bytes that are no text."""
+def printable(line: str) -> str:
+    """Write a line as it can be printed: a name of a file may hold bytes that are no text."""
     return line.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from anonymizer.pipeline.detection.downscaling import downscale_warnings
 from anonymizer.pipeline.detection.windows import plan_views
 from anonymizer.pipeline.detections import Detections, ObjectType
 from anonymizer.pipeline.engine import Engine
-from anonymizer.pipeline.errors import InvalidParameter, NotFullyAnalysed
+from anonymizer.pipeline.errors import AnonymizerError, InvalidParameter, NotFullyAnalysed
 from anonymizer.pipeline.image_batches import BATCH_IMAGES, ImageBatches, is_full, warn_unsearched
 from anonymizer.pipeline.images.decoded import Samples
 from anonymizer.pipeline.images.io import Picture
@@ -34,6 +34,9 @@ from anonymizer.pipeline.results import ImageResult, VideoProgress, VideoResult
 from anonymizer.pipeline.review.selection import select
 from anonymizer.pipeline.review.state import ReviewState
 from anonymizer.pipeline.segmentation.mask_rules import BOX, with_box_masks
+
+if TYPE_CHECKING:
+    from anonymizer.pipeline.video.plan import Reviewed
 
 __all__ = ["Anonymizer"]
 
@@ -165,9 +168,27 @@ class Anonymizer:
             raise InvalidParameter("on_error", on_error, "raise or skip")
         if batch_size is not None and batch_size < 1:
             raise InvalidParameter("batch_size", batch_size, "a whole number from 1 up")
-        options = options or Options()
-        object_types = options.object_types(tuple(self.store.serves()))
         sources = expand_sources(source, on_unsearched=warn_unsearched if on_error == "skip" else None)
+        batches = self._batches(options or Options(), batch_size or BATCH_IMAGES, skip=on_error == "skip")
+        return batches.results(sources, progress=progress)
+
+    def outcomes(
+        self, sources: Sequence[Source], options: Options, *, batch_size: int
+    ) -> Iterator[ImageResult | AnonymizerError | OSError]:
+        """Anonymise many images as `images` does, and yield for each one its result or why there is none.
+
+        Args:
+            sources: the images.
+            options: as for `images`.
+            batch_size: the most images that go through the detectors together.
+
+        Raises:
+            ModelMissing: always, as it is not the fault of one image.
+        """
+        return (outcome for _, outcome in self._batches(options, batch_size, skip=True).outcomes(sources))
+
+    def _batches(self, options: Options, most: int, *, skip: bool) -> ImageBatches:
+        object_types = options.object_types(tuple(self.store.serves()))
 
         def detect(pictures: Sequence[Picture]) -> list[Detections]:
             return self.engine.detect_pictures(pictures, object_types, options.image_format)
@@ -175,8 +196,7 @@ class Anonymizer:
         def render(picture: Picture, found: Detections, seconds: float) -> ImageResult:
             return self.verify(self.render(picture, found, object_types, options, seconds=seconds))
 
-        batches = ImageBatches(detect, render, self.limits, skip=on_error == "skip", most=batch_size or BATCH_IMAGES)
-        return batches.results(sources, progress=progress)
+        return ImageBatches(detect, render, self.limits, skip=skip, most=most)
 
     def detect(
         self,
@@ -326,6 +346,8 @@ class Anonymizer:
         name: str | None = None,
         progress: Callable[[VideoProgress], None] | None = None,
         stop: Callable[[], bool] | None = None,
+        keep: bool = False,
+        review: Reviewed | None = None,
     ) -> VideoResult:
         """Anonymise one video.
 
@@ -341,6 +363,8 @@ class Anonymizer:
             name: the name in the metadata; default: the name of the file.
             progress: called about twice a second in the calling thread.
             stop: called as often; the work ends when it returns True.
+            keep: also write the detections of all frames into the folder, from which reviews are rendered.
+            review: what a person changed in an earlier result (`plan_review`). Nothing is detected then.
 
         Raises:
             SourceNotFound: there is no such file.
@@ -357,7 +381,9 @@ class Anonymizer:
         options = options or Options()
         with open_file(source):
             pass
-        hooks = Hooks(progress, stop, Looks() if options.verify else None)
+        # what a person left visible, a look at the result would find again
+        looks = Looks() if options.verify and review is None else None
+        hooks = Hooks(progress, stop, looks, keep, review)
         return anonymise_video(self.engine, Path(source), Path(folder), options, name=name, hooks=hooks)
 
     def _seed(self, picture: Picture, alpha: Samples | None = None) -> int:

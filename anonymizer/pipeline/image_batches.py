@@ -83,13 +83,22 @@ class ImageBatches:
         total = len(sources) if isinstance(sources, Sized) else None
         bar: tqdm[Never]
         with tqdm(total=total, desc="anonymising", unit="image", disable=not progress) as bar:
-            for outcome in self._outcomes(sources):
+            for name, outcome in self.outcomes(sources):
                 bar.update()
-                if outcome is not None:
+                if isinstance(outcome, ImageResult):
                     yield outcome
+                else:
+                    self._report(name, outcome)
 
-    def _outcomes(self, sources: Iterable[Source]) -> Iterator[ImageResult | None]:
-        """The result of each source; None for one that is skipped."""
+    def outcomes(self, sources: Iterable[Source]) -> Iterator[tuple[str, ImageResult | AnonymizerError | OSError]]:
+        """Get what became of each source, in their order: its name, and its result or why there is none.
+
+        Args:
+            sources: what `load_source` takes.
+
+        Raises:
+            ModelMissing: always, as it is not the fault of one image.
+        """
         batch: list[tuple[str, Picture]] = []
         for index, source in enumerate(sources):
             name = source_name(source, index)
@@ -103,8 +112,7 @@ class ImageBatches:
                 yield from self._batch_outcomes(batch)
                 batch = []
             if failure is not None:
-                self._report(name, failure)
-                yield None
+                yield name, failure
         yield from self._batch_outcomes(batch)
 
     def _load(self, source: Source, index: int) -> Picture:
@@ -112,17 +120,19 @@ class ImageBatches:
         # so that no two results have one name
         return picture if picture.name else replace(picture, name=f"image-{index + 1}{picture.info.extension}")
 
-    def _batch_outcomes(self, batch: Sequence[tuple[str, Picture]]) -> Iterator[ImageResult | None]:
+    def _batch_outcomes(
+        self, batch: Sequence[tuple[str, Picture]]
+    ) -> Iterator[tuple[str, ImageResult | AnonymizerError]]:
         started = time.perf_counter()
         together = self._detect_together([picture for _, picture in batch])
         seconds = (time.perf_counter() - started) / max(len(batch), 1)
         for (name, picture), found in zip(batch, together, strict=True):
-            outcome: ImageResult | None = None
+            outcome: ImageResult | AnonymizerError
             try:
                 outcome = self._result(picture, found, seconds)
             except AnonymizerError as error:
-                self._report(name, error)
-            yield outcome
+                outcome = error
+            yield name, outcome
 
     def _detect_together(self, pictures: Sequence[Picture]) -> Sequence[Detections | None]:
         """The detections of a batch; None for each image if the batch fails: then each image is tried alone."""

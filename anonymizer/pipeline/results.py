@@ -303,6 +303,7 @@ class VideoResult:
         verification: what the second look at the file showed; None without the option `verify`.
         analysis: the models' checksums and views, for the receipt.
         review: what persons changed; None: this is the first version.
+        kept: path of the detections of all frames, for reviews; None: they are not kept.
     """
 
     name: str
@@ -325,6 +326,7 @@ class VideoResult:
     verification: Verification | None = None
     analysis: Analysis | None = None
     review: ReviewState | None = None
+    kept: Path | None = None
 
     def __repr__(self) -> str:
         """The name, the frames, the counts and the duration."""

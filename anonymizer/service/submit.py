@@ -238,7 +238,7 @@ def run_again(
     try:
         stored.append(files.copy_original(original, new))
         detections = task.file(FileKind.DETECTIONS)
-        if detections is not None:
+        if detections is not None and task.kind == Kind.IMAGE:
             copy = files.Artefact(FileKind.DETECTIONS, detections.read(), detections.media_type, ".npz")
             stored += files.put(new, uuid.uuid4().hex, [copy])
         with transaction.atomic():

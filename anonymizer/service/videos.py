@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from anonymizer.models import FileKind
+from django.conf import settings
+
+from anonymizer.models import FileKind, Task
 from anonymizer.pipeline.errors import BrokenMedia
 from anonymizer.pipeline.options.options import Options
 from anonymizer.service import engine, files
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from anonymizer.pipeline.results import VideoProgress, VideoResult
     from anonymizer.service.claims import Claim
 
-__all__ = ["artefacts", "is_void", "run", "video_field"]
+__all__ = ["artefacts", "is_void", "options_of", "run", "video_field"]
 
 #: the shortest time between two updates of the progress, in seconds
 UPDATE_S = 1.0
@@ -41,15 +43,15 @@ def run(claim: Claim, folder: Path, *, insist: Callable[[Callable[[], None]], No
     original = task.file(FileKind.ORIGINAL)
     if original is None:
         raise BrokenMedia("The original file of this task does not exist any more.")
-    # the task's object types, not those of its options: the ones that were served when the upload arrived
-    types = {name.replace("-", "_"): True for name in task.object_types}
-    options, _ = Options.from_params(dict(task.options) | types)
+    options = options_of(task)
     progress = _VideoProgress(claim)
     try:
         with files.local_path(original, folder, insist=insist) as source:
             return engine.anonymizer().video(
-                source, folder, options, name=task.name, progress=progress.update, stop=progress.is_unwanted
-            )
+                source, folder, options, name=task.name, progress=progress.update, stop=progress.is_unwanted,
+                # without the original nothing could be rendered from them
+                keep=settings.KEEP_ORIGINALS,
+            )  # fmt: skip
     except FileNotFoundError:
         raise BrokenMedia("The original file of this task does not exist any more.") from None
 
@@ -62,6 +64,12 @@ def is_void(claim: Claim) -> bool:
         return False
 
 
+def options_of(task: Task) -> Options:
+    """Return the options of a video, with the object types that were served when the upload arrived."""
+    types = {name.replace("-", "_"): True for name in task.object_types}
+    return Options.from_params(dict(task.options) | types)[0]
+
+
 def artefacts(result: VideoResult) -> Iterator[files.Artefact]:
     """Return the files of a result, ready to be moved into the storage."""
     if result.anonymised is not None:
@@ -71,6 +79,8 @@ def artefacts(result: VideoResult) -> Iterator[files.Artefact]:
     if result.instance_mask is not None:
         yield files.Artefact(FileKind.INSTANCE_MASK, result.instance_mask, *MASK)
     yield files.Artefact(FileKind.METADATA, result.metadata, "application/json", ".json")
+    if result.kept is not None:
+        yield files.Artefact(FileKind.DETECTIONS, result.kept, "application/x-npz", ".npz")
 
 
 def video_field(result: VideoResult) -> dict[str, object]:

@@ -86,8 +86,9 @@ def _subcommands(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParse
 def settings_page() -> str:
     """Every environment variable, by group."""
     text = [
-        "# Settings\n\nAll settings are environment variables; `NAME_FILE` names a file with the value of `NAME`. A wrong value stops the start, with the name of the "
-        "variable. `anonymizer serve` takes some of them as options too; an option wins over its variable.\n"
+        "# Settings\n\nAll settings are environment variables; `NAME_FILE` names a file with the value of `NAME`. "
+        "A wrong value stops the start, with the name of the variable. `anonymizer serve` takes some of them as "
+        "options too; an option wins over its variable.\n"
     ]
     for group in tomllib.loads((HERE / "settings.toml").read_text())["group"]:
         rows = [

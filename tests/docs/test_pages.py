@@ -75,8 +75,8 @@ def test_the_page_of_settings_names_exactly_what_the_settings_read() -> None:
     read = set()
     for file in (ROOT / "celantur_site").glob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
-                read |= {str(node.args[0].value)} if VARIABLE.fullmatch(str(node.args[0].value)) else set()
+            if isinstance(node, ast.Constant) and VARIABLE.fullmatch(str(node.value)):
+                read.add(str(node.value))
     groups = tomllib.loads((GENERATE / "settings.toml").read_text())["group"]
     assert {name for group in groups for each in group["settings"] for name in each["names"]} == read
 

@@ -129,4 +129,18 @@ except requests.ConnectionError:
     pass
 """,
     ),
+    "08_bulk_on_ray": Check(
+        pictures=2,
+        given={"COUNT": 16},
+        code="""
+assert len(manifest) == COUNT + 1 and manifest.index.is_unique
+assert list(manifest[manifest.error.notna()].index) == ["broken.jpg"]
+assert COUNT / 2 < len(log) < COUNT and len(set(log)) == len(log)
+stopped = {each for each in log if each != "broken.jpg"}
+assert summary.skipped == len(stopped) and summary.done == COUNT - len(stopped) and summary.failed == 1
+assert all((results / each).is_file() for each in manifest.result.dropna())
+import ray
+assert not ray.is_initialized()
+""",
+    ),
 }

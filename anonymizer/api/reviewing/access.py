@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any, cast
+from typing import Any
 
 from django.db.models import Q, QuerySet
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
-from anonymizer.api.authentication import HasToken, actor, own_tasks, owner
+from anonymizer.api.authentication import SESSION_USER, HasToken, actor, own_tasks, owner
 from anonymizer.api.exceptions import Deleted, NotFound
 from anonymizer.api.parameters import flag
 from anonymizer.models import Review, Status, Task
 from anonymizer.service.clients import tokens
 from anonymizer.service.clients.errors import Forbidden
+from anonymizer.service.reviewing import versions
 from anonymizer.service.reviewing.errors import ReviewNeeded
 
 __all__ = [
@@ -88,14 +89,19 @@ def find_task(request: Request, task_id: uuid.UUID) -> Task:
     return task
 
 
-def check_served(request: Request, task: Task) -> None:
+def check_served(request: Request, task: Task, version: int | None = None) -> None:
     """Make sure that a result may be shown to a caller.
+
+    Args:
+        request: of the caller.
+        task: of the result.
+        version: of the result. Default: the one that is served.
 
     Raises:
         ReviewNeeded: a person has to approve it first. Reviewers see it with `review=1`.
         Forbidden: `review=1` was given by somebody who may not review.
     """
-    if not task.waits_for_review:
+    if not (task.waits_for_review or versions.is_withheld(task, version)):
         return
     if not wants_review(request):
         raise ReviewNeeded(
@@ -124,7 +130,7 @@ def wants_review(request: Request) -> bool:
 
 
 def _user(request: Request) -> Any:
-    return cast("Any", getattr(request._request, "user", None))
+    return request.META.get(SESSION_USER)
 
 
 def _has_session(request: Request) -> bool:

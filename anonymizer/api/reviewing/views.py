@@ -8,6 +8,7 @@ from __future__ import annotations
 import uuid
 
 from drf_spectacular.utils import extend_schema
+from rest_framework.exceptions import UnsupportedMediaType
 from rest_framework.parsers import JSONParser
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -18,7 +19,7 @@ from anonymizer.api.exceptions import Deleted, LengthRequired, NoSuchResult, Not
 from anonymizer.api.reviewing import schema as review_schema
 from anonymizer.api.reviewing.access import HasTokenOrReviewer, check_reviewer, check_served, find_task, reviewer
 from anonymizer.models import AuditAction, FileKind, Kind, Status
-from anonymizer.pipeline.errors import TooLarge
+from anonymizer.pipeline.errors import InvalidParameter, TooLarge
 from anonymizer.pipeline.review.edits import parse_review
 from anonymizer.pipeline.review.state import ReviewState
 from anonymizer.service.accounting import audit
@@ -54,7 +55,7 @@ class ReviewView(APIView):
         task = find_task(request, task_id)
         check_reviewer(request, task)
         _check_size(request)
-        rendering = versions.review(task, parse_review(request.data), reviewer(request))
+        rendering = versions.review(task, parse_review(_body(request)), reviewer(request))
         return Response(report(find_task(request, task_id)), status=202 if rendering else 200)
 
 
@@ -104,6 +105,13 @@ class CandidatesView(APIView):
             raise NotReady(f"Task {task_id} is {task.status} and has no result yet. Try again later.")
         audit.record_access(AuditAction.DOWNLOADED, task.pk, reviewer(request), "candidates")
         return Response(KeptImage.of(task).candidates(ReviewState.from_json(versions.state_of(task))))
+
+
+def _body(request: Request) -> object:
+    try:
+        return request.data
+    except UnsupportedMediaType:
+        raise InvalidParameter("Content-Type", request.content_type, "application/json") from None
 
 
 def _check_size(request: Request) -> None:

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Never
 
 import numpy as np
@@ -19,10 +20,10 @@ from anonymizer.pipeline.anonymizer import Anonymizer
 from anonymizer.pipeline.detections import ObjectType
 from anonymizer.pipeline.options.formats import Format
 
-__all__ = ["Predictions", "detection_key", "labelled_types", "predict"]
+__all__ = ["Predictions", "detection_key", "labelled_types", "missing_images", "predict"]
 
 #: part of the cache key; raise it if the same model and format give other detections than before
-VERSION = 3
+VERSION = 4
 #: the most images in one batch, and the most pixels in all of them together
 _BATCH_IMAGES, _BATCH_PIXELS = 16, 32_000_000
 
@@ -123,6 +124,26 @@ def predict(
                 cache.put_detections(predictions.keys[object_type], rows)
             bar.update(len(indices))
     return predictions
+
+
+def missing_images(
+    images: Sequence[LabelledImage],
+    anonymizer: Anonymizer,
+    object_types: Sequence[ObjectType],
+    format: Format,  # noqa: A002 (the contract's name)
+    cache: DetectionCache,
+) -> list[Path]:
+    """List the images that `predict` would run a model on, each once.
+
+    Args:
+        images, anonymizer, object_types, format, cache: as for `predict`.
+    """
+    digests = cache.digests(dict.fromkeys(image.path for image in images))
+    predictions = Predictions(
+        digests={index: digests[image.path] for index, image in enumerate(images) if image.path in digests},
+        keys={name: detection_key(anonymizer, name, format) for name in object_types},
+    )
+    return list(dict.fromkeys(images[index].path for index in _read_cache(predictions, images, object_types, cache)))
 
 
 def _read_cache(

@@ -16,18 +16,21 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 
 from anonymizer.management.base import AnonymizerCommand, UsageError
+from anonymizer.management.making import make_anonymizer
 from anonymizer.management.run_report import RunReport
 from anonymizer.management.stop_signals import exit_code, raise_stop_signals
 from anonymizer.pipeline import folders
 from anonymizer.pipeline.anonymizer import Anonymizer
 from anonymizer.pipeline.errors import AnonymizerError, InvalidParameter
-from anonymizer.pipeline.limits import Limits
 from anonymizer.pipeline.model_zoo.store import ModelStore
 from anonymizer.pipeline.options.converters import boolean
 from anonymizer.pipeline.options.options import Options, parameters
 from anonymizer.pipeline.options.parameter import Parameter, Topic
 from anonymizer.pipeline.options.threshold_profile import ThresholdProfile
 from anonymizer.service import engine
+
+#: bytes that the secret of the noise has at least
+LEAST_KEY_BYTES = 16
 
 
 class Command(AnonymizerCommand):
@@ -58,10 +61,13 @@ class Command(AnonymizerCommand):
         "  130  interrupted by Ctrl-C, 143 by SIGTERM: files in work have no result"
     )
     requires_system_checks = []
+    #: what `--output` is read as
+    path_type: Callable[[str], Any] = Path
+    usage = "%(prog)s INPUT [INPUT ...] --output FOLDER [options]"
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         """Make the parser, with a usage of one line: there are more than forty options."""
-        kwargs.setdefault("usage", "%(prog)s INPUT [INPUT ...] --output FOLDER [options]")
+        kwargs.setdefault("usage", self.usage)
         return super().create_parser(prog_name, subcommand, **kwargs)
 
     def parse_arguments(self, parser: CommandParser, arguments: Sequence[str]) -> argparse.Namespace:
@@ -70,9 +76,7 @@ class Command(AnonymizerCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the inputs, the options of the command, and the parameters of the API by their topics."""
-        parser.add_argument("inputs", nargs="*", type=Path, metavar="INPUT", help="image, video, or folder of them")
-        # of `manage.py anonymize`, which had no positional inputs once
-        parser.add_argument("--input", action="append", default=[], type=Path, help=argparse.SUPPRESS)
+        self.add_inputs(parser)
         groups = {topic: parser.add_argument_group(topic.value) for topic in Topic}
         groups[Topic.DETECTION].add_argument(
             "--profile",
@@ -80,7 +84,7 @@ class Command(AnonymizerCommand):
             help="threshold profile: a name in the database, or a file; default: none",
         )
         groups[Topic.OUTPUT].add_argument(
-            "--output", required=True, type=Path, metavar="FOLDER", help="folder of the results; required"
+            "--output", required=True, type=self.path_type, metavar="FOLDER", help="folder of the results; required"
         )
         groups[Topic.OUTPUT].add_argument(
             "--overwrite", action="store_true", help="process files again that already have a result"
@@ -97,6 +101,18 @@ class Command(AnonymizerCommand):
             help="what runs the networks on a CPU: auto, torch, openvino or onnxruntime; default: auto (OpenVINO)",
         )  # fmt: skip
 
+        working.add_argument(
+            "--noise-key", type=Path, metavar="FILE",
+            help="file with a secret of 16 bytes or more, from which the noise of blur and pixelate is made: the same "
+            "file makes the same results; default: a random secret",
+        )  # fmt: skip
+
+    def add_inputs(self, parser: CommandParser) -> None:
+        """Add what is to be anonymised."""
+        parser.add_argument("inputs", nargs="*", type=Path, metavar="INPUT", help="image, video, or folder of them")
+        # of `manage.py anonymize`, which had no positional inputs once
+        parser.add_argument("--input", action="append", default=[], type=Path, help=argparse.SUPPRESS)
+
     def handle(self, *args: Any, **given: Any) -> None:
         """Check everything first, then process every file.
 
@@ -106,27 +122,48 @@ class Command(AnonymizerCommand):
         """
         with raise_stop_signals():
             try:
-                self._check_and_run(given)
+                self.check_and_run(given)
             except KeyboardInterrupt as error:
                 raise CommandError("Interrupted: no file was processed.", returncode=exit_code(error)) from None
 
-    def _check_and_run(self, given: dict[str, Any]) -> None:
-        make_anonymizer = partial(
-            _make_anonymizer, (given["device"], given["runtime"]), settings.MODELS_DIR, settings.MODELS,
-            engine.limits(), legacy_masks=settings.LEGACY_INSTANCE_MASK,
-        )  # fmt: skip
-        try:
-            options = self._read_options(given, make_anonymizer().store)
-        except AnonymizerError as error:
-            raise UsageError(str(error)) from error
+    def check_and_run(self, given: dict[str, Any]) -> None:
+        """Check the arguments, and process the files.
+
+        Raises:
+            UsageError, CommandError: as `handle`.
+        """
         if given["workers"] < 1:
             raise UsageError(f"--workers is {given['workers']}, but must be 1 or more.")
+        make = self.maker(given)
+        options = self.checked_options(given, make)
         listed = _list_jobs([*given["inputs"], *given["input"]], given["output"])
-        failures = self._run(listed, options, given, make_anonymizer)
+        failures = self._run(listed, options, given, make)
         if listed.unsearched:
             failures.append(f"{len(listed.unsearched)} folder(s) were not searched.")
         if failures:
             raise CommandError(" ".join(failures), returncode=1)
+
+    def maker(self, given: dict[str, Any]) -> Callable[..., Anonymizer]:
+        """What makes the anonymizer of each process.
+
+        Raises:
+            UsageError: the file of the noise key cannot be read.
+        """
+        return partial(
+            make_anonymizer, (given["device"], given["runtime"]), settings.MODELS_DIR, settings.MODELS,
+            engine.limits(), legacy_masks=settings.LEGACY_INSTANCE_MASK, noise_key=read_key(given["noise_key"]),
+        )  # fmt: skip
+
+    def checked_options(self, given: dict[str, Any], make: Callable[..., Anonymizer]) -> Options:
+        """Read the options, and make sure that models serve them.
+
+        Raises:
+            UsageError: a value is not allowed, or a model is missing.
+        """
+        try:
+            return self._read_options(given, make().store)
+        except AnonymizerError as error:
+            raise UsageError(str(error)) from error
 
     def _read_options(self, given: dict[str, Any], store: ModelStore) -> Options:
         """Read the options of the request, make sure that models serve it, and warn about the profile."""
@@ -262,6 +299,23 @@ def _defaults() -> dict[str, object]:
     return {name: value for name, value in settings.DEFAULT_OPTIONS.items() if name == "video_encoder"}
 
 
+def read_key(file: Path | None) -> bytes | None:
+    """Read the secret of `--noise-key`; None if there is none.
+
+    Raises:
+        UsageError: the file cannot be read, or is too short.
+    """
+    if file is None:
+        return None
+    try:
+        key = file.read_bytes()
+    except OSError as error:
+        raise UsageError(f"--noise-key {file} cannot be read: {error.strerror}.") from error
+    if len(key) < LEAST_KEY_BYTES:
+        raise UsageError(f"--noise-key {file} has {len(key)} bytes, but must have {LEAST_KEY_BYTES} or more.")
+    return key
+
+
 def _load_profile(value: str) -> ThresholdProfile | None:
     """Load a profile from a file, or by its name from the database. Nothing else here needs a database.
 
@@ -280,11 +334,3 @@ def _load_profile(value: str) -> ThresholdProfile | None:
         raise UsageError(f"--profile {value} cannot be read: {error.strerror}.") from error
     except DatabaseError as error:
         raise UsageError(f"--profile {value}: there is no database of profiles here; name a file.") from error
-
-
-def _make_anonymizer(
-    target: tuple[str, str], folder: Path, models: str, limits: Limits, *, legacy_masks: bool
-) -> Anonymizer:
-    device, runtime = target
-    store = ModelStore(folder, device=device, models=models, runtime=runtime)
-    return Anonymizer(store=store, limits=limits, legacy_masks=legacy_masks)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,9 @@ from anonymizer.evaluation.reporting.report import render
 from anonymizer.evaluation.reporting.tables import TARGETS, EvaluationReport
 from anonymizer.evaluation.thresholds.choose import choose_thresholds
 from anonymizer.management.base import AnonymizerCommand, UsageError
+from anonymizer.management.bulk_detection import detect_on_cluster
 from anonymizer.management.label_options import add_map, read_map
+from anonymizer.management.making import make_anonymizer, make_named_anonymizer
 from anonymizer.pipeline.anonymizer import Anonymizer
 from anonymizer.pipeline.detections import OBJECT_TYPES, ObjectType
 from anonymizer.pipeline.errors import AnonymizerError
@@ -50,12 +53,14 @@ class Candidate:
         store: where the models come from.
         types: the object types that are evaluated if they are labelled.
         options: the format of the analysis, and the thresholds in use.
+        make: makes an anonymizer with the models, in other processes too.
     """
 
     name: str
     store: ModelStore
     types: tuple[ObjectType, ...]
     options: Options
+    make: Callable[[], Anonymizer]
 
 
 class Command(AnonymizerCommand):
@@ -140,6 +145,13 @@ class Command(AnonymizerCommand):
             help="what runs the networks on a CPU: auto, torch, openvino or onnxruntime; default: auto (OpenVINO)",
         )  # fmt: skip
 
+        working.add_argument(
+            "--ray", metavar="ADDRESS|local",
+            help="detect on a Ray cluster whose nodes see the same files: auto, HOST:PORT, or local; default: without",
+        )  # fmt: skip
+        working.add_argument("--num-cpus", type=float, default=1, metavar="N", help="cores of each actor of --ray")
+        working.add_argument("--num-gpus", type=float, default=0, metavar="N", help="GPUs of each actor; default: 0")
+
     def handle(self, *args: Any, **given: Any) -> None:
         """Evaluate all models, print a table, and write what is asked for.
 
@@ -192,6 +204,12 @@ class Command(AnonymizerCommand):
                 self.stderr.write(f"{candidate.name}:")
             types = labelled_types(labelled.images)
             started = time.perf_counter()
+            if given["ray"] is not None:
+                detect_on_cluster(
+                    labelled.images, candidate.make, [kind for kind in candidate.types if kind in types],
+                    candidate.options.image_format, cache, address=given["ray"], num_cpus=given["num_cpus"],
+                    num_gpus=given["num_gpus"],
+                )  # fmt: skip
             try:
                 results.append(
                     evaluate(
@@ -344,12 +362,17 @@ def _server_candidate(params: dict[str, object], target: dict[str, str]) -> Cand
     options, _ = Options.from_params(params, defaults=settings.DEFAULT_OPTIONS | (active.options() if active else {}))
     store = ModelStore(settings.MODELS_DIR, models=settings.MODELS, **target)
     types = tuple(kind for kind in OBJECT_TYPES if kind in (settings.OBJECT_TYPES or OBJECT_TYPES))
-    return Candidate(f"server ({settings.MODELS}{f', {active.name}' if active else ''})", store, types, options)
+    name = f"server ({settings.MODELS}{f', {active.name}' if active else ''})"
+    names = target["device"], target["runtime"]
+    make = partial(make_anonymizer, names, settings.MODELS_DIR, settings.MODELS, engine.limits())
+    return Candidate(name, store, types, options, make)
 
 
 def _named_candidate(text: str, params: dict[str, object], target: dict[str, str]) -> Candidate:
     options, _ = Options.from_params(params, defaults=settings.DEFAULT_OPTIONS)
-    return Candidate(text, *named_models(text, settings.MODELS_DIR, **target), options)
+    names = target["device"], target["runtime"]
+    make = partial(make_named_anonymizer, text, names, settings.MODELS_DIR, engine.limits())
+    return Candidate(text, *named_models(text, settings.MODELS_DIR, **target), options, make)
 
 
 def _parse_types(given: dict[str, Any], name: str) -> tuple[ObjectType, ...] | None:

@@ -38,6 +38,7 @@ class Outcome:
         detail: why it failed or was skipped, as a sentence.
         counts: by object type, how many objects were redacted.
         warnings: what a user should know about the analysis of the file.
+        models: ids of the models that were used.
         output: the file with the result; None if there is none.
         seconds: how long the job took.
     """
@@ -47,6 +48,7 @@ class Outcome:
     detail: str = ""
     counts: dict[str, int] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
     output: Path | None = None
     seconds: float = 0.0
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path, PurePosixPath
 
 from anonymizer.pipeline.errors import AnonymizerError
 from anonymizer.pipeline.files.walk import OnLeftAlone, OnUnsearched, walk_files
@@ -11,7 +12,7 @@ from anonymizer.pipeline.files.whole import side_file
 from anonymizer.pipeline.jobs.job import Job
 from anonymizer.pipeline.media_kinds import HEAD_BYTES, MediaInfo, sniff
 
-__all__ = ["OTHER_ENDINGS", "list_jobs", "media_info", "refuse_originals"]
+__all__ = ["OTHER_ENDINGS", "is_media", "list_jobs", "media_info", "refuse_originals"]
 
 #: A file with one of these endings should be an image or a video. If it is neither, it fails; it is not passed over.
 MEDIA_ENDINGS = frozenset(
@@ -69,7 +70,7 @@ def list_jobs(
     others: list[Path] = []
     found = []
     for file in walk_files(source, leave_out=target, on_unsearched=on_unsearched, on_left_alone=others.append):
-        if _is_media(file):
+        if is_media(file.name, partial(_head, file)):
             if file.is_symlink():
                 _refuse_inside(file, target)
             found.append(Job(file, target / file.relative_to(source)))
@@ -117,8 +118,7 @@ def media_info(file: Path) -> MediaInfo:
         UnsupportedMedia: it is no image or video that is supported.
         OSError: it cannot be read.
     """
-    with file.open("rb") as opened:
-        return sniff(opened.read(HEAD_BYTES))
+    return sniff(_head(file, HEAD_BYTES))
 
 
 def _refuse_inside(file: Path, target: Path) -> None:
@@ -149,18 +149,27 @@ def _is_apple_double(file: Path) -> bool:
         return False
 
 
-def _is_media(file: Path) -> bool:
-    ending = file.suffix.lower()
+def is_media(name: str, head: Callable[[int], bytes]) -> bool:
+    """Whether a file is to be worked on: an image, a video, or a file that its ending calls one.
+
+    Args:
+        name: of the file.
+        head: reads so many of its first bytes. It is called where the name alone does not tell.
+    """
+    ending = PurePosixPath(name).suffix.lower()
     try:
-        if ending in OTHER_USES:
-            with file.open("rb") as opened:
-                if b"\0" in opened.read(HEAD_BYTES):
-                    return True
+        if ending in OTHER_USES and b"\0" in head(HEAD_BYTES):
+            return True
         if ending not in MEDIA_ENDINGS:
-            media_info(file)
+            sniff(head(HEAD_BYTES))
     except AnonymizerError:
         return False
     except OSError:
         # a broken link or a file without the right to read it: it fails as a job, which names it
         return ending in MEDIA_ENDINGS | OTHER_USES
     return True
+
+
+def _head(file: Path, count: int) -> bytes:
+    with file.open("rb") as opened:
+        return opened.read(count)

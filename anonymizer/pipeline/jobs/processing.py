@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +18,7 @@ from anonymizer.pipeline.options.options import Method, Options
 
 if TYPE_CHECKING:
     from anonymizer.pipeline.anonymizer import Anonymizer
-    from anonymizer.pipeline.results import VideoResult
+    from anonymizer.pipeline.results import ImageResult, VideoResult
 
 __all__ = ["JobRunner"]
 
@@ -47,9 +49,44 @@ class JobRunner:
             job: the file and the path of its result.
             on_progress: is called with the progress within a video.
         """
+        return self._timed(job, lambda: self._process(anonymizer, job, on_progress))
+
+    def run_together(self, anonymizer: Anonymizer, jobs: Sequence[Job], *, batch_size: int) -> Iterator[Outcome]:
+        """Process several files: the images among them go through the detectors in batches, which a GPU needs.
+
+        Args:
+            anonymizer: does the work.
+            jobs: the files and the paths of their results; there is none yet.
+            batch_size: the most images that go through the detectors together.
+
+        Yields:
+            The outcomes in the order of the jobs.
+        """
+        images = [job for job in jobs if _is_image(job.source)]
+        together = anonymizer.outcomes([job.source for job in images], self.options, batch_size=batch_size)
+        for job in jobs:
+            if job in images:
+                yield self._timed(job, partial(self._take, anonymizer, job, together))
+            else:
+                yield self.run(anonymizer, job)
+
+    def _take(
+        self, anonymizer: Anonymizer, job: Job, together: Iterator[ImageResult | AnonymizerError | OSError]
+    ) -> Outcome:
+        """The outcome of the next image of a batch."""
+        try:
+            outcome = next(together, None)
+        except Exception:
+            # an error that is no fault of one image ends the batches: each image is tried alone, and tells it
+            outcome = None
+        if isinstance(outcome, Exception):
+            raise outcome
+        return self._write_image(job, anonymizer.image(job.source, self.options) if outcome is None else outcome)
+
+    def _timed(self, job: Job, work: Callable[[], Outcome]) -> Outcome:
         started = time.perf_counter()
         try:
-            outcome = self._process(anonymizer, job, on_progress)
+            outcome = work()
         except NotFullyAnalysed as error:
             outcome = Outcome(job, State.FAILED, str(error), warnings=error.warnings)
         except (AnonymizerError, OSError) as error:
@@ -65,7 +102,7 @@ class JobRunner:
             return Outcome(job, State.SKIPPED, "It already has a result.", output=existing)
         if kind is MediaKind.VIDEO:
             return self._process_video(anonymizer, job, on_progress)
-        return self._process_image(anonymizer, job)
+        return self._write_image(job, anonymizer.image(job.source, self.options))
 
     def _existing_result(self, job: Job, kind: MediaKind) -> Path | None:
         """The file that shows that there is a result; None if it is to be made again.
@@ -81,8 +118,7 @@ class JobRunner:
             raise FileExistsError(f"{existing} is the original itself: its result would replace it")
         return None if self.overwrite else existing
 
-    def _process_image(self, anonymizer: Anonymizer, job: Job) -> Outcome:
-        result = anonymizer.image(job.source, self.options)
+    def _write_image(self, job: Job, result: ImageResult) -> Outcome:
         output = side_file(job.target, ".json")
         with temporary_folder(job.target.parent) as folder:
             result.save_extras(folder, "result")
@@ -95,7 +131,7 @@ class JobRunner:
                 output = job.target
                 files.append((folder / "result", output))
             move_all(files)
-        return Outcome(job, State.DONE, counts=result.counts, warnings=result.warnings, output=output)
+        return _done(job, result, output)
 
     def _process_video(self, anonymizer: Anonymizer, job: Job, on_progress: OnProgress | None) -> Outcome:
         output = side_file(job.target, ".json")
@@ -118,7 +154,19 @@ class JobRunner:
                 output = _video_target(job, result)
                 files.append((result.anonymised, output))
             move_all(files)
-        return Outcome(job, State.DONE, counts=result.counts, warnings=result.warnings, output=output)
+        return _done(job, result, output)
+
+
+def _is_image(file: Path) -> bool:
+    try:
+        return media_info(file).kind is MediaKind.IMAGE
+    except (AnonymizerError, OSError):
+        # `run` tells what is wrong
+        return False
+
+
+def _done(job: Job, result: ImageResult | VideoResult, output: Path) -> Outcome:
+    return Outcome(job, State.DONE, counts=result.counts, warnings=result.warnings, models=result.models, output=output)
 
 
 def _video_target(job: Job, result: VideoResult) -> Path:

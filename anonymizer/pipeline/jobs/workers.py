@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from anonymizer.pipeline.anonymizer import Anonymizer
     from anonymizer.pipeline.results import VideoProgress
 
-__all__ = ["STOP_S", "NoWorker", "WorkerPool"]
+__all__ = ["STOP_S", "NoWorker", "WorkerPool", "set_threads"]
 
 #: seconds that a worker has to remove its temporary files when it is stopped, before it is killed
 STOP_S = 5.0
@@ -249,7 +249,7 @@ def _work(pipe: Connection, make_anonymizer: Callable[[], Anonymizer], runner: J
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         threading.Thread(target=_end_with_parent, daemon=True).start()
         if threads is not None:
-            _set_threads(threads)
+            set_threads(threads)
         anonymizer = make_anonymizer()
         # the parent may have ended
         with suppress(EOFError, ConnectionError):
@@ -292,7 +292,8 @@ def _end_with_parent() -> None:
     os._exit(STOPPED)
 
 
-def _set_threads(threads: int) -> None:
+def set_threads(threads: int) -> None:
+    """Set how many threads torch and OpenCV use in this process; other runtimes follow torch."""
     import cv2
     import torch
 

@@ -37,6 +37,12 @@ class Selection:
     is_visible: NDArray[np.bool_]
     changes: tuple[Change | None, ...]
 
+    @classmethod
+    def of_all(cls, objects: Detections) -> Selection:
+        """Select objects of which all are redacted, as the options say."""
+        count = len(objects)
+        return cls(objects, ("",) * count, np.zeros(count, np.bool_), (None,) * count)
+
     @property
     def redacted(self) -> Detections:
         """The objects that are redacted."""

@@ -32,12 +32,14 @@ class FrameDetections:
         detections: boxes in pixels of the upright frame at full size.
         damaged: whether the frame could not be read whole; then all of it is blackened.
         fingerprint: of the pixels that were analysed, as `fingerprint` of `io.codecs.fingerprints` gives it.
+        same: whether the version that a review changes has the same objects there, redacted in the same way.
     """
 
     pts: int
     detections: Detections
     damaged: bool
     fingerprint: int
+    same: bool = False
 
 
 class DetectionQueue:

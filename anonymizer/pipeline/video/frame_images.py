@@ -16,6 +16,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from av.video.frame import VideoFrame
@@ -23,12 +24,13 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from anonymizer.pipeline.detections import Detections
-from anonymizer.pipeline.redaction.yuv import frame_planes, planar_format_name, plane_format
+from anonymizer.pipeline.errors import EncoderFailed
+from anonymizer.pipeline.redaction.yuv import PlaneFormat, frame_planes, planar_format_name, plane_format
 from anonymizer.pipeline.tracking.boxes import ious, union
 from anonymizer.pipeline.video.io.codecs.fingerprints import fingerprint
 from anonymizer.pipeline.video.io.tracks import DecodedFrame, VideoTrack
 
-__all__ = ["FrameRecord", "merge_looks", "rgb_image", "split_fields"]
+__all__ = ["FrameRecord", "blacken", "merge_looks", "rgb_image", "split_fields", "to_planar"]
 
 #: FFmpeg's numbers of the transfer characteristics of HDR: PQ (SMPTE ST 2084) and HLG (ARIB STD-B67)
 PQ, HLG = 16, 18
@@ -185,3 +187,34 @@ def _add_look(merged: Detections, look: Detections) -> Detections:
             scores[best], models[best] = score, str(look.models[row])
     known = replace(merged, boxes=boxes, scores=scores, models=np.array(models, np.str_))
     return Detections.merge([known, look[is_new]])
+
+
+def to_planar(picture: VideoFrame, frame: DecodedFrame) -> tuple[VideoFrame, PlaneFormat]:
+    """Lay out a frame in planes; the values stay the same.
+
+    Args:
+        picture: its pixels, in planes or packed.
+        frame: as it was decoded, for the error.
+
+    Returns:
+        The frame, and the format of its planes.
+
+    Raises:
+        EncoderFailed: frames of this format cannot be redacted.
+    """
+    form = plane_format(picture)
+    if form is None:
+        pts, duration = picture.pts, picture.duration
+        picture = picture.reformat(format=planar_format_name(picture.format.name))
+        picture.pts, picture.duration = pts, duration
+        form = plane_format(picture)
+    if form is None:
+        raise EncoderFailed(f"Frames of the format {frame.picture.format.name} cannot be redacted.")
+    return picture, form
+
+
+def blacken(planes: Sequence[NDArray[Any]], form: PlaneFormat) -> None:
+    """Make all planes black, in place."""
+    # there may be one plane more, for opacity
+    for plane, black in zip(planes, form.black, strict=False):
+        plane[...] = black

@@ -18,6 +18,7 @@ from anonymizer.pipeline.video.io.frame_decoder import FrameDecoder
 from anonymizer.pipeline.video.io.splice import is_idr_packet
 from anonymizer.pipeline.video.io.track_writer import CannotSplice
 from anonymizer.pipeline.video.io.tracks import DecodedFrame, VideoTrack
+from anonymizer.pipeline.video.review.base import BasePackets
 
 __all__ = ["BeginEncoding", "CopiedGroup", "EndEncoding", "GroupItem", "GroupSorter"]
 
@@ -34,12 +35,14 @@ class CopiedGroup:
         packets: in the order of decoding, one for each frame.
         first: number of the group's first frame.
         times: pts of the frames, ascending.
+        reused: whether the packets are those of the version that a review changes; else those of the source.
     """
 
     track: VideoTrack
     packets: list[Packet[Any]]
     first: int
     times: list[int]
+    reused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +75,13 @@ class GroupSorter:
         track: of the packets.
         decoder: of the track.
         queue: the detections of each frame.
+        base: the version that a review changes, from which groups are copied where nothing changed. Default: none.
     """
 
-    def __init__(self, track: VideoTrack, decoder: FrameDecoder, queue: DetectionQueue) -> None:
-        self._track, self._decoder, self._queue = track, decoder, queue
+    def __init__(
+        self, track: VideoTrack, decoder: FrameDecoder, queue: DetectionQueue, base: BasePackets | None = None
+    ) -> None:
+        self._track, self._decoder, self._queue, self._base = track, decoder, queue, base
         self._group: list[Packet[Any]] = []
         self._first = 0
         self._decode_times: list[int] | None = None
@@ -117,12 +123,16 @@ class GroupSorter:
             frame is not None and frame.pts == pts and not len(frame.detections) and not frame.damaged
             for frame, pts in zip(frames, times, strict=True)
         )
-        if closed and unchanged:
+        same = all(
+            frame is not None and frame.pts == pts and frame.same for frame, pts in zip(frames, times, strict=True)
+        )
+        reused = self._base.take(numbers.start, packets) if closed and same and self._base is not None else None
+        if closed and (unchanged or reused is not None):
             yield from self._stop_decoding()
             if self._decoder.number != numbers.start:
                 raise CannotSplice("packets that are not one frame each")
             self._decoder.skip_packets(packets)
-            yield CopiedGroup(self._track, packets, numbers.start, times)
+            yield CopiedGroup(self._track, reused or packets, numbers.start, times, reused is not None)
             return
         if self._decode_times is None:
             if not is_idr_packet(bytes(packets[0])):

@@ -21,18 +21,11 @@ are deleted.
 from __future__ import annotations
 
 import tempfile
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import TypeVar
-
-import torch
 
 from anonymizer.pipeline.detection.windows import plan_views
 from anonymizer.pipeline.detections import OBJECT_TYPES
@@ -49,12 +42,12 @@ from anonymizer.pipeline.video.io.encoders import OutputPlan, with_bit_rate
 from anonymizer.pipeline.video.io.track_writer import CannotSplice
 from anonymizer.pipeline.video.plan import Hooks, ResultLooks, VideoJob, plan_job
 from anonymizer.pipeline.video.rendering import Renderer, RenderStats
-from anonymizer.pipeline.video.thread_stages import StageThreads
+from anonymizer.pipeline.video.review.kept import KeptVideo
+from anonymizer.pipeline.video.thread_stages import StageThreads, torch_threads
 from anonymizer.pipeline.video.verify_file import FrameSamples, verify_file, video_sizes
 
 __all__ = ["anonymise_video"]
 
-T = TypeVar("T")
 
 #: seconds between two reports of the progress; `stop` is asked as often
 _PROGRESS_S = 0.4
@@ -91,13 +84,13 @@ def anonymise_video(
     """
     started = time.perf_counter()
     keep_freed_memory()
-    threads = _torch_threads.count()
+    threads = torch_threads.count()
     job = plan_job(engine, source, folder, options, name=name, threads=threads, hooks=hooks)
     too_small = _downscale_warnings(job)
     if options.strict and too_small:
         # known from the size alone: no frame need be analysed for it
         raise NotFullyAnalysed(too_small)
-    with _torch_threads.one_each():
+    with torch_threads.one_each():
         try:
             return _VideoWork(job, started).run()
         except BaseException:
@@ -105,47 +98,6 @@ def anonymise_video(
             for path in job.files:
                 path.unlink(missing_ok=True)
             raise
-
-
-class _TorchThreads:
-    """How many threads torch uses for one call: each thread has its number, and new ones take the last that was set."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._users, self._before = 0, 0
-
-    def count(self) -> int:
-        """The number while there is no video."""
-        with self._lock:
-            return self._before if self._users else _in_new_thread(torch.get_num_threads)
-
-    @contextmanager
-    def one_each(self) -> Iterator[None]:
-        """Let each call use one core: the threads of the stages run side by side."""
-        with self._lock:
-            # this thread may have got its own number while another video was on
-            self._before = self._before if self._users else _in_new_thread(torch.get_num_threads)
-            self._users += 1
-            # the first question in a thread sets its number, and would undo what is set here
-            torch.get_num_threads()
-            torch.set_num_threads(1)
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._users -= 1
-                torch.set_num_threads(self._before)
-                if self._users:
-                    # the threads that other videos start from now on
-                    _in_new_thread(partial(torch.set_num_threads, 1))
-
-
-def _in_new_thread(work: Callable[[], T]) -> T:
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(work).result()
-
-
-_torch_threads = _TorchThreads()
 
 
 class _VideoWork:
@@ -158,7 +110,7 @@ class _VideoWork:
         self._frames_before = 0
         self._analysis = StageThreads()
         # a later rendering needs all detections again
-        keep = job.options.keep_bit_rate or self._may_splice or job.hooks.looks is not None
+        keep = job.options.keep_bit_rate or self._may_splice or job.hooks.looks is not None or job.hooks.keep
         self._queues = {track.index: DetectionQueue(self._analysis, keep=keep) for track in job.tracks}
         self._samples = FrameSamples()
         self._verification: Verification | None = None
@@ -172,10 +124,15 @@ class _VideoWork:
         job, analysis = self._job, self._analysis
         try:
             # no thread is started outside of this block: an error has to stop all of them
-            start_analysis(job, analysis, self._queues)
+            if job.hooks.review is None:
+                start_analysis(job, analysis, self._queues)
+            else:
+                job.hooks.review.start(job.tracks, analysis, self._queues)
             stats = self._render_and_verify()
             if job.target is not None and job.hooks.looks is not None:
                 stats = self._look_again(job.hooks.looks, stats)
+            if job.hooks.keep:
+                KeptVideo.of(self._queues, len(job.options.regions)).save(job.detections)
         except BaseException as error:
             analysis.stop(error)
             raise
@@ -343,11 +300,13 @@ class _VideoWork:
         hooks.progress(VideoProgress(done, total, rate, left_s))
 
     def _result(self, stats: RenderStats) -> VideoResult:
-        job = self._job
+        job, review = self._job, self._job.hooks.review
+        types = {*job.object_types, *(region.type for region in job.options.regions)}
+        types |= set() if review is None else review.types
         counts = {
             object_type.value: len(stats.track_ids.get(object_type, ())) + stats.untracked[object_type]
             for object_type in OBJECT_TYPES
-            if object_type in {*job.object_types, *(region.type for region in job.options.regions)}
+            if object_type in types
         }
         review_counts: Counter[str] = Counter()
         for queue in self._queues.values():
@@ -381,6 +340,8 @@ class _VideoWork:
             options=job.options,
             verification=self._verification,
             analysis=Analysis(job.engine.store.sums(models), views, size_hw, stats.frames),
+            review=None if review is None else review.state,
+            kept=job.detections if job.hooks.keep else None,
         )
 
     def _warnings(self, stats: RenderStats) -> Iterator[str]:

@@ -9,19 +9,23 @@ from pathlib import Path
 from typing import Protocol
 
 from anonymizer.pipeline.detection.protocol import Detector
-from anonymizer.pipeline.detections import ObjectType
+from anonymizer.pipeline.detections import Detections, ObjectType
 from anonymizer.pipeline.engine import Engine
 from anonymizer.pipeline.errors import InvalidParameter
 from anonymizer.pipeline.media_kinds import MediaInfo
 from anonymizer.pipeline.options.options import Method, Options
 from anonymizer.pipeline.proof.verification import Verification
 from anonymizer.pipeline.results import VideoProgress
+from anonymizer.pipeline.review.selection import Selection
+from anonymizer.pipeline.review.state import ReviewState
 from anonymizer.pipeline.video.detection_queue import DetectionQueue
 from anonymizer.pipeline.video.io.encoders import OutputPlan, plan_output
 from anonymizer.pipeline.video.io.reader import VideoReader, check_video
 from anonymizer.pipeline.video.io.tracks import VideoTrack
+from anonymizer.pipeline.video.review.base import BaseFiles
+from anonymizer.pipeline.video.thread_stages import StageThreads
 
-__all__ = ["Hooks", "ResultLooks", "VideoJob", "plan_job"]
+__all__ = ["Hooks", "ResultLooks", "Reviewed", "VideoJob", "plan_job"]
 
 #: how much of a file makes the seed of its noise, in bytes
 _SEED_BYTES = 2**20
@@ -35,11 +39,15 @@ class Hooks:
         progress: gets the progress; None: it is not reported.
         stop: returns True if the work shall end; None: it always goes on.
         looks: looks at the finished video; None: nobody does.
+        keep: whether the detections of all frames are written into a file beside the result.
+        review: what a person changed in an earlier result; None: the video is analysed.
     """
 
     progress: Callable[[VideoProgress], None] | None = None
     stop: Callable[[], bool] | None = None
     looks: ResultLooks | None = None
+    keep: bool = False
+    review: Reviewed | None = None
 
 
 class ResultLooks(Protocol):
@@ -59,6 +67,25 @@ class ResultLooks(Protocol):
 
     def warnings(self) -> Iterator[str]:
         """What a user should know of it, a sentence each."""
+        ...
+
+
+class Reviewed(Protocol):
+    """A review of an earlier result, whose kept detections take the place of the analysis."""
+
+    @property
+    def base(self) -> BaseFiles | None: ...
+    @property
+    def state(self) -> ReviewState: ...
+    @property
+    def types(self) -> set[ObjectType]: ...
+
+    def select(self, objects: Detections) -> Selection:
+        """Return how the objects of a frame are redacted."""
+        ...
+
+    def start(self, tracks: tuple[VideoTrack, ...], stages: StageThreads, queues: Mapping[int, DetectionQueue]) -> None:
+        """Start the threads that put the objects of all frames into the queues, by stream index."""
         ...
 
 
@@ -103,6 +130,16 @@ class VideoJob:
         return self.folder / f"anonymised{self.output.info.extension}" if is_written else None
 
     @property
+    def detections(self) -> Path:
+        """Path of the detections that are kept."""
+        return self.folder / "detections.npz"
+
+    def select(self, objects: Detections) -> Selection:
+        """Return how the objects of a frame are redacted."""
+        review = self.hooks.review
+        return Selection.of_all(objects) if review is None else review.select(objects)
+
+    @property
     def metadata(self) -> Path:
         """Path of the metadata."""
         return self.folder / "metadata.json"
@@ -120,7 +157,8 @@ class VideoJob:
     @property
     def files(self) -> tuple[Path, ...]:
         """All files that are written."""
-        wanted = (self.target, self.metadata, self.binary_mask, self.instance_mask)
+        kept = self.detections if self.hooks.keep else None
+        wanted = (self.target, self.metadata, self.binary_mask, self.instance_mask, kept)
         return tuple(path for path in wanted if path is not None)
 
     @property

@@ -19,16 +19,17 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
-from anonymizer.pipeline.detections import Detections, ObjectType
+from anonymizer.pipeline.detections import Detections, ObjectType, Source
 from anonymizer.pipeline.errors import BrokenMedia, EncoderFailed
 from anonymizer.pipeline.options.options import DamagedFrames
 from anonymizer.pipeline.orientation import upright
 from anonymizer.pipeline.outputs.overlay_yuv import draw_planes
-from anonymizer.pipeline.redaction.regions import RedactionRegion, redaction_regions
-from anonymizer.pipeline.redaction.yuv import PlaneFormat, frame_planes, planar_format_name, plane_format, redact_planes
+from anonymizer.pipeline.redaction.regions import RedactionRegion
+from anonymizer.pipeline.redaction.yuv import frame_planes, redact_planes
+from anonymizer.pipeline.review.selection import Selection, effect_groups
 from anonymizer.pipeline.tracking.outlines import without_covered_additions
 from anonymizer.pipeline.video.detection_queue import DetectionQueue, FrameDetections
-from anonymizer.pipeline.video.frame_images import rgb_image
+from anonymizer.pipeline.video.frame_images import blacken, rgb_image, to_planar
 from anonymizer.pipeline.video.frame_outputs import FrameOutputs
 from anonymizer.pipeline.video.groups import BeginEncoding, CopiedGroup, EndEncoding, GroupItem, GroupSorter
 from anonymizer.pipeline.video.io.codecs.fingerprints import fingerprint
@@ -38,6 +39,7 @@ from anonymizer.pipeline.video.io.reader import VideoReader
 from anonymizer.pipeline.video.io.tracks import DecodedFrame, VideoTrack
 from anonymizer.pipeline.video.io.writer import VideoWriter
 from anonymizer.pipeline.video.plan import VideoJob
+from anonymizer.pipeline.video.review.base import BasePackets
 from anonymizer.pipeline.video.thread_stages import StageQueue, StageThreads
 from anonymizer.pipeline.video.verify_file import FrameSample, FrameSamples
 from anonymizer.pipeline.video.verify_rendering import SourceCrops, check_blackened
@@ -46,6 +48,8 @@ __all__ = ["RenderStats", "Renderer"]
 
 #: how many items wait between two stages
 _QUEUE_SIZE = 4
+#: how the metadata name outlines that no model made
+BOX, ELLIPSE = "box", "ellipse"
 
 
 @dataclass(slots=True)
@@ -89,12 +93,13 @@ class _RedactedFrame:
     Attributes:
         frame: as it was decoded.
         picture: what is encoded.
+        selection: its objects, and how they are redacted.
         regions: where pixels were changed.
     """
 
     frame: DecodedFrame
     picture: VideoFrame
-    detections: Detections
+    selection: Selection
     regions: Sequence[RedactionRegion]
     blackened: bool
 
@@ -136,6 +141,7 @@ class Renderer:
         self._reformatter = VideoReformatter()
         self._reader: VideoReader | None = None
         self._frame_outputs: FrameOutputs | None = None
+        self._base: BasePackets | None = None
 
     def start(self) -> None:
         """Start the threads: one reads and decodes, one redacts, one encodes.
@@ -149,6 +155,7 @@ class Renderer:
         self.stats.times = {track.index: [] for track in reader.tracks}
         self.stats.warnings += reader.dropped
         writer = self._open_writer(reader)
+        self._base = self._open_base(reader, writer)
 
         def decode() -> None:
             for item in self._read(reader, writer):
@@ -186,6 +193,8 @@ class Renderer:
         """Close the source. Call it when the threads have ended: they may be in the middle of a packet."""
         if self._reader is not None:
             self._reader.container.close()
+        if self._base is not None:
+            self._base.close()
 
     def _open_writer(self, reader: VideoReader) -> VideoWriter | None:
         if self._job.target is None:
@@ -196,6 +205,17 @@ class Renderer:
         )  # fmt: skip
         self.stats.warnings += writer.warnings
         return writer
+
+    def _open_base(self, reader: VideoReader, writer: VideoWriter | None) -> BasePackets | None:
+        """The packets of the version that a review changes, if they may stand in the same track as new ones."""
+        review = self._job.hooks.review
+        if writer is None or review is None or review.base is None or len(reader.tracks) != 1:
+            return None
+        packets, header = BasePackets(review.base), writer.header(reader.tracks[0])
+        if header is not None and packets.header == header:
+            return packets
+        packets.close()
+        return None
 
     # --- reading ---
 
@@ -208,7 +228,7 @@ class Renderer:
             decoder = FrameDecoder(reader.stream(track), track, tolerate_damage=tolerate_damage)
             decoders[track.index] = decoder
             if writer is not None and writer.can_splice(track):
-                groups[track.index] = GroupSorter(track, decoder, self._queues[track.index])
+                groups[track.index] = GroupSorter(track, decoder, self._queues[track.index], self._base)
         for video_track, packet in reader.packets():
             if video_track is None:
                 yield packet
@@ -227,27 +247,29 @@ class Renderer:
         queued = self._frame_detections(frame)
         self._queues[track.index].release(frame.number)
         detections = self._with_masks(frame, queued.detections)
-        regions = redaction_regions(detections, track.size_hw, options)
+        selection = self._job.select(detections)
+        regions = selection.regions(track.size_hw, options)
         if self._job.target is not None and (regions or queued.damaged):
-            picture, form = _to_planar(picture, frame)
+            picture, form = to_planar(picture, frame)
             wanted = not queued.damaged and not options.debug and self.samples.wants_next()
             planes = frame_planes(picture)
             before = planes[0].copy() if wanted else None
             if queued.damaged:
-                _blacken(planes, form)
+                blacken(planes, form)
                 check_blackened(planes, form, number=frame.number)
                 self.stats.blackened += 1
             else:
-                crops = SourceCrops(planes, form, regions, track.orientation)
-                seeds = [self._noise_seed(frame, detections, region) for region in regions]
-                redact_planes(planes, form, regions, seeds, options, track.orientation)
-                crops.check(planes, options, number=frame.number)
+                for each, group in effect_groups(regions, selection.changes, options):
+                    crops = SourceCrops(planes, form, group, track.orientation)
+                    seeds = [self._noise_seed(frame, detections, region) for region in group]
+                    redact_planes(planes, form, group, seeds, each, track.orientation)
+                    crops.check(planes, each, number=frame.number)
             if before is not None:
                 sample = FrameSample(before, planes[0].copy(), picture.format.name, form, regions, track.orientation)
                 self.samples.keep((track.index, frame.number), sample)
             if options.debug:
                 draw_planes(planes, form, detections, regions, track.orientation, scores=options.score)
-        return _RedactedFrame(frame, picture, detections, regions, queued.damaged)
+        return _RedactedFrame(frame, picture, selection, regions, queued.damaged)
 
     def _frame_detections(self, frame: DecodedFrame) -> FrameDetections:
         queued = self._queues[frame.track.index].wait_for(frame.number)
@@ -297,13 +319,16 @@ class Renderer:
             self._count(item)
             if writer is not None:
                 writer.encode(frame.track, item.picture, pts, frame.picture.duration)
-            self._record(frame.track, frame.number, pts, item.detections, item.regions, blackened=item.blackened)
+            self._record(frame.track, frame.number, pts, item.selection, item.regions, blackened=item.blackened)
         elif isinstance(item, CopiedGroup):
             assert writer is not None
             for packet in item.packets:
                 writer.copy(item.track, packet)
             for number, pts in enumerate(item.times, item.first):
-                self._record(item.track, number, pts, Detections.empty(), ())
+                if item.reused:
+                    self._reuse(item.track, number, pts)
+                else:
+                    self._record(item.track, number, pts, Selection.of_all(Detections.empty()), ())
             self.stats.copied += len(item.times)
         elif writer is None:
             return
@@ -315,7 +340,7 @@ class Renderer:
             writer.copy(None, item)
 
     def _count(self, item: _RedactedFrame) -> None:
-        stats, detections = self.stats, item.detections
+        stats, detections = self.stats, item.selection.redacted
         stats.redacted += len(item.regions) > 0
         stats.filled += int((detections.sources == "tracker").sum())
         for row in range(len(detections)):
@@ -330,30 +355,29 @@ class Renderer:
         track: VideoTrack,
         number: int,
         pts: int,
-        detections: Detections,
+        selection: Selection,
         regions: Sequence[RedactionRegion],
         *,
         blackened: bool = False,
     ) -> None:
         self.stats.times[track.index].append(pts)
         if self._frame_outputs is not None:
-            self._frame_outputs.write(track, number, pts, detections, regions, blackened=blackened)
+            self._frame_outputs.write(track, number, pts, selection, regions, blackened=blackened)
 
-
-def _to_planar(picture: VideoFrame, frame: DecodedFrame) -> tuple[VideoFrame, PlaneFormat]:
-    """A frame in planes, and their format. Packed formats are laid out anew; the values stay the same."""
-    form = plane_format(picture)
-    if form is None:
-        pts, duration = picture.pts, picture.duration
-        picture = picture.reformat(format=planar_format_name(picture.format.name))
-        picture.pts, picture.duration = pts, duration
-        form = plane_format(picture)
-    if form is None:
-        raise EncoderFailed(f"Frames of the format {frame.picture.format.name} cannot be redacted.")
-    return picture, form
-
-
-def _blacken(planes: Sequence[NDArray[Any]], form: PlaneFormat) -> None:
-    # there may be one plane more, for opacity
-    for plane, black in zip(planes, form.black, strict=False):
-        plane[...] = black
+    def _reuse(self, track: VideoTrack, number: int, pts: int) -> None:
+        """Copy the metadata and the masks of a frame from the version that a review changes, and count its objects."""
+        self.stats.times[track.index].append(pts)
+        if self._frame_outputs is None:
+            return
+        rows = self._frame_outputs.reuse(track, number, pts)["detections"]
+        redacted = [row for row in rows if row["is_anonymised"]]
+        self.stats.redacted += len(redacted) > 0
+        self.stats.filled += sum(row["source"] == Source.TRACKER for row in redacted)
+        for row in redacted:
+            object_type = ObjectType(row["type_label"])
+            if row["track_id"] is None:
+                self.stats.untracked[object_type] += 1
+            else:
+                self.stats.track_ids.setdefault(object_type, set()).add(row["track_id"])
+            if row["mask_source"] not in (None, BOX, ELLIPSE, "", Source.CALLER):
+                self.stats.mask_models[row["mask_source"]] = None

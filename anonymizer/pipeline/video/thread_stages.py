@@ -18,10 +18,14 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Generic, TypeVar
 
-__all__ = ["StageQueue", "StageThreads", "StagesStopped"]
+import torch
+
+__all__ = ["StageQueue", "StageThreads", "StagesStopped", "TorchThreads", "torch_threads"]
 
 T = TypeVar("T")
 
@@ -286,3 +290,45 @@ def _stop_and_wait(running: Iterable[StageThreads]) -> None:
         stages.stop(StagesStopped("The process ends."))
     for stages in running:
         stages.join_until(end_s)
+
+
+class TorchThreads:
+    """How many threads torch uses for one call: each thread has its number, and new ones take the last that was set."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users, self._before = 0, 0
+
+    def count(self) -> int:
+        """The number while there is no video."""
+        with self._lock:
+            return self._before if self._users else _in_new_thread(torch.get_num_threads)
+
+    @contextmanager
+    def one_each(self) -> Iterator[None]:
+        """Let each call use one core: the threads of the stages run side by side."""
+        with self._lock:
+            # this thread may have got its own number while another video was on
+            self._before = self._before if self._users else _in_new_thread(torch.get_num_threads)
+            self._users += 1
+            # the first question in a thread sets its number, and would undo what is set here
+            torch.get_num_threads()
+            torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users -= 1
+                torch.set_num_threads(self._before)
+                if self._users:
+                    # the threads that other videos start from now on
+                    _in_new_thread(partial(torch.set_num_threads, 1))
+
+
+def _in_new_thread(work: Callable[[], T]) -> T:
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(work).result()
+
+
+#: of this process
+torch_threads = TorchThreads()

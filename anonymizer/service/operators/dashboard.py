@@ -98,8 +98,8 @@ def dashboard() -> Dashboard:
             (kind, number, size or 0)
             for kind, number, size in File.objects.order_by()
             .values_list("kind")
-            .annotate(Count("id"), Sum("size"))
-            .order_by("-size__sum")
+            .annotate(number=Count("id"), bytes=Sum("size"))
+            .order_by("-bytes")
         ),
         due=_due(now),
         free_bytes=None if usage is None else usage[1],
@@ -137,8 +137,8 @@ def _failures(now: datetime) -> list[tuple[str, int]]:
         Task.objects.filter(status=Status.FAILED, finished__gte=now - timedelta(days=1))
         .order_by()
         .values_list("failure_cause")
-        .annotate(Count("id"))
-        .order_by("-id__count", "failure_cause")
+        .annotate(number=Count("id"))
+        .order_by("-number", "failure_cause")
     )
     return [(cause or "unknown", number) for cause, number in rows]
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,12 +17,13 @@ from anonymizer.pipeline.detections import Detections, ObjectType, Source
 from anonymizer.pipeline.errors import InvalidParameter
 from anonymizer.pipeline.options.options import Options
 from anonymizer.pipeline.outputs import metadata
-from anonymizer.pipeline.review.edits import ObjectRef
+from anonymizer.pipeline.review.edits import ObjectRef, ReviewEdits
 from anonymizer.pipeline.review.selection import Selection, select
 from anonymizer.pipeline.review.state import ReviewState
+from anonymizer.service import files, videos
 from anonymizer.service.reviewing.errors import NoOriginal
 
-__all__ = ["MOST_CANDIDATES", "KeptImage", "first_state"]
+__all__ = ["MOST_CANDIDATES", "KeptImage", "KeptTracks", "first_state"]
 
 #: the most candidates that are listed, those with the highest scores
 MOST_CANDIDATES = 5000
@@ -75,6 +78,16 @@ class KeptImage:
 
         return find
 
+    def check(self, edits: ReviewEdits) -> None:
+        """Make sure that a review asks for nothing that only videos have.
+
+        Raises:
+            InvalidParameter: an object to add moves.
+        """
+        for added in edits.add:
+            if len(added.keys) > 1 or added.follow:
+                raise InvalidParameter("add", json.dumps(added.as_json()), "one shape, as the task is an image")
+
     def candidates(self, state: ReviewState) -> dict[str, Any]:
         """Return all kept candidates as JSON values.
 
@@ -99,6 +112,67 @@ class KeptImage:
             "score": round(float(self.found.scores[row]), 4), "source": str(self.found.sources[row]),
             "model": str(self.found.models[row]), "detection": ids.get(f"c{row}"),
         }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class KeptTracks:
+    """The tracks of a video that a review can name.
+
+    Attributes:
+        ids: of the tracks that were found, and of the request's own regions.
+        next_id: the track id of the first object that a review adds.
+        options: of the request.
+    """
+
+    ids: frozenset[int]
+    next_id: int
+    options: Options
+
+    @classmethod
+    def of(cls, task: Task) -> KeptTracks:
+        """Read what a task keeps.
+
+        Raises:
+            NoOriginal: it keeps no detections.
+        """
+        from anonymizer.pipeline.video.review.kept import KeptVideo
+
+        kept, options = task.file(FileKind.DETECTIONS), videos.options_of(task)
+        try:
+            if kept is None:
+                raise FileNotFoundError
+            with tempfile.TemporaryDirectory() as folder, files.local_path(kept, Path(folder)) as path:
+                video = KeptVideo.load(path)
+        except FileNotFoundError:
+            raise NoOriginal(f"Task {task.pk} keeps no detections that a review could use.") from None
+        return cls(frozenset(video.track_ids(len(options.regions))), video.next_id, options)
+
+    def key_of(self, state: ReviewState) -> Callable[[str, ObjectRef], str]:
+        """Return what finds the key of a track that a review of a version names."""
+
+        def find(name: str, reference: ObjectRef) -> str:
+            added = reference.number - self.next_id
+            if reference.is_track and 0 <= added < len(state.added):
+                key = f"a{added}"
+            else:
+                key = f"t{reference.number}" if reference.is_track and reference.number in self.ids else ""
+            if not key or key in state.dropped:
+                raise InvalidParameter(name, reference, "a track_id of the current version's metadata")
+            return key
+
+        return find
+
+    def check(self, edits: ReviewEdits) -> None:
+        """Make sure that a review asks for nothing that was not kept.
+
+        Raises:
+            InvalidParameter: a threshold is below that of the upload.
+        """
+        for object_type, score in edits.thresholds.items():
+            least = self.options.threshold(object_type)
+            if score < least:
+                allowed = f"{least} or more: of a video, nothing below the threshold of the upload is kept"
+                raise InvalidParameter(f"thresholds.{object_type}", score, allowed)
 
 
 def first_state(described: object) -> ReviewState:

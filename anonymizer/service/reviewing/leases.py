@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
@@ -11,14 +12,38 @@ from django.db import transaction
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
-from anonymizer.models import Kind, RenderStatus, ResultVersion, Task
+from anonymizer.models import Kind, RenderStatus, ResultVersion, Status, Task
 from anonymizer.service.queueing import queue
 
-__all__ = ["end_leases", "fail", "fail_overdue", "find", "free", "notify", "recover", "release"]
+__all__ = ["RenderClaim", "claim", "end_leases", "fail", "fail_overdue", "find", "free", "notify", "recover", "release"]
 
 #: what a worker calls with the key of a version
 RENDER = "anonymizer.service.reviewing.renders.render"
 LOST = "The worker was lost {} times while it rendered this review."
+
+
+@dataclass(frozen=True, slots=True)
+class RenderClaim:
+    """The right to render a version, for as long as the lease is renewed."""
+
+    version: ResultVersion
+    task: Task
+    token: uuid.UUID
+
+    def update(self, **values: object) -> bool:
+        """Write nothing, as the task shows the version that is served. Return whether this claim still owns it."""
+        return self._owned().exists()
+
+    def is_void(self) -> bool:
+        """Return whether the task was deleted, or another worker has the version."""
+        return not self._owned().exclude(task__status=Status.DELETED).exists()
+
+    def renew(self, **values: object) -> bool:
+        """Extend the lease, if this claim still owns the version. Return whether it did."""
+        return self._owned().update(lease_until=timezone.now() + settings.LEASE) == 1
+
+    def _owned(self) -> QuerySet[ResultVersion]:
+        return ResultVersion.objects.filter(pk=self.version.pk, lease_token=self.token, status=RenderStatus.RENDERING)
 
 
 def notify(version: ResultVersion, task: Task) -> None:
@@ -36,6 +61,23 @@ def free() -> QuerySet[ResultVersion]:
     """Return the versions that a worker may take: none works on them."""
     free = Q(lease_until=None) | Q(lease_until__lt=timezone.now())
     return ResultVersion.objects.filter(free, status=RenderStatus.RENDERING, leases__lt=settings.MAX_LEASES)
+
+
+def claim(key: int, worker: str) -> RenderClaim | None:
+    """Take a version that waits. None: another worker has it, or there is nothing to do.
+
+    Args:
+        key: of the version.
+        worker: who takes it, as `workers.name` gives it.
+    """
+    token = uuid.uuid4()
+    taken = free().filter(pk=key).update(
+        lease_token=token, lease_until=timezone.now() + settings.LEASE, leases=F("leases") + 1, worker=worker
+    )  # fmt: skip
+    if not taken:
+        return None
+    version = ResultVersion.objects.get(pk=key)
+    return RenderClaim(version, Task.objects.prefetch_related("files").get(pk=version.task_id), token)
 
 
 def fail(version: ResultVersion, sentence: str, token: uuid.UUID | None = None) -> str:

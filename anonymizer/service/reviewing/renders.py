@@ -4,62 +4,37 @@ from __future__ import annotations
 
 import logging
 import time
-import uuid
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from django.conf import settings
 from django.db import transaction
-from django.db.models import F, QuerySet
 from django.utils import timezone
 from django_q.exceptions import TimeoutException
 
-from anonymizer.models import FileKind, RenderStatus, ResultVersion, Status, Task
+from anonymizer.models import FileKind, Kind, RenderStatus, ResultVersion, Status, Task
 from anonymizer.models.tasks import VERSIONED
 from anonymizer.pipeline.detections import ObjectType
 from anonymizer.pipeline.errors import AnonymizerError, BrokenMedia, Cancelled
 from anonymizer.pipeline.images.io import load_picture
 from anonymizer.pipeline.review.state import ReviewState
-from anonymizer.service import engine, files, receipts
+from anonymizer.service import engine, files, receipts, videos
 from anonymizer.service.claims import Heartbeat
 from anonymizer.service.monitoring import counters, log_context
 from anonymizer.service.queueing.outages import AWAY
 from anonymizer.service.reviewing import leases, versions
 from anonymizer.service.reviewing.artefacts import image_artefacts
 from anonymizer.service.reviewing.kept import KeptImage
+from anonymizer.service.reviewing.video_reviews import review_video
 
 if TYPE_CHECKING:
     from anonymizer.pipeline.results import ImageResult, VideoResult
 
-__all__ = ["RenderClaim", "publish", "render"]
+__all__ = ["publish", "render"]
 
 log = logging.getLogger(__name__)
+#: what the frames of a rendering tell; all else of a task's counts is of the detection
+FRAME_COUNTS = ("frames_redacted", "filled_by_tracker", "frames_blackened", "packets_lost")
 NO_ROOM = "There was no room on the disk of the server for the result."
-
-
-@dataclass(frozen=True, slots=True)
-class RenderClaim:
-    """The right to render a version, for as long as the lease is renewed."""
-
-    version: ResultVersion
-    task: Task
-    token: uuid.UUID
-
-    def update(self, **values: object) -> bool:
-        """Write nothing, as the task shows the version that is served. Return whether this claim still owns it."""
-        return self._owned().exists()
-
-    def is_void(self) -> bool:
-        """Return whether the task was deleted, or another worker has the version."""
-        return not self._owned().exclude(task__status=Status.DELETED).exists()
-
-    def renew(self, **values: object) -> bool:
-        """Extend the lease, if this claim still owns the version. Return whether it did."""
-        return self._owned().update(lease_until=timezone.now() + settings.LEASE) == 1
-
-    def _owned(self) -> QuerySet[ResultVersion]:
-        return ResultVersion.objects.filter(pk=self.version.pk, lease_token=self.token, status=RenderStatus.RENDERING)
 
 
 def render(version_id: str) -> str:
@@ -70,7 +45,7 @@ def render(version_id: str) -> str:
     """
     from anonymizer.service import workers
 
-    taken = _claim(int(version_id), workers.name())
+    taken = leases.claim(int(version_id), workers.name())
     if taken is None:
         return "nothing to do"
     with log_context.work_on(taken.task.pk), Heartbeat(taken):
@@ -79,21 +54,10 @@ def render(version_id: str) -> str:
     return outcome
 
 
-def _claim(key: int, worker: str) -> RenderClaim | None:
-    token = uuid.uuid4()
-    taken = leases.free().filter(pk=key).update(
-        lease_token=token, lease_until=timezone.now() + settings.LEASE, leases=F("leases") + 1, worker=worker
-    )  # fmt: skip
-    if not taken:
-        return None
-    version = ResultVersion.objects.get(pk=key)
-    return RenderClaim(version, Task.objects.prefetch_related("files").get(pk=version.task_id), token)
-
-
-def _work(taken: RenderClaim) -> str:
+def _work(taken: leases.RenderClaim) -> str:
     """Make and publish the version, or fail it. The version before it stays as it is until then."""
     try:
-        published = _image(taken)
+        published = _video(taken) if taken.task.kind == Kind.VIDEO else _image(taken)
     except Cancelled:
         return "dropped: the task was deleted or taken by another worker"
     except AnonymizerError as error:
@@ -117,7 +81,7 @@ def _work(taken: RenderClaim) -> str:
     return "done" if published else "dropped: the task was deleted or taken by another worker"
 
 
-def _image(taken: RenderClaim) -> bool:
+def _image(taken: leases.RenderClaim) -> bool:
     task, anonymizer = taken.task, engine.anonymizer()
     original = task.file(FileKind.ORIGINAL)
     if original is None:
@@ -133,8 +97,18 @@ def _image(taken: RenderClaim) -> bool:
     return publish(taken, result, image_artefacts(result, shared=False))
 
 
+def _video(taken: leases.RenderClaim) -> bool:
+    task, version = taken.task, taken.version
+    files.remove_working_folders(task)
+    with files.working_folder(task, taken.token.hex) as folder:
+        result = review_video(taken, folder)
+        counts = dict(task.review_counts) | {name: result.review_counts[name] for name in FRAME_COUNTS}
+        log.info("Version %d: %d frames of %d copied.", version.number, result.frames_copied, result.frames)
+        return publish(taken, result, videos.artefacts(result), review_counts=counts, video=videos.video_field(result))
+
+
 def publish(
-    taken: RenderClaim, result: ImageResult | VideoResult, artefacts: Iterable[files.Artefact], **values: object
+    taken: leases.RenderClaim, result: ImageResult | VideoResult, artefacts: Iterable[files.Artefact], **values: object
 ) -> bool:
     """Make the whole version visible at once. If the claim is void, remove all of it.
 

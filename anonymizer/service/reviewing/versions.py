@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, TypeAlias
 
 from django.db import transaction
 from django.utils import timezone
@@ -16,11 +16,12 @@ from anonymizer.service import receipts
 from anonymizer.service.accounting import audit
 from anonymizer.service.reviewing import leases
 from anonymizer.service.reviewing.errors import NoOriginal, NotReviewable, VersionConflict
-from anonymizer.service.reviewing.kept import KeptImage, first_state
+from anonymizer.service.reviewing.kept import KeptImage, KeptTracks, first_state
 from anonymizer.service.webhooks import deliveries
 
-__all__ = ["OUTCOME", "current", "listing", "outcome_of", "review", "serve", "set_approval", "state_of"]
+__all__ = ["OUTCOME", "current", "is_withheld", "listing", "outcome_of", "review", "serve", "set_approval", "state_of"]
 
+Kept: TypeAlias = "KeptImage | KeptTracks"
 RENDERING = RenderStatus.RENDERING.value
 #: fields of a task that belong to the version that it serves
 OUTCOME = ("detections", "review_counts", "model_ids", "warnings", "duration", "video")
@@ -66,16 +67,14 @@ def review(task: Task, request: ReviewRequest, actor: str) -> bool:
     return False
 
 
-def _kept(task: Task, edits: ReviewEdits) -> KeptImage:
+def _kept(task: Task, edits: ReviewEdits) -> Kept:
     if task.status in (Status.DELETED, Status.FAILED) or task.file(FileKind.METADATA) is None:
         raise NotReviewable(f"Task {task.pk} is {task.status} and has no result that could be reviewed.")
     if task.file(FileKind.ORIGINAL) is None:
         raise NoOriginal(f"The original of task {task.pk} is not kept. A review has nothing to render from.")
-    if task.kind == Kind.IMAGE:
-        for added in edits.add:
-            if len(added.keys) > 1 or added.follow:
-                raise InvalidParameter("add", json.dumps(added.as_json()), "one shape, as the task is an image")
-    return KeptImage.of(task)
+    kept = KeptImage.of(task) if task.kind == Kind.IMAGE else KeptTracks.of(task)
+    kept.check(edits)
+    return kept
 
 
 def _check(task: Task, request: ReviewRequest) -> None:
@@ -119,7 +118,7 @@ def outcome_of(task: Task) -> dict[str, Any]:
     return {name: getattr(task, name) for name in OUTCOME}
 
 
-def _enqueue(task: Task, base: ResultVersion, request: ReviewRequest, kept: KeptImage, actor: str) -> None:
+def _enqueue(task: Task, base: ResultVersion, request: ReviewRequest, kept: Kept, actor: str) -> None:
     before = ReviewState.from_json(base.state)
     state = before.apply(request.edits, kept.key_of(before))
     last = ResultVersion.objects.filter(task=task).order_by("-number").values_list("number", flat=True)[0]
@@ -183,6 +182,13 @@ def set_approval(task: Task, version: ResultVersion, actor: str, *, approved: bo
     waiting = Task.objects.filter(pk=task.pk, status=Status.PROCESSING, review_required=True, lease_until=None)
     if approved and waiting.update(status=Status.DONE, finished=timezone.now()):
         deliveries.enqueue(task)
+
+
+def is_withheld(task: Task, number: int | None) -> bool:
+    """Return whether a version is not for clients: the task needs approvals, and this version has none."""
+    if not task.review_required or number is None or number == task.version:
+        return False
+    return not ResultVersion.objects.filter(task=task, number=number, approved=True).exists()
 
 
 def listing(task: Task) -> list[dict[str, Any]]:

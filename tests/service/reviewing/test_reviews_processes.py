@@ -1,22 +1,25 @@
-"""Reviews over a real server with real workers: an image."""
+"""Reviews over a real server with real workers: an image, and a video."""
 
 from __future__ import annotations
 
 import json
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import av
 import pytest
 import requests
 
 from tests.conftest import Server, serving
 from tests.pictures import decoded, encoded
+from tests.videos import moving_square
 
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(tmp_path_factory.mktemp("review-server"), ANONYMIZER_VIDEO_WORKERS="0") as running:
+    with serving(tmp_path_factory.mktemp("review-server")) as running:
         yield running
 
 
@@ -70,3 +73,34 @@ def test_a_picture_is_corrected_restored_and_deleted(own: Server) -> None:
     assert own.get(f"/v1/task/{task_id}/versions").status_code == 410
     assert own.get(f"/v1/file/{task_id}/anonymised?version=2").status_code == 410
     assert post(own, task_id, approve=True).status_code == 410
+
+
+def test_a_video_gets_an_object_between_key_frames_and_loses_it_again(own: Server, tmp_path: Path) -> None:
+    content = moving_square(tmp_path / "a.mp4", seconds=2).read_bytes()
+    task_id = own.upload(content, "face=1&method=blacken", name="a.mp4").json()["id"]
+    keys = [{"time": 1.1, "box": [10, 10, 50, 50]}, {"time": 1.5, "box": [90, 10, 130, 50]}]
+    answer = post(own, task_id, add=[{"type": "face", "keyframes": keys}])
+    assert answer.status_code == 202, answer.text
+    task = rendered(own, task_id)
+    assert (task["version"], task["review_status"], task["detections"]) == (2, None, {"face": 1})
+    # the first group of pictures has nothing to hide
+    assert task["video"]["frames_copied"] == 25
+    frames = own.get(f"/v1/file/{task_id}/video/metadata").json()
+    shown = [frame["time"] for frame in frames if frame["detections"]]
+    assert (min(shown), max(shown)) == (1.12, 1.48)
+    middle = next(frame for frame in frames if frame["time"] == 1.32)["detections"][0]
+    x1, y1, x2, y2 = middle["bbox"]
+    assert abs(x1 - 54) <= 2
+    video = tmp_path / "result.mp4"
+    video.write_bytes(own.get(f"/v1/file/{task_id}/video/anonymised").content)
+    with av.open(str(video)) as file:
+        pictures = [frame.to_ndarray(format="gray") for frame in file.decode(video=0)]
+    assert len(pictures) == 50
+    assert pictures[33][y1 + 4 : y2 - 4, x1 + 4 : x2 - 4].mean() < 24
+    assert post(own, task_id, drop=[{"track_id": 7}]).status_code == 400
+    low = post(own, task_id, thresholds={"face": 0.1})
+    assert "of a video, nothing below the threshold of the upload is kept" in low.json()["error"]
+    assert post(own, task_id, drop=[{"track_id": middle["track_id"]}], approve=True).status_code == 202
+    task = rendered(own, task_id)
+    assert (task["version"], task["detections"], task["review"]) == (3, {"face": 0}, "approved")
+    assert task["video"]["frames_copied"] == 50

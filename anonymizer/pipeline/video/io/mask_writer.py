@@ -17,6 +17,7 @@ from anonymizer.pipeline.detections import OBJECT_TYPES
 from anonymizer.pipeline.errors import EncoderFailed
 from anonymizer.pipeline.outputs import masks
 from anonymizer.pipeline.redaction.regions import RedactionRegion
+from anonymizer.pipeline.video.io.track_writer import CannotSplice
 from anonymizer.pipeline.video.io.tracks import VideoTrack
 
 __all__ = ["MaskWriter"]
@@ -61,6 +62,8 @@ class MaskWriter:
             stream.pix_fmt = "bgr0" if instances else "gray"
             stream.codec_context.time_base = track.time_base
             stream.codec_context.thread_count = threads
+            # each frame can be decoded alone, and be copied into another version of the video
+            stream.codec_context.gop_size = 1
             self._streams[track.index] = stream
 
     def write(self, track: VideoTrack, pts: int, regions: Sequence[RedactionRegion], *, whole: bool = False) -> None:
@@ -85,6 +88,30 @@ class MaskWriter:
             frame = frame.reformat(format="bgr0")
         frame.pts, frame.time_base = pts, track.time_base
         self._mux(self._streams[track.index].encode(frame))
+
+    def copy(self, track: VideoTrack, pts: int, packet: av.Packet[Any], header: bytes | None) -> None:
+        """Write the mask of the next frame as it is in another file.
+
+        Args:
+            track: of the frame.
+            pts: when it is shown, in the track's time base.
+            packet: of the other file.
+            header: what a decoder needs to read it.
+
+        Raises:
+            CannotSplice: the packets of that file are coded in another way.
+            EncoderFailed: the file cannot be written.
+        """
+        stream = self._streams[track.index]
+        if not stream.codec_context.is_open:
+            # its header is known only then
+            stream.codec_context.open()
+        if header is None or header != stream.codec_context.extradata:
+            raise CannotSplice("a mask that is coded in another way")
+        made: av.Packet[Any] = av.Packet(bytes(packet))
+        made.stream, made.time_base, made.is_keyframe = stream, track.time_base, True
+        made.pts = made.dts = pts
+        self._mux([made])
 
     def close(self) -> None:
         """Finish the file.

@@ -147,6 +147,11 @@ class TrackWriter:
         self._decode_times = decode_times
         self._reset()
 
+    @property
+    def header(self) -> bytes | None:
+        """The parameter sets of copied and of encoded stretches; None: the track cannot have both."""
+        return self._joined_header if self.splices else None
+
     def encode(self, picture: VideoFrame, pts: int, duration: int) -> None:
         """Encode a frame, and write the packets that the encoder gives out.
 
@@ -162,13 +167,15 @@ class TrackWriter:
         """
         if self._encoder is None:
             self._encoder = self._open()
+        # where stretches are copied, key frames stay key frames, so that the groups of two versions of a video fit
+        begins_group = self._given == 0 or bool(picture.key_frame)
         if picture.format.name != self._settings.pixel_format:
             picture = picture.reformat(format=self._settings.pixel_format)
         self._times[self._given] = (pts, duration)
         picture.pts, picture.time_base = self._given, self._encoder.time_base
         picture.dts = None
-        # the encoder chooses the type of each frame again, except that a stretch begins with a key frame
-        picture.pict_type = 1 if self._given == 0 and self.splices else 0
+        # the encoder chooses the type of all other frames again
+        picture.pict_type = 1 if begins_group and self.splices else 0
         self._given += 1
         self._mux(self._encoder.encode(picture))
 

@@ -140,6 +140,10 @@ class VideoWriter:
         """Whether copied packets may stand between encoded ones of a track."""
         return self._tracks[track.index].splices
 
+    def header(self, track: VideoTrack) -> bytes | None:
+        """The parameter sets of a track that may have copied stretches; None for another one."""
+        return self._tracks[track.index].header
+
     def encode(self, track: VideoTrack, picture: VideoFrame, pts: int, duration: int) -> None:
         """Encode and write a frame.
 

@@ -1,0 +1,1 @@
+"""Videos that are rendered again from kept detections, after a review."""
