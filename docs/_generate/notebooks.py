@@ -78,7 +78,7 @@ def run(notebook: Path) -> Any:
         os.environ |= {"ANONYMIZER_SAMPLES": "builtin", "PYTHONPATH": str(ROOT), "OMP_WAIT_POLICY": "PASSIVE"}
         copied = Path(folder, "notebooks")
         copied.mkdir()
-        NotebookClient(ran, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(copied)}}).execute()
+        NotebookClient(ran, timeout=1800, kernel_name="python3", resources={"metadata": {"path": str(copied)}}).execute()
     return ran
 
 
