@@ -52,7 +52,7 @@ def test_a_video_is_done_with_all_that_the_contract_promises(task: Task, media: 
     assert (task.video["frames"], task.video["frames_copied"]) == (10, 0)
     stored_files = {file.kind: file for file in task.files.all()}
     assert stored_files.keys() == set(FileKind.values) - {
-        "detections", "preview-before", "preview-after", "side-by-side",
+        "preview-before", "preview-after", "side-by-side",
     }  # fmt: skip
     assert frame_count(Path(stored_files["anonymised"].storage.path(stored_files["anonymised"].key))) == 10
     assert len(json.loads(stored_files["metadata"].read())) == 10
