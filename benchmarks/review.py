@@ -15,6 +15,7 @@ import io
 import statistics
 import tempfile
 import time
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -46,7 +47,7 @@ def joined(source: Path, path: Path, frames: int) -> None:
                         stream.width, stream.height, stream.pix_fmt = picture.width, picture.height, "yuv420p"
                         stream.options = {"preset": "veryfast", "crf": "21", "g": "25"}
                     picture = picture.reformat(format="yuv420p")
-                    picture.pts, picture.time_base, picture.pict_type = number, None, 0
+                    picture.pts, picture.time_base, picture.pict_type = number, Fraction(1, 25), 0
                     out.mux(stream.encode(picture))
                     number += 1
                     if number == frames:

@@ -318,8 +318,7 @@ class Renderer:
             pts = frame.picture.pts or 0
             self._count(item)
             if writer is not None:
-                key = bool(frame.picture.key_frame)
-                writer.encode(frame.track, item.picture, pts, frame.picture.duration, key=key)
+                writer.encode(frame.track, item.picture, pts, frame.picture.duration)
             self._record(frame.track, frame.number, pts, item.selection, item.regions, blackened=item.blackened)
         elif isinstance(item, CopiedGroup):
             assert writer is not None

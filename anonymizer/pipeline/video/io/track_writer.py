@@ -152,15 +152,13 @@ class TrackWriter:
         """The parameter sets of copied and of encoded stretches; None: the track cannot have both."""
         return self._joined_header if self.splices else None
 
-    def encode(self, picture: VideoFrame, pts: int, duration: int, *, key: bool = False) -> None:
+    def encode(self, picture: VideoFrame, pts: int, duration: int) -> None:
         """Encode a frame, and write the packets that the encoder gives out.
 
         Args:
             picture: the frame, as stored, in any pixel format. Its own times are overwritten.
             pts: when the frame is shown, in ticks of the track's time base.
             duration: how long the frame is shown, in ticks of the track's time base; 0 if it is unknown.
-            key: whether it is a key frame of the source. Then it is one here, where stretches are copied, so that the
-                groups of another version of this video fit.
 
         Raises:
             CannotSplice: the frame does not fit between copied stretches.
@@ -169,13 +167,15 @@ class TrackWriter:
         """
         if self._encoder is None:
             self._encoder = self._open()
+        # where stretches are copied, key frames stay key frames, so that the groups of two versions of a video fit
+        begins_group = self._given == 0 or bool(picture.key_frame)
         if picture.format.name != self._settings.pixel_format:
             picture = picture.reformat(format=self._settings.pixel_format)
         self._times[self._given] = (pts, duration)
         picture.pts, picture.time_base = self._given, self._encoder.time_base
         picture.dts = None
-        # the encoder chooses the type of each frame again, except that a stretch begins with a key frame
-        picture.pict_type = 1 if (self._given == 0 or key) and self.splices else 0
+        # the encoder chooses the type of all other frames again
+        picture.pict_type = 1 if begins_group and self.splices else 0
         self._given += 1
         self._mux(self._encoder.encode(picture))
 

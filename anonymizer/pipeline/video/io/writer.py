@@ -144,7 +144,7 @@ class VideoWriter:
         """The parameter sets of a track that may have copied stretches; None for another one."""
         return self._tracks[track.index].header
 
-    def encode(self, track: VideoTrack, picture: VideoFrame, pts: int, duration: int, *, key: bool = False) -> None:
+    def encode(self, track: VideoTrack, picture: VideoFrame, pts: int, duration: int) -> None:
         """Encode and write a frame.
 
         Args:
@@ -152,14 +152,13 @@ class VideoWriter:
             picture: its pixels, as stored.
             pts: when it is shown, in the track's time base.
             duration: how long it is shown, in the track's time base; 0: unknown.
-            key: whether it is a key frame of the source.
 
         Raises:
             CannotSplice: the frame does not fit between copied stretches.
             EncoderFailed: it cannot be written.
         """
         with _translate_errors():
-            self._tracks[track.index].encode(picture, pts, duration, key=key)
+            self._tracks[track.index].encode(picture, pts, duration)
 
     def begin_encoding(self, track: VideoTrack, decode_times: Sequence[int]) -> None:
         """Begin a stretch of encoded frames between copied ones.
