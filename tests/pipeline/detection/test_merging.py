@@ -133,3 +133,8 @@ def test_twenty_thousand_objects_in_four_views_are_merged() -> None:
     assert len(result) == 20_000
     nearest = np.sort((result.boxes[:, :2] + result.boxes[:, 2:]) / 2, 0)
     assert np.abs(nearest - np.sort(corners + 15, 0)).max() < 2
+
+
+def test_doubles_of_small_faces_stay_because_neighbours_in_a_crowd_look_like_them() -> None:
+    two = found(FACE, (100, 100, 120, 123, 0.9), (104, 100, 124, 123, 0.8))
+    assert len(merge_doubles(two, [FACE])) == 2
