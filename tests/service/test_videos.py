@@ -63,7 +63,7 @@ def test_a_video_is_done_with_all_that_the_contract_promises(task: Task, media: 
     for file in stored_files.values():
         assert file.size == len(file.read())
     # the working folder is gone
-    assert len(stored(media)) == 6
+    assert len(stored(media)) == 7
     assert not list((media / "output").rglob("work"))
 
 
