@@ -69,8 +69,12 @@ class Gate:
         while True:
             try:
                 client, _ = door.accept()
+            except OSError:
+                return
+            try:
                 server = socket.create_connection(("127.0.0.1", self._target))
             except OSError:
+                client.close()
                 return
             threading.Thread(target=self._carry, args=(client, server), daemon=True).start()
 

@@ -39,7 +39,7 @@ def environment() -> Iterator[None]:
 @pytest.fixture
 def detector(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let `anonymizer run` use a fake detector, in its worker process too."""
-    monkeypatch.setattr(anonymize, "_make_anonymizer", fake_anonymizer)
+    monkeypatch.setattr(anonymize, "make_anonymizer", fake_anonymizer)
 
 
 @pytest.fixture

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anonymizer.pipeline.image_batches import BATCH_IMAGES
@@ -133,6 +135,11 @@ def prepare_local() -> None:
         if wrong:
             raise BulkFailed(f"Ray was imported before: set {' '.join(wrong)} before that, or call ray.init yourself.")
     os.environ.update(_LOCAL)
+    # actors run the code that this process runs, wherever it lies: Ray hands no search path on
+    here = str(Path(__file__).resolve().parents[2])
+    paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    if here not in (sysconfig.get_path("purelib"), *paths):
+        os.environ["PYTHONPATH"] = os.pathsep.join([here, *filter(None, paths)])
 
 
 @contextmanager

@@ -98,7 +98,7 @@ class Supervisor:
         cluster = child_command("manage", "cluster", "--skip-checks")
         self._commands = {
             **{name: cluster for name in WORKERS if with_videos or WORKERS[name] != QUEUES[Kind.VIDEO]},
-            "webhooks": child_command("manage", "webhooks", "--skip-checks"),
+            "webhooks": child_command("manage", "cluster", "webhooks", "--skip-checks"),
             "web": [
                 sys.executable, "-m", "gunicorn", "celantur_site.wsgi", "--bind", f"{_address(host)}:{port}",
                 "--worker-class", "celantur_site.web_worker.PatientWorker", "--threads", str(threads),

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from anonymizer.pipeline.detection.calibration import weigh_misses
 from anonymizer.pipeline.detection.composites import further_looks
 from anonymizer.pipeline.detection.detail import detailed_views
-from anonymizer.pipeline.detection.merging import merge_doubles, merge_views
+from anonymizer.pipeline.detection.merging import merge_views
 from anonymizer.pipeline.detection.protocol import Detector
 from anonymizer.pipeline.detection.second_look import CARRIERS, RegionShare, find_regions, look_again
 from anonymizer.pipeline.detection.turned import Orientation, look_at_orientations, same_objects, turn, turn_back
@@ -36,9 +36,6 @@ SIDEWAYS = 0.2
 #: In a frame of a video, the regions of a second look take at most this share of the pixels of the image, and one
 #: region more. Canvases are about twice as large, as they are not filled.
 CLOSER_SHARE = 0.3
-
-#: the types whose doubles are merged where several models serve them; for others it is not measured
-DOUBLED = frozenset({ObjectType.FACE})
 
 
 class Engine:
@@ -125,13 +122,11 @@ class Engine:
             parts.append(detect_windows(images, format, detector, [*{*types, *carriers}], calibrations.apply))
         if looks_closer:
             parts = self._after_second_look(images, scaled, served, parts, format, closer_turns)
-        together = {object_type for object_type in object_types if len(serves[object_type]) > 1}
+        together = any(len(serves[object_type]) > 1 for object_type in object_types)
         merged = [
             _merged_models(of_image, image.shape[:2]) if together else Detections.merge(of_image)
             for image, of_image in zip(images, zip(*parts, strict=True), strict=True)
         ]
-        if doubled := DOUBLED & together:
-            merged = [merge_doubles(of_image, doubled) for of_image in merged]
         return [self._weighted(of_image) for of_image in merged]
 
     def detect_images(

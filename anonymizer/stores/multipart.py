@@ -19,6 +19,7 @@ class MultipartReception:
 
     Args:
         client: of boto3.
+        patient_client: the same, but it waits until all parts are put together.
         bucket: the name of the bucket.
         key: of the object.
         media_type: of the object.
@@ -28,8 +29,10 @@ class MultipartReception:
         StorageAway: the storage does not answer.
     """
 
-    def __init__(self, client: Any, bucket: str, key: str, media_type: str, part_bytes: int) -> None:
-        self._client, self._part_bytes = client, part_bytes
+    def __init__(
+        self, client: Any, patient_client: Any, bucket: str, key: str, media_type: str, part_bytes: int
+    ) -> None:
+        self._client, self._patient_client, self._part_bytes = client, patient_client, part_bytes
         self._place = {"Bucket": bucket, "Key": key}
         self._buffer = bytearray()
         self._parts: list[dict[str, Any]] = []
@@ -59,7 +62,7 @@ class MultipartReception:
             self._send(bytes(self._buffer))
             self._buffer.clear()
         with translated():
-            self._client.complete_multipart_upload(**self._place, MultipartUpload={"Parts": self._parts})
+            self._patient_client.complete_multipart_upload(**self._place, MultipartUpload={"Parts": self._parts})
         self._ended = True
 
     def abort(self) -> None:

@@ -36,6 +36,9 @@ TRIES = 4
 RETRY_S = 0.5
 #: how long an answer to a probe is used again: load balancers ask often
 PROBE_S = 3.0
+#: How long to wait for an answer, in seconds: usually, at a probe, and where the service joins the parts of a large
+#: object before it answers.
+READ_S, PROBE_READ_S, JOIN_S = 30, 3, 600
 _clients: dict[tuple[Any, ...], Any] = {}
 _lock = threading.Lock()
 
@@ -54,12 +57,12 @@ class ObjectStorage(S3Storage):  # type: ignore[misc]
         super().__init__(**settings)
         self.public_endpoint = public_endpoint
 
-    def client(self, *, public: bool = False, hurried: bool = False) -> Any:
+    def client(self, *, public: bool = False, read_s: int = READ_S) -> Any:
         """Return the client of this process; all threads share it.
 
         Args:
             public: it only signs addresses, for the address that clients know.
-            hurried: it gives up after a few seconds.
+            read_s: how long it waits for an answer, in seconds. One that waits for a few seconds tries once only.
         """
         endpoint = (self.public_endpoint if public else None) or self.endpoint_url
         # a connection must not be shared with a process that was forked
@@ -70,15 +73,15 @@ class ObjectStorage(S3Storage):  # type: ignore[misc]
             self.access_key,
             self.secret_key,
             self.addressing_style,
-            hurried,
+            read_s,
         )
         with _lock:
             if key not in _clients:
-                _clients[key] = self._new_client(endpoint, hurried=hurried)
+                _clients[key] = self._new_client(endpoint, read_s)
             return _clients[key]
 
-    def _new_client(self, endpoint: str | None, *, hurried: bool) -> Any:
-        tries, wait_s, read_s = (1, 2, 3) if hurried else (3, 5, 30)
+    def _new_client(self, endpoint: str | None, read_s: int) -> Any:
+        tries, wait_s = (1, 2) if read_s < READ_S else (3, 5)
         config = Config(
             signature_version=self.signature_version,
             s3={"addressing_style": self.addressing_style},
@@ -127,11 +130,11 @@ class ObjectStore(Store):
                 self._call("put_object", key, Body=source, ContentType=media_type)
             elif isinstance(name := getattr(source, "name", None), str) and Path(name).is_file():
                 # by its path, so that parts are read when they are sent
-                self._s3.client().upload_file(
+                self._s3.client(read_s=JOIN_S).upload_file(
                     name, self._bucket, self._full(key), ExtraArgs={"ContentType": media_type}, Config=transfer
                 )
             else:
-                self._s3.client().upload_fileobj(
+                self._s3.client(read_s=JOIN_S).upload_fileobj(
                     source, self._bucket, self._full(key), ExtraArgs={"ContentType": media_type}, Config=transfer
                 )
         return key
@@ -154,7 +157,7 @@ class ObjectStore(Store):
         """Copy a file within the bucket; S3 does it."""
         source = {"Bucket": self._bucket, "Key": self._full(key)}
         with translated():
-            self._s3.client().copy(
+            self._s3.client(read_s=JOIN_S).copy(
                 source, self._bucket, self._full(new), Config=TransferConfig(max_concurrency=AT_ONCE)
             )
         return True
@@ -208,7 +211,9 @@ class ObjectStore(Store):
 
     def receive(self, key: str, media_type: str) -> Reception:
         """Begin to store a file of which only the beginning is known."""
-        return MultipartReception(self._s3.client(), self._bucket, self._full(key), media_type, PART_BYTES)
+        return MultipartReception(
+            self._s3.client(), self._s3.client(read_s=JOIN_S), self._bucket, self._full(key), media_type, PART_BYTES
+        )
 
     def abort_receptions(self, before: datetime) -> int:
         """Remove the parts of old objects that were never finished."""
@@ -238,7 +243,7 @@ class ObjectStore(Store):
         asked_s, answer = self._probed
         if time.monotonic() - asked_s >= PROBE_S:
             try:
-                self._s3.client(hurried=True).head_bucket(Bucket=self._bucket)
+                self._s3.client(read_s=PROBE_READ_S).head_bucket(Bucket=self._bucket)
                 answer = ""
             except Exception as error:
                 answer = f"does not answer ({type(error).__name__})"

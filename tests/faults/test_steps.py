@@ -70,7 +70,7 @@ DELETION = {
     "before the commit": Step(f"{SERVICE}.accounting.audit:record_all"),
     "before the first file is removed": Step("anonymizer.models:File.remove_bytes", "before"),
     "between two files": Step("anonymizer.models:File.remove_bytes", call=2),
-    "before the receipt is confirmed": Step(f"{SERVICE}.deletion:_remaining", "before"),
+    "before the receipt is confirmed": Step(f"{SERVICE}.deletion:_there", "before"),
     "at the end": Step(f"{SERVICE}.deletion:forget_free_pages", "before"),
 }
 

@@ -61,6 +61,7 @@ def test_a_start_makes_a_key_and_a_database_that_only_their_owner_can_read(tmp_p
     assert {path.name: mode(path) for path in folder.glob("*") if path.is_file()} == {
         "secret_key": 0o600,
         "db.sqlite3": 0o600,
+        "migrate.lock": 0o600,
     }
     assert len((folder / "secret_key").read_text()) >= 50
 

@@ -20,6 +20,7 @@ from anonymizer.models import File, FileKind, Kind, Status, Task
 from anonymizer.pipeline.errors import DetectorFailed
 from anonymizer.pipeline.options.options import Options
 from anonymizer.service import claims, cleanup, deletion, engine, files, submit, videos, work
+from anonymizer.stores.folders import FolderStore
 from tests.fakes import FakeDetector
 from tests.videos import frame_count, moving_square
 
@@ -52,7 +53,7 @@ def test_a_video_is_done_with_all_that_the_contract_promises(task: Task, media: 
     assert (task.video["frames"], task.video["frames_copied"]) == (10, 0)
     stored_files = {file.kind: file for file in task.files.all()}
     assert stored_files.keys() == set(FileKind.values) - {
-        "detections", "preview-before", "preview-after", "side-by-side",
+        "preview-before", "preview-after", "side-by-side",
     }  # fmt: skip
     assert frame_count(Path(stored_files["anonymised"].storage.path(stored_files["anonymised"].key))) == 10
     assert len(json.loads(stored_files["metadata"].read())) == 10
@@ -63,7 +64,7 @@ def test_a_video_is_done_with_all_that_the_contract_promises(task: Task, media: 
     for file in stored_files.values():
         assert file.size == len(file.read())
     # the working folder is gone
-    assert len(stored(media)) == 6
+    assert len(stored(media)) == 7
     assert not list((media / "output").rglob("work"))
 
 
@@ -128,7 +129,7 @@ def test_a_missing_original_is_named(task: Task, media: Path) -> None:
 def test_work_that_takes_too_long_is_a_failure_and_is_not_tried_again(
     task: Task, monkeypatch: pytest.MonkeyPatch, media: Path
 ) -> None:
-    def alarm(*args: object) -> None:
+    def alarm(*args: object, **others: object) -> None:
         raise TimeoutException
 
     monkeypatch.setattr(videos, "run", alarm)
@@ -188,10 +189,10 @@ def test_running_again_shares_the_bytes_and_detects_again(task: Task, detector: 
 
 
 def test_a_storage_far_away_is_read_through_a_copy(task: Task, media: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def nowhere(storage: object, key: str) -> None:
+    def nowhere(store: object, key: str) -> None:
         return None
 
-    monkeypatch.setattr(files, "_path", nowhere)
+    monkeypatch.setattr(FolderStore, "path", nowhere)
     assert work.process(str(task.pk)) == "done"
     new = submit.run_again(Task.objects.get(pk=task.pk))
     assert new.file(FileKind.ORIGINAL).sha256 == task.file(FileKind.ORIGINAL).sha256  # type: ignore[union-attr]
@@ -211,8 +212,8 @@ def test_workers_find_released_tasks_and_their_lease_does_not_count(task: Task) 
     assert claims.release_tasks(["here:1"]) == 1
     task.refresh_from_db()
     assert (task.status, task.leases, task.lease_token) == (Status.QUEUED, 0, None)
-    # idle workers of its kind find it, without a notification
-    assert OrmQ.objects.count() == 0
+    # workers of other hosts may sleep for long; idle workers of its kind find it without that notification, too
+    assert OrmQ.objects.count() == 1
     assert claims.next_waiting(Kind.IMAGE) is None
     assert claims.next_waiting(Kind.VIDEO) == str(task.pk)
     assert claims.claim(str(task.pk), "here:3") is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from pathlib import Path
 
 import requests
@@ -31,6 +32,7 @@ def test_a_service_keeps_its_files_in_the_bucket_and_waits_for_it(bucket: s3.S3,
         # the workers have their tasks, or are about to take them
         with bucket.gate.closed():
             server.until(video, "processing", "done")
+            time.sleep(2)
         assert server.until(picture, "done", "failed", seconds=120)["status"] == "done"
         assert server.until(video, "done", "failed", seconds=120)["status"] == "done"
         path = f"/v1/file/{video}/video/anonymised"

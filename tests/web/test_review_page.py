@@ -5,10 +5,13 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import axe_selenium_python
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -22,7 +25,7 @@ from selenium.webdriver.support.ui import Select
 
 from tests.conftest import Server
 from tests.pictures import encoded
-from tests.web.test_page import is_true, save_screenshot, start_browser
+from tests.web.test_page import choose, is_true, open_result, save_screenshot, start_browser
 
 #: whether the button to correct a result is there
 CAN_CORRECT = "document.querySelector('.correction .main')?.offsetParent"
@@ -33,6 +36,8 @@ canvas.drawImage(document.querySelector(".plane img:not(.ground)"), -arguments[0
 return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3);
 """
 AXE = Path(axe_selenium_python.__file__).parent / "node_modules" / "axe-core" / "axe.min.js"
+#: of the video: its frames and their size, the one that a box is drawn in, and the patch that moves
+FRAMES, SIZE_WH, FRAME, TOP, SIDE, STEP = 25, (320, 240), 12, 80, 64, 6
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +79,8 @@ def open_earlier(browser: webdriver.Chrome, server: Server, name: str, status: s
     browser.find_element(By.ID, "tasks-title").click()
     Select(browser.find_element(By.ID, "task-status")).select_by_value(status)
     is_true(browser, f"document.querySelector('[aria-label=\"Open {name}\"]')")
-    browser.find_element(By.CSS_SELECTOR, f"[aria-label='Open {name}']").click()
+    # in one step: the list may be loaded again meanwhile
+    is_true(browser, f"(document.querySelector('[aria-label=\"Open {name}\"]').click(), true)")
     is_true(
         browser, "document.querySelector('.plane .before') && document.querySelector('.correction .main')?.offsetParent"
     )
@@ -86,6 +92,38 @@ def drag(browser: webdriver.Chrome, stage: WebElement, start: tuple[float, float
     to = [round(last - first) for first, last in zip(start, end, strict=True)]
     mouse = ActionChains(browser).move_to_element_with_offset(stage, *map(round, start))
     mouse.click_and_hold().move_by_offset(*to).release().perform()
+
+
+def moving_patch(path: Path) -> Path:
+    """Write a video of a patch with a pattern, which a tracker can follow, and no detector finds."""
+    rng = np.random.default_rng(7)
+    width, height = SIZE_WH
+    ground, patch = (
+        cv2.resize(rng.integers(*span, (rows, columns, 3), np.uint8), (w, h), interpolation=cv2.INTER_CUBIC)
+        for span, rows, columns, w, h in [((90, 130), 12, 16, width, height), ((130, 255), 8, 8, SIDE, SIDE)]
+    )
+    with av.open(str(path), "w") as file:
+        video = file.add_stream("libvpx-vp9", rate=FRAMES)
+        video.width, video.height, video.pix_fmt, video.bit_rate = width, height, "yuv420p", 2_000_000
+        for number in range(FRAMES):
+            picture = ground.copy()
+            picture[TOP : TOP + SIDE, left_at(number) : left_at(number) + SIDE] = patch
+            frame = av.VideoFrame.from_ndarray(picture, "rgb24").reformat(format="yuv420p")
+            frame.pts, frame.time_base = number, Fraction(1, FRAMES)
+            file.mux(video.encode(frame))
+        file.mux(video.encode(None))
+    return path
+
+
+def left_at(number: int) -> int:
+    return 40 + STEP * number
+
+
+def on_screen(browser: webdriver.Chrome, size_wh: tuple[int, int], x: float, y: float) -> tuple[float, float]:
+    """Where a pixel of the picture is, from the middle of the stage at zoom 1."""
+    stage = browser.find_element(By.CSS_SELECTOR, ".stage").rect
+    scale = min(stage["width"] / size_wh[0], stage["height"] / size_wh[1])
+    return (x - size_wh[0] / 2) * scale, (y - size_wh[1] / 2) * scale
 
 
 def serious(browser: webdriver.Chrome) -> list[Any]:
@@ -154,6 +192,34 @@ def test_a_result_is_corrected_with_the_mouse_then_approved_and_downloaded(
     assert after[y1:y2, x1:x2].max() < 30
     assert before[y1:y2, x1:x2].mean() > 30
     assert np.abs(after[-40:, :40].astype(int) - before[-40:, :40]).max() < 30
+
+
+def test_an_object_is_followed_through_a_video(browser: webdriver.Chrome, server: Server, tmp_path: Path) -> None:
+    video = moving_patch(tmp_path / "walk.webm")
+    browser.get(server.url)
+    browser.find_element(By.CSS_SELECTOR, "input[value=blacken]").click()
+    (card,) = choose(browser, video, only="face")
+    viewer = open_result(browser, card)
+    is_true(browser, f"document.querySelector('.plane > video')?.readyState >= 2 && {CAN_CORRECT}")
+    browser.find_element(By.CSS_SELECTOR, ".timeline").click()
+    is_true(browser, f"document.querySelector('.clock').textContent.includes('frame {FRAME + 1} of')")
+    press(browser, "Correct this result")
+    stage = viewer.find_element(By.CSS_SELECTOR, ".stage")
+    start = on_screen(browser, SIZE_WH, left_at(FRAME) - 3, TOP - 3)
+    end = on_screen(browser, SIZE_WH, left_at(FRAME) + SIDE + 3, TOP + SIDE + 3)
+    drag(browser, stage, start, end)
+    assert "follow this object" in browser.find_element(By.CSS_SELECTOR, "section.chosen").text
+    save_screenshot(browser, "follow")
+    press(browser, "Apply")
+    says(browser, "Version 2 is ready.", 120)
+    task_id = card.get_attribute("data-id")
+    content = server.get(f"/v1/file/{task_id}/video/anonymised").content
+    with av.open(io.BytesIO(content)) as file:
+        frames = [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]
+    # the middle of the patch is black wherever it went
+    middles = [frame[TOP + SIDE // 2, left_at(n) + SIDE // 2].max() for n, frame in enumerate(frames)]
+    assert len(middles) == FRAMES
+    assert max(middles) < 60
 
 
 def type_keys(browser: webdriver.Chrome, *keys: str, held: str = "") -> None:

@@ -6,17 +6,17 @@ object badly never takes it below a threshold, and a second view that agrees rai
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from anonymizer.pipeline.detection.box_fusion import fuse_boxes, group_boxes
-from anonymizer.pipeline.detections import Detections, Mask, ObjectType
+from anonymizer.pipeline.detections import Detections, Mask
 from anonymizer.pipeline.errors import TooManyObjects
 
-__all__ = ["MAX_OBJECTS", "View", "is_cut", "merge_doubles", "merge_views"]
+__all__ = ["MAX_OBJECTS", "View", "is_cut", "merge_views"]
 
 #: An image with more objects fails: no object is dropped without notice.
 MAX_OBJECTS = 20_000
@@ -28,13 +28,6 @@ CUT_PX = 3.0
 #:     .3   .964 .824 .985  .784 .604  .846 .823 (.35)
 #:     .5   .967 .824 .985  .786 .604  .846 .824 (.44)
 AGREEMENT = 0.3
-#: Boxes of models that serve a type together are one object from this IoU on. AP50 on WIDER's 514 faces over 24 px,
-#: recall at the default threshold (false positives an image), recall at .5 false positives an image:
-#:     no such step     .909  .942 (5.65)  .848
-#:     .5               .927  .942 (4.81)  .901
-#:     .6, mean box     .926  .942 (5.13)  .897
-#:     .5, mean box     .926  .940 (4.82)  .899
-DOUBLE_IOU = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,28 +88,6 @@ def merge_views(
         detections = _merge_boxes(detections, cut, views, iou, agreement, one_of_each=one_of_each)
     _check_count(len(detections))
     return detections[np.argsort(-detections.scores, kind="stable")]
-
-
-def merge_doubles(detections: Detections, object_types: Collection[ObjectType]) -> Detections:
-    """Merge boxes of one object that are left after the detections of several models were merged.
-
-    There, an object takes at most one box of each model. So a second box of one model stays beside it.
-
-    Args:
-        detections: of one image. Those with a mask stay as they are.
-        object_types: the types that several models serve together; others stay as they are.
-
-    Returns:
-        Each object of these types once, with the box of its highest score, by falling score.
-    """
-    ordered = detections[np.argsort(-detections.scores, kind="stable")]
-    numbers = [object_type.number for object_type in object_types]
-    can_merge = np.isin(ordered.types, numbers) & np.array([mask is None for mask in ordered.masks], bool)
-    part = ordered[can_merge]
-    rows, cut = np.arange(len(part)), np.zeros(len(part), bool)
-    leaders = group_boxes(part.boxes, part.scores, part.types, rows, cut, iou=DOUBLE_IOU, one_of_each=False)
-    together = Detections.merge([part[leaders == rows], ordered[~can_merge]])
-    return together[np.argsort(-together.scores, kind="stable")]
 
 
 def _check_count(count: int) -> None:

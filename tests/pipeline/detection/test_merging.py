@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from anonymizer.pipeline.detection.merging import View, merge_doubles, merge_views
-from anonymizer.pipeline.detections import Detections, Mask, ObjectType
+from anonymizer.pipeline.detection.merging import View, merge_views
+from anonymizer.pipeline.detections import Detections, ObjectType
 
 FACE, PERSON = ObjectType.FACE, ObjectType.PERSON
 
@@ -53,28 +52,6 @@ def test_two_boxes_of_one_view_are_two_objects_and_a_model_gives_at_most_one_to_
     lead = found(FACE, (104, 100, 204, 200, 0.95))
     assert len(merged(lead, two)) == 1
     assert len(merged(lead, two, one_of_each=True)) == 2
-
-
-def test_doubles_of_types_that_several_models_serve_become_one_box_and_nothing_else_changes() -> None:
-    double = found(FACE, (100, 100, 200, 200, 0.25), (104, 92, 220, 204, 0.75), (400, 100, 500, 200, 0.5))
-    beside = found(FACE, (460, 100, 560, 200, 0.4))
-    persons = found(PERSON, (100, 100, 200, 200, 0.9), (104, 92, 220, 204, 0.8))
-    result = merge_doubles(Detections.merge([double, beside, persons]), [FACE])
-    assert result.of_type(PERSON).boxes.tolist() == persons.boxes.tolist()
-    faces = result.of_type(FACE)
-    assert faces.scores == pytest.approx([0.75, 0.5, 0.4])
-    assert faces.boxes.tolist() == [[104, 92, 220, 204], [400, 100, 500, 200], [460, 100, 560, 200]]
-    assert result.scores.tolist() == sorted(result.scores.tolist(), reverse=True)
-    assert len(merge_doubles(Detections.empty(), [FACE])) == 0
-
-
-def test_a_double_with_a_mask_keeps_its_box_and_its_mask() -> None:
-    two = found(FACE, (100, 100, 200, 200, 0.9), (104, 100, 204, 200, 0.8))
-    mask = Mask(104, 100, np.ones((100, 100), bool))
-    masked = replace(two, masks=(None, mask))
-    result = merge_doubles(masked, [FACE])
-    assert result.boxes.tolist() == two.boxes.tolist()
-    assert result.masks == (None, mask)
 
 
 def test_a_part_that_a_tile_cuts_off_makes_the_object_larger_and_never_smaller() -> None:

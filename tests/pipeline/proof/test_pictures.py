@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 
 from anonymizer import Anonymizer, Options
-from anonymizer.pipeline import anonymizer as anonymizer_module
 from anonymizer.pipeline import results
 from anonymizer.pipeline.detections import Detections
 from anonymizer.pipeline.errors import InvalidParameter, VerificationFailed
 from anonymizer.pipeline.options.verify import Verify
+from anonymizer.pipeline.review import selection as selection_module
 from tests.fakes import FakeDetector, FakeStore
 from tests.pictures import decoded, encoded
 
@@ -82,18 +82,18 @@ def test_a_redaction_that_does_nothing_is_noticed(
 ) -> None:
     options = Options(method=method, verify=True, face_threshold=0.25)
     assert anonymizer.image(encoded(textured(), kind), options).verification is not None
-    monkeypatch.setattr(anonymizer_module, "redact_colours", lambda pixels, *_, **__: pixels.copy())
+    monkeypatch.setattr(selection_module, "redact_colours", lambda pixels, *_, **__: pixels.copy())
     with pytest.raises(VerificationFailed, match=r"keeps .* of its detail"):
         anonymizer.image(encoded(textured(), kind), options)
 
 
 def test_one_bare_region_of_three_is_noticed(anonymizer: Anonymizer, monkeypatch: pytest.MonkeyPatch) -> None:
-    right = anonymizer_module.redact_colours
+    right = selection_module.redact_colours
 
     def forgetful(pixels, spare_bits, regions, *args, **kwargs):  # type: ignore[no-untyped-def]
         return right(pixels, spare_bits, regions[:-1], *args, **kwargs)
 
-    monkeypatch.setattr(anonymizer_module, "redact_colours", forgetful)
+    monkeypatch.setattr(selection_module, "redact_colours", forgetful)
     with pytest.raises(VerificationFailed, match="the face at x 1"):
         anonymizer.image(encoded(textured()), Options(verify=True, face_threshold=0.25))
 

@@ -164,7 +164,7 @@ export class Film extends Media {
     this.player.video.onerror = () => this.view.say("This browser cannot play the video. Download it.");
     this.player.video.src = address ?? "";
     this.put(this.player.video);
-    this.controls.replaceChildren(this.player.element, make("p", { className: "hint", textContent: this.player.timeline.words() }));
+    this.controls.replaceChildren(this.player.element);
     await this.loadOriginal();
     this.player.at(0);
   }

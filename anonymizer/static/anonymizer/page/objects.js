@@ -1,13 +1,13 @@
 // The layer of what was found: a frame for each object, with its type, score, track and model.
 import { keyOf } from "./corrections.js";
 import { drawn } from "./shapes.js";
-import { plain, svg, TYPES } from "./words.js";
+import { hasTrack, plain, svg, trackName, TYPES } from "./words.js";
 
 export const colourOf = type => TYPES.includes(type) ? type : "";
 
 // one line on an object
 export function inWords(each) {
-  const track = each.track_id === null || each.track_id === undefined ? "" : ` #${each.track_id}`;
+  const track = hasTrack(each) ? ` ${trackName(each.track_id)}` : "";
   const source = { tracker: "filled by the tracker", caller: "drawn by a person", verification: "found in the second look" }[each.source];
   return [plain(each.type_label) + track, each.score?.toFixed(2), each.model, source, each.is_anonymised === false ? "not redacted" : null].filter(Boolean).join(", ");
 }
@@ -31,7 +31,7 @@ export class Objects {
     const frame = drawn({ box: each.bbox }, { class: state });
     if (this.labels === "none") return [frame];
     const [x, y] = each.bbox, text = svg("text", { x, y, dy: "-.3em" });
-    const short = [each.score?.toFixed(2), each.track_id === null || each.track_id === undefined ? "" : `#${each.track_id}`].filter(Boolean).join(" ");
+    const short = [each.score?.toFixed(2), hasTrack(each) && trackName(each.track_id)].filter(Boolean).join(" ");
     text.textContent = (this.labels === "all" ? inWords(each) : short) + (decision === "drop" ? " no object" : decision === "visible" ? " stays visible" : "");
     return [frame, text];
   }

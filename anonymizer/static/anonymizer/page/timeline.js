@@ -1,6 +1,6 @@
 // The tracks of a video over time: bars, gaps that the tracker filled, and marks of what is worth a look.
 import { colourOf } from "./objects.js";
-import { make, many, plain, svg } from "./words.js";
+import { make, many, plain, svg, trackName } from "./words.js";
 
 const ROW = 8;
 
@@ -39,7 +39,7 @@ export class Timeline {
     this.tracks.forEach((track, row) => {
       for (const { start, end, filled } of track.runs) {
         const bar = svg("rect", { x: start, y: row * ROW + 1, width: end - start, height: ROW - 2, class: `track ${colourOf(track.type)}${filled ? " filled" : ""}` });
-        bar.append(Object.assign(svg("title"), { textContent: `${plain(track.type)} #${track.key}${filled ? ", filled by the tracker" : ""}` }));
+        bar.append(Object.assign(svg("title"), { textContent: `${plain(track.type)} ${trackName(track.key)}${filled ? ", filled by the tracker" : ""}` }));
         picture.append(bar);
       }
     });

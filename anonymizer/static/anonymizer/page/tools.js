@@ -11,6 +11,7 @@ export function viewTools(view) {
   view.canSplit = can => { before.hidden = split.disabled = !can; if (can && !stage.plane.querySelector(".split-line")) stage.plane.append(make("div", { className: "split-line" })); };
   const labels = make("select", { ariaLabel: "Labels of objects", onchange: () => { view.objects.labels = labels.value; view.refresh(); } },
     ...[["score", "boxes with scores"], ["all", "boxes with all details"], ["none", "boxes only"], ["off", "no boxes"]].map(([value, textContent]) => make("option", { value, textContent })));
+  view.showLabels = value => { labels.value = value; labels.dispatchEvent(new Event("change")); };
   labels.addEventListener("change", () => { view.objects.element.style.display = labels.value === "off" ? "none" : ""; });
   const mask = make("input", { type: "checkbox", onchange: () => view.media.showMask(mask.checked).catch(error => view.fail(error)) });
   const hasMask = !view.isVideo && view.files.url("instance-mask");

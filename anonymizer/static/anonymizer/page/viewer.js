@@ -11,11 +11,12 @@ import { Stage } from "./stage.js";
 import { thresholdsOf, Thresholds } from "./thresholds.js";
 import { correctionBar, viewTools } from "./tools.js";
 import { Versions } from "./versions.js";
-import { button, make, pause } from "./words.js";
+import { button, clock, make, pause } from "./words.js";
 
 const dialog = document.getElementById("viewer");
 //: corrections that were not applied yet, by task and version: closing the dialog loses none
 const drafts = new Map();
+const FEW = 15;
 const LABEL = "The result. Arrow keys move, plus and minus zoom, 0 shows all, N shows what is worth a look.";
 
 // opener: finds the element that gets the focus back; next: opens the next result of a queue
@@ -75,6 +76,8 @@ class View {
     this.say("");
     await this.fill();
     this.refresh();
+    // the scores of a crowd would hide it
+    if (this.objects.shown.length > FEW) this.showLabels("none");
     if (this.canCorrect) this.media.prepare?.().catch(() => {});
   }
 
@@ -90,6 +93,7 @@ class View {
 
   async fill() {
     const { task } = this, parts = [this.approval(), ...summary(task)];
+    if (this.isVideo) parts.push(make("p", { textContent: this.media.player.timeline.words() }));
     parts.push(section("Download", true, downloads(this.files, error => this.fail(error), this.deleted && button("Delete", () => { dialog.close(); this.deleted(); }, { ariaLabel: "Delete this result" }))));
     // on a phone it lies under the tools, where the finger is
     if (matchMedia("(max-width: 50rem)").matches) this.bar.element.append(this.panel.element);
@@ -180,8 +184,10 @@ class View {
     this.say(more.approve ? "Approving …" : "The server makes a new version …");
     try {
       let task = await send(`/v1/task/${this.task.id}/review`, body);
+      const began = performance.now();
       while (task.review_status === "rendering" && dialog.open) {
         await pause(0.5);
+        this.say(`The server makes a new version … ${clock((performance.now() - began) / 1000)}`);
         task = await get(task.task_url);
       }
       if (task.review_status) throw new Error(task.review_status);

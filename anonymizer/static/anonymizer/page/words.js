@@ -26,6 +26,11 @@ export const TYPES = ["face", "license-plate", "person", "vehicle"];
 export const plain = type => type.replace("-", " ");
 export const many = (number, word) => `${number} ${word}${number === 1 ? "" : "s"}`;
 
+//: tracks of drawn objects begin here
+const DRAWN = 1e9;
+export const hasTrack = each => each.track_id !== null && each.track_id !== undefined;
+export const trackName = id => id >= DRAWN ? `drawn ${id - DRAWN + 1}` : `#${id}`;
+
 export function counted(detections) {
   return Object.entries(detections ?? {}).filter(([, number]) => number).map(([type, number]) => many(number, plain(type))).join(", ");
 }

@@ -1,6 +1,6 @@
 // What a person should look at in a result: doubtful, small, short, or almost found.
 import { keyOf } from "./corrections.js";
-import { clock, plain } from "./words.js";
+import { clock, plain, trackName } from "./words.js";
 
 //: a track of fewer frames is short; an object with a shorter side below so many pixels is small
 const SHORT_FRAMES = 3, SMALL_PX = 24;
@@ -33,7 +33,7 @@ export function worthInVideo(frames, tracks, thresholds) {
     if (!best) continue;
     const why = reasons(best.score, best.box, thresholds[type]);
     if (length < SHORT_FRAMES) why.push("short track");
-    if (why.length) moments.push({ number: best.number, box: best.box, type, key: typeof key === "number" ? `track_id ${key}` : null, words: `${clock(frames[best.number].time)} ${plain(type)} #${key}: ${why.join(", ")}` });
+    if (why.length) moments.push({ number: best.number, box: best.box, type, key: typeof key === "number" ? `track_id ${key}` : null, words: `${clock(frames[best.number].time)} ${plain(type)} ${trackName(key)}: ${why.join(", ")}` });
   }
   return moments.sort((a, b) => a.number - b.number).slice(0, MOST);
 }
