@@ -27,7 +27,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = ROOT / "docs" / "notebooks"
 #: the widest picture of a page, in pixels
 WIDEST = 1400
-_DATA_URL = re.compile(r"data:image/(?:png|jpeg|webp);base64,([A-Za-z0-9+/=\s]+)")
+_PICTURE = re.compile(r"data:image/(?:png|jpeg|webp);base64,([A-Za-z0-9+/=\s]+)")
+_VIDEO = re.compile(r"data:video/mp4;base64,([A-Za-z0-9+/=\s]+)")
 
 
 def checksum(notebook: Path) -> str:
@@ -61,13 +62,21 @@ def write_page(notebook: Path) -> None:
         image.save(pictures / name, quality=80, method=6)
         return f"{notebook.stem}/{name}"
 
+    def moved(text: str) -> str:
+        """Text with its pictures and videos in files."""
+        for match in _VIDEO.finditer(text):
+            name = f"{next(numbers):02d}.mp4"
+            (pictures / name).write_bytes(base64.b64decode(match[1]))
+            text = text.replace(match[0], f"{notebook.stem}/{name}")
+        return _PICTURE.sub(lambda match: stored(match[1]), text)
+
     parts: list[str] = []
     for cell in ran.cells:
         if cell.cell_type == "markdown":
             parts.append(cell.source)
         elif cell.source.strip():
             parts.append(f"```python no-run\n{cell.source}\n```")
-            parts += [text for output in cell.outputs if (text := shown(output, stored))]
+            parts += [text for output in cell.outputs if (text := shown(output, stored, moved))]
     (PAGES / f"{notebook.stem}.md").write_text("\n\n".join([*parts, f"<!-- {checksum(notebook)} -->"]) + "\n")
 
 
@@ -78,11 +87,13 @@ def run(notebook: Path) -> Any:
         os.environ |= {"ANONYMIZER_SAMPLES": "builtin", "PYTHONPATH": str(ROOT), "OMP_WAIT_POLICY": "PASSIVE"}
         copied = Path(folder, "notebooks")
         copied.mkdir()
-        NotebookClient(ran, timeout=1800, kernel_name="python3", resources={"metadata": {"path": str(copied)}}).execute()
+        NotebookClient(
+            ran, timeout=1800, kernel_name="python3", resources={"metadata": {"path": str(copied)}}
+        ).execute()
     return ran
 
 
-def shown(output: Any, stored: Any) -> str:
+def shown(output: Any, stored: Any, moved: Any) -> str:
     """The output of a cell as Markdown: pictures become files, tables stay HTML, other text a block."""
     if output.output_type == "stream":
         return block(output.text)
@@ -90,7 +101,7 @@ def shown(output: Any, stored: Any) -> str:
     if "application/vnd.jupyter.widget-view+json" in data:
         return "*(sliders: open the notebook to move them)*"
     if "text/html" in data:
-        text = _DATA_URL.sub(lambda match: stored(match[1]), data["text/html"])
+        text = moved(data["text/html"])
         # a page of MkDocs has styles of its own, and an empty line would end the HTML
         return '<div class="output">' + re.sub(r"\n\s*\n", "\n", text) + "</div>"
     for kind in ("image/png", "image/jpeg"):
