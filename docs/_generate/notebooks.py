@@ -75,7 +75,7 @@ def write_page(notebook: Path) -> None:
         if cell.cell_type == "markdown":
             parts.append(cell.source)
         elif cell.source.strip():
-            parts.append(f"```python no-run\n{cell.source}\n```")
+            parts.append(f"```python {{.no-run}}\n{cell.source}\n```")
             parts += [text for output in cell.outputs if (text := shown(output, stored, moved))]
     (PAGES / f"{notebook.stem}.md").write_text("\n\n".join([*parts, f"<!-- {checksum(notebook)} -->"]) + "\n")
 

@@ -12,7 +12,7 @@ __all__ = ["Block", "blocks", "documents"]
 
 _FENCE = re.compile(r"^(?P<indent> *)```(?P<info>[^\n]*)\n(?P<code>.*?)^(?P=indent)```$", re.DOTALL | re.MULTILINE)
 #: the mark of a block that no test runs: it installs, needs a network or a GPU, or never ends
-NOT_RUN = "no-run"
+NOT_RUN = "{.no-run}"
 LANGUAGES = ("sh", "python")
 
 
@@ -38,7 +38,7 @@ def documents() -> list[Path]:
 
 
 def blocks(document: Path) -> list[Block]:
-    """The blocks of a document that are not marked `no-run`."""
+    """The blocks of a document that are not marked `{.no-run}`."""
     text = document.read_text()
     found = []
     for match in _FENCE.finditer(text):
