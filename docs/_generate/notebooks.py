@@ -88,7 +88,7 @@ def run(notebook: Path) -> Any:
         copied = Path(folder, "notebooks")
         copied.mkdir()
         NotebookClient(
-            ran, timeout=1800, kernel_name="python3", resources={"metadata": {"path": str(copied)}}
+            ran, timeout=900, kernel_name="python3", resources={"metadata": {"path": str(copied)}}
         ).execute()
     return ran
 
