@@ -20,6 +20,7 @@ from anonymizer.training.train import Recipe, evaluate, format_ap50, train
 
 _HELP = {
     "minutes": "duration of the training",
+    "steps": "number of steps in place of a duration",
     "sides": "widths of training canvases in pixels; one is drawn for each batch",
     "batch": "canvases of 320 x 320 pixels in a batch",
     "rate": "highest learning rate of neck and head",
@@ -97,7 +98,8 @@ def _add_recipe_options(parser: argparse.ArgumentParser) -> None:
         if isinstance(value, bool):
             group.add_argument(name, action=argparse.BooleanOptionalAction, default=value, help=text)
             continue
-        kind = int if isinstance(value, tuple) else type(value)
+        # a number that is not given by default is one of steps
+        kind = int if value is None or isinstance(value, tuple) else type(value)
         group.add_argument(name, type=kind, nargs="+" if isinstance(value, tuple) else None, default=value, help=text)
 
 
