@@ -87,9 +87,7 @@ def run(notebook: Path) -> Any:
         os.environ |= {"ANONYMIZER_SAMPLES": "builtin", "PYTHONPATH": str(ROOT), "OMP_WAIT_POLICY": "PASSIVE"}
         copied = Path(folder, "notebooks")
         copied.mkdir()
-        NotebookClient(
-            ran, timeout=900, kernel_name="python3", resources={"metadata": {"path": str(copied)}}
-        ).execute()
+        NotebookClient(ran, timeout=900, kernel_name="python3", resources={"metadata": {"path": str(copied)}}).execute()
     return ran
 
 
