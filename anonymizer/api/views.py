@@ -33,6 +33,7 @@ from anonymizer.api.http_layer import MULTIPART_OVERHEAD, most_bytes
 from anonymizer.api.pagination import TaskPagination
 from anonymizer.api.reviewing.access import (
     HasTokenOrReviewer,
+    check_original,
     check_served,
     find_task,
     may_review,
@@ -170,6 +171,7 @@ def _get_file(request: Request, task_id: uuid.UUID, kind: FileKind, task_kind: K
     number = parameters.version(request)
     stored = task.file(kind, number)
     if kind == FileKind.ORIGINAL and stored is not None:
+        check_original(request)
         _record(request, stored)
         return task, stored
     if task.status == Status.FAILED:

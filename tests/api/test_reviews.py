@@ -79,6 +79,10 @@ def test_a_user_of_the_admin_reviews_with_the_right_for_it() -> None:
     assert error(session.get(f"/v1/file/{task_id}/anonymised?review=1")) == (401, "invalid_token")
     user.user_permissions.add(Permission.objects.get(codename="review_task"))
     assert session.get(f"/v1/file/{task_id}/anonymised?review=1").status_code == 200
+    # as in the admin, originals need a right of their own
+    assert error(session.get(f"/v1/file/{task_id}/original")) == (403, "forbidden")
+    user.user_permissions.add(Permission.objects.get(codename="view_original"))
+    assert session.get(f"/v1/file/{task_id}/original").status_code == 200
     assert post(session, task_id, approve=True).status_code == 200
     assert error(session.http.delete(f"/v1/task/{task_id}")) == (401, "invalid_token")
     (row,) = uploader.get(f"/v1/task/{task_id}/versions").json()

@@ -20,6 +20,7 @@ from anonymizer.service.reviewing.errors import ReviewNeeded
 
 __all__ = [
     "HasTokenOrReviewer",
+    "check_original",
     "check_reviewer",
     "check_served",
     "find_task",
@@ -32,6 +33,7 @@ __all__ = [
 
 #: of a user of the admin
 PERMISSION = "anonymizer.review_task"
+VIEW_ORIGINAL = "anonymizer.view_original"
 
 
 class HasTokenOrReviewer(BasePermission):
@@ -109,6 +111,17 @@ def check_served(request: Request, task: Task, version: int | None = None) -> No
         )
     if not may_review(request):
         raise Forbidden("This client may not review results. `anonymizer token create NAME --reviewer` makes one.")
+
+
+def check_original(request: Request) -> None:
+    """Make sure that a caller may see originals.
+
+    Raises:
+        Forbidden: a user of the admin has no right to see originals.
+    """
+    by_session = owner(request) is None and tokens.exist() and _has_session(request)
+    if by_session and not _user(request).has_perm(VIEW_ORIGINAL):
+        raise Forbidden("This user may review results, but may not see originals.")
 
 
 def check_reviewer(request: Request, task: Task) -> None:

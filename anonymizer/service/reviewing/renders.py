@@ -14,7 +14,7 @@ from django_q.exceptions import TimeoutException
 from anonymizer.models import FileKind, Kind, RenderStatus, ResultVersion, Status, Task
 from anonymizer.models.tasks import VERSIONED
 from anonymizer.pipeline.detections import ObjectType
-from anonymizer.pipeline.errors import AnonymizerError, BrokenMedia, Cancelled
+from anonymizer.pipeline.errors import AnonymizerError, BrokenMedia, Cancelled, StorageAway
 from anonymizer.pipeline.images.io import load_picture
 from anonymizer.pipeline.review.state import ReviewState
 from anonymizer.service import engine, files, receipts, videos
@@ -60,6 +60,11 @@ def _work(taken: leases.RenderClaim) -> str:
         published = _video(taken) if taken.task.kind == Kind.VIDEO else _image(taken)
     except Cancelled:
         return "dropped: the task was deleted or taken by another worker"
+    except StorageAway:
+        # not the fault of the review: its lease does not count, and a worker takes it again
+        log.error("Version %d waits, because the storage does not answer.", taken.version.number)
+        leases.release([taken.version.worker])
+        return "the storage does not answer: the review waits"
     except AnonymizerError as error:
         if files.is_full(error):
             return leases.fail(

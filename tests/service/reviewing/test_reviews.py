@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from anonymizer.models import File, FileKind, ResultVersion, Status, Task
-from anonymizer.pipeline.errors import InvalidParameter
+from anonymizer.pipeline.errors import InvalidParameter, StorageAway
 from anonymizer.pipeline.review.edits import parse_review
 from anonymizer.service import deletion, work
 from anonymizer.service.reviewing import leases, renders, versions
@@ -156,3 +156,21 @@ def test_deletion_leaves_no_version(upload: Any, media: Any) -> None:
     assert not ResultVersion.objects.exists()
     assert not File.objects.exists()
     assert not [path for path in media.rglob("*") if path.is_file() and "sqlite" not in path.name]
+
+
+def test_a_review_waits_while_the_storage_is_away(upload: Any, detector: FakeDetector, monkeypatch: Any) -> None:
+    task = done(upload)
+    assert versions.review(fresh(task), parse_review({"drop": [{"id": 0}]}), "client:tester")
+    version = ResultVersion.objects.get(task=task, number=2)
+
+    def away(*args: object) -> None:
+        raise StorageAway
+
+    with monkeypatch.context() as patch:
+        patch.setattr(File, "read", away)
+        assert "the review waits" in renders.render(str(version.pk))
+    version.refresh_from_db()
+    assert (version.status, version.leases, version.lease_until) == ("rendering", 0, None)
+    assert fresh(task).version == 1
+    assert renders.render(str(version.pk)) == "done"
+    assert fresh(task).version == 2
