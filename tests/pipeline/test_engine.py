@@ -69,13 +69,6 @@ class Together(ModelStore):
         return self.both
 
 
-class BothForAll(Together):
-    """Both models serve faces too."""
-
-    def serves(self) -> dict[ObjectType, tuple[str, ...]]:
-        return dict.fromkeys((FACE, PLATE), (self.both[0].id, self.both[1].id))
-
-
 def found(first: Found, second: Found, **maps: dict[ObjectType, Calibration]) -> Detections:
     (of_one,) = Anonymizer(store=Together(Told("a", first), Told("b", second), maps)).engine.detect(
         [PICTURE], [FACE, PLATE], Whole()
@@ -109,18 +102,6 @@ def test_a_box_of_the_second_takes_the_place_of_one_box_of_the_first_only() -> N
     both = found([(near, 0.6, PLATE), (far, 0.5, PLATE)], [((15, 10, 65, 60), 0.9, PLATE)])
     assert rows(both) == [("b", 0.9), ("a", 0.5)]
     assert both.boxes[1].tolist() == list(far)
-
-
-def test_a_face_that_one_model_boxes_twice_and_another_once_has_the_surest_box_alone() -> None:
-    near, far, beside = (10, 10, 60, 60), (22, 10, 72, 60), (40, 10, 90, 60)
-    first, second = (
-        Told("a", [(near, 0.6, FACE), (far, 0.5, FACE)]),
-        [((15, 10, 65, 60), 0.9, FACE), (beside, 0.4, FACE)],
-    )
-    store = BothForAll(first, Told("b", second), {})
-    (both,) = Anonymizer(store=store).engine.detect([PICTURE], [FACE], Whole())
-    assert rows(both) == [("b", 0.9), ("b", 0.4)]
-    assert both.boxes[1].tolist() == list(beside)
 
 
 def test_a_type_that_one_model_serves_is_not_taken_from_the_other() -> None:
