@@ -12,7 +12,7 @@ DEV    := $(VENV)/.stamp-dev-$(call hash,requirements*.txt pyproject.toml)
 NOTEBOOKS ?= $(wildcard notebooks/*.ipynb)
 CONVERT := --log-level ERROR --KernelManager.transport_encryption=auto --to html --execute --output-dir build/notebooks
 
-.PHONY: help serve lab notebooks docs test fast cluster check lint clean
+.PHONY: help serve lab notebooks docs test fast slow cluster check lint clean
 
 help: ## list the commands
 	@echo "make COMMAND [ARGS=\"...\"]"
@@ -41,7 +41,7 @@ test: $(DEV) ## run all tests (one file: ARGS=tests/test_cli.py)
 ifdef ARGS
 	$(BIN)/python -m pytest $(ARGS)
 else
-	@$(MAKE) --no-print-directory fast ARGS=; fast=$$?; $(BIN)/python -m pytest -m slow && exit $$fast
+	@$(MAKE) --no-print-directory fast ARGS=; fast=$$?; $(MAKE) --no-print-directory slow ARGS= && exit $$fast
 endif
 
 # one thread of torch for each test process: there is one process for each core
@@ -54,6 +54,11 @@ CLUSTER := tests/service/test_cluster_processes.py tests/service/test_postgresql
 
 cluster: $(DEV) ## run tests on PostgreSQL and Redis
 	$(BIN)/python -m pytest -q $(or $(ARGS),$(CLUSTER))
+
+# two at a time, on any machine: while one test waits for a server or a browser, the other works
+slow: export OMP_WAIT_POLICY = PASSIVE
+slow: $(DEV) ## run the slow tests: servers, workers, videos, notebooks
+	$(BIN)/python -m pytest -q -m slow --numprocesses 2 --dist loadfile --durations 25 $(ARGS)
 
 check: lint fast ## run the linters and the fast tests
 
