@@ -17,9 +17,9 @@ DATABASE_S = 5
 PARTS = {"worker": "ready for work", "monitor": "monitoring", "pusher": "pushing tasks"}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A service for all modules here, with one small model. The last test of test_killed_processes.py ends it."""
+    """A service with one small model, for one module: the last test of test_killed_processes.py ends it."""
     environment = {
         "ANONYMIZER_VIDEO_WORKERS": "0", "ANONYMIZER_MODELS": "face=centerface", "ANONYMIZER_MAX_MEGABYTES": "1000",
         "ANONYMIZER_DATABASE_TIMEOUT": f"{DATABASE_S}s",
