@@ -173,3 +173,27 @@ def test_counters_that_cannot_be_written_fail_nothing(monkeypatch: pytest.Monkey
     assert task["status"] == "queued"
     Task.objects.filter(pk=task["id"]).first().file("original").delete()  # type: ignore[union-attr]
     assert work.process(task["id"]).startswith("failed")
+
+
+def test_the_memory_of_a_gpu_is_noted_and_that_of_a_processor_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No machine of the tests has a GPU, so its driver's answer is given here."""
+    import torch
+
+    from anonymizer.service.monitoring import counters
+
+    asked: list[torch.device] = []
+
+    def memory(device: torch.device) -> tuple[int, int]:
+        asked.append(device)
+        return 3, 10
+
+    monkeypatch.setattr(torch.cuda, "mem_get_info", memory)
+    counters.note_gpu_memory("cpu")
+    assert not asked
+    counters.note_gpu_memory("cuda:1")
+    assert asked == [torch.device("cuda:1")]
+    noted = {
+        sample.labels["state"]: sample.value
+        for family in counters._GPU.collect() for sample in family.samples if sample.labels["device"] == "cuda:1"
+    }  # fmt: skip
+    assert noted == {"free": 3, "used": 7}
