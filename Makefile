@@ -50,7 +50,8 @@ fast: $(DEV) ## run the fast tests on all cores
 	$(BIN)/python -m pytest -q -m "not slow" --numprocesses auto --dist loadfile $(ARGS)
 
 # what a cluster does otherwise than one machine; DATABASE_URL and BROKER_URL name the servers (.ci/servers starts some)
-CLUSTER := tests/service/test_cluster_processes.py tests/service/test_postgresql.py tests/service/test_redis.py
+CLUSTER := tests/service/test_cluster_processes.py tests/service/test_postgresql.py tests/service/test_redis.py \
+	tests/service/test_restarts_processes.py tests/deploy/test_containers_processes.py
 
 cluster: $(DEV) ## run tests on PostgreSQL and Redis
 	$(BIN)/python -m pytest -q $(or $(ARGS),$(CLUSTER))
@@ -62,10 +63,11 @@ slow: $(DEV) ## run the slow tests: servers, workers, videos, notebooks
 
 check: lint fast ## run the linters and the fast tests
 
-lint: $(DEV) ## run ruff and mypy
+lint: $(DEV) ## run ruff, mypy and hadolint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/hadolint Dockerfile
 
 clean: ## remove the virtual environment and everything that was built
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

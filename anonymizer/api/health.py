@@ -12,6 +12,7 @@ from django.views.decorators.http import require_safe
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from anonymizer.api import authentication, exceptions
+from anonymizer.models import Worker
 from anonymizer.service import workers
 from anonymizer.service.clients import tokens
 from anonymizer.service.clients.errors import Forbidden, InvalidToken
@@ -19,7 +20,7 @@ from anonymizer.service.health import PROBE_HEADER, probe_proof, readiness
 from anonymizer.service.monitoring import capacity
 from anonymizer.service.monitoring.exposition import exposition
 
-__all__ = ["healthz", "metrics", "readyz"]
+__all__ = ["healthz", "may_see_workers", "metrics", "readyz", "shown"]
 
 
 @csrf_exempt
@@ -39,20 +40,8 @@ def readyz(request: HttpRequest) -> JsonResponse:
     """
     checks = readiness()
     ready = all(outcome == "ok" for outcome in checks.values())
-    listed = checks["database"] == "ok" and _may_see_workers(request)
-    loaded = [
-        {
-            "worker": worker.name,
-            "queue": worker.queue,
-            "device": worker.device,
-            "started": worker.started.isoformat(),
-            "models": worker.serves,
-            "loaded": worker.loaded,
-            "problem": worker.problem,
-            "warning": worker.warning,
-        }
-        for worker in (workers.alive(ready=True) if listed else [])
-    ]
+    listed = checks["database"] == "ok" and may_see_workers(request)
+    loaded = [shown(worker) for worker in (workers.alive(ready=True) if listed else [])]
     body: dict[str, object] = {
         "status": "ready" if ready else "not ready",
         "checks": checks,
@@ -68,6 +57,20 @@ def readyz(request: HttpRequest) -> JsonResponse:
     return JsonResponse(body, status=200 if ready else 503)
 
 
+def shown(worker: Worker) -> dict[str, object]:
+    """Return a worker as `/readyz` lists it."""
+    return {
+        "worker": worker.name,
+        "queue": worker.queue,
+        "device": worker.device,
+        "started": worker.started.isoformat(),
+        "models": worker.serves,
+        "loaded": worker.loaded,
+        "problem": worker.problem,
+        "warning": worker.warning,
+    }
+
+
 def _queue() -> dict[str, dict[str, float]]:
     """By kind of file, how many tasks wait, and for how long the oldest of them has."""
     now = time.time()
@@ -80,7 +83,8 @@ def _queue() -> dict[str, dict[str, float]]:
     }
 
 
-def _may_see_workers(request: HttpRequest) -> bool:
+def may_see_workers(request: HttpRequest) -> bool:
+    """Return whether a request comes from this machine, from `serve` itself, or from a client with a token."""
     if constant_time_compare(request.headers.get(PROBE_HEADER, ""), probe_proof()):
         return True
     try:

@@ -1,5 +1,7 @@
 """The processes of `serve`: starts the web server and the workers, restarts those that die, and ends all of them.
 
+`serve --only` starts a part of them, as one container has. Then the workers' part answers `/healthz` itself.
+
 Whatever happens to `serve`, its processes end with it: each is killed by the system when the one that started it ends.
 """
 
@@ -26,6 +28,7 @@ from django.db import Error, connection
 from django.utils import timezone
 
 import anonymizer
+from anonymizer.management import worker_health
 from anonymizer.models import Kind
 from anonymizer.pipeline.model_zoo.folders import is_checkout
 from anonymizer.service import claims, workers
@@ -33,12 +36,17 @@ from anonymizer.service.health import PROBE_HEADER, probe_proof
 from anonymizer.service.queueing import processes
 from anonymizer.service.queueing.queue import QUEUES
 
-__all__ = ["Stopped", "Supervisor", "child_command", "child_environment", "with_this_process"]
+__all__ = ["PARTS", "Stopped", "Supervisor", "child_command", "child_environment", "with_this_process"]
 
 #: how long the processes may take to get ready
 START_S = 180
 #: the processes that have workers, with the queue of each
 WORKERS = {"workers": QUEUES[Kind.IMAGE], "video workers": QUEUES[Kind.VIDEO]}
+#: what one container may run of it; the web server sends the webhooks, too
+PARTS = {"web": ("webhooks", "web"), "images": ("workers",), "videos": ("video workers",)}
+#: what `/readyz` may say of others when a part of the service begins
+NOT_AWAITED = {"models"}
+OF_OTHERS = {"queue", "workers", "video_workers"}
 #: Ctrl-C, an operator, a terminal that was closed
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 #: of the time for stopping, the web server's share: requests that wait for a task get their answer
@@ -87,10 +95,14 @@ class Supervisor:
         port: the port to listen on.
         threads: how many requests the web server handles at once.
         with_videos: whether there are workers for videos.
+        only: the part of `PARTS` to run. Default: all.
     """
 
-    def __init__(self, environment: dict[str, str], host: str, port: int, threads: int, *, with_videos: bool) -> None:
+    def __init__(
+        self, environment: dict[str, str], host: str, port: int, threads: int, *, with_videos: bool, only: str = ""
+    ) -> None:
         self._environment = environment
+        self._address = (host, port)
         # how long all processes together may take to finish their work
         self._grace_s = settings.STOP_TIMEOUT.total_seconds()
         self._started = timezone.now().isoformat()
@@ -108,6 +120,8 @@ class Supervisor:
                 "--limit-request-line", "8190",
             ],
         }  # fmt: skip
+        if only:
+            self._commands = {name: self._commands[name] for name in PARTS[only]}
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._spawned_s: dict[str, float] = {}
         self._pauses_s: dict[str, float] = {}
@@ -135,9 +149,24 @@ class Supervisor:
             os.read(self._wake, 4096)
 
     def start(self) -> None:
-        """Start all processes."""
+        """Start all processes.
+
+        Raises:
+            CommandError: the address to listen on is not free.
+        """
         for name in self._commands:
             self._spawn(name)
+        if "web" not in self._commands:
+            try:
+                worker_health.serve(*self._address, self._own_workers)
+            except OSError as error:
+                raise CommandError(f"{self.url} cannot be listened on ({error.strerror}).") from error
+
+    def _own_workers(self) -> dict[str, list[int]]:
+        """The processes of each queue that this one has started; none of them when they are to end."""
+        if self._stopped:
+            return {}
+        return {WORKERS[name]: processes.members(process.pid) for name, process in self._running.items()}
 
     def _spawn(self, name: str) -> None:
         environment = dict(self._environment)
@@ -180,7 +209,8 @@ class Supervisor:
                 raise CommandError(f"The worker cannot work: {problems[0]}")
             queues = {queue for name, queue in WORKERS.items() if name in self._running}
             has_workers = queues <= {worker["queue"] for worker in own_workers}
-            if has_workers and all(state == "ok" for name, state in ready["checks"].items() if name != "models"):
+            ignored = NOT_AWAITED if queues else NOT_AWAITED | OF_OTHERS
+            if has_workers and all(state == "ok" for name, state in ready["checks"].items() if name not in ignored):
                 return ready | {"workers": own_workers}
             self._pause(0.1)
         raise CommandError(f"Not ready after {START_S} s: {last}")

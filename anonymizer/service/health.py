@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+
 from django.conf import settings
 from django.db import DatabaseError, connection
 from django.utils.crypto import salted_hmac
 
-from anonymizer.models import Kind
+from anonymizer.models import Kind, Worker
 from anonymizer.pipeline.detections import OBJECT_TYPES
 from anonymizer.service import engine, workers
 from anonymizer.service.monitoring import capacity
 from anonymizer.service.queueing.broker import problem
 from anonymizer.stores import ALIASES, store
 
-__all__ = ["PROBE_HEADER", "probe_proof", "readiness"]
+__all__ = ["PROBE_HEADER", "probe_proof", "readiness", "worker_readiness"]
 
 #: by which `serve` shows that it is the one that asks: it may ask from an address that is not a loopback address
 PROBE_HEADER = "X-Anonymizer-Probe"
@@ -26,19 +28,46 @@ def probe_proof() -> str:
 
 def readiness() -> dict[str, str]:
     """Return, for each part that the server needs, "ok" or what is wrong with it."""
-    answers = {
-        "database": _check_database(),
-        **({"broker": problem() or "ok"} if settings.BROKER_URL else {}),
-        "storage": _check_storage(),
-        "disk": _check_disk(),
-        "models": _check_models(),
-    }
+    answers = _common()
     known = answers["database"] == "ok"
     answers["queue"] = _check_queue() if known else "not known"
     answers["workers"] = _check_workers(Kind.IMAGE) if known else "not known"
     if engine.takes_videos():
         answers["video_workers"] = _check_workers(Kind.VIDEO) if known else "not known"
     return answers
+
+
+def worker_readiness(own: Mapping[str, Collection[int]]) -> tuple[dict[str, str], list[Worker]]:
+    """Return the same for a host that has no web server, and its workers that have loaded their models.
+
+    Args:
+        own: by queue, the numbers of the processes of this host that may be workers. Empty while it is stopped.
+    """
+    answers = _common()
+    if answers["database"] != "ok":
+        return answers | {"workers": "not known"}, []
+    names = {workers.name(pid) for pids in own.values() for pid in pids}
+    found = [worker for worker in workers.alive(ready=True) if worker.name in names]
+    if not own:
+        answers["workers"] = "the workers are being stopped"
+    elif problems := [worker.problem for worker in found if worker.problem]:
+        answers["workers"] = problems[0]
+    elif missing := own.keys() - {worker.queue for worker in found}:
+        answers["workers"] = f"no worker of the queue {min(missing)} has loaded its models"
+    else:
+        answers["workers"] = "ok"
+    return answers, found
+
+
+def _common() -> dict[str, str]:
+    """What the web server and the workers need alike."""
+    return {
+        "database": _check_database(),
+        **({"broker": problem() or "ok"} if settings.BROKER_URL else {}),
+        "storage": _check_storage(),
+        "disk": _check_disk(),
+        "models": _check_models(),
+    }
 
 
 def _check_database() -> str:

@@ -12,7 +12,14 @@ from django.core.management.base import CommandError, CommandParser
 
 from anonymizer.api.authentication import is_loopback_host
 from anonymizer.management.base import AnonymizerCommand, UsageError
-from anonymizer.management.supervisor import Stopped, Supervisor, child_command, child_environment, with_this_process
+from anonymizer.management.supervisor import (
+    PARTS,
+    Stopped,
+    Supervisor,
+    child_command,
+    child_environment,
+    with_this_process,
+)
 from anonymizer.models import Kind
 from anonymizer.pipeline.detections import OBJECT_TYPES
 from anonymizer.pipeline.errors import AnonymizerError
@@ -68,6 +75,8 @@ class Command(AnonymizerCommand):
       analyse large images closely everywhere, and two images at a time
   anonymizer serve --video-workers 0
       accept no videos, which needs half the memory
+  anonymizer serve --only web --no-migrate
+      only the web server, as one of several containers; others run --only images and --only videos
 """
     exit_codes = "exit codes: 0 stopped by a signal, 1 could not start or a process failed, 2 wrong usage"
 
@@ -124,6 +133,10 @@ class Command(AnonymizerCommand):
             "--video-workers", type=int, metavar="N", help="worker processes for videos; 0: no videos; default: 1"
         )
         working.add_argument(
+            "--only", choices=list(PARTS), default="",
+            help="a part of the service: the web server, or the workers of a queue; default: all",
+        )  # fmt: skip
+        working.add_argument(
             "--no-migrate", action="store_true",
             help="do not change the tables of the database; the start fails if migrations are missing",
         )  # fmt: skip
@@ -135,7 +148,10 @@ class Command(AnonymizerCommand):
         Raises:
             CommandError: the service cannot start.
         """
-        environment = child_environment(_variables(options) | shared_counters.begin(settings.DATA_DIR))
+        counters = shared_counters.begin(settings.DATA_DIR)
+        # where there is no web server, this process tells what its workers count
+        os.environ |= counters
+        environment = child_environment(_variables(options) | counters)
         self._answers_all = settings.ALLOW_ANONYMOUS or options["allow_anonymous"] is not None
         self._is_public = not is_loopback_host(options["host"])
         given = options["host"] not in ANY_ADDRESS or options["api_endpoint"] is not None
@@ -162,12 +178,15 @@ class Command(AnonymizerCommand):
         else:
             self._manage(environment, "migrate", "--verbosity", "0", "--skip-checks")
         videos = settings.VIDEO_WORKERS if options["video_workers"] is None else options["video_workers"]
+        if options["only"] == "videos" and not videos:
+            raise UsageError("--only videos needs a worker for videos, but --video-workers is 0.")
         supervisor = Supervisor(
-            environment, options["host"], options["port"], options["web_threads"], with_videos=videos > 0
-        )
+            environment, options["host"], options["port"], options["web_threads"],
+            with_videos=videos > 0, only=options["only"],
+        )  # fmt: skip
         try:
             supervisor.start()
-            self._print_ready(supervisor.url, supervisor.wait_until_ready(), store)
+            self._print_ready(supervisor.url, supervisor.wait_until_ready(), store, options["only"])
             supervisor.supervise()
         except Stopped:
             self.stdout.write("stopping: work in progress is finished first")
@@ -182,13 +201,18 @@ class Command(AnonymizerCommand):
         if done.returncode:
             raise CommandError(f"`anonymizer manage {command[0]}` failed; nothing was started.")
 
-    def _print_ready(self, url: str, ready: dict[str, Any], store: ModelStore) -> None:
-        loaded = next(worker for worker in ready["workers"] if worker["queue"] == QUEUES[Kind.IMAGE])
-        self.stdout.write(_models_line(loaded, store))
+    def _print_ready(self, url: str, ready: dict[str, Any], store: ModelStore, only: str) -> None:
+        kind = Kind.VIDEO if only == "videos" else Kind.IMAGE
+        for loaded in [worker for worker in ready["workers"] if worker["queue"] == QUEUES[kind]][:1]:
+            self.stdout.write(_models_line(loaded, store))
         if profile := profiles.active():
             self.stdout.write(f"Threshold profile: {profile.name} is active ({profiles.thresholds(profile)})")
         if ready["checks"]["models"] != "ok":
             self.stdout.write(f"  Requests for other types are answered with 503: {ready['checks']['models']}")
+        if only in ("images", "videos"):
+            self.stdout.write(f"Ready at {url}/readyz: workers for {only}, and no web server")
+            self.stdout.flush()
+            return
         self._print_who_is_answered()
         self.stdout.write(f"Ready at {url} (page), {url}/docs (API), {url}/admin. Try:")
         self.stdout.write(f"  curl -F fileobject=@photo.jpg '{url}/v1/file'")

@@ -10,7 +10,7 @@ from django.db.models import Count, Min
 from anonymizer.models import Kind, Status, Task
 from anonymizer.stores import store
 
-__all__ = ["Queue", "disk_usage", "queues"]
+__all__ = ["Queue", "disk_usage", "queues", "running"]
 
 WAITING = (Status.NEW, Status.QUEUED)
 
@@ -33,6 +33,13 @@ def queues() -> dict[Kind, Queue]:
     rows = Task.objects.filter(status__in=WAITING).order_by().values_list("kind").annotate(Count("id"), Min("created"))
     found = {kind: Queue(length, oldest.timestamp()) for kind, length, oldest in rows}
     return {kind: found.get(kind, Queue(0, None)) for kind in Kind}
+
+
+def running() -> dict[Kind, int]:
+    """Return how many tasks of each kind a worker has."""
+    rows = Task.objects.filter(status=Status.PROCESSING).order_by().values_list("kind").annotate(Count("id"))
+    found = dict(rows)
+    return {kind: found.get(kind, 0) for kind in Kind}
 
 
 def disk_usage(alias: str) -> tuple[int, int] | None:

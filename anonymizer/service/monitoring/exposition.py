@@ -71,6 +71,10 @@ class _DatabaseCollector:
             oldest.add_metric([kind.value], 0.0 if queue.oldest is None else max(0.0, time.time() - queue.oldest))
         yield length
         yield oldest
+        running = GaugeMetricFamily("anonymizer_running", "Number of tasks that a worker has", labels=["kind"])
+        for kind, number in capacity.running().items():
+            running.add_metric([kind.value], number)
+        yield running
 
     def _webhooks(self) -> Metric:
         webhooks = GaugeMetricFamily(

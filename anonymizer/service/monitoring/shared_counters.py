@@ -7,6 +7,8 @@ import shutil
 import socket
 from pathlib import Path
 
+from celantur_site.secret_key import make_private
+
 __all__ = ["FOLDER", "begin", "files", "folder"]
 
 #: the environment variable that prometheus-client reads, and that every process of `serve` has
@@ -24,7 +26,7 @@ def begin(data_dir: Path) -> dict[str, str]:
     """
     own = data_dir / "metrics" / socket.gethostname()[:80]
     shutil.rmtree(own, ignore_errors=True)
-    own.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private(own)
     return {FOLDER: str(own)}
 
 
