@@ -40,7 +40,9 @@ class Postgres:
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        self._call("pg_ctl", "-D", str(self._data), "-w", "-t", "60", "-l", str(self._log), "-o", self._options, "start")
+        self._call(
+            "pg_ctl", "-D", str(self._data), "-w", "-t", "60", "-l", str(self._log), "-o", self._options, "start"
+        )
 
     def stop(self) -> None:
         """Kill it with all its processes, as when the machine loses its power."""

@@ -15,6 +15,8 @@ import concurrent.futures
 import contextlib
 import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -25,8 +27,8 @@ from typing import Any
 
 import requests
 
-from benchmarks import cluster_servers
-from tests.conftest import Server, serving
+from benchmarks import cluster_servers, many_rows, storm
+from tests.conftest import ROOT, Server, serving
 from tests.pictures import drawn, encoded
 
 __all__ = ["SETTINGS", "Table", "tasks_of"]
@@ -132,9 +134,15 @@ def uploads(database: str, count: int) -> None:
             path.relative_to(server.folder / "output").parts[0]
             for path in (server.folder / "output").rglob("anonymised*")
         )
+        for task_id in [each for each in ids if results[each] != 1][:5]:
+            found = sorted(str(path) for path in (server.folder / "output" / task_id).rglob("*"))
+            lines = [line for line in server.log.splitlines() if task_id in line]
+            print("Not one result:", task_id, *found, *lines, sep="\n  ")
     cuts = statistics.quantiles(took_ms, n=100)
     states = collections.Counter(each["status"] for each in tasks)
-    table = Table(f"{count} uploads from {CLIENTS} clients, {WORKERS} workers, {database}, load {os.getloadavg()[0]:.0f}")
+    table = Table(
+        f"{count} uploads from {CLIENTS} clients, {WORKERS} workers, {database}, load {os.getloadavg()[0]:.0f}"
+    )
     table.rows = [
         ("accepted", f"{len(set(ids))} in {accepted_s:.0f} s, {count / accepted_s:.0f} a second"),
         ("ended", f"{dict(states)}, after {ended_s:.0f} s"),
@@ -148,6 +156,81 @@ def uploads(database: str, count: int) -> None:
     table.show()
 
 
+class Rows:
+    """A process with a database of its own that has so many tasks."""
+
+    def __init__(self, count: int, environment: dict[str, str]) -> None:
+        env = {name: value for name, value in os.environ.items() if not name.startswith("ANONYMIZER_")}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.many_rows", str(count)], cwd=ROOT, env=env | SETTINGS | environment,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert self._answer() == "ready"
+
+    def _answer(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline().strip()
+
+    def time_ms(self, action: str) -> float:
+        """Do something there, and return how long it took."""
+        assert self._process.stdin is not None
+        print(action, file=self._process.stdin, flush=True)
+        return float(self._answer())
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.communicate()
+
+
+def rows(database: str, many: int, runs: int = 150) -> None:
+    """Time what a service does again and again, alternately with few and with many rows in the table."""
+    few = max(1, many // 100)
+    with contextlib.ExitStack() as stack:
+        made = []
+        postgres = stack.enter_context(cluster_servers.running())[0] if database == "postgresql" else None
+        for count in (few, many):
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+            # no lease ends meanwhile
+            own = {"ANONYMIZER_DATA_DIR": folder, "ANONYMIZER_LEASE": "1h"} | (
+                {"DATABASE_URL": postgres.create(f"of_{count}")} if postgres else {}
+            )
+            made.append(Rows(count, own))
+            stack.callback(made[-1].close)
+        print(f"\n{few} and {many} rows, {database}, medians of {runs}, load {os.getloadavg()[0]:.0f}\n")
+        print(f"| | {few} rows, ms | {many} rows, ms | ratio |\n|---|---|---|---|")
+        for action in many_rows.ACTIONS:
+            for each in made:
+                each.time_ms(action)
+            times = [[each.time_ms(action) for each in made] for _ in range(runs)]
+            least, most = (statistics.median(column) for column in zip(*times, strict=True))
+            print(f"| {action} | {least:.2f} | {most:.2f} | {most / least:.2f} |", flush=True)
+
+
+def storm_of(tasks: int, kills: int, seed: int) -> None:
+    """Kill processes and servers at random, and print what was lost, doubled or left."""
+    with storm.hosts(SETTINGS | {"ANONYMIZER_LEASE": "10s"}) as running:
+        started = time.perf_counter()
+        found = storm.Storm(running, tasks, kills, seed).run()
+        took_s = time.perf_counter() - started
+        rows = storm.check(running, found)
+        left = storm.left_processes(running)
+        for service in running.services:
+            if "Traceback" in service.log:
+                print(f"{service.folder.name}: {service.log.count('Traceback')} tracebacks")
+        if keep := os.environ.get("STORM_LOGS"):
+            for service in running.services:
+                Path(keep, f"{service.folder.name}.txt").write_text(service.log)
+    table = Table(f"{tasks} uploads, {kills} kills, seed {seed}, {took_s:.0f} s, load {os.getloadavg()[0]:.0f}")
+    table.rows = [
+        ("killed", ", ".join(f"{name} {count}" for name, count in found.kills.most_common())),
+        *rows.items(),
+        ("processes that belong to no service", str(left)),
+        ("tries of clients that failed", ", ".join(f"{name} {count}" for name, count in found.retries.most_common())),
+        ("problems", "; ".join(dict.fromkeys(found.problems)) or "none"),
+    ]
+    table.show()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--table", choices=("uploads", "rows", "storm"), action="append")
@@ -156,11 +239,16 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--tasks", type=int, default=500, help="of the storm")
     parser.add_argument("--kills", type=int, default=100, help="of the storm")
+    parser.add_argument("--seed", type=int, default=1, help="of the storm")
     given = parser.parse_args()
     tables = given.table or ["uploads", "rows", "storm"]
     for database in given.database or ["postgresql", "sqlite"]:
         if "uploads" in tables:
             uploads(database, given.uploads if database == "postgresql" else max(1, given.uploads // 10))
+        if "rows" in tables:
+            rows(database, given.rows)
+    if "storm" in tables:
+        storm_of(given.tasks, given.kills, given.seed)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,13 @@
 """Settings of a service whose detector is a stand-in: it costs nothing, and finds the same boxes in every picture.
 
 Give their name to `DJANGO_SETTINGS_MODULE`. Only `benchmarks.load` does: it measures the service, and not detectors.
+`STAND_IN_SECONDS` is how long it works on a picture, so that a kill meets the work.
 """
 
 from __future__ import annotations
+
+import os
+import time
 
 from django.apps import AppConfig
 
@@ -26,5 +30,6 @@ class StandIn(AppConfig):
         from anonymizer.service import engine
         from tests.fakes import FakeDetector, FakeStore
 
-        store = FakeStore(FakeDetector())
+        seconds = float(os.environ.get("STAND_IN_SECONDS", "0"))
+        store = FakeStore(FakeDetector(during=lambda: time.sleep(seconds)))
         engine.store = lambda: store  # type: ignore[assignment]
