@@ -120,7 +120,7 @@ class _BulkRun:
 
     def refuse_taken(self, todo: pa.Table, listed: pa.Table, options: Options) -> pa.Table:
         """Fail the files whose masks would have the names of other ones' results; returns the others."""
-        taken = pa.array([False] * len(todo))
+        taken = pa.array([False] * len(todo), pa.bool_())
         names = listed["input"].combine_chunks()
         for kind, saved in (("binary", options.save_mask.binary), ("instance", options.save_mask.instance)):
             for ending in (".png", ".mkv") if saved else ():

@@ -189,7 +189,9 @@ def _notify_overdue(now: datetime) -> int:
     waiting = Task.objects.filter(
         # tasks in a long queue are not lost: each has its notification, and must not get a new one every minute
         Q(status__in=[Status.NEW, Status.QUEUED], notified_at__lt=now - NOTIFICATION_LOST_AFTER * settings.LEASE)
-        | Q(status=Status.PROCESSING, lease_until__lt=now, notified_at__lt=now - settings.LEASE)
+        | Q(status=Status.PROCESSING, lease_until__lt=now, notified_at__lt=now - settings.LEASE),
+        # the others have ended; without it, databases go through the ids of all tasks of months
+        finished=None,
     )
     notified = 0
     # ids begin with the time, so the oldest task comes first

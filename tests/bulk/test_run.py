@@ -95,6 +95,17 @@ def test_results_are_those_of_the_local_command_byte_for_byte(
         call_command("folder", input=str(originals), output=str(tmp_path / "bulk"), ray="auto", face="true")
 
 
+def test_a_run_that_has_nothing_to_do_says_so(cluster: LocalCluster, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    given: dict[str, Any] = {"output": tmp_path / "out", "make_anonymizer": make_fast}
+    nothing = anonymise(tmp_path / "empty", **given)
+    assert (nothing.done, nothing.skipped, nothing.failed) == (0, 0, 0)
+    originals = put(tmp_path / "in", 2)
+    assert anonymise(originals, **given).done == 2
+    again = anonymise(originals, **given)
+    assert (again.done, again.skipped, again.failed) == (0, 2, 0)
+
+
 def test_a_killed_node_and_a_stopped_driver_lose_no_file(cluster: LocalCluster, tmp_path: Path) -> None:
     cluster.add_node()
     originals, out = put(tmp_path / "in", 24), tmp_path / "out"

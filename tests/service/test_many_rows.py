@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django_q.models import OrmQ
 
-from anonymizer.models import AuditEvent, DeletionReceipt, File, FileKind, Status, Task, Worker
+from anonymizer.models import AuditEvent, DeletionReceipt, File, FileKind, Kind, Status, Task, Worker
 from anonymizer.models.batches import key_batches
 from anonymizer.service import claims, deletion
 from anonymizer.service.cleanup import cleanup, expire
@@ -27,7 +28,12 @@ LONG_AGO = timezone.now() - timedelta(days=100)
 
 def fill(rows: int = ROWS, **values: Any) -> None:
     defaults = {"status": Status.DONE, "created": LONG_AGO, "finished": LONG_AGO, "name": "a.jpg"}
-    tasks = Task.objects.bulk_create([Task(**defaults | values) for _ in range(rows)], 500)
+    made = [Task(**defaults | values) for _ in range(rows)]
+    for number, task in enumerate(made):
+        if task.finished is not None:
+            # one after the other
+            task.finished -= timedelta(seconds=number)
+    tasks = Task.objects.bulk_create(made, 500)
     files = [
         File(task=task, kind=FileKind.ORIGINAL, storage_alias="input", key=f"{task.pk}/original.jpg", size=1)
         for task in tasks
@@ -87,6 +93,39 @@ def test_all_lost_notifications_are_sent_again(writer: Callable[[], int]) -> Non
     assert claims.recover() == FEWER
     assert OrmQ.objects.count() == FEWER
     assert claims.recover() == 0
+
+
+def plans(action: Callable[[], object]) -> list[str]:
+    """How the database finds the tasks of each query of an action, once it knows how many there are of which kind."""
+    is_postgresql = connection.vendor == "postgresql"
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")
+    with CaptureQueriesContext(connection) as queries:
+        action()
+    found = []
+    with connection.cursor() as cursor:
+        for query in queries.captured_queries:
+            if query["sql"].startswith(("SELECT", "UPDATE")) and '"anonymizer_task"' in query["sql"]:
+                cursor.execute(("EXPLAIN " if is_postgresql else "EXPLAIN QUERY PLAN ") + query["sql"])
+                found.append(" ".join(str(row[-1]) for row in cursor.fetchall()))
+        if not is_postgresql:
+            # other tests do without, as a service does
+            cursor.execute("DELETE FROM sqlite_stat1")
+    return found
+
+
+def test_recovery_and_claims_do_not_go_through_the_tasks_that_have_ended() -> None:
+    fill()
+    fill(5, status=Status.QUEUED, created=timezone.now(), finished=None)
+
+    def claim() -> None:
+        found = claims.next_waiting(Kind.IMAGE)
+        assert found and claims.claim(found, "worker")
+
+    found = plans(claims.recover) + plans(claim) + plans(expire)
+    assert len(found) >= 8
+    whole = ("SCAN anonymizer_task", "Seq Scan on anonymizer_task", "Backward using anonymizer_task_pkey")
+    assert [plan for plan in found if any(words in plan for words in whole)] == []
 
 
 def test_a_deletion_that_was_interrupted_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
