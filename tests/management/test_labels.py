@@ -12,7 +12,7 @@ from django.core.files.base import ContentFile
 from django.core.management import CommandError, call_command
 
 from anonymizer.evaluation.datasets.dataset import LabelledSet
-from anonymizer.models import AuditAction, AuditEvent, FileKind, Review, Status, Task
+from anonymizer.models import AuditAction, AuditEvent, FileKind, Kind, Review, Status, Task
 from anonymizer.service import files
 from tests.evaluation.sets import HEIGHT, WIDTH, boxes, coco, save_picture
 
@@ -47,9 +47,48 @@ def test_finished_tasks_go_to_a_label_tool(task: Task, tmp_path: Path) -> None:
     out, _, failed = run("labels", "export", "--tasks", "--format", "cvat", "--output", tmp_path / "out")
     assert (out, failed) == (f"{tmp_path / 'out' / 'annotations.xml'}: 1 objects in 1 pictures\n", "")
     assert f'name="{task.pk}-street.png"' in (tmp_path / "out" / "annotations.xml").read_text()
-    for ids, said in (("1", "must be the id of a task"), (str(task.pk)[:-4] + "0000", "the id of a finished picture")):
+    for ids, said in (
+        ("1", "must be the id of a task"),
+        (str(task.pk)[:-4] + "0000", "the id of a finished picture or video"),
+    ):
         _, _, failed = run("labels", "export", "--tasks", ids, "--format", "coco", "--output", tmp_path / "out")
         assert said in failed
+
+
+@pytest.fixture
+def video_task(db: None) -> Task:
+    """A finished task with a video of two frames and one track."""
+    made = Task.objects.create(status=Status.DONE, kind=Kind.VIDEO, name="clip.mp4", object_types=["face"])
+    rows = [{"type_label": "face", "bbox": [2, 3, 12, 15], "score": 0.9, "track_id": 1}]
+    frames = [{"filename": "clip.mp4", "size": [HEIGHT, WIDTH], "detections": rows}] * 2
+    content = files.Artefact(FileKind.METADATA, json.dumps(frames).encode(), "application/json", ".json")
+    for stored in files.put(made, "1", [content]):
+        stored.save()
+    return made
+
+
+def test_videos_go_to_cvat_as_tracks_and_to_no_other_tool(video_task: Task, tmp_path: Path) -> None:
+    out, _, failed = run("labels", "export", "--tasks", "--format", "cvat", "--output", tmp_path / "out")
+    file = tmp_path / "out" / f"{video_task.pk}-clip.mp4.xml"
+    assert (out, failed) == (f"{file}: 1 tracks in 2 frames\n", "")
+    _, _, failed = run("labels", "export", "--tasks", "--format", "coco", "--output", tmp_path / "coco")
+    assert failed == "1 video(s) left out: only --format cvat exports videos."
+
+
+def test_videos_of_a_mixed_set_are_named_where_they_are_left_out(task: Task, video_task: Task, tmp_path: Path) -> None:
+    out, err, failed = run("labels", "export", "--tasks", "--format", "coco", "--output", tmp_path / "coco")
+    assert "1 objects in 1 pictures" in out and failed == ""
+    assert err == "1 video(s) left out: only --format cvat exports videos.\n"
+
+
+def test_results_of_videos_alone_are_exported(tmp_path: Path) -> None:
+    (tmp_path / "clip.mp4.json").write_text('[{"filename": "clip.mp4", "size": [9, 16], "detections": []}]')
+    out, _, failed = run("labels", "export", tmp_path, "--format", "cvat", "--output", tmp_path / "out")
+    assert (out, failed) == (f"{tmp_path / 'out' / 'clip.mp4.xml'}: 0 tracks in 1 frames\n", "")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    said = run("labels", "export", empty, "--format", "cvat", "--output", tmp_path / "out")[2]
+    assert said == f"{empty}: there is no metadata of an image or a video"
 
 
 def test_approved_tasks_become_a_labelled_set_in_one_command(task: Task, tmp_path: Path) -> None:

@@ -118,10 +118,10 @@ def read_metadata_files(folder: Path, pictures: Path | None = None) -> Iterator[
         pictures: the folder with the originals; default: images are not searched.
 
     Yields:
-        The images in the order of the files. Videos are left out, because their metadata is a list of frames.
+        The images in the order of the files. Videos are left out (`read_video_metadata` reads them).
 
     Raises:
-        BrokenMetadata: a file is no metadata, or there is none.
+        BrokenMetadata: a file is no metadata, or there is none at all.
         FileNotFoundError: the folder does not exist, or has no original for a file.
     """
     if not folder.exists():
@@ -130,8 +130,8 @@ def read_metadata_files(folder: Path, pictures: Path | None = None) -> Iterator[
     base = folder.parent if folder.is_file() else folder
     read = [(file, _json(file)) for file in files if not file.name.endswith(".receipt.json")]
     images = [(file, rows) for file, rows in read if not isinstance(rows, list)]
-    if not images:
-        raise BrokenMetadata(f"{folder}: there is no metadata of an image")
+    if not read:
+        raise BrokenMetadata(f"{folder}: there is no metadata of an image or a video")
     names = [_name(file, rows, base) for file, rows in images]
     finder = None if pictures is None else PictureFinder([pictures], names)
     for (file, rows), name in zip(images, names, strict=True):

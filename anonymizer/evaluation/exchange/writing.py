@@ -18,7 +18,7 @@ from anonymizer.evaluation.exchange.pictures import ExchangedObject, ExchangedPi
 from anonymizer.pipeline.detections import OBJECT_TYPES
 from anonymizer.pipeline.outputs.overlay import COLOURS
 
-__all__ = ["LabelFormat", "write_labels"]
+__all__ = ["LabelFormat", "cvat_labels", "write_labels"]
 
 #: where Label Studio serves local files, if it is set up to do so
 LOCAL_FILES = "/data/local-files/?d="
@@ -135,12 +135,7 @@ def _write_yolo(pictures: Sequence[ExchangedPicture], folder: Path) -> Path:
 def _write_cvat(pictures: Sequence[ExchangedPicture], folder: Path) -> Path:
     root = Element("annotations")
     SubElement(root, "version").text = "1.1"
-    labels = SubElement(SubElement(SubElement(root, "meta"), "task"), "labels")
-    for object_type in OBJECT_TYPES:
-        label = SubElement(labels, "label")
-        SubElement(label, "name").text = str(object_type)
-        SubElement(label, "color").text = "#{:02x}{:02x}{:02x}".format(*COLOURS[object_type])
-        SubElement(label, "attributes")
+    cvat_labels(SubElement(SubElement(root, "meta"), "task"))
     for number, picture in enumerate(pictures):
         height, width = picture.size_hw
         image = SubElement(
@@ -154,6 +149,20 @@ def _write_cvat(pictures: Sequence[ExchangedPicture], folder: Path) -> Path:
     file = folder / "annotations.xml"
     ElementTree(root).write(file, encoding="utf-8", xml_declaration=True)
     return file
+
+
+def cvat_labels(task: Element) -> None:
+    """Add the object types, each with its colour, to the description of a task of CVAT.
+
+    Args:
+        task: the element `task`; it is changed.
+    """
+    labels = SubElement(task, "labels")
+    for object_type in OBJECT_TYPES:
+        label = SubElement(labels, "label")
+        SubElement(label, "name").text = str(object_type)
+        SubElement(label, "color").text = "#{:02x}{:02x}{:02x}".format(*COLOURS[object_type])
+        SubElement(label, "attributes")
 
 
 def _cvat_shapes(each: ExchangedObject) -> Iterator[tuple[str, dict[str, str]]]:

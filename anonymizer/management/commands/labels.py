@@ -22,9 +22,11 @@ from anonymizer.evaluation.exchange.pictures import (
     read_metadata_files,
 )
 from anonymizer.evaluation.exchange.regions import write_regions
+from anonymizer.evaluation.exchange.videos import of_video_metadata, read_video_metadata, write_cvat_videos
 from anonymizer.evaluation.exchange.writing import LOCAL_FILES, LabelFormat, write_labels
 from anonymizer.management.base import AnonymizerCommand, UsageError
 from anonymizer.management.label_options import add_map, read_map
+from anonymizer.models import Kind
 from anonymizer.pipeline.detections import ObjectType
 from anonymizer.pipeline.errors import AnonymizerError
 from anonymizer.service.labels.finished import FinishedPicture, finished_pictures
@@ -41,7 +43,8 @@ class Command(AnonymizerCommand):
     )
     examples = """
   anonymizer labels export anonymised --format cvat --output for-cvat
-      the boxes that `anonymizer run` found, for an import into CVAT; --pictures photos copies the originals too
+      the boxes that `anonymizer run` found, for an import into CVAT; --pictures photos copies the originals too;
+      of each video, its tracks as NAME.xml
   anonymizer labels export --tasks --format label-studio --output for-label-studio
       the boxes of all finished tasks of the service
   anonymizer labels import annotations.xml --regions regions
@@ -100,19 +103,39 @@ class Command(AnonymizerCommand):
     def _export(self, options: dict[str, Any]) -> None:
         if (options["source"] is None) == (options["tasks"] is None):
             raise UsageError("export takes a folder of metadata, or --tasks.")
+        label_format = LabelFormat(options["format"])
         if options["tasks"] is None:
             pictures = list(read_metadata_files(options["source"], options["pictures"]))
+            videos = list(read_video_metadata(options["source"]))
         else:
-            finished = finished_pictures(options["tasks"])
-            pictures = [of_metadata(each.metadata, name=each.name, labelled=_types(each)) for each in finished]
+            finished = list(finished_pictures(options["tasks"], kinds=(Kind.IMAGE, Kind.VIDEO)))
+            is_video = [each.task.kind == Kind.VIDEO for each in finished]
+            pictures = [
+                of_metadata(each.metadata, name=each.name, labelled=_types(each))
+                for each, video in zip(finished, is_video, strict=True)
+                if not video
+            ]
+            videos = [
+                of_video_metadata(each.metadata, name=each.name)
+                for each, video in zip(finished, is_video, strict=True)
+                if video
+            ]
+            if not finished:
+                raise CommandError("There is no finished task with a picture or a video.")
+        left_out = f"{len(videos)} video(s) left out: only --format cvat exports videos."
+        if videos and label_format is not LabelFormat.CVAT:
             if not pictures:
-                raise CommandError("There is no finished task with a picture.")
-        copied = options["pictures"] is not None and options["tasks"] is None
-        file = write_labels(
-            pictures, options["output"], LabelFormat(options["format"]),
-            copy_pictures=copied, url_prefix=options["url_prefix"],
-        )  # fmt: skip
-        self._report(pictures, file)
+                raise CommandError(left_out)
+            self.stderr.write(left_out)
+            videos = []
+        if pictures:
+            copied = options["pictures"] is not None and options["tasks"] is None
+            file = write_labels(
+                pictures, options["output"], label_format, copy_pictures=copied, url_prefix=options["url_prefix"]
+            )
+            self._report(pictures, file)
+        for video, file in zip(videos, write_cvat_videos(videos, options["output"]), strict=True):
+            self.stdout.write(f"{file}: {len(video.tracks)} tracks in {video.frames} frames")
 
     def _import(self, options: dict[str, Any]) -> None:
         count = write_regions(of_labelled_set(self._read(options)), options["regions"])

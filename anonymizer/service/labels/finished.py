@@ -1,4 +1,4 @@
-"""Finished pictures with their metadata and originals, for labels in other tools and for labelled sets."""
+"""Finished pictures and videos with their metadata and originals, for labels in other tools and for labelled sets."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ __all__ = ["FinishedPicture", "finished_pictures"]
 
 @dataclass(frozen=True)
 class FinishedPicture:
-    """One finished task with a picture.
+    """One finished task with a picture or a video.
 
     Attributes:
         task: the task.
-        metadata: what was found, as the API gives it; after a review, what the reviewer left.
+        metadata: what was found, as the API gives it; after a review, what the reviewer left. Of a video it is a list.
         original: the stored original; None if it was deleted.
     """
 
     task: Task
-    metadata: dict[str, Any]
+    metadata: Any
     original: File | None
 
     @property
@@ -54,17 +54,20 @@ class FinishedPicture:
         return files.local_path(self.original, folder)
 
 
-def finished_pictures(ids: Sequence[str] = (), *, reviewed: bool = False) -> Iterator[FinishedPicture]:
+def finished_pictures(
+    ids: Sequence[str] = (), *, reviewed: bool = False, kinds: Sequence[Kind] = (Kind.IMAGE,)
+) -> Iterator[FinishedPicture]:
     """List finished tasks with pictures, oldest first.
 
     Args:
         ids: of the tasks; default: all.
         reviewed: only tasks that a person has reviewed.
+        kinds: of the tasks; default: pictures.
 
     Raises:
-        InvalidParameter: an id is none, or no finished picture has it.
+        InvalidParameter: an id is none, or no finished task of these kinds has it.
     """
-    tasks = Task.objects.filter(status=Status.DONE, kind=Kind.IMAGE).order_by("created", "id")
+    tasks = Task.objects.filter(status=Status.DONE, kind__in=kinds).order_by("created", "id")
     if reviewed:
         # a person has changed the result, or approved it as it was
         tasks = tasks.filter(Q(version__gt=1) | Q(review=Review.APPROVED))
@@ -72,8 +75,9 @@ def finished_pictures(ids: Sequence[str] = (), *, reviewed: bool = False) -> Ite
         wanted = {_id(text) for text in ids}
         tasks = tasks.filter(pk__in=wanted)
         if missing := wanted - set(tasks.values_list("pk", flat=True)):
-            what = "a reviewed picture" if reviewed else "a finished picture"
-            raise InvalidParameter("task", str(min(missing)), f"the id of {what}")
+            of_kinds = " or ".join("video" if kind == Kind.VIDEO else "picture" for kind in kinds)
+            state = "reviewed" if reviewed else "finished"
+            raise InvalidParameter("task", str(min(missing)), f"the id of a {state} {of_kinds}")
     for task in tasks.prefetch_related("files").iterator(chunk_size=200):
         stored = task.file(FileKind.METADATA)
         if stored is not None:
