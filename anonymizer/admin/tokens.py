@@ -32,16 +32,17 @@ class TokenAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         "bytes_today",
         "reads_metrics",
         "reviews",
+        "sees_originals",
     )
     search_fields = ("name",)
     fields = (
-        "name", "expires", "rate", "tasks_a_day", "bytes_a_day", "reads_metrics", "reviews", "state", "created",
-        "last_used", "files_today", "bytes_today",
+        "name", "expires", "rate", "tasks_a_day", "bytes_a_day", "reads_metrics", "reviews", "sees_originals",
+        "state", "created", "last_used", "files_today", "bytes_today",
     )  # fmt: skip
     readonly_fields = ("state", "created", "last_used", "files_today", "bytes_today")
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        return self.fields if obj else self.fields[:6]
+        return self.fields if obj else self.fields[:8]
 
     def save_model(self, request: HttpRequest, obj: Token, form: Any, change: bool) -> None:  # noqa: FBT001 (Django's)
         if not change:

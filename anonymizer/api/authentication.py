@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import binascii
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
+from urllib.parse import urlencode
 
 from django.core.exceptions import DisallowedHost
 from django.db.models import QuerySet
@@ -19,13 +20,27 @@ from rest_framework.request import Request
 
 from anonymizer.models import Task, Token
 from anonymizer.service.accounting import audit
-from anonymizer.service.clients import tokens
+from anonymizer.service.clients import links, tokens
 from anonymizer.service.clients.errors import InvalidToken
 
-__all__ = ["HasToken", "TokenAuthentication", "actor", "client", "is_local", "is_loopback_host", "own_tasks", "owner"]
+__all__ = [
+    "LINK",
+    "HasToken",
+    "TokenAuthentication",
+    "actor",
+    "client",
+    "is_by_link",
+    "is_local",
+    "is_loopback_host",
+    "link_address",
+    "own_tasks",
+    "owner",
+]
 
 NO_TOKEN = "The request has no token. Send it in the header Authorization: Bearer TOKEN, or in X-API-Key."
 
+#: the parameter that stands for a token in the address of one file
+LINK = "link"
 #: the key in `META` of the user of the admin who sends a request; it is looked up when it is used
 SESSION_USER = "anonymizer.session_user"
 #: the key in `META` of a request whose host was foreign
@@ -68,6 +83,29 @@ def client(request: HttpRequest) -> Token | None:
     return None
 
 
+def link_address(path: str, query: Mapping[str, str]) -> str:
+    """Return the address that a link is signed for: without the link itself, and with its parameters in one order."""
+    return f"{path}?{urlencode(sorted((name, value) for name, value in query.items() if name != LINK))}"
+
+
+def is_by_link(request: HttpRequest) -> bool:
+    """Return whether a request has a link instead of a token."""
+    return request.method in ("GET", "HEAD") and LINK in request.GET
+
+
+def _of_link(request: HttpRequest) -> Token | None:
+    """Return the client of the link in the address of a request, or None if there is none.
+
+    Raises:
+        InvalidToken: the link is not valid.
+    """
+    if not is_by_link(request) or not tokens.exist():
+        return None
+    # a name that is given twice is not what was signed
+    given = {name: "\n".join(values) for name, values in request.GET.lists()}
+    return links.authenticate(given[LINK], link_address(request.path, given))
+
+
 def is_local(request: HttpRequest) -> bool:
     """Return whether a request comes from this machine, by a loopback name, and through no proxy that says so."""
     try:
@@ -103,7 +141,7 @@ class TokenAuthentication(BaseAuthentication):
         """Return no user and the client, or None if the request has no token."""
         # Django REST framework is about to replace it: the API's own views know no users
         request._request.META[SESSION_USER] = getattr(request._request, "user", None)
-        token = client(request._request)
+        token = client(request._request) or _of_link(request._request)
         return None if token is None else (None, token)
 
     def authenticate_header(self, request: Request) -> str:

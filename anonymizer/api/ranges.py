@@ -84,11 +84,13 @@ def send(request: Request, stored: File) -> FileResponse | HttpResponse:
 def _address(request: Request, stored: File) -> HttpResponse | None:
     """The answer that sends a caller to the storage itself; None if this server answers with the bytes.
 
-    Scripts of pages get the bytes: for them the storage would have to allow this server's pages. The address is signed
-    for GET, so HEAD is answered here too.
+    Pages get the bytes: for their scripts the storage would have to allow them. The address is signed for GET, so HEAD
+    is answered here too.
     """
     is_script = request.headers.get("Sec-Fetch-Mode", "") in ("cors", "same-origin")
-    if settings.PRESIGNED is None or request.method != "GET" or is_script:
+    # elements of a page may show files of this server only: so its content security policy says
+    is_element = request.headers.get("Sec-Fetch-Dest", "") in ("image", "video", "audio")
+    if settings.PRESIGNED is None or request.method != "GET" or is_script or is_element:
         return None
     shown_as = content_disposition_header(False, stored.name)
     address = stored.store.address(

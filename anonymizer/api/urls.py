@@ -5,6 +5,7 @@ from drf_spectacular.renderers import OpenApiJsonRenderer
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from anonymizer.api import health, views
+from anonymizer.api.delivery.links import LinkView
 from anonymizer.api.delivery.views import WebhookView
 from anonymizer.api.reviewing.views import CandidatesView, ReviewView, VersionsView
 from anonymizer.models import FileKind
@@ -18,6 +19,7 @@ urlpatterns = [
     path(f"{_FILE}/anonymized", views.ArtefactView.as_view()),
     path(f"{_FILE}/original", views.OriginalView.as_view(), name="original"),
     path(f"{_FILE}/metadata", views.MetadataView.as_view()),
+    path(f"{_FILE}/link", LinkView.as_view()),
     path(f"{_FILE}/candidates", CandidatesView.as_view()),
     path(f"{_FILE}/receipt", views.ReceiptView.as_view()),
     path(f"{_FILE}/binary-mask", views.MaskView.as_view(kind=FileKind.BINARY_MASK)),

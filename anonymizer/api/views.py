@@ -36,6 +36,7 @@ from anonymizer.api.reviewing.access import (
     check_original,
     check_served,
     find_task,
+    is_of_another,
     may_review,
     reviewer,
     waiting_tasks,
@@ -171,8 +172,8 @@ def _get_file(request: Request, task_id: uuid.UUID, kind: FileKind, task_kind: K
     number = parameters.version(request)
     stored = task.file(kind, number)
     if kind == FileKind.ORIGINAL and stored is not None:
-        check_original(request)
-        _record(request, stored)
+        check_original(request, task)
+        _record(request, stored, "of another client" if is_of_another(request, task) else "")
         return task, stored
     if task.status == Status.FAILED:
         raise FailedTask(f"Task {task_id} failed and has no result: {task.error}")
@@ -190,10 +191,10 @@ def _get_file(request: Request, task_id: uuid.UUID, kind: FileKind, task_kind: K
     return task, stored
 
 
-def _record(request: Request, file: File) -> None:
+def _record(request: Request, file: File, reason: str = "") -> None:
     """Write into the audit log that a file is read, before it is."""
     action = AuditAction.ORIGINAL_SEEN if file.kind == FileKind.ORIGINAL else AuditAction.DOWNLOADED
-    audit.record_access(action, file.task_id, reviewer(request), file.kind)
+    audit.record_access(action, file.task_id, reviewer(request), file.kind, reason=reason)
 
 
 class ArtefactView(APIView):
@@ -215,17 +216,20 @@ class ArtefactView(APIView):
 
 
 class OriginalView(ArtefactView):
-    """`GET /v1/file/{id}/original`: the upload, for the client that sent it, or for all on a server without tokens."""
+    """`GET /v1/file/{id}/original`: the upload, for the client that sent it, or for all on a server without tokens.
+
+    Reviewers need a right of their own.
+    """
 
     kind = FileKind.ORIGINAL
 
     @extend_schema(
         summary="Download the original file",
         parameters=schema.RANGE_PARAMETERS,
-        responses={**schema.FILE, **schema.error_answers(404, 409, 410, 416)},
+        responses={**schema.FILE, **schema.error_answers(403, 404, 409, 410, 416)},
     )
     def get(self, request: Request, task_id: uuid.UUID) -> FileResponse | HttpResponse:
-        """Download the file as it was uploaded."""
+        """Download the file as it was uploaded. Of other clients' tasks, reviewers need a right of their own."""
         return super().get(request, task_id)
 
 

@@ -36,6 +36,10 @@ class Token(models.Model):
     reviews = models.BooleanField(
         default=False, help_text="Whether the client may review and approve results, also those of other clients."
     )
+    sees_originals = models.BooleanField(
+        default=False,
+        help_text="Whether a client that reviews may see the originals of other clients' tasks that need a review.",
+    )
     served = models.DateTimeField(
         null=True, blank=True, editable=False, help_text="When a worker last began a task of this client."
     )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from anonymizer.pipeline.audit.delivered import MOST_LOOKS, verify_image
+from anonymizer.pipeline.audit.delivered import verify_image
 from anonymizer.pipeline.detection.downscaling import downscale_warnings
 from anonymizer.pipeline.detection.windows import plan_views
 from anonymizer.pipeline.detections import Detections, ObjectType
@@ -31,7 +31,7 @@ from anonymizer.pipeline.outputs import metadata, overlay
 from anonymizer.pipeline.receipts.receipt import Analysis
 from anonymizer.pipeline.redaction.planes import varies_in_boxes
 from anonymizer.pipeline.results import ImageResult, VideoProgress, VideoResult
-from anonymizer.pipeline.review.selection import select
+from anonymizer.pipeline.review.selection import select, spared_objects
 from anonymizer.pipeline.review.state import ReviewState
 from anonymizer.pipeline.segmentation.mask_rules import BOX, with_box_masks
 
@@ -269,8 +269,8 @@ class Anonymizer:
         if options.strict and downscaled:
             raise NotFullyAnalysed(downscaled)
         state = review or ReviewState()
-        found, options = found.of_type(*object_types), state.options(options)
-        over = metadata.over_threshold(found, options)
+        found, requested, options = found.of_type(*object_types), options, state.options(options)
+        over = state.reaching(metadata.over_threshold(found, options))
         alpha = picture.alpha
         if not options.bbox:
             if alpha is not None:
@@ -307,6 +307,7 @@ class Anonymizer:
             miss_costs=self.store.miss_costs(object_types),
             analysis=Analysis(self.store.sums(models), views, picture.size_hw),
             review=review,
+            spared=spared_objects(found, requested, state, picture.size_hw),
             redacted=selection.redacted,
             notes=selection.notes,
         )
@@ -334,8 +335,7 @@ class Anonymizer:
                 result.picture, result.found, types, options, seconds=seconds, added=added, review=result.review
             )
 
-        # what a person left visible, a detector would find again
-        return verify_image(self.engine, result, render, looks=MOST_LOOKS if result.review is None else 0)
+        return verify_image(self.engine, result, render)
 
     def video(
         self,
@@ -381,8 +381,7 @@ class Anonymizer:
         options = options or Options()
         with open_file(source):
             pass
-        # what a person left visible, a look at the result would find again
-        looks = Looks() if options.verify and review is None else None
+        looks = Looks() if options.verify else None
         hooks = Hooks(progress, stop, looks, keep, review)
         return anonymise_video(self.engine, Path(source), Path(folder), options, name=name, hooks=hooks)
 

@@ -27,6 +27,7 @@ from anonymizer.pipeline.proof.verification import Verification
 from anonymizer.pipeline.receipts.receipt import Analysis, Receipt, make_receipt
 from anonymizer.pipeline.receipts.signing import SigningKey
 from anonymizer.pipeline.redaction.regions import RedactionRegion
+from anonymizer.pipeline.review.edits import AddedObject
 from anonymizer.pipeline.review.state import ReviewState
 
 __all__ = ["ImageResult", "VideoProgress", "VideoResult", "write_whole"]
@@ -63,6 +64,7 @@ class ImageResult:
         verification: what the second look at the file showed; None without the option `verify`.
         analysis: the models' checksums and views, for the receipt.
         review: what persons changed; None: this is the first version.
+        spared: objects that they decided not to redact, which a look at the result does not bring back.
         redacted: those of the detections that are redacted; None: all of them. Persons may leave some visible.
         notes: by row of the detections, what the metadata says of them besides.
     """
@@ -86,6 +88,7 @@ class ImageResult:
     verification: Verification | None = None
     analysis: Analysis | None = None
     review: ReviewState | None = None
+    spared: Detections = field(default_factory=Detections.empty)
     redacted: Detections | None = None
     notes: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
 
@@ -304,6 +307,7 @@ class VideoResult:
         analysis: the models' checksums and views, for the receipt.
         review: what persons changed; None: this is the first version.
         kept: path of the detections of all frames, for reviews; None: they are not kept.
+        finds: what only the look at the result found; it is redacted too.
     """
 
     name: str
@@ -327,6 +331,7 @@ class VideoResult:
     analysis: Analysis | None = None
     review: ReviewState | None = None
     kept: Path | None = None
+    finds: tuple[AddedObject, ...] = ()
 
     def __repr__(self) -> str:
         """The name, the frames, the counts and the duration."""

@@ -91,6 +91,30 @@ def test_a_user_of_the_admin_reviews_with_the_right_for_it() -> None:
 
 
 @pytest.mark.usefixtures("detector")
+def test_reviewers_see_originals_of_others_only_with_a_right_for_it() -> None:
+    uploader, reviewer = ApiClient("uploader"), ApiClient("reviewer", reviews=True)
+    trusted = ApiClient("trusted", reviews=True, sees_originals=True)
+    stranger = ApiClient("stranger", sees_originals=True)
+    task_id, other = uploader.task(query=REQUIRED), uploader.task(query="face=1")
+    work.process(task_id)
+    work.process(other)
+    path = f"/v1/file/{task_id}/original"
+    assert uploader.get(path).status_code == 200
+    assert error(reviewer.get(path)) == (403, "forbidden")
+    assert "--originals" in reviewer.get(path).json()["error"]
+    assert trusted.get(path).status_code == 200
+    # the right is one of reviewers, and holds for what needs a review
+    assert error(stranger.get(path)) == (404, "not_found")
+    assert error(trusted.get(f"/v1/file/{other}/original")) == (404, "not_found")
+    own = reviewer.task(query=REQUIRED)
+    assert reviewer.get(f"/v1/file/{own}/original").status_code == 200
+    seen = AuditEvent.objects.filter(action="original_seen", task=task_id).order_by("id")
+    assert list(seen.values_list("actor", "reason")) == [
+        ("client:uploader", ""), ("client:trusted", "of another client"),
+    ]  # fmt: skip
+
+
+@pytest.mark.usefixtures("detector")
 def test_the_setting_holds_for_all_uploads_and_an_unknown_value_is_refused(settings: Any) -> None:
     client = ApiClient()
     assert error(client.upload(query="face=1&review=never")) == (400, "invalid_parameter")

@@ -24,6 +24,7 @@ __all__ = [
     "check_reviewer",
     "check_served",
     "find_task",
+    "is_of_another",
     "may_review",
     "reviewer",
     "visible_tasks",
@@ -113,15 +114,30 @@ def check_served(request: Request, task: Task, version: int | None = None) -> No
         raise Forbidden("This client may not review results. `anonymizer token create NAME --reviewer` makes one.")
 
 
-def check_original(request: Request) -> None:
-    """Make sure that a caller may see originals.
+def check_original(request: Request, task: Task) -> None:
+    """Make sure that a caller may see an original: its owner may, and others only with a right for it.
 
     Raises:
-        Forbidden: a user of the admin has no right to see originals.
+        Forbidden: the caller has no such right.
     """
-    by_session = owner(request) is None and tokens.exist() and _has_session(request)
-    if by_session and not _user(request).has_perm(VIEW_ORIGINAL):
+    if not is_of_another(request, task):
+        return
+    client = owner(request)
+    if client is None and not _user(request).has_perm(VIEW_ORIGINAL):
         raise Forbidden("This user may review results, but may not see originals.")
+    if client is not None and not client.sees_originals:
+        raise Forbidden(
+            "This client may review the result, but may not see the original, which is another client's. "
+            "`anonymizer token create NAME --reviewer --originals` makes a token that may."
+        )
+
+
+def is_of_another(request: Request, task: Task) -> bool:
+    """Return whether a task belongs to another client than the caller. Without tokens, tasks are everybody's."""
+    client = owner(request)
+    if client is None:
+        return tokens.exist() and _has_session(request)
+    return task.owner_id != client.pk
 
 
 def check_reviewer(request: Request, task: Task) -> None:

@@ -77,6 +77,10 @@ REVIEW = {
                     "type",
                 ),
             },
+            "take": {
+                "type": "array", "maxItems": 10_000, "items": _object({"candidate": _NUMBER}, "candidate"),
+                "description": "Candidates that are redacted, whatever their scores.",
+            },
             "drop": _reference() | {"description": "False detections: they go from the result and its metadata."},
             "visible": _reference() | {"description": "Objects that stay in the metadata and are not redacted."},
             "change": _reference(_CHANGE) | {"description": "Method and strength of single objects."},
@@ -109,11 +113,16 @@ class VersionObject(serializers.Serializer[Any]):
     by = serializers.CharField(help_text="client:NAME, admin:NAME, anonymous, or server for the first version.")
     comment = serializers.CharField(allow_blank=True)
     added = serializers.IntegerField()
+    taken = serializers.IntegerField()
     dropped = serializers.IntegerField()
     visible = serializers.IntegerField()
     changed = serializers.IntegerField()
     thresholds = serializers.DictField(child=serializers.FloatField())
     detections = serializers.DictField(child=serializers.IntegerField(), help_text="Redacted objects by type.")
+    followed = serializers.ListField(
+        child=serializers.DictField(),
+        help_text="Videos: from when to when each object was followed, why no further, and a warning.",
+    )
     approved = serializers.BooleanField()
     served = serializers.BooleanField()
 
@@ -136,12 +145,21 @@ CANDIDATES = OpenApiResponse(
     {
         "type": "object",
         "properties": {
-            "size": {"type": "array", "items": {"type": "integer"}, "description": "Height and width in pixels."},
+            "size": {
+                "type": "array",
+                "items": {"type": "integer"},
+                "description": "Images: height and width in pixels.",
+            },
             "thresholds": {"type": "object", "additionalProperties": {"type": "number"}},
+            "lowest_thresholds": {
+                "type": "object",
+                "additionalProperties": {"type": "number"},
+                "description": "Videos: the lowest thresholds that a review may choose. Nothing fainter is kept.",
+            },
             "total": {"type": "integer", "description": "All kept detections; the list has those of the best scores."},
             "candidates": {"type": "array", "items": {"type": "object"}},
         },
-        "required": ["size", "thresholds", "total", "candidates"],
+        "required": ["thresholds", "total", "candidates"],
     },
     "The candidates, as the metadata lists detections.",
 )

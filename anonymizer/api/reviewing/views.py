@@ -25,7 +25,7 @@ from anonymizer.pipeline.review.state import ReviewState
 from anonymizer.service.accounting import audit
 from anonymizer.service.reports import report
 from anonymizer.service.reviewing import versions
-from anonymizer.service.reviewing.kept import KeptImage
+from anonymizer.service.reviewing.kept import KeptImage, KeptTracks
 
 __all__ = ["CandidatesView", "ReviewView", "VersionsView"]
 
@@ -84,27 +84,27 @@ class CandidatesView(APIView):
 
     @extend_schema(
         operation_id="list_candidates",
-        summary="List all detections of an image that were kept, whatever their scores",
+        summary="List what was found below the thresholds, too",
         parameters=review_schema.REVIEW_PARAMETERS,
         responses={200: review_schema.CANDIDATES, **schema.error_answers(404, 409, 410)},
     )
     def get(self, request: Request, task_id: uuid.UUID) -> Response:
-        """List the kept detections of an image by falling score, those below the thresholds too.
+        """List the kept detections of an image by falling score. Of a video, list what is not redacted.
 
-        `detection` is the id in the metadata of the current version; null if the candidate is not in it.
+        `detection` is the id in the metadata of the current version; null if the candidate is not in it. Videos have
+        `track_id` instead, and the boxes of the candidate by number of the frame. `take` of a review redacts them.
         """
         task = find_task(request, task_id)
         if task.status == Status.DELETED:
             raise Deleted(f"The files of task {task_id} were deleted.")
         check_served(request, task)
-        if task.kind != Kind.IMAGE:
-            raise NoSuchResult(f"Task {task_id} is a video: its candidates are not listed.")
         if task.file(FileKind.METADATA) is None:
             if task.status in (Status.DONE, Status.FAILED):
                 raise NoSuchResult(f"Task {task_id} is {task.status} and keeps no candidates.")
             raise NotReady(f"Task {task_id} is {task.status} and has no result yet. Try again later.")
         audit.record_access(AuditAction.DOWNLOADED, task.pk, reviewer(request), "candidates")
-        return Response(KeptImage.of(task).candidates(ReviewState.from_json(versions.state_of(task))))
+        kept = KeptTracks.of(task) if task.kind == Kind.VIDEO else KeptImage.of(task)
+        return Response(kept.candidates(ReviewState.from_json(versions.state_of(task))))
 
 
 def _body(request: Request) -> object:

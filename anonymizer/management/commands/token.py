@@ -32,6 +32,8 @@ class Command(AnonymizerCommand):
       give the client another token, without limits; it keeps its tasks
   anonymizer token revoke street-team
       answer no more requests with its token; its tasks stay
+  anonymizer token create eva --reviewer --originals
+      make a token of somebody who reviews results of all clients beside their originals
   curl -H "Authorization: Bearer TOKEN" -F fileobject=@photo.jpg http://127.0.0.1:7000/v1/file
       upload a file as this client
 """
@@ -54,6 +56,9 @@ class Command(AnonymizerCommand):
         creating.add_argument(
             "--reviewer", action="store_true", help="the client may review and approve results, those of others too"
         )
+        creating.add_argument(
+            "--originals", action="store_true", help="with --reviewer: and see the originals of others under review"
+        )
         creating.add_argument("--replace", action="store_true", help="give a client that exists another token")
         actions.add_parser("list", help="list the clients, their limits and what they uploaded today")
         actions.add_parser("revoke", help="answer no more requests of a client").add_argument("name")
@@ -72,6 +77,8 @@ class Command(AnonymizerCommand):
             raise CommandError(f"The database does not answer ({error}): run `anonymizer manage migrate`.") from error
 
     def _create(self, options: dict[str, Any]) -> None:
+        if options["originals"] and not options["reviewer"]:
+            raise CommandError("--originals is a right of reviewers: give --reviewer too.")
         megabytes = options["megabytes_a_day"]
         token, secret = tokens.create(
             options["name"],
@@ -81,6 +88,7 @@ class Command(AnonymizerCommand):
             bytes_a_day=None if megabytes is None else megabytes * 2**20,
             reads_metrics=options["metrics"],
             reviews=options["reviewer"],
+            sees_originals=options["originals"],
             replace=options["replace"],
         )
         # alone on standard output, so that a script can keep it
@@ -88,7 +96,9 @@ class Command(AnonymizerCommand):
         self.stdout.write(secret)
 
     def _list(self, options: dict[str, Any]) -> None:
-        rows = [("client", "state", "expires", "last used", "rate", "files today", "megabytes today", "metrics")]
+        rows = [
+            ("client", "state", "expires", "last used", "rate", "files today", "megabytes today", "metrics", "reviews")
+        ]
         for token in Token.objects.all():
             tasks, used_bytes = quota.used_today(token)
             most_megabytes = None if token.bytes_a_day is None else round(token.bytes_a_day / 2**20)
@@ -96,7 +106,7 @@ class Command(AnonymizerCommand):
                 (
                     token.name, _state(token), _day(token.expires), _day(token.last_used), token.rate or "-",
                     _of(tasks, token.tasks_a_day), _of(round(used_bytes / 2**20), most_megabytes),
-                    "yes" if token.reads_metrics else "-",
+                    "yes" if token.reads_metrics else "-", _reviews(token),
                 )
             )  # fmt: skip
         if len(rows) == 1:
@@ -114,6 +124,10 @@ def _state(token: Token) -> str:
     if token.revoked is not None:
         return "revoked"
     return "active" if token.is_active else "expired"
+
+
+def _reviews(token: Token) -> str:
+    return ("with originals" if token.sees_originals else "yes") if token.reviews else "-"
 
 
 def _of(used: int, most: int | None) -> str:

@@ -21,7 +21,7 @@ from anonymizer.pipeline.options.options import Method, Options
 from anonymizer.pipeline.options.verify import Verify
 from anonymizer.pipeline.outputs import metadata
 from anonymizer.pipeline.proof.differences import MAX_LEFT, RegionDifference, channels, compare_regions
-from anonymizer.pipeline.proof.finds import new_finds
+from anonymizer.pipeline.proof.finds import are_spared, new_finds
 from anonymizer.pipeline.proof.verification import LOOK_SHARE, Verification, fail
 from anonymizer.pipeline.results import ImageResult
 
@@ -121,6 +121,7 @@ def look_again(engine: Engine, delivered: Picture, result: ImageResult, options:
         # outlines are made only for the few that their boxes do not explain
         finds = engine.add_masks(delivered.size_hw, delivered.rgb, finds, np.ones(len(finds), bool))
         finds = finds[new_finds(finds, redacted, result.detections, options)]
+    finds = finds[~are_spared(finds, result.spared)]
     return replace(finds, sources=np.full(len(finds), Source.VERIFICATION.value))
 
 

@@ -27,7 +27,7 @@ from anonymizer.pipeline.media_kinds import MediaInfo
 from anonymizer.pipeline.options.options import Options
 from anonymizer.pipeline.orientation import upright
 from anonymizer.pipeline.outputs.metadata import over_threshold
-from anonymizer.pipeline.proof.finds import new_finds
+from anonymizer.pipeline.proof.finds import are_spared, new_finds
 from anonymizer.pipeline.proof.verification import LOOK_SHARE
 from anonymizer.pipeline.tracking.boxes import ious
 from anonymizer.pipeline.tracking.motion import MotionState, Observation, predict
@@ -95,6 +95,7 @@ def look_at_frames(job: VideoJob, drawn: Drawn, on_frame: OnFrame) -> list[Frame
         redacted, objects = _redacted(recorded[stream, frame.number], image.shape[:2])
         (seen,) = job.engine.detect([image], job.object_types, job.options.video_format)
         finds = _new(job.engine, image, seen, redacted, objects, job.options)
+        finds = finds[~are_spared(finds, job.spared(stream, frame.number, frame.time_s, image.shape[:2]))]
         if len(finds):
             sources = np.full(len(finds), Source.VERIFICATION.value)
             found.append(FrameFinds(stream, frame.number, frame.time_s, replace(finds, sources=sources)))

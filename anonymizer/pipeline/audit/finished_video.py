@@ -6,13 +6,18 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from anonymizer.pipeline.audit.finished_frames import FRAMES, FrameFinds, follow_finds, look_at_frames
 from anonymizer.pipeline.audit.frame_drawing import draw_frames
-from anonymizer.pipeline.detections import OBJECT_TYPES, Detections, ObjectType
+from anonymizer.pipeline.detections import OBJECT_TYPES, Detections, ObjectType, Source
 from anonymizer.pipeline.errors import VerificationFailed
 from anonymizer.pipeline.files.sums import FileSum
+from anonymizer.pipeline.options.drawn import DrawnRegion, Shape
 from anonymizer.pipeline.options.verify import Verify
 from anonymizer.pipeline.proof.verification import Verification, fail
+from anonymizer.pipeline.review.edits import AddedObject, KeyFrame
 from anonymizer.pipeline.tracking.boxes import union
 from anonymizer.pipeline.video.detection_queue import DetectionQueue
 from anonymizer.pipeline.video.plan import VideoJob
@@ -26,7 +31,8 @@ class Looks:
     def __init__(self) -> None:
         self._drawn: dict[int, frozenset[int]] = {}
         self._found: list[FrameFinds] = []
-        self._added: set[tuple[ObjectType, int]] = set()
+        #: by type and track id, where each find is: by time in seconds its box
+        self._added: dict[tuple[ObjectType, int], dict[float, NDArray[np.float32]]] = {}
         self._mode = Verify.TRUE
         self._count = 0
 
@@ -62,7 +68,8 @@ class Looks:
             queues: by stream index, the detections of all frames.
             on_frame: called at each decoded frame with the number of frames so far.
         """
-        first_id = max(queue.next_track_id for queue in queues.values())
+        review, bases = job.hooks.review, {track.index: track.time_base for track in job.tracks}
+        first_id = max(queue.next_track_id for queue in queues.values()) if review is None else review.next_track_id
         places: dict[tuple[int, int, int], Detections] = {}
         for stream, number, more in follow_finds(job.source, job.info, self._found, first_id, on_frame):
             for row in range(len(more)):
@@ -72,7 +79,16 @@ class Looks:
                 places[key] = one if known is None else replace(one, boxes=union(known.boxes[0], one.boxes[0])[None])
         for (stream, number, track_id), one in places.items():
             queues[stream].add(number, one)
-            self._added.add((one.object_type(0), track_id))
+            if (frame := queues[stream].wait_for(number)) is not None:
+                times = self._added.setdefault((one.object_type(0), track_id), {})
+                times[float(frame.pts * bases[stream])] = one.boxes[0]
+
+    def finds(self) -> tuple[AddedObject, ...]:
+        """What was found and is redacted too, in the order of their track ids."""
+        return tuple(
+            _as_added(object_type, boxes)
+            for (object_type, _), boxes in sorted(self._added.items(), key=lambda item: item[0][1])
+        )
 
     def outcome(self, seconds: float) -> Verification:
         """What the looks showed, and how long they took."""
@@ -95,6 +111,14 @@ class Looks:
                 f"Objects were found in {len(self._found)} frame(s) only when the finished video was looked at again; "
                 "they are redacted too, as far as they could be followed."
             )
+
+
+def _as_added(object_type: ObjectType, boxes: Mapping[float, NDArray[np.float32]]) -> AddedObject:
+    keys = []
+    for time_s, box in sorted(boxes.items()):
+        x1, y1, x2, y2 = (float(side) for side in box)
+        keys.append(KeyFrame(time_s, DrawnRegion(object_type, Shape.BOX, ((x1, y1), (x2, y2)))))
+    return AddedObject(tuple(keys), keys[0].time_s, keys[-1].time_s, source=Source.VERIFICATION.value)
 
 
 def _failure(found: Sequence[FrameFinds]) -> VerificationFailed:

@@ -18,15 +18,17 @@ from numpy.typing import NDArray
 from anonymizer.pipeline.detections import Detections
 from anonymizer.pipeline.options.options import Options
 from anonymizer.pipeline.redaction.regions import redaction_regions
-from anonymizer.pipeline.tracking.boxes import ious
+from anonymizer.pipeline.tracking.boxes import contains, ious
 
-__all__ = ["COVERED", "bare_shares", "new_finds", "without_margins"]
+__all__ = ["COVERED", "are_spared", "bare_shares", "new_finds", "without_margins"]
 
 #: the share of a find's shape from which on it counts as redacted
 COVERED = 0.5
 #: A find is the redacted object with its type if the boxes overlap so much (intersection over union), and if its box is
 #: barer than the object's own by no more than this share.
 _SAME_IOU, _BARER = 0.5, 0.25
+#: the share of a find within an object that a person left visible, from which on it is a part of that object
+_WITHIN = 0.8
 
 
 def new_finds(
@@ -54,6 +56,24 @@ def new_finds(
         barer = _bare_boxes(finds.boxes[rows], redacted) - _bare_boxes(objects.boxes[partner], redacted)
         is_new[rows[is_same & (barer <= _BARER)]] = False
     return is_new
+
+
+def are_spared(finds: Detections, spared: Detections) -> NDArray[np.bool_]:
+    """Tell which finds are objects that a person left visible.
+
+    Args:
+        finds: n objects that detectors found in the delivered picture.
+        spared: what persons dropped or left visible there.
+
+    Returns:
+        (n,) bool: a find of the same type with nearly the same box, or within it.
+    """
+    out = np.zeros(len(finds), np.bool_)
+    for row in range(len(finds)):
+        box, others = finds.boxes[row], spared.boxes[spared.types == finds.types[row]]
+        holds = any(contains(other, box, _WITHIN) for other in others)
+        out[row] = holds or ious(box, others).max(initial=0) >= _SAME_IOU
+    return out
 
 
 def bare_shares(finds: Detections, redacted: NDArray[np.bool_], options: Options) -> NDArray[np.float64]:

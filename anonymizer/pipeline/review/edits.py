@@ -19,12 +19,13 @@ __all__ = ["AddedObject", "Change", "Follow", "KeyFrame", "ObjectRef", "ReviewEd
 #: the most objects in one list of a review: more are a mistake or an attack
 MOST_EDITS = 10_000
 MOST_COMMENT = 2000
-_NAMES = ("add", "drop", "visible", "change", "thresholds", "approve", "restore", "comment", "base")
+_NAMES = ("add", "take", "drop", "visible", "change", "thresholds", "approve", "restore", "comment", "base")
 _ADDED = (
     'a list of objects such as {"type": "face", "box": [10, 20, 60, 90]}, each with one shape, or for videos with '
     "keyframes of one shape each, and optionally from, to, follow, method and kernel_size"
 )
 _REFERENCES = 'a list of objects such as {"id": 3} or {"track_id": 7}, with ids of the metadata'
+_CANDIDATES = 'a list of candidates such as {"candidate": 3}, with ids of /v1/file/{id}/candidates'
 _SHAPES = tuple(shape.value for shape in Shape)
 _T = TypeVar("_T")
 
@@ -156,18 +157,20 @@ _EXTRAS = ("method", "kernel_size", "keyframes", "follow", "source")
 
 @dataclass(frozen=True, slots=True)
 class ObjectRef:
-    """An object of the version that is reviewed: by its id in the metadata of an image, or by its track.
+    """An object of the version that is reviewed: by its id in the metadata of an image, by its track, or as candidate.
 
     Attributes:
         number: the id.
         is_track: whether it is the id of a track.
+        is_candidate: whether it is the id of a candidate.
     """
 
     number: int
     is_track: bool
+    is_candidate: bool = False
 
     def __str__(self) -> str:
-        return f"{'track_id' if self.is_track else 'id'} {self.number}"
+        return f"{'candidate' if self.is_candidate else 'track_id' if self.is_track else 'id'} {self.number}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +179,7 @@ class ReviewEdits:
 
     Attributes:
         add: objects to add.
+        take: candidates that are redacted, whatever their scores.
         drop: false detections: they go from the result, the masks and the metadata.
         visible: objects that stay in the metadata and are not redacted.
         change: method and strength of single objects.
@@ -183,20 +187,21 @@ class ReviewEdits:
     """
 
     add: tuple[AddedObject, ...] = ()
+    take: tuple[ObjectRef, ...] = ()
     drop: tuple[ObjectRef, ...] = ()
     visible: tuple[ObjectRef, ...] = ()
     change: tuple[tuple[ObjectRef, Change], ...] = ()
     thresholds: Mapping[ObjectType, float] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return bool(self.add or self.drop or self.visible or self.change or self.thresholds)
+        return bool(self.add or self.take or self.drop or self.visible or self.change or self.thresholds)
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many objects are added, dropped, left visible and changed."""
+        """How many objects are added, taken of the candidates, dropped, left visible and changed."""
         return {
-            "added": len(self.add), "dropped": len(self.drop), "visible": len(self.visible),
-            "changed": len(self.change),
+            "added": len(self.add), "taken": len(self.take), "dropped": len(self.drop),
+            "visible": len(self.visible), "changed": len(self.change),
         }  # fmt: skip
 
 
@@ -236,6 +241,7 @@ def parse_review(data: object) -> ReviewRequest:
             raise InvalidParameter("body", name, allowed)
     edits = ReviewEdits(
         add=tuple(map(_added, _rows("add", data.get("add"), _ADDED))),
+        take=tuple(map(_candidate, _rows("take", data.get("take"), _CANDIDATES))),
         drop=tuple(_reference("drop", row) for row in _rows("drop", data.get("drop"), _REFERENCES)),
         visible=tuple(_reference("visible", row) for row in _rows("visible", data.get("visible"), _REFERENCES)),
         change=tuple(map(_changed, _rows("change", data.get("change"), _REFERENCES))),
@@ -243,7 +249,7 @@ def parse_review(data: object) -> ReviewRequest:
     )
     restore = _whole("restore", data.get("restore"), "the number of an earlier version, from 1 up")
     if restore is not None and edits:
-        raise InvalidParameter("restore", restore, "given without add, drop, visible, change and thresholds")
+        raise InvalidParameter("restore", restore, "given without add, drop, take, visible, change and thresholds")
     request = ReviewRequest(
         edits, _flag(data.get("approve")), restore, _comment(data.get("comment")),
         _whole("base", data.get("base"), "the number of a version, from 1 up"),
@@ -275,6 +281,18 @@ def _reference(name: str, row: Mapping[str, Any], others: Sequence[str] = ()) ->
     if not is_number or row.keys() - {*given, *others}:
         raise InvalidParameter(name, dict(row), _REFERENCES)
     return ObjectRef(int(number or 0), given[0] == "track_id")
+
+
+def _candidate(row: Mapping[str, Any]) -> ObjectRef:
+    number = row.get("candidate")
+    if (
+        row.keys() != {"candidate"}
+        or isinstance(number, bool)
+        or not isinstance(number, int)
+        or not 0 <= number < 2**53
+    ):
+        raise InvalidParameter("take", dict(row), _CANDIDATES)
+    return ObjectRef(number, is_track=False, is_candidate=True)
 
 
 def _changed(row: Mapping[str, Any]) -> tuple[ObjectRef, Change]:

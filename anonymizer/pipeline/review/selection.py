@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from anonymizer.pipeline.detections import Detections
 from anonymizer.pipeline.images.decoded import Samples
 from anonymizer.pipeline.options.options import Method, Options
+from anonymizer.pipeline.outputs.metadata import over_threshold
 from anonymizer.pipeline.redaction.drawn import drawn_objects
 from anonymizer.pipeline.redaction.planes import redact_alpha, redact_colours
 from anonymizer.pipeline.redaction.regions import RedactionRegion, redaction_regions
 from anonymizer.pipeline.review.edits import Change
 from anonymizer.pipeline.review.state import ReviewState, changed_options
 
-__all__ = ["Selection", "effect_groups", "select"]
+__all__ = ["Selection", "effect_groups", "select", "spared_objects"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +120,29 @@ def select(
         np.array([key in state.visible for key in keys], np.bool_),
         tuple(state.change_of(key) if key else None for key in keys),
     )
+
+
+def spared_objects(found: Detections, options: Options, state: ReviewState, size_hw: tuple[int, int]) -> Detections:
+    """Return what persons decided not to redact in an image: a look at the result must not bring it back.
+
+    Args:
+        found: n kept detections, whatever their scores.
+        options: of the request.
+        state: what reviews changed.
+        size_hw: height and width of the image in pixels.
+
+    Returns:
+        Objects that were dropped or left visible, and those that a raised threshold leaves out.
+    """
+    if state == ReviewState():
+        return Detections.empty()
+    free = state.dropped | state.visible
+    now = state.reaching(over_threshold(found, state.options(options)))
+    reached = now | over_threshold(found, options)
+    rows = [int(row) for row in np.flatnonzero(reached) if not now[row] or f"c{row}" in free]
+    regions = [region for number, region in enumerate(options.regions) if f"r{number}" in free]
+    regions += [each.keys[0].region for number, each in enumerate(state.added) if state.spares(number)]
+    return Detections.merge([found[rows], drawn_objects(regions, size_hw)])
 
 
 def effect_groups(

@@ -52,7 +52,9 @@ class TrackReview:
         """Return the key of a track, see `ReviewState`. Objects that were added are tracks, too."""
         return f"a{track_id - self.first_id}" if track_id >= self.first_id else f"t{track_id}"
 
-    def apply(self, kept: Detections, number: int, time_s: float, size_hw: tuple[int, int]) -> Detections:
+    def apply(
+        self, kept: Detections, number: int, time_s: float, size_hw: tuple[int, int], taken: Detections | None = None
+    ) -> Detections:
         """Return the objects of a frame.
 
         Args:
@@ -60,9 +62,12 @@ class TrackReview:
             number: of the frame.
             time_s: when it is shown, in seconds.
             size_hw: height and width of the upright frame in pixels.
+            taken: of the candidates that the version takes. Default: none.
         """
         stays = [self._stays(kept, row) for row in range(len(kept))]
         parts = [kept if all(stays) else kept[np.array(stays, np.bool_)]]
+        if taken is not None:
+            parts.append(taken)
         for index, added in enumerate(self.state.added):
             if f"a{index}" in self.state.dropped:
                 continue
@@ -71,6 +76,24 @@ class TrackReview:
             if len(placed):
                 parts.append(replace(placed, track_ids=np.array([self.first_id + index], np.int64)))
         return Detections.merge(parts)
+
+    def spared(self, kept: Detections, number: int, time_s: float, size_hw: tuple[int, int]) -> Detections:
+        """Return what persons decided not to redact in a frame.
+
+        Args:
+            kept: what detectors and tracker gave, and candidates that were dropped or left visible.
+            number: of the frame.
+            time_s: when it is shown, in seconds.
+            size_hw: height and width of the upright frame in pixels.
+        """
+        keys = [self.key(int(track_id)) if track_id >= 0 else "" for track_id in kept.track_ids]
+        rows = [row for row, key in enumerate(keys) if key in self.state.visible or not self._stays(kept, row)]
+        regions = [
+            region
+            for index, added in enumerate(self.state.added)
+            if self.state.spares(index) and (region := self._place(index, added, number, time_s)) is not None
+        ]
+        return Detections.merge([kept[rows], drawn_objects(regions, size_hw)])
 
     def select(self, objects: Detections) -> Selection:
         """Return how the objects of a frame are redacted.

@@ -35,6 +35,7 @@ from anonymizer.pipeline.video.io.codecs.fingerprints import overwrite
 from anonymizer.pipeline.video.io.reader import VideoReader
 from anonymizer.pipeline.video.io.tracks import DecodedFrame, VideoTrack
 from anonymizer.pipeline.video.plan import VideoJob
+from anonymizer.pipeline.video.review.candidates import faint_finds
 from anonymizer.pipeline.video.thread_stages import StageQueue, StageThreads
 
 __all__ = ["downscale_warnings", "start_analysis"]
@@ -64,6 +65,7 @@ class _TrackAnalysis:
     Attributes:
         regions: that the caller drew.
         pending: pts, `damaged` and fingerprint of the frames whose detections are not final yet.
+        faint: what the detectors found in them below the thresholds; None: no review will want it.
         reformatter: one for all frames, because each new one sets up its scaling again.
         field_reformatter: likewise, for all fields.
     """
@@ -74,6 +76,8 @@ class _TrackAnalysis:
     filler: TurnFiller[_TrackingFrame]
     analysis_size_wh: tuple[int, int]
     regions: tuple[DrawnRegion, ...]
+    options: Options
+    faint: deque[Detections] | None
     schedule: DetectionSchedule = field(default_factory=DetectionSchedule)
     pending: deque[tuple[int, bool, int]] = field(default_factory=deque)
     reformatter: VideoReformatter = field(default_factory=VideoReformatter)
@@ -108,6 +112,8 @@ def start_analysis(job: VideoJob, stages: StageThreads, queues: Mapping[int, Det
             TurnFiller(track.size_hw, options),
             _analysis_size_wh(track, options, detectors),
             options.regions,
+            options,
+            deque() if job.hooks.keep else None,
         )
         for track in job.tracks
     }
@@ -326,6 +332,8 @@ def _track_frame(
 def _push(track: _TrackAnalysis, frames: Iterable[tuple[_TrackingFrame, Detections]]) -> None:
     """Give frames to the tracker, and queue the detections of those that are final now."""
     for (time_s, small), found in frames:
+        if track.faint is not None:
+            track.faint.append(faint_finds(found, track.options))
         for detections in track.tracker.push(time_s, found, small):
             _queue_detections(track, detections)
 
@@ -339,7 +347,8 @@ def _finish_frames(track: _TrackAnalysis) -> None:
 
 def _queue_detections(track: _TrackAnalysis, detections: Detections) -> None:
     pts, damaged, pixels = track.pending.popleft()
+    faint = Detections.empty() if track.faint is None else track.faint.popleft()
     if track.regions:
         drawn = drawn_objects(track.regions, track.track.size_hw, float(pts * track.track.time_base))
         detections = Detections.merge([detections, drawn])
-    track.queue.put(FrameDetections(pts, detections, damaged, pixels))
+    track.queue.put(FrameDetections(pts, detections, damaged, pixels, faint=faint))

@@ -7,10 +7,13 @@ import tempfile
 from array import array
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from anonymizer.pipeline.detections import Detections
-from anonymizer.pipeline.video.thread_stages import StageThreads
+
+if TYPE_CHECKING:
+    from anonymizer.pipeline.video.thread_stages import StageThreads
 
 __all__ = ["DetectionQueue", "FrameDetections", "LaggingTracks"]
 
@@ -33,6 +36,7 @@ class FrameDetections:
         damaged: whether the frame could not be read whole; then all of it is blackened.
         fingerprint: of the pixels that were analysed, as `fingerprint` of `io.codecs.fingerprints` gives it.
         same: whether the version that a review changes has the same objects there, redacted in the same way.
+        faint: what stayed below its threshold, where a review may want it.
     """
 
     pts: int
@@ -40,6 +44,7 @@ class FrameDetections:
     damaged: bool
     fingerprint: int
     same: bool = False
+    faint: Detections = field(default_factory=Detections.empty)
 
 
 class DetectionQueue:
@@ -113,7 +118,7 @@ class DetectionQueue:
             more = self._added.get(number)
         if frame is None or more is None:
             return frame
-        return replace(frame, detections=Detections.merge([frame.detections, more]))
+        return replace(frame, detections=Detections.merge([frame.detections, more]), same=False)
 
     def add(self, number: int, more: Detections) -> None:
         """Add objects to a frame, for the next rendering; all frames must be kept.

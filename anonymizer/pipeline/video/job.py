@@ -132,7 +132,7 @@ class _VideoWork:
             if job.target is not None and job.hooks.looks is not None:
                 stats = self._look_again(job.hooks.looks, stats)
             if job.hooks.keep:
-                KeptVideo.of(self._queues, len(job.options.regions)).save(job.detections)
+                KeptVideo.of(self._queues, job.tracks, job.options).save(job.detections)
         except BaseException as error:
             analysis.stop(error)
             raise
@@ -342,9 +342,12 @@ class _VideoWork:
             analysis=Analysis(job.engine.store.sums(models), views, size_hw, stats.frames),
             review=None if review is None else review.state,
             kept=job.detections if job.hooks.keep else None,
+            finds=() if job.hooks.looks is None else job.hooks.looks.finds(),
         )
 
     def _warnings(self, stats: RenderStats) -> Iterator[str]:
+        review = self._job.hooks.review
+        yield from () if review is None else review.warnings
         yield from self._job.output.warnings
         yield from dict.fromkeys(stats.warnings)
         yield from _downscale_warnings(self._job)

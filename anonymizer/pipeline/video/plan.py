@@ -16,6 +16,7 @@ from anonymizer.pipeline.media_kinds import MediaInfo
 from anonymizer.pipeline.options.options import Method, Options
 from anonymizer.pipeline.proof.verification import Verification
 from anonymizer.pipeline.results import VideoProgress
+from anonymizer.pipeline.review.edits import AddedObject
 from anonymizer.pipeline.review.selection import Selection
 from anonymizer.pipeline.review.state import ReviewState
 from anonymizer.pipeline.video.detection_queue import DetectionQueue
@@ -61,6 +62,10 @@ class ResultLooks(Protocol):
         """Add what was found to the detections, by stream index."""
         ...
 
+    def finds(self) -> tuple[AddedObject, ...]:
+        """What was found and is redacted too, in the order of their track ids."""
+        ...
+
     def outcome(self, seconds: float) -> Verification:
         """What the looks showed, and how long they took."""
         ...
@@ -79,6 +84,14 @@ class Reviewed(Protocol):
     def state(self) -> ReviewState: ...
     @property
     def types(self) -> set[ObjectType]: ...
+    @property
+    def warnings(self) -> tuple[str, ...]: ...
+    @property
+    def next_track_id(self) -> int: ...
+
+    def spared(self, stream: int, number: int, time_s: float, size_hw: tuple[int, int]) -> Detections:
+        """Return what persons decided not to redact in a frame."""
+        ...
 
     def select(self, objects: Detections) -> Selection:
         """Return how the objects of a frame are redacted."""
@@ -138,6 +151,11 @@ class VideoJob:
         """Return how the objects of a frame are redacted."""
         review = self.hooks.review
         return Selection.of_all(objects) if review is None else review.select(objects)
+
+    def spared(self, stream: int, number: int, time_s: float, size_hw: tuple[int, int]) -> Detections:
+        """Return what persons decided not to redact in a frame: a look at the result must not bring it back."""
+        review = self.hooks.review
+        return Detections.empty() if review is None else review.spared(stream, number, time_s, size_hw)
 
     @property
     def metadata(self) -> Path:

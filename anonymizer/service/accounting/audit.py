@@ -53,10 +53,10 @@ def record_all(
     )
 
 
-def record_access(action: AuditAction, task: uuid.UUID, actor: str, file: str) -> None:
+def record_access(action: AuditAction, task: uuid.UUID, actor: str, file: str, *, reason: str = "") -> None:
     """Add an event for a file that was read, unless the same actor read it within the last minute."""
     recent = AuditEvent.objects.filter(
         task=task, action=action, actor=actor[:200], file=file, time__gt=timezone.now() - SAME_ACCESS
     )
     if not recent.exists():
-        record(action, task, actor, file=file)
+        record(action, task, actor, file=file, reason=reason)

@@ -50,6 +50,7 @@ def create(
     bytes_a_day: int | None = None,
     reads_metrics: bool = False,
     reviews: bool = False,
+    sees_originals: bool = False,
     replace: bool = False,
 ) -> tuple[Token, str]:
     """Make a token for a client.
@@ -62,6 +63,7 @@ def create(
         bytes_a_day: the most uploaded bytes a day (UTC). Default: no limit.
         reads_metrics: whether the client may read `/metrics`.
         reviews: whether the client may review and approve results, also those of other clients.
+        sees_originals: whether it may see the originals of other clients' tasks that need a review.
         replace: whether a client of this name gets a new token and these limits. It keeps its tasks.
 
     Returns:
@@ -72,7 +74,7 @@ def create(
     """
     limits: dict[str, Any] = {
         "expires": expires, "rate": rate, "tasks_a_day": tasks_a_day, "bytes_a_day": bytes_a_day,
-        "reads_metrics": reads_metrics, "reviews": reviews,
+        "reads_metrics": reads_metrics, "reviews": reviews, "sees_originals": sees_originals,
     }  # fmt: skip
     with transaction.atomic():
         token = Token.objects.filter(name=name).first() or Token(name=name)

@@ -1,4 +1,4 @@
-"""What was kept of the detection of a task: the objects that a review can name, and the candidates below thresholds."""
+"""What was kept of the detection of a task: the objects that a review can name, and what is below the thresholds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,13 +17,18 @@ from anonymizer.pipeline.detections import Detections, ObjectType, Source
 from anonymizer.pipeline.errors import InvalidParameter
 from anonymizer.pipeline.options.options import Options
 from anonymizer.pipeline.outputs import metadata
-from anonymizer.pipeline.review.edits import ObjectRef, ReviewEdits
+from anonymizer.pipeline.review.edits import AddedObject, ObjectRef, ReviewEdits
 from anonymizer.pipeline.review.selection import Selection, select
 from anonymizer.pipeline.review.state import ReviewState
 from anonymizer.service import files, videos
 from anonymizer.service.reviewing.errors import NoOriginal
 
-__all__ = ["MOST_CANDIDATES", "KeptImage", "KeptTracks", "first_state"]
+if TYPE_CHECKING:
+    from anonymizer.pipeline.results import ImageResult
+    from anonymizer.pipeline.video.review.candidates import CandidateTracks
+    from anonymizer.pipeline.video.review.kept import KeptVideo
+
+__all__ = ["MOST_CANDIDATES", "KeptImage", "KeptTracks", "first_state", "found_again"]
 
 #: the most candidates that are listed, those with the highest scores
 MOST_CANDIDATES = 5000
@@ -64,13 +69,18 @@ class KeptImage:
     def selection(self, state: ReviewState) -> Selection:
         """Return the objects of a version, as its metadata lists them."""
         options = state.options(self.options)
-        return select(self.found, metadata.over_threshold(self.found, options), self.size_hw, options, state)
+        over = state.reaching(metadata.over_threshold(self.found, options))
+        return select(self.found, over, self.size_hw, options, state)
 
     def key_of(self, state: ReviewState) -> Callable[[str, ObjectRef], str]:
         """Return what finds the key of an object that a review of a version names."""
         keys = self.selection(state).keys
 
         def find(name: str, reference: ObjectRef) -> str:
+            if reference.is_candidate:
+                if reference.number >= len(self.found):
+                    raise InvalidParameter(name, reference, "an id of the candidates")
+                return f"c{reference.number}"
             if reference.is_track or reference.number >= len(keys):
                 last = f"0 to {len(keys) - 1}" if keys else "none, as it has no objects"
                 raise InvalidParameter(name, reference, f"an id of the current version's metadata ({last})")
@@ -116,16 +126,14 @@ class KeptImage:
 
 @dataclass(frozen=True, slots=True)
 class KeptTracks:
-    """The tracks of a video that a review can name.
+    """The tracks and candidates of a video that a review can name.
 
     Attributes:
-        ids: of the tracks that were found, and of the request's own regions.
-        next_id: the track id of the first object that a review adds.
+        video: what is kept.
         options: of the request.
     """
 
-    ids: frozenset[int]
-    next_id: int
+    video: KeptVideo
     options: Options
 
     @classmethod
@@ -142,20 +150,26 @@ class KeptTracks:
             if kept is None:
                 raise FileNotFoundError
             with tempfile.TemporaryDirectory() as folder, files.local_path(kept, Path(folder)) as path:
-                video = KeptVideo.load(path)
+                return cls(KeptVideo.load(path), options)
         except FileNotFoundError:
             raise NoOriginal(f"Task {task.pk} keeps no detections that a review could use.") from None
-        return cls(frozenset(video.track_ids(len(options.regions))), video.next_id, options)
 
     def key_of(self, state: ReviewState) -> Callable[[str, ObjectRef], str]:
         """Return what finds the key of a track that a review of a version names."""
+        ids, candidates = self.video.track_ids(len(self.options.regions)), self.video.candidates()
+        taken = self._taken(state)
 
         def find(name: str, reference: ObjectRef) -> str:
-            added = reference.number - self.next_id
+            number = reference.number
+            if reference.is_candidate:
+                if number not in candidates:
+                    raise InvalidParameter(name, reference, "an id of the candidates")
+                return f"t{number}"
+            added = number - self.video.next_id
             if reference.is_track and 0 <= added < len(state.added):
                 key = f"a{added}"
             else:
-                key = f"t{reference.number}" if reference.is_track and reference.number in self.ids else ""
+                key = f"t{number}" if reference.is_track and (number in ids or number in taken) else ""
             if not key or key in state.dropped:
                 raise InvalidParameter(name, reference, "a track_id of the current version's metadata")
             return key
@@ -166,13 +180,53 @@ class KeptTracks:
         """Make sure that a review asks for nothing that was not kept.
 
         Raises:
-            InvalidParameter: a threshold is below that of the upload.
+            InvalidParameter: a threshold is below the scores of the candidates that are kept.
         """
+        lowest = self.video.least(self.options)
         for object_type, score in edits.thresholds.items():
-            least = self.options.threshold(object_type)
-            if score < least:
-                allowed = f"{least} or more: of a video, nothing below the threshold of the upload is kept"
+            # what is said has four digits
+            if score < lowest[object_type] - 5e-5:
+                allowed = f"{lowest[object_type]:.4f} or more: of this video, nothing fainter is kept"
                 raise InvalidParameter(f"thresholds.{object_type}", score, allowed)
+
+    def candidates(self, state: ReviewState) -> dict[str, Any]:
+        """Return the candidates as JSON values, best first.
+
+        Each says in `track_id` which one it has in the metadata of the version; None: it is not in it.
+        """
+        options, taken = state.options(self.options), self._taken(state)
+        best = [(key, tracks, rows, tracks.best(rows)) for key, (tracks, rows) in self.video.candidates().items()]
+        best.sort(key=lambda each: -float(each[1].sightings.scores[each[3]]))
+        return {
+            "thresholds": {each.value: options.threshold(each) for each in ObjectType},
+            "lowest_thresholds": {
+                each.value: round(least, 4) for each, least in self.video.least(self.options).items()
+            },
+            "total": len(best),
+            "candidates": [
+                _moving_candidate(tracks, rows, row) | {"id": key, "track_id": key if key in taken else None}
+                for key, tracks, rows, row in best[:MOST_CANDIDATES]
+            ],
+        }
+
+    def _taken(self, state: ReviewState) -> set[int]:
+        from anonymizer.pipeline.video.review.candidates import taken_candidates
+
+        return {key for track in self.video.tracks.values() for key in taken_candidates(track.candidates, state)}
+
+
+def _moving_candidate(tracks: CandidateTracks, rows: slice, best: int) -> dict[str, Any]:
+    seen = tracks.sightings[rows]
+    object_type = tracks.sightings.object_type(best)
+    boxes = np.rint(seen.boxes).astype(int)
+    return {
+        "type": object_type.code, "type_label": object_type.value,
+        "score": round(float(tracks.sightings.scores[best]), 4), "model": str(tracks.sightings.models[best]),
+        "bbox": boxes[best - rows.start].tolist(), "frame": int(tracks.numbers[best]),
+        "time": round(float(tracks.times[best]), 6),
+        "from": round(float(tracks.times[rows.start]), 6), "to": round(float(tracks.times[rows.stop - 1]), 6),
+        "boxes": [[number, *box] for number, box in zip(tracks.numbers[rows].tolist(), boxes.tolist(), strict=True)],
+    }  # fmt: skip
 
 
 def first_state(described: object) -> ReviewState:
@@ -182,9 +236,14 @@ def first_state(described: object) -> ReviewState:
         described: the metadata of the image.
     """
     rows = described["detections"] if isinstance(described, Mapping) else []
-    added = [
-        {"type": row["type_label"], "box": row["bbox"], "source": row["source"]}
-        for row in rows
-        if row.get("source") == Source.VERIFICATION
-    ]
-    return ReviewState.from_json({"added": added})
+    return ReviewState().with_finds([_find(row) for row in rows if row.get("source") == Source.VERIFICATION])
+
+
+def found_again(result: ImageResult) -> list[AddedObject]:
+    """Return what only the look at the result of a review found. These are the last objects of its metadata."""
+    count = 0 if result.verification is None else sum(result.verification.added.values())
+    return [_find(row) for row in result.metadata["detections"][len(result.detections) - count :]] if count else []
+
+
+def _find(row: Mapping[str, Any]) -> AddedObject:
+    return AddedObject.from_json({"type": row["type_label"], "box": row["bbox"]}, source=row["source"])

@@ -23,7 +23,7 @@ from anonymizer.service.monitoring import counters, log_context
 from anonymizer.service.queueing.outages import AWAY
 from anonymizer.service.reviewing import leases, versions
 from anonymizer.service.reviewing.artefacts import image_artefacts
-from anonymizer.service.reviewing.kept import KeptImage
+from anonymizer.service.reviewing.kept import KeptImage, found_again
 from anonymizer.service.reviewing.video_reviews import review_video
 
 if TYPE_CHECKING:
@@ -99,21 +99,33 @@ def _image(taken: leases.RenderClaim) -> bool:
     result = anonymizer.render(picture, kept.found, types, kept.options, review=state)
     result = anonymizer.verify(result)
     log.info("Rendered in %.2f s.", time.perf_counter() - started)
-    return publish(taken, result, image_artefacts(result, shared=False))
+    return publish(taken, result, image_artefacts(result, shared=False), state.with_finds(found_again(result)))
 
 
 def _video(taken: leases.RenderClaim) -> bool:
     task, version = taken.task, taken.version
     files.remove_working_folders(task)
     with files.working_folder(task, taken.token.hex) as folder:
-        result = review_video(taken, folder)
+        result, followed = review_video(taken, folder)
         counts = dict(task.review_counts) | {name: result.review_counts[name] for name in FRAME_COUNTS}
         log.info("Version %d: %d frames of %d copied.", version.number, result.frames_copied, result.frames)
-        return publish(taken, result, videos.artefacts(result), review_counts=counts, video=videos.video_field(result))
+        return publish(
+            taken,
+            result,
+            videos.artefacts(result),
+            ReviewState.from_json(version.state).with_finds(result.finds),
+            review_counts=counts,
+            video=videos.video_field(result),
+            followed=followed,
+        )
 
 
 def publish(
-    taken: leases.RenderClaim, result: ImageResult | VideoResult, artefacts: Iterable[files.Artefact], **values: object
+    taken: leases.RenderClaim,
+    result: ImageResult | VideoResult,
+    artefacts: Iterable[files.Artefact],
+    state: ReviewState,
+    **values: object,
 ) -> bool:
     """Make the whole version visible at once. If the claim is void, remove all of it.
 
@@ -121,7 +133,8 @@ def publish(
         taken: the claim.
         result: of the rendering.
         artefacts: its files.
-        values: further fields of the task.
+        state: what was changed up to the version, with what the look at it found.
+        values: further fields of the task or of the version.
 
     Returns:
         Whether the version was published.
@@ -136,7 +149,7 @@ def publish(
             "detections": result.counts,
             "review_counts": dict(result.review_counts),
             "model_ids": list(result.models),
-            "warnings": list(dict.fromkeys([*task.warnings, *result.warnings])),
+            "warnings": list(dict.fromkeys([*versions.lasting_warnings(task, version), *result.warnings])),
             "duration": result.seconds,
             **values,
         }
@@ -146,6 +159,7 @@ def publish(
             if row is not None and mine.update(
                 status=RenderStatus.DONE,
                 outcome=outcome,
+                state=state.as_json(),
                 lease_token=None,
                 lease_until=None,
                 approved=version.approve_when_done,

@@ -19,7 +19,18 @@ from anonymizer.service.reviewing.errors import NoOriginal, NotReviewable, Versi
 from anonymizer.service.reviewing.kept import KeptImage, KeptTracks, first_state
 from anonymizer.service.webhooks import deliveries
 
-__all__ = ["OUTCOME", "current", "is_withheld", "listing", "outcome_of", "review", "serve", "set_approval", "state_of"]
+__all__ = [
+    "OUTCOME",
+    "current",
+    "is_withheld",
+    "lasting_warnings",
+    "listing",
+    "outcome_of",
+    "review",
+    "serve",
+    "set_approval",
+    "state_of",
+]
 
 Kept: TypeAlias = "KeptImage | KeptTracks"
 RENDERING = RenderStatus.RENDERING.value
@@ -111,6 +122,14 @@ def state_of(task: Task) -> dict[str, Any]:
     """Return what reviews changed in the version that a task serves, as JSON values."""
     found = ResultVersion.objects.filter(task=task, number=task.version).values_list("state", flat=True).first()
     return dict(found or {})
+
+
+def lasting_warnings(task: Task, version: ResultVersion) -> list[str]:
+    """Return the warnings of the version that is reviewed which its review does not make anew."""
+    base = ResultVersion.objects.filter(task=task, number=version.base).first()
+    followed = [] if base is None else base.outcome.get("followed", [])
+    made_anew = {row["warning"] for row in followed}
+    return [sentence for sentence in task.warnings if sentence not in made_anew]
 
 
 def outcome_of(task: Task) -> dict[str, Any]:
@@ -206,12 +225,13 @@ def listing(task: Task) -> list[dict[str, Any]]:
 
 
 def _listed(row: ResultVersion, task: Task) -> dict[str, Any]:
-    counts = {"added": 0, "dropped": 0, "visible": 0, "changed": 0} | row.counts
+    counts = {"added": 0, "taken": 0, "dropped": 0, "visible": 0, "changed": 0} | row.counts
     return {
         "version": row.number, "base": row.base or None, "status": row.status, "error": row.error or None,
         "created": row.created.isoformat().replace("+00:00", "Z"), "by": row.actor, "comment": row.comment,
         **counts, "thresholds": row.state.get("thresholds", {}), "detections": row.outcome.get("detections", {}),
-        "approved": row.approved, "served": row.status == RenderStatus.DONE and row.number == task.version,
+        "followed": row.outcome.get("followed", []), "approved": row.approved,
+        "served": row.status == RenderStatus.DONE and row.number == task.version,
     }  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from anonymizer.models import File, FileKind, ResultVersion
 from anonymizer.pipeline.errors import BrokenMedia, Cancelled
@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 __all__ = ["review_video"]
 
 
-def review_video(taken: RenderClaim, folder: Path) -> VideoResult:
+def review_video(taken: RenderClaim, folder: Path) -> tuple[VideoResult, list[dict[str, Any]]]:
     """Render the version of a video into a folder.
+
+    Returns:
+        The result, and how far each object was followed.
 
     Raises:
         Cancelled: the task was deleted, or another worker has the version.
@@ -52,9 +55,10 @@ def review_video(taken: RenderClaim, folder: Path) -> VideoResult:
         base = _base(task.files.all(), version.base, folder, opened)
         states = ReviewState.from_json(before.state), ReviewState.from_json(version.state)
         review = plan_review((source, _info(source)), kept, states, options, base, on_frame)
-        return engine.anonymizer().video(
+        result = engine.anonymizer().video(
             source, folder, review.after.options, name=task.name, stop=taken.is_void, review=review
         )
+        return result, list(review.followed)
 
 
 def _base(stored: Iterable[File], number: int, folder: Path, opened: ExitStack) -> BaseFiles | None:

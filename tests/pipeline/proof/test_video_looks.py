@@ -18,6 +18,11 @@ from anonymizer.pipeline.audit.frame_drawing import draw_frames
 from anonymizer.pipeline.errors import Cancelled, VerificationFailed
 from anonymizer.pipeline.media_kinds import sniff
 from anonymizer.pipeline.results import VideoResult
+from anonymizer.pipeline.review.edits import ObjectRef, parse_review
+from anonymizer.pipeline.review.state import ReviewState
+from anonymizer.pipeline.video.review.base import BaseFiles
+from anonymizer.pipeline.video.review.kept import KeptVideo
+from anonymizer.pipeline.video.review.work import plan_review
 from tests.fakes import FakeDetector, FakeStore
 from tests.pipeline.video.test_sabotage import made
 
@@ -138,3 +143,65 @@ def test_types_that_were_not_asked_for_are_not_looked_for(clip: Path, tmp_path: 
     result = anonymizer.video(clip, tmp_path, Options(license_plate=True, verify="strict"))
     assert result.counts == {ObjectType.LICENSE_PLATE.value: 0}
     assert result.verification is not None
+
+
+class Reviewed:
+    """A video, its first version without a look, and reviews of it with one."""
+
+    def __init__(self, anonymizer: Anonymizer, clip: Path, folder: Path) -> None:
+        self.anonymizer, self.clip, self.folder = anonymizer, clip, folder
+        (folder / "first").mkdir()
+        self.first = anonymizer.video(clip, folder / "first", options(), keep=True)
+        assert self.first.kept is not None
+        assert self.first.anonymised is not None
+        self.kept = KeptVideo.load(self.first.kept)
+
+    def review(self, verify: str, **body: object) -> VideoResult:
+        def key_of(name: str, reference: ObjectRef) -> str:
+            return f"t{reference.number}"
+
+        state = ReviewState().apply(parse_review(body).edits, key_of)
+        assert self.first.anonymised is not None
+        base = BaseFiles(self.first.anonymised, self.first.info, self.first.metadata, ())
+        info = sniff(self.clip.read_bytes()[:4096])
+        work = plan_review((self.clip, info), self.kept, (ReviewState(), state), options(verify=verify), base)
+        place = self.folder / f"version-{len(list(self.folder.iterdir()))}"
+        place.mkdir()
+        return self.anonymizer.video(self.clip, place, work.after.options, review=work)
+
+
+def options(**values: object) -> Options:
+    return Options(method="blacken", face=True, save_mask="none", **values)  # type: ignore[arg-type]
+
+
+def test_a_reviewed_version_is_looked_at_too_but_not_what_was_left_visible(
+    anonymizer: Anonymizer, clip: Path, tmp_path: Path
+) -> None:
+    reviewed = Reviewed(anonymizer, clip, tmp_path)
+    (candidate,) = reviewed.kept.candidates()
+    tracks = {
+        row["track_id"] for frame in json.loads(reviewed.first.metadata.read_text()) for row in frame["detections"]
+    }
+    (track,) = tracks
+    # the clear face stays visible as the reviewer said; the faint one is found and redacted in all frames
+    result = reviewed.review("true", visible=[{"track_id": track}])
+    assert result.anonymised is not None
+    assert min(brightness(result.anonymised, CLEAR)) > 60
+    assert max(brightness(result.anonymised, FAINT)) < 25
+    assert result.verification is not None
+    assert result.verification.added == {"face": 1}
+    # a later review names it by the id that the metadata give it
+    (find,) = result.finds
+    assert (find.source, find.start_s) == ("verification", 0.0)
+    ids = {row["track_id"] for frame in json.loads(result.metadata.read_text()) for row in frame["detections"]}
+    assert ids == {track, reviewed.kept.next_id}
+    with pytest.raises(VerificationFailed):
+        reviewed.review("strict", drop=[{"track_id": track}])
+    # once there is a decision on each, nothing is left to find
+    for body in (
+        {"take": [{"candidate": candidate}]},
+        {"take": [{"candidate": candidate}], "visible": [{"track_id": candidate}]},
+    ):
+        result = reviewed.review("strict", **{"visible": [], **body})
+        assert result.verification is not None
+        assert (result.verification.looks, result.verification.added) == (1, {})

@@ -95,6 +95,20 @@ def test_thresholds_visible_objects_and_methods_add_up_over_versions(upload: Any
     assert detector.calls == calls
 
 
+def test_a_candidate_below_the_threshold_is_taken(upload: Any) -> None:
+    task = done(upload)
+    with pytest.raises(InvalidParameter, match="take is 'candidate 9', but must be an id of the candidates"):
+        reviewed(task, take=[{"candidate": 9}])
+    task = reviewed(task, take=[{"candidate": 2}])
+    assert [(round(row["score"], 1), row["source"]) for row in rows(task)][2] == (0.3, "detector")
+    assert task.detections["face"] == 2
+    assert versions.listing(task)[0]["taken"] == 1
+    assert pixels(task)[55:85, 205:235].mean() < 20
+    task = reviewed(task, drop=[{"id": 2}])
+    assert task.detections["face"] == 1
+    assert reviewed(task, take=[{"candidate": 2}]).detections["face"] == 2
+
+
 def test_an_earlier_version_comes_back_and_the_next_review_starts_from_it(upload: Any) -> None:
     task = reviewed(done(upload), drop=[{"id": 0}])
     task = reviewed(task, restore=1)
@@ -174,3 +188,37 @@ def test_a_review_waits_while_the_storage_is_away(upload: Any, detector: FakeDet
     assert fresh(task).version == 1
     assert renders.render(str(version.pk)) == "done"
     assert fresh(task).version == 2
+
+
+def test_a_reviewed_version_is_looked_at_again_but_not_what_was_left_visible(
+    upload: Any, detector: FakeDetector
+) -> None:
+    task = done(upload)
+    # the look at a result finds what reaches half of a threshold: the faint face, which nobody has decided about
+    Task.objects.filter(pk=task.pk).update(options=fresh(task).options | {"verify": "true"})
+    calls = detector.calls
+    task = reviewed(task, visible=[{"id": 0}], drop=[{"id": 1}])
+    assert detector.calls > calls
+    assert [(row["type_label"], row["source"], row["is_anonymised"]) for row in rows(task)] == [
+        ("face", "detector", False), ("face", "verification", True),
+    ]  # fmt: skip
+    assert any("looked at again" in warning for warning in task.warnings)
+    # the next review can name what the look has found, and nothing brings it back
+    task = reviewed(task, drop=[{"id": 1}])
+    assert [row["source"] for row in rows(task)] == ["detector"]
+    assert pixels(task)[55:85, 205:235].mean() > 30
+    # a find is one below half of the lowered threshold's score only where nobody has raised the threshold
+    task = reviewed(task, thresholds={"face": 0.95})
+    assert rows(task) == []
+
+
+def test_a_strict_look_fails_the_review_and_the_version_before_stays(upload: Any) -> None:
+    task = done(upload)
+    Task.objects.filter(pk=task.pk).update(options=fresh(task).options | {"verify": "strict"})
+    assert versions.review(fresh(task), parse_review({"visible": [{"id": 0}]}), "client:tester")
+    version = ResultVersion.objects.get(task=task, number=2)
+    assert renders.render(str(version.pk)).startswith("failed: ")
+    assert fresh(task).version == 1
+    # with a decision on the faint face, nothing is left to find
+    task = reviewed(task, visible=[{"id": 0}], take=[{"candidate": 2}])
+    assert task.version == 3

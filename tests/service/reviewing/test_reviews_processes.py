@@ -99,8 +99,14 @@ def test_a_video_gets_an_object_between_key_frames_and_loses_it_again(own: Serve
     assert pictures[33][y1 + 4 : y2 - 4, x1 + 4 : x2 - 4].mean() < 24
     assert post(own, task_id, drop=[{"track_id": 7}]).status_code == 400
     low = post(own, task_id, thresholds={"face": 0.1})
-    assert "of a video, nothing below the threshold of the upload is kept" in low.json()["error"]
+    assert low.status_code == 202, low.text
+    assert rendered(own, task_id)["detections"] == {"face": 1}
+    listed = own.get(f"/v1/file/{task_id}/candidates").json()
+    assert listed["lowest_thresholds"]["face"] == pytest.approx(0.1)
+    low = post(own, task_id, thresholds={"face": 0.05})
+    assert "of this video, nothing fainter is kept" in low.json()["error"]
+    assert post(own, task_id, take=[{"candidate": 77}]).status_code == 400
     assert post(own, task_id, drop=[{"track_id": middle["track_id"]}], approve=True).status_code == 202
     task = rendered(own, task_id)
-    assert (task["version"], task["detections"], task["review"]) == (3, {"face": 0}, "approved")
+    assert (task["version"], task["detections"], task["review"]) == (4, {"face": 0}, "approved")
     assert task["video"]["frames_copied"] == 50

@@ -38,7 +38,7 @@ async function call(url, { isQuiet, ...options } = {}) {
 export const get = async (url, { isQuiet = false } = {}) => (await call(url, { isQuiet })).json();
 export const remove = async url => (await call(url, { method: "DELETE" })).json();
 export const send = async (url, value) =>
-  (await call(url, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(value) })).json();
+  (await call(url, { method: "POST", ...(value ? { headers: { "Content-Type": "application/json" }, body: JSON.stringify(value) } : {}) })).json();
 
 // The address of a file for an element. Elements send no token: with one, the file is fetched first.
 const blobs = new Map();
@@ -49,6 +49,15 @@ export async function source(url) {
 }
 export function release(urls) {
   for (const url of urls) if (blobs.has(url)) { URL.revokeObjectURL(blobs.get(url)); blobs.delete(url); }
+}
+
+// An address that needs no token for some minutes, for what the browser fetches in parts.
+export async function link(url) {
+  if (!token.get()) return path(url);
+  const { pathname, search } = new URL(url, location), [, id, file] = pathname.match(/^\/v1\/file\/([^/]+)\/(.+)$/);
+  const query = new URLSearchParams(search);
+  query.set("file", file);
+  return path((await send(`/v1/file/${id}/link?${query}`, undefined)).url);
 }
 
 // a link that the browser follows: it saves the file

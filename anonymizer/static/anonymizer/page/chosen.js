@@ -27,13 +27,16 @@ export class Chosen {
   heading(type, words) { return make("p", { className: `name ${colourOf(type)}` }, make("strong", { textContent: words })); }
 
   candidate(each) {
-    const redact = () => this.view.choose({ number: this.corrections.add(each.type_label, { box: each.bbox }, this.view.time(), "both") });
-    return [this.heading(each.type_label, `${inWords(each)}, not redacted`), this.view.canCorrect && button("Redact it", redact)].filter(Boolean);
+    const { id } = each, isTaken = this.corrections.now.taken.includes(id), take = is => () => this.corrections.take(id, is);
+    const when = each.boxes ? `from ${each.from.toFixed(2)} s to ${each.to.toFixed(2)} s` : "";
+    const words = [inWords({ ...each, track_id: null }), when, isTaken ? "will be redacted" : "not redacted"].filter(Boolean).join(", ");
+    return [this.heading(each.type_label, words), this.view.canCorrect && (isTaken ? button("Do not redact it", take(false)) : button("Redact it", take(true), { className: "main" }))].filter(Boolean);
   }
 
   object({ key, each }) {
     const decision = this.corrections.now.decisions[key], decide = what => { this.corrections.decide(key, what); };
     const parts = [this.heading(each.type_label, inWords(each))];
+    if (each.isNew && this.corrections.now.taken.includes(each.candidate.id)) return this.candidate(each.candidate);
     if (each.isNew) parts.push(make("p", { textContent: "With the new threshold it is redacted." }));
     if (!this.view.canCorrect || each.isNew) return parts;
     if (decision === "drop" || decision === "visible") {

@@ -1,7 +1,7 @@
 // What a reviewer wants changed, with undo and redo; nothing is sent before `body` is.
 import { between, clipped, kind } from "./shapes.js";
 
-const EMPTY = { added: [], decisions: {}, thresholds: {} };
+const EMPTY = { added: [], taken: [], decisions: {}, thresholds: {} };
 //: seconds around the frame in which a shape was drawn that still are this frame
 const SAME_FRAME = 1e-3;
 let last = 0;
@@ -50,6 +50,8 @@ export class Corrections {
     const { [key]: _, ...others } = this.now.decisions;
     this.put({ decisions: what === null ? others : { ...others, [key]: what } });
   }
+  // a candidate that is redacted, whatever its score
+  take(id, isTaken = true) { this.put({ taken: isTaken ? [...this.now.taken, id] : this.now.taken.filter(each => each !== id) }); }
   threshold(type, value) { this.put({ thresholds: { ...this.now.thresholds, [type]: value } }); }
 
   // the shape of a region at a time, or null
@@ -68,9 +70,9 @@ export class Corrections {
 
   // the body of POST /v1/task/{id}/review
   body(width, height) {
-    const { added, decisions, thresholds } = this.now, of = what => Object.entries(decisions).filter(([, each]) => each === what).map(([key]) => named(key));
+    const { added, taken, decisions, thresholds } = this.now, of = what => Object.entries(decisions).filter(([, each]) => each === what).map(([key]) => named(key));
     const change = Object.entries(decisions).filter(([, each]) => each.method || each.kernel_size).map(([key, each]) => ({ ...named(key), ...each }));
-    const parts = { add: added.map(region => this.region(region, width, height)).filter(Boolean), drop: of("drop"), visible: of("visible"), change };
+    const parts = { add: added.map(region => this.region(region, width, height)).filter(Boolean), take: taken.map(candidate => ({ candidate })), drop: of("drop"), visible: of("visible"), change };
     const body = Object.fromEntries(Object.entries(parts).filter(([, list]) => list.length));
     if (Object.keys(thresholds).length) body.thresholds = thresholds;
     return body;

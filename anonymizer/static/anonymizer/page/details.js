@@ -18,7 +18,7 @@ export function downloads(files, failed, ...more) {
   const links = make("div", { className: "actions" });
   for (const [kind, label] of DOWNLOADS) {
     if (!files.url(kind)) continue;
-    links.append(button(label, () => files.download(kind, label).catch(failed), { className: kind === "anonymised" ? "main" : "", ariaLabel: `Download: ${label}` }));
+    links.append(button(label, () => files.download(kind).catch(failed), { className: kind === "anonymised" ? "main" : "", ariaLabel: `Download: ${label}` }));
   }
   links.append(...more.filter(Boolean));
   return links;

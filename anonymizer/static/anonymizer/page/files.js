@@ -1,5 +1,5 @@
 // The addresses of the files of a task, of one version, and fetching them for elements.
-import { get, release, save, source } from "./api.js";
+import { get, link, release, save, source } from "./api.js";
 
 const NAMES = { anonymised: "anonymised_url", "binary-mask": "binary_mask_url", "instance-mask": "instance_mask_url", metadata: "metadata_url", receipt: "receipt_url" };
 
@@ -42,6 +42,12 @@ export class Files {
     return source(url);
   }
 
+  // for a player, which fetches what it shows
+  stream(kind) {
+    this.streamedAt = performance.now();
+    return link(this.url(kind));
+  }
+
   // the file that was chosen on this page
   local(file) {
     const address = URL.createObjectURL(file);
@@ -49,10 +55,8 @@ export class Files {
     return address;
   }
 
-  async download(kind, label) {
-    const address = await this.address(kind);
-    // a file that was fetched with a token has lost its name
-    save(address, address.startsWith("blob:") ? `${this.task.name} ${label.toLowerCase()}` : "");
+  async download(kind) {
+    save(await link(this.url(kind)), "");
   }
 
   close() {

@@ -10,6 +10,17 @@ import { keyOf } from "./corrections.js";
 
 //: how long the page may stand still while it prepares a preview
 const SLICE_MS = 15;
+//: how long the address of a video works at least
+const LINK_MS = 9 * 60_000;
+
+// where a candidate is in a frame: rows of frame, x1, y1, x2, y2; null: it is not there
+function boxAt(rows, number) {
+  const after = rows.findIndex(([at]) => at >= number);
+  if (after < 0 || (after === 0 && rows[0][0] > number)) return null;
+  const [first, second] = [rows[Math.max(0, after - 1)], rows[after]], span = second[0] - first[0] || 1;
+  return second.slice(1).map((end, side) => Math.round(end - (end - first[side + 1]) * (second[0] - number) / span));
+}
+
 const CANNOT = "This browser cannot show the original.";
 
 class Media {
@@ -21,6 +32,8 @@ class Media {
 
   // layers of pixels lie under the drawings
   put(element) { this.plane.insertBefore(element, this.plane.querySelector("svg")); }
+
+  address(files, kind) { return files.address(kind); }
 
   // the original under the slider, or another version; null: there is none
   async addBefore(address) {
@@ -41,24 +54,34 @@ class Media {
   async loadOriginal() {
     const { files, file, task } = this.view;
     if (task.method === "detect") return;
-    try { await this.addBefore(file ? files.local(file) : await files.address("original")); } catch { /* it was not kept, or the browser cannot show it */ }
+    try { await this.addBefore(file ? files.local(file) : await this.address(files, "original"), files, "original"); }
+    // it was not kept, the browser cannot show it, or it is another client's
+    catch (error) { if (error.status === 403) this.view.noOriginal = error.message; }
   }
 
   async compare(version) {
     this.other ??= new Files(this.view.task, version);
     this.other.version = version;
-    await this.addBefore(await this.other.address("anonymised"));
+    await this.addBefore(await this.address(this.other, "anonymised"), this.other, "anonymised");
   }
 
-  // objects whose scores reach other thresholds; what is no candidate stays
-  over(detections, candidates, thresholds) {
-    const first = thresholdsOf(this.view.task), isChanged = Object.keys(thresholds).some(type => thresholds[type] !== first[type]);
-    if (!isChanged) return detections;
+  // objects whose scores reach other thresholds, and candidates that were taken; what is no candidate stays
+  over(detections, thresholds) {
+    const { task, candidates, corrections } = this.view, { taken } = corrections.now, first = thresholdsOf(task);
+    const isChanged = Object.keys(thresholds).some(type => thresholds[type] !== first[type]);
+    if (!isChanged && !taken.length) return detections;
     const wanted = { ...first, ...thresholds };
-    const kept = detections.filter(each => each.source !== "detector" || each.score >= wanted[each.type_label]);
-    const isNew = each => each.score >= wanted[each.type_label] && each.score < first[each.type_label];
-    return [...kept, ...(candidates?.detections ?? []).filter(isNew).map((each, number) => ({ ...each, id: `new ${number}`, track_id: undefined, is_anonymised: true, isNew: true }))];
+    const kept = detections.filter(each => this.isFixed(each) || this.scoreOf(each) >= wanted[each.type_label] || !isChanged);
+    const isNew = each => taken.includes(each.id) || (each.score >= wanted[each.type_label] && each.score < first[each.type_label]);
+    return [...kept, ...(candidates?.detections ?? []).filter(isNew).map(each => this.asNew(each)).filter(Boolean)];
   }
+
+  isFixed(each) { return each.source !== "detector"; }
+  scoreOf(each) { return each.score; }
+  // a candidate as an object of what is shown now; null: it is not there
+  asNew(each) { return { ...each, id: `new ${each.id}`, track_id: undefined, is_anonymised: true, isNew: true, candidate: each }; }
+  // the candidate that is chosen, where it is now
+  placed(candidate) { return candidate; }
 
   press() { return false; }
   close() { this.other?.close(); }
@@ -85,16 +108,16 @@ export class Picture extends Media {
   go() {}
 
   draw({ added, decisions, thresholds }) {
-    const { objects, candidates, corrections } = this.view;
+    const { objects, corrections } = this.view;
     this.now = { added, decisions, thresholds };
-    objects.draw(this.over(this.found?.detections ?? [], candidates, thresholds), decisions);
+    objects.draw(this.over(this.found?.detections ?? [], thresholds), decisions);
     if (corrections.isEmpty) { this.showRedrawn(false); return; }
     this.redraw();
   }
 
   // while a slider moves
   preview(thresholds) {
-    this.view.objects.draw(this.over(this.found.detections, this.view.candidates, thresholds), this.now.decisions);
+    this.view.objects.draw(this.over(this.found.detections, thresholds), this.now.decisions);
     this.redraw();
   }
 
@@ -155,13 +178,16 @@ export class Film extends Media {
 
   async load() {
     const { files, stage } = this.view, shown = files.url("anonymised") ? "anonymised" : "binary-mask";
-    const [address, frames] = await Promise.all([files.url(shown) && files.address(shown), files.json("metadata")]);
+    const [address, frames] = await Promise.all([files.url(shown) && files.stream(shown), files.json("metadata")]);
     this.frames = frames;
     if (frames.length) stage.setSize(frames[0].size[1], frames[0].size[0]);
     this.tracks = collectTracks(frames);
-    this.moments = worthInVideo(frames, this.tracks, thresholdsOf(this.view.task));
-    this.player = new Player(stage, frames, this.tracks, this.moments, number => this.shown(number));
-    this.player.video.onerror = () => this.view.say("This browser cannot play the video. Download it.");
+    this.bests = new Map(this.tracks.map(({ key, best }) => [key, best?.score]));
+    this.player = new Player(stage, frames, this.tracks, number => this.shown(number));
+    this.player.video.onerror = async () => {
+      const isRenewed = await this.renew(this.player.video, files, shown).catch(() => false);
+      if (!isRenewed) this.view.say("This browser cannot play the video. Download it.");
+    };
     this.player.video.src = address ?? "";
     this.put(this.player.video);
     this.controls.replaceChildren(this.player.element);
@@ -169,12 +195,42 @@ export class Film extends Media {
     this.player.at(0);
   }
 
-  async addBefore(address) {
+  // a video is not fetched whole: the player asks for the parts that it shows
+  address(files, kind) { return files.stream(kind); }
+
+  async addBefore(address, files, kind) {
     this.player.before = await super.addBefore(address);
+    this.player.before.addEventListener("error", () => this.renew(this.player.before, files, kind));
     this.player.follow(false);
   }
 
-  worth() { return this.moments; }
+  // A player whose address has ended gets another one, and goes on where it was. Whether there was one.
+  async renew(video, files, kind) {
+    if (performance.now() - files.streamedAt < LINK_MS) return false;
+    const { currentTime, paused } = video;
+    video.src = await files.stream(kind);
+    video.currentTime = currentTime;
+    if (!paused) await video.play();
+    return true;
+  }
+
+  worth(candidates, thresholds) {
+    const moments = worthInVideo(this.frames, this.tracks, candidates?.detections ?? [], thresholds);
+    this.player.timeline.mark(moments);
+    return moments;
+  }
+
+  // a track is redacted whole, by its best score
+  isFixed(each) { return each.source === "caller" || each.source === "verification"; }
+  scoreOf(each) { return this.bests.get(each.track_id) ?? each.score; }
+  placed(candidate) {
+    const bbox = boxAt(candidate.boxes, this.player?.number ?? 0);
+    return bbox && { ...candidate, bbox };
+  }
+  asNew(each) {
+    const placed = this.placed(each);
+    return placed && { ...super.asNew(placed), candidate: each };
+  }
 
   go({ number }) { this.player.seek(number); }
 
@@ -189,7 +245,9 @@ export class Film extends Media {
   draw(now) {
     this.now = now;
     const frame = this.frames[this.player?.number ?? 0];
-    if (frame) this.view.objects.draw(this.over(frame.detections, null, now.thresholds), now.decisions);
+    const { objects, chosen } = this.view;
+    objects.candidate = chosen?.candidate ? this.placed(chosen.candidate) : null;
+    if (frame) objects.draw(this.over(frame.detections, now.thresholds), now.decisions);
   }
 
   preview(thresholds) { this.draw({ ...this.now, thresholds }); }

@@ -7,10 +7,10 @@ const INSIDE_S = 1e-3;
 
 export class Player {
   // shown(number of a frame): called for each frame that appears
-  constructor(stage, frames, tracks, moments, shown) {
+  constructor(stage, frames, tracks, shown) {
     Object.assign(this, { stage, frames, shown, before: null, number: 0 });
     this.video = make("video", { controls: false, muted: true, preload: "auto", playsInline: true });
-    this.timeline = new Timeline(frames, tracks, moments, number => this.seek(number));
+    this.timeline = new Timeline(frames, tracks, number => this.seek(number));
     this.play = button("Play", () => this.toggle());
     this.sound = button("Sound on", () => {
       this.video.muted = !this.video.muted;

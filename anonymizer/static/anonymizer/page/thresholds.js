@@ -13,12 +13,12 @@ export function thresholdsOf(task) {
 }
 
 export class Thresholds {
-  // candidates: all that was seen, down to low scores; moved(values) while a slider moves, chosen(type, value) after it
-  constructor(task, candidates, { moved, chosen, say }) {
-    Object.assign(this, { task, candidates, moved, values: thresholdsOf(task), first: thresholdsOf(task), rows: new Map() });
+  // candidates: what was seen, down to low scores; tracks: of a video; moved(values) while a slider moves, chosen(type, value) after it
+  constructor(task, candidates, tracks, { moved, chosen, say }) {
+    Object.assign(this, { task, candidates, tracks, moved, values: thresholdsOf(task), first: thresholdsOf(task), rows: new Map() });
     const types = TYPES.filter(type => task.object_types.includes(type));
     this.element = make("div", { className: "thresholds" },
-      make("p", { textContent: Array.isArray(candidates)
+      make("p", { textContent: tracks
         ? "A lower threshold redacts more, after Apply. Nothing is detected again."
         : "A lower threshold redacts more. The picture shows it at once; nothing is detected again." }),
       ...types.map(type => this.row(type, chosen)),
@@ -29,19 +29,21 @@ export class Thresholds {
   }
 
   row(type, chosen) {
-    const shown = make("output", {}), slider = make("input", { type: "range", min: 0.05, max: 0.95, step: 0.01, value: this.values[type], ariaLabel: `Threshold of ${plain(type)}s` });
+    const shown = make("output", {}), lowest = Math.max(0.05, Math.ceil((this.candidates.lowest[type] ?? 0) * 100) / 100);
+    const slider = make("input", { type: "range", min: lowest, max: 0.95, step: 0.01, value: this.values[type], ariaLabel: `Threshold of ${plain(type)}s` });
     slider.addEventListener("input", () => { this.values[type] = Number(slider.value); this.count(); this.moved(this.values); });
     slider.addEventListener("change", () => chosen(type, Number(slider.value)));
     this.rows.set(type, { slider, shown });
     return make("label", { className: "row" }, make("span", { textContent: `${plain(type)}s` }), slider, shown);
   }
 
-  // how many objects, or how many in all frames of a video
+  // how many detections of a picture, or how many objects of a video
   count() {
-    const pictures = Array.isArray(this.candidates) ? this.candidates : [this.candidates];
+    const tracked = (this.tracks ?? []).map(({ type, best }) => ({ type_label: type, score: best?.score ?? 1 }));
+    const seen = [...tracked, ...this.candidates.detections.filter(({ track_id: isIn }) => !this.tracks || isIn === null)];
     for (const [type, { shown }] of this.rows) {
-      const number = pictures.reduce((sum, each) => sum + each.detections.filter(one => one.type_label === type && one.score >= this.values[type]).length, 0);
-      shown.textContent = `${this.values[type].toFixed(2)}: ${many(number, "detection")}`;
+      const number = seen.filter(one => one.type_label === type && one.score >= this.values[type]).length;
+      shown.textContent = `${this.values[type].toFixed(2)}: ${many(number, this.tracks ? "object" : "detection")}`;
     }
   }
 

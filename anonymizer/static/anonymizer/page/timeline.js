@@ -22,13 +22,13 @@ export function collectTracks(frames) {
 }
 
 export class Timeline {
-  // moments: what is worth a look; seek(number of a frame)
-  constructor(frames, tracks, moments, seek) {
+  // seek(number of a frame)
+  constructor(frames, tracks, seek) {
     Object.assign(this, { frames, tracks, seek, number: 0 });
     this.clock = make("span", { className: "clock" });
     this.line = svg("line", { y1: 0, class: "now" });
     this.element = make("div", { className: "timeline", tabIndex: 0, role: "slider", ariaLabel: "Time. Arrow keys go frame by frame.", aria: { valuemin: 1, valuemax: frames.length, valuenow: 1 } },
-      this.marks(moments), this.draw());
+      this.draw());
     this.element.addEventListener("keydown", event => this.press(event));
     for (const name of ["pointerdown", "pointermove"]) this.element.addEventListener(name, event => { if (event.buttons & 1) this.pointAt(event); });
   }
@@ -48,10 +48,12 @@ export class Timeline {
     return picture;
   }
 
-  marks(moments) {
+  // what is worth a look
+  mark(moments) {
     const line = svg("svg", { viewBox: `0 0 ${this.frames.length} 4`, preserveAspectRatio: "none", height: 10, class: "marks", "aria-hidden": "true" });
     for (const { number } of moments) line.append(svg("rect", { x: number, y: 0, width: Math.max(1, this.frames.length / 200), height: 4 }));
-    return line;
+    this.element.querySelector(".marks")?.remove();
+    this.element.prepend(line);
   }
 
   words() {

@@ -18,7 +18,7 @@ export class Versions {
 
   row(each) {
     const { version: number, served: isServed } = each, isShown = number === (this.shown ?? this.task.version);
-    const did = ["added", "dropped", "visible", "changed"].filter(name => each[name]).map(name => `${each[name]} ${name}`).join(", ");
+    const did = ["added", "taken", "dropped", "visible", "changed"].filter(name => each[name]).map(name => `${each[name]} ${name}`).join(", ");
     const words = [`Version ${number}`, isServed && "current", isShown && "shown", each.approved && "approved", each.status !== "done" && each.status, each.by && `by ${each.by}`,
       new Date(each.created).toLocaleString(), did, each.comment, each.error].filter(Boolean).join(", ");
     const actions = make("div", { className: "actions" });

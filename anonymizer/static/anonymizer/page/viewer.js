@@ -81,18 +81,19 @@ class View {
     if (this.canCorrect) this.media.prepare?.().catch(() => {});
   }
 
-  // all that the detectors suspected in a picture; videos list only what was redacted
+  // all that the detectors suspected
   async loadCandidates() {
-    if (this.isVideo || this.version !== null) return;
+    if (this.version !== null) return;
     try {
-      const { candidates, thresholds } = await this.files.json("candidates");
-      this.candidates = { detections: candidates };
+      const { candidates, thresholds, lowest_thresholds: lowest = {} } = await this.files.json("candidates");
+      this.candidates = { detections: candidates, lowest };
       this.task.thresholds = thresholds;
     } catch { /* nothing was kept */ }
   }
 
   async fill() {
     const { task } = this, parts = [this.approval(), ...summary(task)];
+    if (this.noOriginal) parts.push(make("p", { className: "hint", textContent: this.noOriginal }));
     if (this.isVideo) parts.push(make("p", { textContent: this.media.player.timeline.words() }));
     parts.push(section("Download", true, downloads(this.files, error => this.fail(error), this.deleted && button("Delete", () => { dialog.close(); this.deleted(); }, { ariaLabel: "Delete this result" }))));
     // on a phone it lies under the tools, where the finger is
@@ -101,7 +102,7 @@ class View {
     this.worth = this.media.worth(this.candidates, thresholdsOf(task));
     parts.push(section(`Worth a look (${this.worth.length})`, true, this.worthList()));
     if (!this.isVideo) parts.push(section("Objects", true, this.list));
-    if (this.canCorrect && (this.candidates || this.isVideo)) parts.push(section("Thresholds", false, this.sliders().element));
+    if (this.canCorrect && this.candidates) parts.push(section("Thresholds", false, this.sliders().element));
     const versions = new Versions(task, this.version, { look: number => this.reopen(task, number), compare: number => this.compare(number), restore: number => this.apply({ restore: number }), say: words => this.say(words) });
     if (await versions.load().catch(() => false)) parts.push(section("Versions", true, versions.element));
     parts.push(section("About", false, facts(task)));
@@ -116,7 +117,7 @@ class View {
   }
 
   sliders() {
-    this.thresholds = new Thresholds(this.task, this.candidates ?? this.media.frames, {
+    this.thresholds = new Thresholds(this.task, this.candidates, this.isVideo ? this.media.tracks : null, {
       moved: values => this.media.preview(values),
       chosen: (type, value) => this.corrections.threshold(type, value),
       say: words => this.say(words),
@@ -195,7 +196,8 @@ class View {
       this.changed?.(task);
       if (!dialog.open) return;
       if (more.approve && this.next && await this.next()) return;
-      await this.reopen(task, null, more.approve ? "Approved. The result can be downloaded now." : `Version ${task.version} is ready.`);
+      const isKnown = new Set(this.task.warnings), news = task.warnings.filter(sentence => !isKnown.has(sentence));
+      await this.reopen(task, null, more.approve ? "Approved. The result can be downloaded now." : [`Version ${task.version} is ready.`, ...news].join(" "));
     } catch (error) {
       this.fail(error);
     } finally { this.bar.element.inert = false; }

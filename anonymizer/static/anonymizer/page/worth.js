@@ -26,9 +26,11 @@ export function worthInPicture(detections, candidates, thresholds) {
     .map(({ each, why, missed = false }) => ({ box: each.bbox, type: each.type_label, key: missed ? null : keyOf(each), candidate: missed ? each : null, words: `${plain(each.type_label)} ${each.score.toFixed(2)}: ${why.join(", ")}` }));
 }
 
-// in a video: one moment for each doubtful track
-export function worthInVideo(frames, tracks, thresholds) {
-  const moments = [];
+// in a video: one moment for each doubtful track, and for each that stayed below its threshold
+export function worthInVideo(frames, tracks, candidates, thresholds) {
+  const missed = candidates.filter(({ score, type_label: type, track_id: isIn }) => isIn === null && score < thresholds[type] && score >= thresholds[type] * MISS);
+  const moments = missed.sort((a, b) => b.score - a.score).slice(0, MOST / 2)
+    .map(each => ({ number: each.frame, box: each.bbox, type: each.type_label, key: null, candidate: each, words: `${clock(each.time)} ${plain(each.type_label)} ${each.score.toFixed(2)}: below the threshold, not redacted` }));
   for (const { key, type, frames: length, best } of tracks) {
     if (!best) continue;
     const why = reasons(best.score, best.box, thresholds[type]);

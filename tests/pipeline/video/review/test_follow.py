@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from anonymizer.pipeline.media_kinds import sniff
-from anonymizer.pipeline.review.edits import parse_review
-from anonymizer.pipeline.video.review.follow import follow_objects
+from anonymizer.pipeline.review.edits import AddedObject, parse_review
+from anonymizer.pipeline.video.review.follow import FollowedPath, follow_objects
+from anonymizer.pipeline.video.review.follow_report import follow_report
 
 pytestmark = pytest.mark.slow
 
@@ -30,22 +31,11 @@ def textured(seed: int, size_wh: tuple[int, int], low: int, high: int) -> np.nda
     return np.asarray(cv2.resize(noise, size_wh, interpolation=cv2.INTER_CUBIC), np.uint8)
 
 
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A textured square that moves over a textured ground; after a cut, another ground alone."""
-    path = tmp_path_factory.mktemp("follow") / "clip.mp4"
-    grounds, square = (
-        [textured(1, (320, 240), 30, 90), textured(2, (320, 240), 150, 250)],
-        textured(3, (SIDE, SIDE), 0, 250),
-    )
+def written(path: Path, pictures: list[np.ndarray]) -> Path:
     with av.open(str(path), "w") as file:
         stream = file.add_stream("libx264", rate=25, options={"preset": "veryfast", "crf": "12"})
         stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
-        for number in range(FRAMES):
-            picture = grounds[number >= CUT].copy()
-            if number < CUT:
-                x, y = place(number)
-                picture[y : y + SIDE, x : x + SIDE] = square
+        for number, picture in enumerate(pictures):
             frame = av.VideoFrame.from_ndarray(picture, "gray").reformat(format="yuv420p")
             frame.pts, frame.time_base = number, Fraction(1, 25)
             file.mux(stream.encode(frame))
@@ -53,24 +43,100 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def followed(clip: Path, at: int, direction: str) -> dict[int, np.ndarray]:
+def with_square(ground: np.ndarray, square: np.ndarray, number: int) -> np.ndarray:
+    picture, (x, y) = ground.copy(), place(number)
+    picture[y : y + SIDE, x : x + SIDE] = square
+    return picture
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A textured square that moves over a textured ground; after a cut, another ground alone."""
+    ground, other = textured(1, (320, 240), 30, 90), textured(2, (320, 240), 150, 250)
+    square = textured(3, (SIDE, SIDE), 0, 250)
+    pictures = [with_square(ground, square, number) if number < CUT else other for number in range(FRAMES)]
+    return written(tmp_path_factory.mktemp("follow") / "clip.mp4", pictures)
+
+
+def follow(clip: Path, at: int, direction: str = "both", **values: float) -> tuple[AddedObject, FollowedPath]:
     x, y = place(at)
     box = [x, y, x + SIDE, y + SIDE]
-    added = {"type": "face", "keyframes": [{"time": at / 25, "box": box}], "follow": direction}
+    added = {"type": "face", "keyframes": [{"time": at / 25, "box": box}], "follow": direction, **values}
     (wanted,) = parse_review({"add": [added]}).edits.add
-    return follow_objects(clip, sniff(clip.read_bytes()[:4096]), {0: wanted})[0]
+    return wanted, follow_objects(clip, sniff(clip.read_bytes()[:4096]), {0: wanted})[0]
 
 
 @pytest.mark.parametrize(
-    ("direction", "first", "last"), [("both", 0, CUT - 1), ("forward", 20, CUT - 1), ("backward", 0, 20)]
+    ("direction", "first", "last", "ends"),
+    [
+        ("both", 0, CUT - 1, ("video", "cut")),
+        ("forward", 20, CUT - 1, ("key_frame", "cut")),
+        ("backward", 0, 20, ("video", "key_frame")),
+    ],
 )
-def test_it_is_followed_to_the_ends_of_its_scene(clip: Path, direction: str, first: int, last: int) -> None:
-    boxes = followed(clip, 20, direction)
-    assert sorted(boxes) == list(range(first, last + 1))
-    for number, (x1, y1, x2, y2) in boxes.items():
+def test_it_is_followed_to_the_ends_of_its_scene(
+    clip: Path, direction: str, first: int, last: int, ends: tuple[str, str]
+) -> None:
+    added, path = follow(clip, 20, direction)
+    assert sorted(path.boxes) == list(range(first, last + 1))
+    for number, (x1, y1, x2, y2) in path.boxes.items():
         x, y = place(number)
         assert x1 <= x + 3, number
         assert y1 <= y + 3, number
         assert x2 >= x + SIDE - 3, number
         assert y2 >= y + SIDE - 3, number
         assert x2 - x1 < 1.6 * SIDE, number
+    report = follow_report(added, path, 7)
+    assert (report["from_frame"], report["to_frame"], report["begins"], report["ends"]) == (first, last, *ends)
+    assert (report["track_id"], report["even_frames"]) == (7, 0)
+    assert ("after 1.56 s there is a cut" in str(report["warning"])) == (ends[1] == "cut")
+
+
+def test_the_times_that_were_asked_for_end_before_the_cut_and_nothing_is_missing(clip: Path) -> None:
+    report = follow_report(*follow(clip, 20, to=1.0), 7)
+    assert (report["from_frame"], report["to_frame"], report["warning"]) == (0, 25, None)
+
+
+def test_an_object_that_is_lost_says_until_when_it_was_followed(tmp_path: Path) -> None:
+    # the square flickers away at frame 25, and the ground is the same: no cut, and nothing to follow
+    ground, square = textured(1, (320, 240), 30, 90), textured(3, (SIDE, SIDE), 0, 250)
+    pictures = [with_square(ground, square, number) if number < 25 else ground for number in range(FRAMES)]
+    added, path = follow(written(tmp_path / "lost.mp4", pictures), 10)
+    report = follow_report(added, path, 7)
+    assert (report["begins"], report["ends"], report["from_frame"]) == ("video", "lost", 0)
+    assert report["to_frame"] in (24, 25)
+    # half a second more is covered, and no more
+    assert max(path.boxes) - report["to_frame"] in (12, 13)
+    warning = str(report["warning"])
+    assert f"was followed from 0.00 s to {report['to']:.2f} s (frames 0 to {report['to_frame']})" in warning
+    assert f"after {report['to']:.2f} s it was lost. In the rest of the video it is not covered." in warning
+
+
+def test_an_object_on_an_even_surface_is_not_taken_for_one_that_stays(tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    pictures = []
+    for number in range(30):
+        # an even square, with a little noise, that moves over an even wall
+        wall = with_square(np.full((240, 320), 120, np.uint8), np.full((SIDE, SIDE), 122, np.uint8), number)
+        pictures.append(np.clip(wall + rng.normal(0, 1, wall.shape), 0, 255).astype(np.uint8))
+    added, path = follow(written(tmp_path / "even.mp4", pictures), 10)
+    report = follow_report(added, path, 7)
+    assert report["even_frames"] > 0
+    assert "the surface there is so even that a movement cannot be seen" in str(report["warning"])
+
+
+def test_an_object_that_leaves_the_picture_says_so(tmp_path: Path) -> None:
+    ground, square = textured(1, (1000, 240), 30, 90), textured(3, (SIDE, SIDE), 0, 250)
+    pictures = []
+    for number in range(FRAMES):
+        wide = ground.copy()
+        x, y = 20 + 9 * number, 60 + number
+        wide[y : y + SIDE, x : x + SIDE] = square
+        pictures.append(wide[:, :320])
+    clip = written(tmp_path / "left.mp4", pictures)
+    added = {"type": "face", "keyframes": [{"time": 0.2, "box": [65, 65, 65 + SIDE, 65 + SIDE]}], "follow": "both"}
+    (wanted,) = parse_review({"add": [added]}).edits.add
+    report = follow_report(wanted, follow_objects(clip, sniff(clip.read_bytes()[:4096]), {0: wanted})[0], 7)
+    assert report["ends"] in ("left", "lost")
+    assert 25 <= report["to_frame"] <= 36
+    assert report["warning"]

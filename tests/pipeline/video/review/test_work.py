@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from anonymizer import Anonymizer, Options
+from anonymizer import Anonymizer, Detections, Options
 from anonymizer.pipeline.media_kinds import sniff
 from anonymizer.pipeline.results import VideoResult
 from anonymizer.pipeline.review.edits import parse_review
@@ -31,11 +31,18 @@ SIZE_WH = CLIP.videos[0].size_wh
 OPTIONS = Options(license_plate=True, method="blacken", margin=0.0)
 
 
+class FaintDetector(MagentaDetector):
+    """Sees the magenta box with a score below the default threshold."""
+
+    def detect(self, images: list[NDArray[np.uint8]], side: int) -> list[Detections]:
+        return [replace(found, scores=found.scores / 3) for found in super().detect(images, side)]
+
+
 class Reviews:
     """A clip, its first result, and reviews of it one after the other."""
 
-    def __init__(self, folder: Path, options: Options = OPTIONS) -> None:
-        self.folder, self.options, self.detector = folder, options, MagentaDetector()
+    def __init__(self, folder: Path, options: Options = OPTIONS, detector: MagentaDetector | None = None) -> None:
+        self.folder, self.options, self.detector = folder, options, detector or MagentaDetector()
         self.anonymizer = Anonymizer(store=FakeStore(self.detector), noise_key=b"key")
         self.source = make(CLIP, folder / "clip")
         self.info = sniff(self.source.read_bytes()[:4096])
@@ -143,3 +150,23 @@ def test_an_object_that_is_followed_is_redacted_where_it_is(tmp_path: Path) -> N
     assert shown[-1] == 32
     # its key frame has it exactly where it was drawn
     assert [row["bbox"] for row in rows(result)[30]] == [box]
+
+
+def test_a_candidate_is_taken_by_hand_or_by_a_lower_threshold_and_dropped_again(tmp_path: Path) -> None:
+    reviews = Reviews(tmp_path, detector=FaintDetector())
+    assert not any(rows(reviews.result))
+    ((number, (_, sightings)),) = reviews.kept.candidates().items()
+    assert sightings.stop - sightings.start > 50
+    calls = reviews.detector.calls
+    by_threshold = reviews.review(fresh=True, thresholds={"license-plate": 0.29})
+    assert reviews.review(fresh=True, thresholds={"license-plate": 0.31}).counts == {"license-plate": 0}
+    result = reviews.review(take=[{"candidate": number}])
+    assert reviews.detector.calls == calls
+    assert result.counts == by_threshold.counts == {"license-plate": 1}
+    assert rows(result) == rows(by_threshold)
+    seen = next(at for at, of_frame in enumerate(rows(result)) if of_frame and at > 5)
+    ((x1, y1, x2, y2),) = [row["bbox"] for row in rows(result)[seen]]
+    assert frames(result.anonymised)[seen][y1 + 2 : y2 - 2, x1 + 2 : x2 - 2].mean() < 24
+    result = reviews.review(drop=[{"track_id": number}])
+    assert not any(rows(result))
+    assert result.frames_copied == 60
