@@ -16,8 +16,8 @@ from tests.videos import moving_square
 
 def test_a_service_keeps_its_files_in_the_bucket_and_waits_for_it(bucket: s3.S3, tmp_path: Path) -> None:
     clip = moving_square(tmp_path / "clip.mp4", seconds=0.4).read_bytes()
-    # larger than what is kept in memory, and than a part
-    padded = clip + (9 * 2**20 + 8).to_bytes(4, "big") + b"free" + bytes(9 * 2**20)
+    # larger than what is received on this machine, and than a part
+    padded = clip + (40 * 2**20 + 8).to_bytes(4, "big") + b"free" + bytes(40 * 2**20)
     far = s3.KEYS | {"STORAGE_URL": bucket.storage_url("service"), "ANONYMIZER_PRESIGNED": "1m"}
     with serving(tmp_path, "-a", "face", **far) as server:
         assert server.get("/readyz").json()["checks"]["storage"] == "ok"
