@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from django.core.files.uploadedfile import TemporaryUploadedFile, UploadedFile
 from django.core.files.uploadhandler import FileUploadHandler, TemporaryFileUploadHandler
@@ -67,7 +67,9 @@ class DiskUploadHandler(TemporaryFileUploadHandler):
         """Check the beginning of a large video, and send it and the rest to the storage."""
         self.file.flush()
         inspect_beginning(Path(self.file.temporary_file_path()), limits=engine.limits())
-        self._sent_on = streamed.begin(self.file_name, self.content_type, self.file, time_ordered_id())
+        self._sent_on = streamed.begin(
+            self.file_name, self.content_type, cast("BinaryIO", self.file), time_ordered_id()
+        )
 
     def file_complete(self, file_size: int) -> Any:
         """End a file; Django calls this. What is still in the buffer may find no room on the disk."""

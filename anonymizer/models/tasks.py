@@ -8,7 +8,6 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -301,7 +300,8 @@ def removed_together() -> Iterator[None]:
     finally:
         _together.reset(token)
     for alias, keys in collected.items():
-        transaction.on_commit(partial(store(alias).remove, keys), robust=True)
+        # no `partial`: Django names the function where it fails
+        transaction.on_commit(lambda alias=alias, keys=keys: store(alias).remove(keys), robust=True)
 
 
 @receiver(post_delete, sender=File)

@@ -38,7 +38,7 @@ def _check_boxes(file: BinaryIO, size: int) -> str | None:
     while at + 8 <= size:
         file.seek(at)
         head = file.read(16)
-        if not head:
+        if len(head) < min(16, size - at):
             # behind the beginning that is here
             return None
         length, name = int.from_bytes(head[:4], "big"), head[4:8]
