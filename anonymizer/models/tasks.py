@@ -300,8 +300,12 @@ def removed_together() -> Iterator[None]:
     finally:
         _together.reset(token)
     for alias, keys in collected.items():
-        # no `partial`: Django names the function where it fails
-        transaction.on_commit(lambda alias=alias, keys=keys: store(alias).remove(keys), robust=True)
+        _remove_on_commit(alias, keys)
+
+
+def _remove_on_commit(alias: str, keys: list[str]) -> None:
+    # no `partial`: Django asks a function that failed for its name
+    transaction.on_commit(lambda: store(alias).remove(keys), robust=True)
 
 
 @receiver(post_delete, sender=File)
