@@ -184,7 +184,8 @@ def test_a_guard_that_is_stopped_finishes_what_was_begun_and_takes_nothing_new(t
 
 
 def test_what_is_not_finished_in_the_grace_time_is_handed_back(tmp_path: Path) -> None:
-    with stopping(tmp_path, grace_s=1.0) as (cluster, busy):
+    # longer than the idle worker takes to end
+    with stopping(tmp_path, grace_s=4 * guard.LOOK_S) as (cluster, busy):
         cluster.process.join(30)
         assert cluster.process.exitcode == 0
         assert (tmp_path / "released").read_text() == str(busy)
