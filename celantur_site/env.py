@@ -13,10 +13,12 @@ from typing import TypeVar
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
+from environ.fileaware_mapping import FileAwareMapping
 
 T = TypeVar("T")
 
-_ENV = environ.FileAwareEnv()
+# files are read when they are asked for
+_VARIABLES = FileAwareMapping(cache=False)
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
@@ -29,14 +31,14 @@ def read(name: str, default: T, convert: Callable[[str], T], allowed: str, *, se
         default: the value if the variable is not set or empty.
         convert: makes the value from the text; raises ValueError or KeyError if it cannot.
         allowed: what is allowed, for the error message.
-        secret: whether the error must not show the value.
+        secret: whether the value is an address with a password, which the error must not show.
 
     Raises:
         ImproperlyConfigured: the value is not allowed, or its file cannot be read.
     """
     try:
         # not `get_value`: it takes a value such as `$ecret` for the name of another variable
-        text = str(_ENV.ENVIRON.get(name, "")).strip()
+        text = str(_VARIABLES.get(name, "")).strip()
     except (OSError, ValueError) as error:
         raise ImproperlyConfigured(f"{name}_FILE must name a file of text ({type(error).__name__}).") from None
     if not text:
@@ -44,8 +46,18 @@ def read(name: str, default: T, convert: Callable[[str], T], allowed: str, *, se
     try:
         return convert(text)
     except (ValueError, KeyError):
-        shown = "" if secret else f" is {text!r}, but"
-        raise ImproperlyConfigured(f"{name}{shown} must be {allowed}.") from None
+        shown = without_password(text) if secret else text
+        raise ImproperlyConfigured(f"{name} is {shown!r}, but must be {allowed}.") from None
+
+
+def without_password(url: str) -> str:
+    """Return an address as an error may show it: without what stands before an `@`, or may be a password elsewhere."""
+    scheme, _, rest = url.rpartition("://")
+    _, at, place = rest.partition("?")[0].rpartition("@")
+    # behind a colon only a port is no secret
+    place = re.sub(r":(?!\d{1,5}(/|$)).*", ":…", place)
+    shown = "" if not scheme else re.sub(r"[^A-Za-z0-9+.-].*", "…", scheme) + "://"
+    return shown + ("…@" if at else "") + place
 
 
 def string(name: str, default: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import re
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,6 +10,8 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
+
+from celantur_site import env
 
 __all__ = ["StorageURL", "presigned", "read", "storages_of"]
 
@@ -97,7 +98,7 @@ def read() -> StorageURL | None:
     Raises:
         ImproperlyConfigured: its value is not allowed, or a package is missing.
     """
-    text = os.environ.get(NAME, "").strip()
+    text = env.string(NAME, "")
     if not text:
         return None
     missing = [name for name in ("storages", "boto3") if importlib.util.find_spec(name) is None]

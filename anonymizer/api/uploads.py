@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import tempfile
 from contextlib import suppress
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO, cast
 
 from django.core.files.uploadedfile import TemporaryUploadedFile, UploadedFile
 from django.core.files.uploadhandler import FileUploadHandler, TemporaryFileUploadHandler
 
 from anonymizer.models.tasks import time_ordered_id
-from anonymizer.service import files
+from anonymizer.service import engine, files
+from anonymizer.service.inspection import inspect_beginning
 from anonymizer.service.submit import check_size
 from anonymizer.stores import streamed
 
@@ -32,6 +34,7 @@ class DiskUploadHandler(TemporaryFileUploadHandler):
         """Begin a file; Django calls this."""
         FileUploadHandler.new_file(self, *args, **kwargs)
         self._head = b""
+        self._streams = False
         self._sent_on: streamed.StreamedUpload | None = None
         self.file = _Received(self.file_name, self.content_type, self.charset, self.content_type_extra)
 
@@ -40,6 +43,7 @@ class DiskUploadHandler(TemporaryFileUploadHandler):
 
         Raises:
             TooLarge: the file is too large.
+            BrokenMedia: it is a large video whose beginning cannot be read; or another error of `inspect_beginning`.
             OSError: there is no room on the disk.
             StorageAway: the storage does not answer.
         """
@@ -47,8 +51,10 @@ class DiskUploadHandler(TemporaryFileUploadHandler):
             if start == 0:
                 self._head = raw_data
                 check_size(self._head, len(raw_data))
-                self._sent_on = streamed.begin(self.file_name, self.content_type, raw_data, time_ordered_id())
+                self._streams = streamed.is_streamed(raw_data)
             check_size(self._head, start + len(raw_data))
+            if self._streams and self._sent_on is None and start >= streamed.LOCAL_BYTES:
+                self._send_on()
             if self._sent_on is None:
                 super().receive_data_chunk(raw_data, start)
             else:
@@ -57,10 +63,17 @@ class DiskUploadHandler(TemporaryFileUploadHandler):
             self._drop()
             raise
 
+    def _send_on(self) -> None:
+        """Check the beginning of a large video, and send it and the rest to the storage."""
+        self.file.flush()
+        inspect_beginning(Path(self.file.temporary_file_path()), limits=engine.limits())
+        self._sent_on = streamed.begin(
+            self.file_name, self.content_type, cast("BinaryIO", self.file), time_ordered_id()
+        )
+
     def file_complete(self, file_size: int) -> Any:
         """End a file; Django calls this. What is still in the buffer may find no room on the disk."""
         if self._sent_on is not None:
-            self.file.close()
             return self._sent_on
         try:
             return super().file_complete(file_size)

@@ -66,8 +66,8 @@ class _Application(WSGIHandler):
         return super().__call__(environ | {"anonymizer.own": self._own}, start_response)
 
 
-def serve(host: str, port: int, own: Own) -> None:
-    """Answer in threads of this process until it ends.
+def serve(host: str, port: int, own: Own) -> ThreadedWSGIServer:
+    """Answer in threads of this process until it ends, or until `shutdown` of the server is called.
 
     Args:
         host: the address to listen on.
@@ -80,3 +80,4 @@ def serve(host: str, port: int, own: Own) -> None:
     server = ThreadedWSGIServer((host, port), _Handler, ipv6=":" in host)
     server.set_app(_Application(own))
     threading.Thread(target=server.serve_forever, name="health", daemon=True).start()
+    return server

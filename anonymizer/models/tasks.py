@@ -8,7 +8,6 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -301,7 +300,12 @@ def removed_together() -> Iterator[None]:
     finally:
         _together.reset(token)
     for alias, keys in collected.items():
-        transaction.on_commit(partial(store(alias).remove, keys), robust=True)
+        _remove_on_commit(alias, keys)
+
+
+def _remove_on_commit(alias: str, keys: list[str]) -> None:
+    # no `partial`: Django asks a function that failed for its name
+    transaction.on_commit(lambda: store(alias).remove(keys), robust=True)
 
 
 @receiver(post_delete, sender=File)

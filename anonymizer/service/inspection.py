@@ -22,7 +22,7 @@ from anonymizer.pipeline.limits import Limits
 from anonymizer.pipeline.media_kinds import MediaInfo
 from anonymizer.service.queueing.processes import die_with_parent, limit_memory, memory_limit
 
-__all__ = ["inspect_picture", "inspect_video", "prepare"]
+__all__ = ["inspect_beginning", "inspect_picture", "inspect_video", "prepare"]
 
 log = logging.getLogger(__name__)
 #: how long a check may take, and how many seconds of a core; only a few frames are decoded
@@ -52,7 +52,7 @@ def inspect_picture(source: Path | bytes, *, limits: Limits) -> MediaInfo:
         BrokenMedia: the check crashed, or took too long.
         OutOfMemory: the check needs too much memory.
     """
-    return _inspect(source, limits, is_video=False)
+    return _inspect(source, limits, "picture")
 
 
 def inspect_video(source: Path, *, limits: Limits) -> MediaInfo:
@@ -70,7 +70,25 @@ def inspect_video(source: Path, *, limits: Limits) -> MediaInfo:
         BrokenMedia: the check crashed, or took too long.
         OutOfMemory: the check needs too much memory.
     """
-    return _inspect(source, limits, is_video=True)
+    return _inspect(source, limits, "video")
+
+
+def inspect_beginning(source: Path, *, limits: Limits) -> MediaInfo:
+    """Check the beginning of a video as `check_video_beginning` does, apart from this process.
+
+    Args:
+        source: the path of a file with the beginning.
+        limits: the largest video that is accepted.
+
+    Returns:
+        Format and kind of the file.
+
+    Raises:
+        AnonymizerError: as `check_video_beginning` does.
+        BrokenMedia: the check crashed, or took too long.
+        OutOfMemory: the check needs too much memory.
+    """
+    return _inspect(source, limits, "beginning")
 
 
 @functools.cache
@@ -82,10 +100,10 @@ def _context() -> ForkServerContext:
     return context
 
 
-def _inspect(source: Path | bytes, limits: Limits, *, is_video: bool) -> MediaInfo:
+def _inspect(source: Path | bytes, limits: Limits, what: str) -> MediaInfo:
     context = _context()
     ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_check, args=(theirs, source, limits, is_video), daemon=True)
+    process = context.Process(target=_check, args=(theirs, source, limits, what), daemon=True)
     try:
         process.start()
         theirs.close()
@@ -111,7 +129,7 @@ def _inspect(source: Path | bytes, limits: Limits, *, is_video: bool) -> MediaIn
     raise error
 
 
-def _check(answers: Connection, source: Path | bytes, limits: Limits, is_video: bool) -> None:  # noqa: FBT001 (a target)
+def _check(answers: Connection, source: Path | bytes, limits: Limits, what: str) -> None:
     """Check a file, and send the answer: a `MediaInfo`, or the name of an error's class and its sentence."""
     die_with_parent(os.getppid())
     share = memory_limit(0)
@@ -120,13 +138,14 @@ def _check(answers: Connection, source: Path | bytes, limits: Limits, is_video: 
     resource.setrlimit(resource.RLIMIT_CPU, (MOST_S, MOST_S + 1))
     answer: MediaInfo | tuple[str, str]
     try:
-        if is_video:
-            # imported here because pictures do not need it
-            from anonymizer.pipeline.video.io.reader import check_video
-
-            answer = check_video(Path(os.fsdecode(source)), limits=limits)
-        else:
+        if what == "picture":
             answer = check_header(source, limits=limits)
+        else:
+            # imported here because pictures do not need it
+            from anonymizer.pipeline.video.io.reader import check_video, check_video_beginning
+
+            check = check_video if what == "video" else check_video_beginning
+            answer = check(Path(os.fsdecode(source)), limits=limits)
     except MemoryError:
         answer = OutOfMemory.__name__, "This server has too little memory to read the file."
     except AnonymizerError as error:

@@ -24,6 +24,7 @@ from anonymizer.pipeline.detections import ObjectType
 from anonymizer.pipeline.errors import AnonymizerError, BrokenMedia, TooLarge, UnsupportedMedia
 from anonymizer.pipeline.media_kinds import HEAD_BYTES, MediaInfo, MediaKind, sniff
 from anonymizer.pipeline.options.options import Options
+from anonymizer.pipeline.video.io.truncation import find_truncation
 from anonymizer.service import engine, files
 from anonymizer.service.accounting import audit
 from anonymizer.service.clients import idempotency, quota
@@ -112,7 +113,7 @@ def submit(
     """Store an upload as a task, and notify a worker.
 
     Decoders run only in workers, because a file may be made to crash them. Here only its bytes are looked at.
-    A video that was streamed into the storage is not here: the worker that takes it checks it first.
+    Of a video that was streamed into the storage only the beginning is here: the worker that takes it checks the rest.
 
     Args:
         upload: a seekable binary file, or one of Django's file objects. Only its bytes tell what it is.
@@ -137,7 +138,8 @@ def submit(
     engine.require_models(object_types, options)
     info = _check_head(upload)
     if isinstance(upload, StreamedUpload):
-        pass
+        if (where := find_truncation(upload.beginning, info.format, upload.size)) is not None:
+            raise BrokenMedia(f"The video ends early: {where}.")
     elif info.kind is MediaKind.VIDEO:
         with files.as_path(upload) as path:
             info = inspect_video(path, limits=engine.limits())

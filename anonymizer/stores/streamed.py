@@ -1,8 +1,9 @@
-"""Uploads that are stored while they are received: no copy of them is made in memory or on a disk of this machine."""
+"""Large uploads that are stored while they are received: only their beginning is on a disk of this machine."""
 
 from __future__ import annotations
 
 import hashlib
+from typing import BinaryIO
 from uuid import UUID
 
 from django.core.files.uploadedfile import UploadedFile
@@ -12,7 +13,11 @@ from anonymizer.pipeline.media_kinds import HEAD_BYTES, MediaInfo, MediaKind, sn
 from anonymizer.stores.base import Reception
 from anonymizer.stores.choice import store
 
-__all__ = ["StreamedUpload", "begin"]
+__all__ = ["LOCAL_BYTES", "StreamedUpload", "begin", "is_streamed"]
+
+#: so many bytes of an upload are received on this machine, and checked, before the storage gets any of them
+LOCAL_BYTES = 32 * 2**20
+_CHUNK_BYTES = 2**20
 
 
 class StreamedUpload(UploadedFile):  # type: ignore[type-arg]
@@ -21,16 +26,22 @@ class StreamedUpload(UploadedFile):  # type: ignore[type-arg]
     Attributes:
         task_id: the id that its task will have, because its key begins with it.
         key: its name in the storage of uploads.
-        head: its first bytes.
+        beginning: a file of this machine with its first bytes; it is closed with the upload.
+        head: the first of them.
+        info: its format.
         sha256: of the bytes so far.
     """
 
-    def __init__(self, name: str | None, content_type: str | None, head: bytes, info: MediaInfo, task_id: UUID) -> None:
+    def __init__(
+        self, name: str | None, content_type: str | None, beginning: BinaryIO, info: MediaInfo, task_id: UUID
+    ) -> None:
         super().__init__(None, name, content_type, 0)
         self.size: int = 0
         self.task_id = task_id
         self.key = f"{task_id}/original{info.extension}"
-        self.head = head[:HEAD_BYTES]
+        self.beginning, self.info = beginning, info
+        beginning.seek(0)
+        self.head = beginning.read(HEAD_BYTES)
         self._sum = hashlib.sha256()
         reception = store("input").receive(self.key, info.media_type)
         assert reception is not None, "`begin` has asked"
@@ -61,32 +72,45 @@ class StreamedUpload(UploadedFile):  # type: ignore[type-arg]
 
     def close(self) -> None:
         """Leave nothing of it, unless it is finished; Django calls this at the end of a request."""
+        self.beginning.close()
         self._reception.abort()
 
 
-def begin(name: str | None, content_type: str | None, first: bytes, task_id: UUID) -> StreamedUpload | None:
+def is_streamed(first: bytes) -> bool:
+    """Return whether an upload that begins with these bytes is sent on while it is received, if it is large.
+
+    Where the storage is a folder, and for pictures, a local file has to be made.
+    """
+    if not store("input").streams:
+        return False
+    try:
+        return sniff(first).kind is MediaKind.VIDEO
+    except AnonymizerError:
+        # it is refused when it has arrived
+        return False
+
+
+def begin(name: str | None, content_type: str | None, beginning: BinaryIO, task_id: UUID) -> StreamedUpload:
     """Begin to store an upload while it is received.
 
     Args:
         name: of the upload's file.
         content_type: what the client says that it is.
-        first: its first bytes; they are not taken yet.
+        beginning: a file with what has arrived so far; the storage gets it now.
         task_id: the id that its task will have.
 
-    Returns:
-        None if a local file has to be made: for a picture, which decoders look at before it is accepted, and where
-        the storage is a folder.
-
     Raises:
+        AnonymizerError: it is no video.
         StorageAway: the storage does not answer.
     """
-    if not store("input").streams:
-        return None
+    beginning.seek(0)
+    info: MediaInfo = sniff(beginning.read(HEAD_BYTES))
+    upload = StreamedUpload(name, content_type, beginning, info, task_id)
     try:
-        info = sniff(first)
-    except AnonymizerError:
-        # it is refused when it has arrived
-        return None
-    if info.kind is not MediaKind.VIDEO:
-        return None
-    return StreamedUpload(name, content_type, first, info, task_id)
+        beginning.seek(0)
+        while data := beginning.read(_CHUNK_BYTES):
+            upload.receive(data)
+    except BaseException:
+        upload.close()
+        raise
+    return upload

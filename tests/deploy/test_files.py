@@ -124,6 +124,15 @@ def test_compose_is_valid_and_says_which_secret_is_missing() -> None:
             assert how == {"condition": "service_healthy"}
 
 
+def test_the_override_of_the_documentation_gives_workers_a_gpu() -> None:
+    page = (ROOT / "docs" / "more-machines.md").read_text()
+    override = yaml.safe_load(re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)[0])
+    whole = containers.compose(SECRETS)
+    for name, service in override["services"].items():
+        whole["services"][name] |= service
+    compose_spec.PyCompose.from_yaml(yaml.safe_dump(whole)).validate()
+
+
 def test_kubernetes_objects_are_valid() -> None:
     for each in containers.kubernetes():
         if each["apiVersion"] != "keda.sh/v1alpha1":

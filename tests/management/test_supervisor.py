@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import sys
 import time
 from datetime import timedelta
@@ -10,13 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from django.db import OperationalError, connections
 from django.test import Client
+from django.utils import timezone
 
+from anonymizer.management import worker_health
 from anonymizer.management.supervisor import Supervisor, probe_headers
-from anonymizer.service import claims
+from anonymizer.models import Worker
+from anonymizer.service import claims, workers
 from anonymizer.service.queueing.processes import exists, members
 from celantur_site.settings import LOOPBACK_HOSTS
+from tests.conftest import free_port
+from tests.management.test_secrets import manage
 
 #: ends neither at a signal nor when its child has ended
 STUBBORN = """
@@ -56,7 +63,7 @@ def test_the_probe_asks_an_address_that_answers(host: str, url: str, monkeypatch
 def test_stopping_has_one_limit_and_ends_all_although_the_database_is_away(
     settings: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(settings, "STOP_TIMEOUT", timedelta(seconds=2))
+    settings.STOP_TIMEOUT = timedelta(seconds=2)
     asked = tmp_path / "asked"
 
     def away(workers: list[str]) -> int:
@@ -89,3 +96,55 @@ def test_stopping_has_one_limit_and_ends_all_although_the_database_is_away(
         assert members(int((tmp_path / name).read_text())) == []
     assert len(asked.read_text().split()) == 2
     assert not any(exists(int(pid)) for pid in asked.read_text().split())
+
+
+@pytest.mark.parametrize(
+    ("only", "names"),
+    [
+        ("", {"workers", "video workers", "webhooks", "web"}),
+        ("web", {"webhooks", "web"}),
+        ("images", {"workers"}),
+        ("videos", {"video workers"}),
+    ],
+)
+def test_a_part_has_its_processes_only(only: str, names: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Supervisor, "_listen_for_signals", lambda self: None)
+    assert Supervisor({}, "127.0.0.1", 7001, 1, with_videos=True, only=only)._commands.keys() == names
+
+
+def test_a_part_that_has_nothing_to_do_is_refused(tmp_path: Path) -> None:
+    done = manage(tmp_path, "serve", "--only", "videos", "--video-workers", "0", "--port", "1")
+    assert done.returncode == 2
+    assert "--only videos needs a worker for videos, but --video-workers is 0." in done.stderr
+
+
+def probe(own: dict[str, list[int]]) -> tuple[int, dict[str, Any]]:
+    """The answer of a host of workers to `/readyz`."""
+    port = free_port()
+    server = worker_health.serve("127.0.0.1", port, lambda: own)
+    try:
+        answer = requests.get(f"http://127.0.0.1:{port}/readyz", timeout=30)
+        alive = requests.get(f"http://127.0.0.1:{port}/healthz", timeout=30)
+        assert (alive.status_code, alive.json()) == (200, {"status": "ok"})
+        assert requests.get(f"http://127.0.0.1:{port}/v1/task/list", timeout=30).status_code == 404
+        return answer.status_code, answer.json()
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_host_of_workers_is_ready_when_its_own_are() -> None:
+    own = {"images": [os.getpid()]}
+    now = timezone.now()
+    Worker.objects.create(name="elsewhere:1", queue="images", started=now, seen=now, ready=True)
+    status, body = probe(own)
+    assert (status, body["checks"]["workers"]) == (503, "no worker of the queue images has loaded its models")
+    assert body["workers"] == []
+    row = Worker.objects.create(name=workers.name(), queue="images", started=now, seen=now, ready=True)
+    status, body = probe(own)
+    assert (status, body["status"], [each["worker"] for each in body["workers"]]) == (200, "ready", [row.name])
+    Worker.objects.update(problem="no model can be loaded")
+    assert probe(own)[1]["checks"]["workers"] == "no model can be loaded"
+    # it is being stopped
+    assert probe({})[1]["checks"]["workers"] == "the workers are being stopped"

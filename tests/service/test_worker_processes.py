@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import time
 from pathlib import Path
 
@@ -141,3 +142,38 @@ def test_a_start_waits_for_workers_of_its_own(tmp_path: Path) -> None:
     with serving(tmp_path, **PICTURES) as server:
         assert set(server.workers()) - before
         assert server.upload(encoded(), "face=1").status_code == 201
+
+
+def test_a_task_that_is_not_finished_in_time_waits_for_the_next_start(tmp_path: Path) -> None:
+    with serving(tmp_path, ANONYMIZER_STOP_TIMEOUT="2s", **PICTURES) as server:
+        task_id = server.upload_async(large(), "format=thorough")
+        server.until(task_id, "processing")
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(60) == 0
+    with serving(tmp_path, **PICTURES) as server:
+        # it did not wait for the lease of the stopped worker, and the try that was cut short does not count
+        task = server.until(task_id, "done", "failed", seconds=120)
+        assert task["status"] == "done"
+        assert len(list((tmp_path / "output" / task_id).iterdir())) == 1
+    database = sqlite3.connect(tmp_path / "db.sqlite3")
+    assert database.execute("SELECT leases FROM anonymizer_task").fetchall() == [(1,)]
+    database.close()
+
+
+def test_each_device_has_a_worker(tmp_path: Path) -> None:
+    with serving(tmp_path, "-a", "face", "--devices", "cpu,cpu", "--models", "face=centerface", **PICTURES) as server:
+        end = time.monotonic() + 60
+        while len(set(server.workers())) < 2:
+            # it is ready as soon as one of them is
+            assert time.monotonic() < end
+            time.sleep(0.2)
+        assert {worker["device"] for worker in server.get("/readyz").json()["workers"]} == {"cpu"}
+        assert server.upload(encoded(), "face=1").status_code == 201
+
+
+def test_a_device_of_several_that_is_none_is_named(tmp_path: Path) -> None:
+    with (
+        pytest.raises(AssertionError, match="ANONYMIZER_DEVICES is 'cpu,tpu', but must be cpu, cuda or cuda:N"),
+        serving(tmp_path, "--devices", "cpu,tpu", **PICTURES),
+    ):
+        pass

@@ -16,8 +16,8 @@ from tests.videos import moving_square
 
 def test_a_service_keeps_its_files_in_the_bucket_and_waits_for_it(bucket: s3.S3, tmp_path: Path) -> None:
     clip = moving_square(tmp_path / "clip.mp4", seconds=0.4).read_bytes()
-    # larger than what is kept in memory, and than a part
-    padded = clip + (9 * 2**20 + 8).to_bytes(4, "big") + b"free" + bytes(9 * 2**20)
+    # larger than what is received on this machine, and than a part
+    padded = clip + (40 * 2**20 + 8).to_bytes(4, "big") + b"free" + bytes(40 * 2**20)
     far = s3.KEYS | {"STORAGE_URL": bucket.storage_url("service"), "ANONYMIZER_PRESIGNED": "1m"}
     with serving(tmp_path, "-a", "face", **far) as server:
         assert server.get("/readyz").json()["checks"]["storage"] == "ok"
@@ -49,3 +49,31 @@ def test_a_service_keeps_its_files_in_the_bucket_and_waits_for_it(bucket: s3.S3,
     # nothing of the files is left on the disk either
     assert not [file for file in (tmp_path / "scratch").rglob("*") if file.is_file()]
     assert not (tmp_path / "input").exists()
+
+
+def test_nothing_is_lost_while_s3_is_away_for_half_a_minute(bucket: s3.S3, tmp_path: Path) -> None:
+    clip = moving_square(tmp_path / "clip.mp4", seconds=0.4).read_bytes()
+    far = s3.KEYS | {"STORAGE_URL": bucket.storage_url("away"), "ANONYMIZER_MODELS": "face=centerface"}
+    with serving(tmp_path, "-a", "face", **far) as server:
+        workers = {queue: server.workers(queue) for queue in ("images", "videos")}
+        ids = [server.upload_async(encoded(drawn(1500, 1000, seed=number))) for number in range(6)]
+        ids.append(server.upload_async(clip, name="a.mp4"))
+        with bucket.gate.closed():
+            began = time.monotonic()
+            while time.monotonic() - began < 30:
+                assert server.get("/healthz").status_code == 200
+                assert server.get("/v1/task/list").json()["count"] == len(ids)
+                refused = server.upload(encoded(drawn()), headers={"x-is-async": "1"})
+                assert (refused.status_code, refused.json()["code"]) == (503, "storage_unavailable")
+                time.sleep(2)
+        for task_id in ids:
+            assert server.until(task_id, "done", "failed", seconds=200)["status"] == "done"
+        # each task has one result, and the refused uploads left nothing
+        results = [key for key in bucket.objects("away/output/") if "/anonymised" in key]
+        assert sorted(key.split("/")[2] for key in results) == sorted(ids)
+        assert len(bucket.objects("away/input/")) == len(ids)
+        assert bucket.unfinished() == 0
+        assert {queue: server.workers(queue) for queue in ("images", "videos")} == workers
+        assert server.upload(encoded(drawn())).status_code == 201
+        assert requests.delete(f"{server.url}/v1/task/list", timeout=60).json() == {"deleted": len(ids) + 1}
+        assert bucket.objects("away") == {}

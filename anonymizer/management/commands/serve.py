@@ -174,7 +174,8 @@ class Command(AnonymizerCommand):
         # the settings were read before the options were known: all else runs in processes with the new settings
         self._manage(environment, "check")
         if options["no_migrate"]:
-            self._manage(environment, "migrate", "--check", "--skip-checks")
+            missing = "The database lacks migrations, and --no-migrate is given: run `anonymizer manage migrate` first."
+            self._manage(environment, "migrate", "--check", "--skip-checks", failure=missing)
         else:
             self._manage(environment, "migrate", "--verbosity", "0", "--skip-checks")
         videos = settings.VIDEO_WORKERS if options["video_workers"] is None else options["video_workers"]
@@ -194,12 +195,12 @@ class Command(AnonymizerCommand):
             supervisor.stop()
         self.stdout.write("stopped")
 
-    def _manage(self, environment: dict[str, str], *command: str) -> None:
+    def _manage(self, environment: dict[str, str], *command: str, failure: str = "") -> None:
         done = subprocess.run(
             child_command("manage", *command), env=environment, check=False, preexec_fn=with_this_process()
         )
         if done.returncode:
-            raise CommandError(f"`anonymizer manage {command[0]}` failed; nothing was started.")
+            raise CommandError(failure or f"`anonymizer manage {command[0]}` failed; nothing was started.")
 
     def _print_ready(self, url: str, ready: dict[str, Any], store: ModelStore, only: str) -> None:
         kind = Kind.VIDEO if only == "videos" else Kind.IMAGE

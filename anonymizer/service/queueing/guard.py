@@ -75,8 +75,13 @@ class LookingQueue(queues.Queue):  # type: ignore[type-arg]
                 found = super().get(True, 0.0 if self._had_work else LOOK_S)
             except queue.Empty:
                 self._idle()
+                found = None
+            if self._stopping.is_set():
+                # others find the task of this notification: they look by themselves
+                break
+            if found is None and (self._had_work or self._is_time_to_look()):
                 # where one task waited, others may: their notifications may be lost
-                found = self._find() if self._had_work or self._is_time_to_look() else None
+                found = self._find()
             self._had_work = found is not None
             if found is not None:
                 return found

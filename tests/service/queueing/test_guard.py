@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
+import math
 import multiprocessing
 import os
 import signal
@@ -34,11 +36,19 @@ def hang(folder: str, name: str) -> None:
     time.sleep(600)
 
 
+def last(folder: str, name: str) -> None:
+    """Work that ends when the test says so."""
+    note(folder, f"begun-{name}")
+    while not (Path(folder) / "enough").exists():
+        time.sleep(0.02)
+    note(folder, name)
+
+
 class Cluster:
     """A guard in a process of its own. Its workers do what lies in the folder `todo`."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, *, timeout_s: int = 1, grace_s: float = math.inf) -> None:
+        self.folder, self._timeout_s, self._grace_s = folder, timeout_s, grace_s
         for name in ("todo", "taken", "done"):
             (folder / name).mkdir()
         connections.close_all()
@@ -54,9 +64,9 @@ class Cluster:
             signal_of_q.receivers.clear()
             signal_of_q.sender_receivers_cache.clear()
         Guard(
-            "somewhere", 2, 1, find=self._find,
+            "somewhere", 2, self._timeout_s, find=self._find,
             release=lambda pids: (self.folder / "released").write_text(" ".join(map(str, pids))),
-            fail=lambda pid: (self.folder / "failed").write_text(str(pid)),
+            fail=lambda pid: (self.folder / "failed").write_text(str(pid)), grace_s=self._grace_s,
         ).run()  # fmt: skip
 
     def _find(self) -> dict[str, Any] | None:
@@ -139,3 +149,45 @@ def test_a_monitor_that_takes_no_results_ends_all(cluster: Cluster) -> None:
     assert cluster.process.exitcode == 1
     assert not exists(worker)
     assert not exists(monitor)
+
+
+@contextlib.contextmanager
+def stopping(folder: Path, *, grace_s: float) -> Iterator[tuple[Cluster, int]]:
+    """A cluster that was asked to end while one of its workers works; with the number of that worker."""
+    cluster = Cluster(folder, timeout_s=600, grace_s=grace_s)
+    try:
+        (folder / "todo" / "last-1").touch()
+        busy = int(cluster.until(lambda: (folder / "done" / "begun-last-1").read_text()))
+        # the other worker is idle
+        cluster.do("note-1")
+        cluster.process.terminate()
+        yield cluster, busy
+    finally:
+        cluster.process.kill()
+        cluster.process.join()
+
+
+def test_a_guard_that_is_stopped_finishes_what_was_begun_and_takes_nothing_new(tmp_path: Path) -> None:
+    with stopping(tmp_path, grace_s=600) as (cluster, busy):
+        time.sleep(2 * guard.CHECK_S)
+        (tmp_path / "todo" / "note-2").touch()
+        # an idle worker looks once a second
+        time.sleep(2 * guard.LOOK_S)
+        assert cluster.process.is_alive()
+        assert exists(busy)
+        (tmp_path / "done" / "enough").touch()
+        cluster.process.join(30)
+        assert cluster.process.exitcode == 0
+    assert (tmp_path / "done" / "last-1").exists()
+    assert [file.name for file in (tmp_path / "todo").iterdir()] == ["note-2"]
+    assert not (tmp_path / "released").exists()
+
+
+def test_what_is_not_finished_in_the_grace_time_is_handed_back(tmp_path: Path) -> None:
+    # longer than the idle worker takes to end
+    with stopping(tmp_path, grace_s=4 * guard.LOOK_S) as (cluster, busy):
+        cluster.process.join(30)
+        assert cluster.process.exitcode == 0
+        assert (tmp_path / "released").read_text() == str(busy)
+        assert not exists(busy)
+    assert not (tmp_path / "done" / "last-1").exists()

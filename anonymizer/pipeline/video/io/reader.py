@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 import av
 from av.container import InputContainer
@@ -26,12 +26,13 @@ from anonymizer.pipeline.errors import BrokenMedia, TooLarge, UnsupportedMedia
 from anonymizer.pipeline.limits import Limits
 from anonymizer.pipeline.media_kinds import HEAD_BYTES, MediaInfo, MediaKind, sniff
 from anonymizer.pipeline.video.io.codecs.packet_checks import STRICT, reads_header
+from anonymizer.pipeline.video.io.containers import mp4_boxes
 from anonymizer.pipeline.video.io.containers.checks import check_container
 from anonymizer.pipeline.video.io.frame_decoder import SILENT, FrameDecoder, translate_errors
 from anonymizer.pipeline.video.io.tracks import DecodedFrame, VideoTrack, read_hdr_metadata, read_orientation, side_data
 from anonymizer.pipeline.video.io.truncation import find_truncation
 
-__all__ = ["VideoReader", "check_video"]
+__all__ = ["VideoReader", "check_video", "check_video_beginning"]
 
 _DEMUXERS = {
     "mp4": "mov", "mov": "mov", "mkv": "matroska", "webm": "matroska", "avi": "avi", "ts": "mpegts",
@@ -47,6 +48,8 @@ CODECS = frozenset(
 PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 #: Of attached files only fonts are kept. A media type that is less clear may be that of an image.
 _FONT = re.compile(r"font|truetype|opentype")
+#: of a file whose end is not known
+_ANY_SIZE = 2**62
 #: the flag that makes a decoder give frames it could not read whole, marked, instead of leaving them out
 OUTPUT_CORRUPT = 1 << 3
 #: the flag that makes a decoder begin rows where the cropping window does, at any column
@@ -276,3 +279,46 @@ def check_video(path: Path, *, limits: Limits = Limits()) -> MediaInfo:  # noqa:
         if not any(True for _ in reader.frames(tolerate_damage=True)):
             raise BrokenMedia("The video has no frames.")
     return info
+
+
+def check_video_beginning(path: Path, *, limits: Limits = Limits()) -> MediaInfo:  # noqa: B008
+    """Check what the first megabytes of a video tell: its format, codecs, pixels and seconds.
+
+    An MP4 whose index is at its end tells only its format. Whether the rest is whole, only the rest tells.
+
+    Args:
+        path: of a file with the beginning of the video.
+        limits: the largest video that is accepted; its bytes are not looked at.
+
+    Returns:
+        The format of the video.
+
+    Raises:
+        BrokenMedia: it cannot be opened.
+        OutOfMemory: there is too little memory for it.
+        TooLarge: it has more pixels or seconds than the limits.
+        UnsupportedMedia: it is no video, in a format or codec that is not supported, or encrypted.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        info = sniff(file.read(HEAD_BYTES))
+        if info.kind is not MediaKind.VIDEO:
+            raise UnsupportedMedia(f"The file is a picture ({info.format}), not a video.")
+        if info.format in ("mp4", "mov"):
+            # a box may end after the beginning
+            if (where := find_truncation(file, info.format, _ANY_SIZE)) is not None:
+                raise BrokenMedia(f"The video cannot be read: {where}.")
+            boxes = list(mp4_boxes.top_level(file, size))
+            if all(box.kind != b"moov" for box in boxes):
+                if boxes and _is_last(file, boxes[-1]):
+                    raise BrokenMedia("The video cannot be read: it has no index (moov).")
+                return info
+        check_container(file, info.format, size)
+    with VideoReader(path, info, threads=1, limits=limits):
+        return info
+
+
+def _is_last(file: BinaryIO, box: mp4_boxes.Box) -> bool:
+    """Whether a box says that it goes to the end of the file, wherever that is."""
+    file.seek(box.start)
+    return not any(file.read(4))

@@ -14,9 +14,9 @@ def find_truncation(file: BinaryIO, name: str, size: int) -> str | None:
     """Find out whether a video file was cut off.
 
     Args:
-        file: the open file, seekable.
+        file: the open file, seekable. It may hold the beginning only: what follows is not known then.
         name: of its format, as `sniff` gives it.
-        size: of the file in bytes.
+        size: of the whole file in bytes.
 
     Returns:
         A phrase that says where the file ends too early. None: it is complete, or its format does not tell.
@@ -38,6 +38,9 @@ def _check_boxes(file: BinaryIO, size: int) -> str | None:
     while at + 8 <= size:
         file.seek(at)
         head = file.read(16)
+        if len(head) < min(16, size - at):
+            # behind the beginning that is here
+            return None
         length, name = int.from_bytes(head[:4], "big"), head[4:8]
         if length == 1:
             length = int.from_bytes(head[8:16], "big")
