@@ -79,7 +79,9 @@ def clock() -> Iterator[Clock]:
 def make_pictures(folder: Path, count: int, side: int) -> None:
     """Small copies of real pictures, each file another one: the quality differs where a picture comes again."""
     folder.mkdir()
-    sources = sorted((SHARED / "data" / "val").rglob("*.jpg"))[:: max(1, 3000 // count)]
+    found = sorted(path for path in (SHARED / "data" / "val").rglob("*.*") if path.suffix in (".jpg", ".webp"))
+    sources = found[:: max(1, len(found) // count)]
+    assert sources, "there are no pictures"
     for number, source in zip(range(count), itertools.cycle(sources), strict=False):
         with Image.open(source) as opened:
             picture = opened.convert("RGB")

@@ -136,7 +136,7 @@ def uploads(database: str, count: int) -> None:
         )
         for task_id in [each for each in ids if results[each] != 1][:5]:
             found = sorted(str(path) for path in (server.folder / "output" / task_id).rglob("*"))
-            lines = [line for line in server.log.splitlines() if task_id in line]
+            lines = [line for line in server.log.splitlines() if task_id in line or " CRITICAL " in line]
             print("Not one result:", task_id, *found, *lines, sep="\n  ")
     cuts = statistics.quantiles(took_ms, n=100)
     states = collections.Counter(each["status"] for each in tasks)
@@ -182,7 +182,7 @@ class Rows:
         self._process.communicate()
 
 
-def rows(database: str, many: int, runs: int = 150) -> None:
+def rows(database: str, many: int, runs: int = 100) -> None:
     """Time what a service does again and again, alternately with few and with many rows in the table."""
     few = max(1, many // 100)
     with contextlib.ExitStack() as stack:

@@ -43,7 +43,7 @@ S3_AWAY_S, SERVER_AWAY_S = 30.0, 4.0
 #: the pause after a kill
 PAUSES_S = (0.5, 3.0)
 #: each so many tasks, a client waits for the result; each so many, it deletes the task at once
-SYNC_EACH, DELETE_EACH = 8, 20
+SYNC_EACH, DELETE_EACH = 7, 20
 #: how often each is killed in a hundred kills
 TARGETS = {
     "worker": 32, "pusher": 12, "monitor": 8, "guard": 6, "web process": 10, "gunicorn": 6, "webhooks": 8,

@@ -56,15 +56,23 @@ class Receiver:
             with connected:
                 request = b""
                 while b"\r\n\r\n" not in request:
-                    request += connected.recv(65536)
+                    request += _some(connected)
                 head, _, body = request.partition(b"\r\n\r\n")
                 length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
                 while len(body) < length:
-                    part = connected.recv(65536)
+                    part = _some(connected)
                     body, request = body + part, request + part
                 self.requests.append(request)
                 script = self._scripts.pop(0) if len(self._scripts) > 1 else self._scripts[0]
                 script(connected)
+
+
+def _some(connected: socket.socket) -> bytes:
+    """The next bytes. A sender that was killed sends none."""
+    part = connected.recv(65536)
+    if not part:
+        raise ConnectionResetError("the sender is gone")
+    return part
 
 
 def answer(status: int, body: bytes = b"", *headers: str) -> Script:
