@@ -1,6 +1,6 @@
 """Anonymizer: detects faces, license plates, persons and vehicles in images and videos, and redacts them.
 
-Example:
+Examples:
     >>> from anonymizer import Anonymizer, Options
     >>> Anonymizer().image("street.jpg", Options(face=True)).save("out.jpg")
 """

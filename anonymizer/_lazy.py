@@ -12,7 +12,7 @@ __all__ = ["lazy_exports"]
 def lazy_exports(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
     """Make the `__getattr__` of a package (PEP 562).
 
-    Example:
+    Examples:
         >>> __getattr__ = lazy_exports(__name__, {"show": "anonymizer.pipeline.outputs.show"})
 
     Args:

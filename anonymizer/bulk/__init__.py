@@ -1,6 +1,6 @@
 """Bulk: folders and buckets of millions of files, on a Ray cluster.
 
-Example:
+Examples:
     >>> from anonymizer import Options
     >>> from anonymizer.bulk import anonymise
     >>> summary = anonymise("s3://bucket/raw", Options(face=True), output="s3://bucket/clean", address="auto")

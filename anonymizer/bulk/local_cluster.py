@@ -22,7 +22,7 @@ _NODE = {"object_store_memory": OBJECT_BYTES, "node_ip_address": "127.0.0.1"}
 class LocalCluster:
     """A cluster whose nodes are processes of this machine; only this machine can reach them.
 
-    Example:
+    Examples:
         >>> with LocalCluster(nodes=2) as cluster:
         ...     anonymise("photos", output="out")
 

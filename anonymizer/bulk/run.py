@@ -60,7 +60,7 @@ def anonymise(
     Every file goes the way of the local command, so that the results are the same bytes with the same `noise_key`. A
     file with a row and a result in the manifest is skipped, unless its size has changed.
 
-    Example:
+    Examples:
         >>> anonymise("s3://bucket/raw", Options(face=True), output="s3://bucket/clean", address="auto")
 
     Args:

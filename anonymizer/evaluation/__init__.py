@@ -1,6 +1,6 @@
 """Evaluate models on labelled images: recall, leaks, false blurs, and the thresholds that follow from them.
 
-Example:
+Examples:
     >>> from anonymizer import Anonymizer, evaluation
     >>> result = evaluation.evaluate(evaluation.LabelledSet.read("my-images"), Anonymizer())
     >>> print(result)

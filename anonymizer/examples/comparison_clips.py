@@ -48,7 +48,7 @@ def side_by_side(
     The clip is an MP4 (H.264, 4:2:0). It has no sound: voices are personal data, and nothing hides them. A video that
     ends before the other one goes dark. The target is complete or it is not written.
 
-    Example:
+    Examples:
         >>> side_by_side("street.mp4", "anonymised.mp4", "comparison.mp4", seconds=10)
 
     Args:

@@ -26,7 +26,7 @@ def contact_sheet(
     before above after. A video with fewer frames than cells shows some frames again. A video that ends before the
     longest one goes dark.
 
-    Example:
+    Examples:
         >>> contact_sheet(["street.mp4", "anonymised.mp4"], columns=3)
 
     Args:

@@ -49,7 +49,7 @@ class Anonymizer:
     It loads each model once. Several threads may use it at once. A video uses all cores by itself, so that several
     videos at the same time take as long as one after the other, and more memory.
 
-    Example:
+    Examples:
         >>> from anonymizer import Anonymizer, Options
         >>> anonymizer = Anonymizer()
         >>> result = anonymizer.image("street.jpg", Options(face=True, license_plate=True))
@@ -100,7 +100,7 @@ class Anonymizer:
     def image(self, source: Source, options: Options | None = None, *, name: str | None = None) -> ImageResult:
         """Anonymise one image.
 
-        Example:
+        Examples:
             >>> anonymizer.image("street.jpg").save("out.jpg")
             >>> anonymizer.image(frame_rgb, Options(method="pixelate")).image
 
@@ -139,7 +139,7 @@ class Anonymizer:
 
         The results are those of `image`. The arguments are checked at once, not when the first result is requested.
 
-        Example:
+        Examples:
             >>> for result in anonymizer.images("photos/*.jpg", on_error="skip", progress=True):
             ...     result.save(Path("out") / result.name)
 
@@ -206,7 +206,7 @@ class Anonymizer:
     ) -> list[Detections]:
         """Detect objects, and return all of them whatever their scores. Nothing is redacted.
 
-        Example:
+        Examples:
             >>> (detections,) = anonymizer.detect("street.jpg", ["face"])
             >>> detections[detections.scores > 0.5]
 
@@ -351,7 +351,7 @@ class Anonymizer:
     ) -> VideoResult:
         """Anonymise one video.
 
-        Example:
+        Examples:
             >>> result = anonymizer.video("street.mp4", "out", Options(face=True))
             >>> result.anonymised
             PosixPath('out/anonymised.mp4')

@@ -35,7 +35,7 @@ SHOWN_ROWS = 20
 class Detections:
     """n objects of one image, as arrays side by side.
 
-    Example:
+    Examples:
         >>> (detections,) = Anonymizer().detect("street.jpg")
         >>> confident = detections[detections.scores > 0.5]
         >>> faces = detections.of_type(ObjectType.FACE)

@@ -11,7 +11,7 @@ __all__ = ["Limits"]
 class Limits:
     """The largest image and video that are accepted; all limits are checked before anything is decoded.
 
-    Example:
+    Examples:
         >>> Anonymizer(limits=Limits(megapixels=400))
 
     Attributes:

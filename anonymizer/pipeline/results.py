@@ -37,7 +37,7 @@ __all__ = ["ImageResult", "VideoProgress", "VideoResult", "write_whole"]
 class ImageResult:
     """The result of one image. A notebook shows it before and after.
 
-    Example:
+    Examples:
         >>> result = Anonymizer().image("street.jpg")
         >>> result.save("out.jpg")
         >>> result.counts
@@ -240,7 +240,7 @@ class ImageResult:
     def receipt(self, key: SigningKey | None = None, *, format: str | None = None) -> Receipt:  # noqa: A002 (as PIL calls it)
         """Make the receipt: the checksums of the original and of what is written, the models, options and counts.
 
-        Example:
+        Examples:
             >>> result.receipt(SigningKey.load("receipt.pem")).save("street.receipt.json")
 
         Args:

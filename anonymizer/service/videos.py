@@ -23,6 +23,9 @@ __all__ = ["artefacts", "is_void", "options_of", "run", "video_field"]
 
 #: the shortest time between two updates of the progress, in seconds
 UPDATE_S = 1.0
+#: The most that work shows before it is done. The last frame is followed by the checks of the file, and with
+#: `verify` by more renderings.
+MOST_PROGRESS = 0.99
 #: while the database is away, it is asked at most so often
 AWAY_S = 5.0
 MASK = ("video/x-matroska", ".mkv")
@@ -117,7 +120,7 @@ class _VideoProgress:
         self._updated_s = time.monotonic()
         try:
             self._claim.update(
-                progress=round(progress.share, 4),
+                progress=round(min(progress.share, MOST_PROGRESS), 4),
                 video=_progress_values(progress.frames, progress.total, progress.frames_per_s, progress.seconds_left),
             )
         except AWAY as error:

@@ -70,7 +70,7 @@ def split(
         OSError: an image does not exist.
         ValueError: `hold_out` is out of range, or all images are the same.
 
-    Example:
+    Examples:
         >>> learn, judge = split(images, by=lambda image: image.path.parent.name)  # doctest: +SKIP
     """
     if not 0 < hold_out < 1:
@@ -120,7 +120,7 @@ def finetune(
         OSError, ValueError: a file cannot be read.
         ValueError: no image has a label.
 
-    Example:
+    Examples:
         >>> learn, judge = split(LabelledSet.read("my-pictures"))  # doctest: +SKIP
         >>> weights = finetune(learn, Path("build/fine-tuned"), steps=500)  # doctest: +SKIP
     """

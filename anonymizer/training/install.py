@@ -55,7 +55,7 @@ def install(
         OSError: a file cannot be read or written.
         ValueError: the id is invalid or in use, `object_types` is empty, or the file holds weights of another network.
 
-    Example:
+    Examples:
         >>> install(
         ...     weights, "my-detector", models_folder=Path("models"), object_types=[ObjectType.FACE],
         ...     calibrations=Calibrations(), description="own-3, fine-tuned on our pictures",

@@ -15,6 +15,7 @@ import os
 import re
 import sys
 import tempfile
+import textwrap
 import time
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = ROOT / "docs" / "notebooks"
 #: the widest picture of a page, in pixels
 WIDEST = 1400
+#: the longest line of text that a page shows without scrolling, in letters
+WIDEST_TEXT = 80
 _PICTURE = re.compile(r"data:image/(?:png|jpeg|webp);base64,([A-Za-z0-9+/=\s]+)")
 _VIDEO = re.compile(r"data:video/mp4;base64,([A-Za-z0-9+/=\s]+)")
 
@@ -97,6 +100,9 @@ def shown(output: Any, stored: Any, moved: Any) -> str:
         return block(output.text)
     data = output.get("data", {})
     if "application/vnd.jupyter.widget-view+json" in data:
+        # a bar that shows the progress, drawn by tqdm, says nothing any more
+        if "%|" in data.get("text/plain", ""):
+            return ""
         return "*(sliders: open the notebook to move them)*"
     if "text/html" in data:
         text = moved(data["text/html"])
@@ -111,9 +117,20 @@ def shown(output: Any, stored: Any, moved: Any) -> str:
 
 
 def block(text: str) -> str:
-    """Text as it was printed."""
+    """Text as it was printed. Long sentences are wrapped as wide as a page; the columns of tables stay."""
     plain = re.sub(r"\x1b\[[0-9;]*m", "", text).strip("\n")
-    return f"```text\n{plain}\n```" if plain else ""
+    lines = [part for line in plain.split("\n") for part in wrapped(line)]
+    return "```text\n" + "\n".join(lines) + "\n```" if plain else ""
+
+
+def wrapped(line: str) -> list[str]:
+    """A line in parts, if it is too long and no row of a table."""
+    indent = line[: len(line) - len(line.lstrip())]
+    if len(line) <= WIDEST_TEXT or "  " in line.strip() or line.startswith("|"):
+        return [line]
+    return textwrap.wrap(
+        line, WIDEST_TEXT, subsequent_indent=indent + "  ", break_long_words=False, break_on_hyphens=False
+    )
 
 
 if __name__ == "__main__":

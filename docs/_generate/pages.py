@@ -66,7 +66,8 @@ def command_page() -> str:
     for name, entry in cli.COMMANDS.items():
         if not entry.module:
             continue
-        os.environ["COLUMNS"] = "110"
+        # as wide as a page of the documentation
+        os.environ["COLUMNS"] = "82"
         parser = load_command_class("anonymizer", entry.module).create_parser("anonymizer", name)
         parts.append(
             f"## anonymizer {name}\n\n{entry.help.capitalize()}.\n\n```text\n{parser.format_help().strip()}\n```\n"
@@ -124,6 +125,15 @@ def rest_page() -> str:
     return "\n".join(parts)
 
 
+#: of answers that the schema does not describe
+_MEANINGS = {
+    "200": "It was done, or here is what was asked for.",
+    "201": "The file was processed.",
+    "202": "The work was accepted, and goes on.",
+    "206": "The part that the header Range asks for.",
+}
+
+
 def _operation(schema: dict[str, Any], path: str, method: str, operation: dict[str, Any]) -> str:
     text = f"## {method.upper()} {path}\n\n{operation.get('description', operation.get('summary', ''))}\n"
     own = [_resolved(schema, each) for each in operation.get("parameters", ())]
@@ -141,7 +151,7 @@ def _operation(schema: dict[str, Any], path: str, method: str, operation: dict[s
     if rows:
         text += "\n" + table(("parameter", "where, type", "meaning"), rows)
     answers = [
-        (f"`{status}`", cell(_resolved(schema, answer).get("description", "")), _media(answer))
+        (f"`{status}`", cell(_resolved(schema, answer).get("description", "") or _MEANINGS[status]), _media(answer))
         for status, answer in operation["responses"].items()
     ]
     return text + "\n" + table(("answer", "meaning", "content"), answers)

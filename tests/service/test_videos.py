@@ -84,6 +84,9 @@ def test_the_progress_is_in_the_row_during_the_work(
     }  # fmt: skip
     progress.update(VideoProgress(4, 10, 4.567, 1.53))
     assert Task.objects.get(pk=task.pk).progress == 0.3, "more than once a second"
+    progress._updated_s = 0.0
+    progress.update(VideoProgress(10, 10, 4.567, 0.0))
+    assert Task.objects.get(pk=task.pk).progress == 0.99, "after the last frame the file is still checked"
     assert not progress.is_unwanted()
     deletion.delete_files(task)
     assert progress.is_unwanted()

@@ -130,7 +130,7 @@ class PlateAttack:
         ink_rgb: colour of the characters, 0..255 RGB.
         seed: of places and light.
 
-    Example:
+    Examples:
         >>> attack = PlateAttack(with_options(Options(), ObjectType.LICENSE_PLATE))
         >>> attack.reading(seed=1).rank  # doctest: +SKIP
         512

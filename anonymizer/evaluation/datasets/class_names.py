@@ -59,7 +59,7 @@ def parse_class_name(name: str) -> tuple[ObjectType, bool] | None:
     Returns:
         The object type, and whether objects with this name are ignored; None if the name is unknown.
 
-    Example:
+    Examples:
         >>> parse_class_name("License_Plates")
         (<ObjectType.LICENSE_PLATE: 'license-plate'>, False)
     """
@@ -87,7 +87,7 @@ class ClassNames:
     Raises:
         ValueError: a name is given something else.
 
-    Example:
+    Examples:
         >>> ClassNames({"visage": "face"}).parse("Visage")
         (<ObjectType.FACE: 'face'>, False)
     """

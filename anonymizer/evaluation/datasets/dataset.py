@@ -92,7 +92,7 @@ class LabelledImage:
 class LabelledSet:
     """Images with labels.
 
-    Example:
+    Examples:
         >>> labelled = LabelledSet.read("my-images")
         >>> labelled
         LabelledSet('my-images', 120 images; objects: face 431, license-plate 80)

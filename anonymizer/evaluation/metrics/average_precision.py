@@ -214,7 +214,7 @@ def average_precision(result: EvaluationResult, object_type: ObjectType, *, iou:
     Returns:
         0..1; NaN without objects.
 
-    Example:
+    Examples:
         >>> average_precision(result, ObjectType.FACE, iou=None)
         0.5312
     """
@@ -233,7 +233,7 @@ def precision_by_size(result: EvaluationResult) -> PrecisionBySize:
     Returns:
         A row for each type and size that has objects.
 
-    Example:
+    Examples:
         >>> precision_by_size(result).to_pandas()
     """
     rows = [row for object_type in result.types for row in _coco_rows(result, object_type).by_size(object_type)]

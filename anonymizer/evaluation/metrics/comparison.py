@@ -110,7 +110,7 @@ def compare(
     Raises:
         ValueError: the results have no images in common, or the labels of these images differ.
 
-    Example:
+    Examples:
         >>> print(compare(result, other_result, ObjectType.FACE))
     """
     # compare paths, not indices: which images a result holds depends on all object types that were evaluated

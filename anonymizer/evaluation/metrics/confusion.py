@@ -95,7 +95,7 @@ def confusion_matrix(
     Returns:
         The matrix of all types of the result.
 
-    Example:
+    Examples:
         >>> print(confusion_matrix(result))
     """
     types = tuple(result.types)

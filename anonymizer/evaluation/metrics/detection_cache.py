@@ -58,7 +58,7 @@ class DetectionCache:
     Args:
         file: the SQLite file; it is created if it does not exist. Default: `default_file()`.
 
-    Example:
+    Examples:
         >>> result = evaluate(labelled, Anonymizer(), cache=DetectionCache("detections.sqlite3"))
     """
 

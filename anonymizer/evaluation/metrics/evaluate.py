@@ -68,7 +68,7 @@ def evaluate(
         OutOfMemory: the memory is not enough.
         TooManyObjects: an image has more detections than are allowed.
 
-    Example:
+    Examples:
         >>> result = evaluate(LabelledSet.read("my-images"), Anonymizer())
         >>> print(result)
     """
@@ -127,7 +127,7 @@ def evaluate_detections(
     Raises:
         InvalidDataset: there is no image to evaluate, or no detection of a labelled type.
 
-    Example:
+    Examples:
         >>> labelled = LabelledSet.read("labels.json")
         >>> result = evaluate_detections(labelled, read_detections("results.json", labelled), name="my-model")
     """

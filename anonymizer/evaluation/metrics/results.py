@@ -295,7 +295,7 @@ class EvaluationResult:
 
     `print(result)` prints a table of the figures at the thresholds in use; a notebook shows the same table.
 
-    Example:
+    Examples:
         >>> result = evaluate(LabelledSet.read("my-images"), Anonymizer())
         >>> result[ObjectType.FACE].recall(0.5)
         Interval(value=0.947, low=0.921, high=0.966, method=<IntervalMethod.BOOTSTRAP: 'bootstrap'>)

@@ -167,7 +167,7 @@ def interval(
     Returns:
         The figure and its interval, which says how it was computed; NaN if the denominators sum to 0.
 
-    Example:
+    Examples:
         >>> str(interval([9, 8, 10], [10, 10, 10]))
         '0.900 (0.429 to 1.000, exact)'
     """

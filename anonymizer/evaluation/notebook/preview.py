@@ -105,7 +105,7 @@ class Preview:
     Raises:
         ValueError: the image cannot be read, or the models of the anonymizer are not those of the result.
 
-    Example:
+    Examples:
         >>> preview = Preview(result, order_images(result, thresholds)[0])  # doctest: +SKIP
         >>> show(preview.draw(thresholds))  # doctest: +SKIP
     """

@@ -81,7 +81,7 @@ class ThresholdTuner(ipywidgets.HBox):  # type: ignore[misc]  # ipywidgets has n
         message: the last error.
         saved_profile: what was saved last, until a slider is moved; None if nothing was saved.
 
-    Example:
+    Examples:
         >>> tuner = ThresholdTuner(result, anonymizer, cache=cache)  # doctest: +SKIP
         >>> tuner  # in a notebook  # doctest: +SKIP
     """

@@ -96,7 +96,7 @@ def write_report(
         ValueError: there are no results, two results have the same name, or a target is not between 0 and 1.
         OSError: the file cannot be written.
 
-    Example:
+    Examples:
         >>> write_report("report.html", [evaluate(labelled, Anonymizer())], thumbnails=0)  # doctest: +SKIP
     """
     report = EvaluationReport.of(results, targets=targets, comparisons=comparisons)

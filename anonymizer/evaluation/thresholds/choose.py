@@ -239,7 +239,7 @@ def choose_thresholds(
     Raises:
         ValueError: a target or the confidence is not between 0 and 1.
 
-    Example:
+    Examples:
         >>> choices = choose_thresholds(result, 0.98)
         >>> choices.profile("street").save("street.json")
     """

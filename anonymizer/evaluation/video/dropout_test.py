@@ -226,7 +226,7 @@ def dropout_test(
     Returns:
         The counts over all draws.
 
-    Example:
+    Examples:
         >>> recording = record_detections(Anonymizer(), "clip.mp4")  # doctest: +SKIP
         >>> dropout_test(recording, share_of_frames(0.2)).tracked  # doctest: +SKIP
     """

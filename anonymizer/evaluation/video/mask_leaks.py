@@ -70,7 +70,7 @@ def video_leaks(
         ValueError: an argument is out of range, the masks are not binary, their aspect ratio differs from that of the
             frames, or the times of the frames are not known.
 
-    Example:
+    Examples:
         >>> truth = LabelledTracks.read_mot("sequence/gt/gt.txt")  # doctest: +SKIP
         >>> print(video_leaks(truth, result.binary_mask, options=result.options).table())  # doctest: +SKIP
     """

@@ -253,7 +253,11 @@ class Command(AnonymizerCommand):
             chosen = choose_thresholds(report.results[0], max(given["targets"]))
             file = (given["report"].parent if given["report"] else Path()) / f"{given['profile_name']}.json"
             chosen.profile(given["profile_name"]).save(file)
-            self.stdout.write(f"{chosen}\n{file}: written; `anonymizer profile create --from` reads it")
+            for target in sorted(set(given["targets"])):
+                self.stdout.write(str(choose_thresholds(report.results[0], target)))
+            self.stdout.write(
+                f"{file}: written for {max(given['targets']):.0%}; `anonymizer profile create --from` reads it"
+            )
 
 
 def _check(given: dict[str, Any]) -> None:

@@ -73,7 +73,10 @@ class Command(AnonymizerCommand):
         try:
             getattr(self, f"_{options['action']}")(options)
         except profiles.UnprovenProfile as error:
-            raise CommandError(f"{error} Choose it again with more images, or pass {_ACCEPT}.") from error
+            raise CommandError(
+                f"{error} Choose it again, with more images if they are too few, with a lower --target if it is out of "
+                f"reach; or pass {_ACCEPT}."
+            ) from error
         except AnonymizerError as error:
             raise CommandError(str(error)) from error
         except DatabaseError as error:

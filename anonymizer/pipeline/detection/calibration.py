@@ -31,7 +31,7 @@ class Calibration:
     Raises:
         ValueError: the knots are fewer than two, or not such pairs.
 
-    Example:
+    Examples:
         >>> Calibration(((0.0, 0.0), (0.5, 0.9)))(np.array([0.25, 0.7], np.float32))
         array([0.45, 0.9 ], dtype=float32)
     """
@@ -154,7 +154,7 @@ def weigh_misses(chances: ArrayLike, miss_cost: ArrayLike) -> NDArray[np.float32
     Returns:
         (n,) float32, 0..1.
 
-    Example:
+    Examples:
         >>> weigh_misses([0.0, 0.2, 0.5, 1.0], 4)
         array([0. , 0.5, 0.8, 1. ], dtype=float32)
     """
@@ -172,7 +172,7 @@ def unweigh_misses(scores: ArrayLike, miss_cost: ArrayLike) -> NDArray[np.float3
     Returns:
         (n,) float32, 0..1.
 
-    Example:
+    Examples:
         >>> unweigh_misses([0.0, 0.5, 0.8, 1.0], 4)
         array([0. , 0.2, 0.5, 1. ], dtype=float32)
     """

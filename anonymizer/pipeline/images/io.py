@@ -189,7 +189,7 @@ def load_picture(
         TooLarge: it has more bytes or pixels than the limits allow.
         UnsupportedMedia: it is not an image of a supported format, or it is animated or has several pages.
 
-    Example:
+    Examples:
         >>> picture = load_picture("street.jpg")  # doctest: +SKIP
         >>> picture.pixels.shape  # doctest: +SKIP
         (1080, 1920, 3)
@@ -298,7 +298,7 @@ def encode_picture(
     Raises:
         ValueError: the pixels have another shape or dtype, or `keep_metadata` is none of these.
 
-    Example:
+    Examples:
         >>> picture = load_picture("street.jpg")  # doctest: +SKIP
         >>> data = encode_picture(picture, redacted_pixels)  # doctest: +SKIP
     """

@@ -94,7 +94,7 @@ def fetch(
         NoConnection: the server was not reached or did not answer.
         FetchFailed: the file could not be downloaded or stored, or is not the right one.
 
-    Example:
+    Examples:
         >>> fetch(ModelStore().registry.models["yunet-n"], Path("models")).path
         PosixPath('models/yunet_n_dynamic.onnx')
     """

@@ -325,7 +325,7 @@ def parse_choice(text: str, registry: Registry) -> ModelChoice:
     Raises:
         DetectorFailed: the text is none of these; the sentence has the text and what is allowed.
 
-    Example:
+    Examples:
         >>> parse_choice("embedded,face=own-2", registry)
         ModelChoice(profile='embedded', overrides={'face': ('own-2',)})
     """

@@ -52,7 +52,7 @@ class ModelStore:
         InvalidParameter: the device or the runtime has another name.
         DetectorFailed: the registry cannot be read, or `models` is none of these.
 
-    Example:
+    Examples:
         >>> ModelStore(device="cpu", models="embedded").serves()[ObjectType.PERSON]
         ('own-2',)
     """

@@ -112,7 +112,7 @@ class Options:
 
     `profile` is only recorded: the caller fills in the values of a threshold profile (`ThresholdProfile.options`).
 
-    Example:
+    Examples:
         >>> Options(method="pixelate", face=True, license_plate=True, face_threshold=0.3)
         Options(method='pixelate', face=True, license_plate=True, face_threshold=0.3)
 

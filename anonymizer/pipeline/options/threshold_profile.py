@@ -35,7 +35,7 @@ T = TypeVar("T")
 class ThresholdProfile:
     """Thresholds with a name, and how they were chosen.
 
-    Example:
+    Examples:
         >>> profile = ThresholdProfile(name="street", thresholds={"face": 0.3, "person": 0.45})
         >>> Anonymizer().image("street.jpg", Options(**profile.options()))
 

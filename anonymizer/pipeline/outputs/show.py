@@ -32,7 +32,7 @@ def show(
 
     Grey images are shown as they are: 0 is black and 255 is white, whatever values occur.
 
-    Example:
+    Examples:
         >>> show(result.picture.rgb(), result, result.binary_mask, titles=("before", "after", "mask"))
 
     Args:

@@ -83,4 +83,7 @@ def fail(finds: Detections, where: Sequence[str] = ()) -> VerificationFailed:
         where: words in front of the description, such as the time in a video.
     """
     place = "".join(f"{part} " for part in where)
-    return VerificationFailed(f"The finished file still shows objects: {place}{describe_finds(finds)}.")
+    return VerificationFailed(
+        f"The finished file still shows objects: {place}{describe_finds(finds)}. "
+        "Look there. Give the place of an object as `regions`; for a false find, repeat without `verify` and review."
+    )

@@ -77,7 +77,7 @@ class HasReceipt(Protocol):
 class Receipt:
     """A receipt: what was made of which file, and how. It holds no pixels and no names.
 
-    Example:
+    Examples:
         >>> receipt = result.receipt(SigningKey.load("receipt.pem"))  # doctest: +SKIP
         >>> receipt.save("street.receipt.json")  # doctest: +SKIP
 

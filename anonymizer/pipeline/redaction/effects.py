@@ -86,7 +86,7 @@ def redact(pixels: _Pixels, regions: Sequence[RedactionRegion], options: Options
     Returns:
         A copy. Outside of the regions it equals the image.
 
-    Example:
+    Examples:
         >>> regions = redaction_regions(detections, image.shape[:2], options)  # doctest: +SKIP
         >>> redacted = redact(image, regions, options, seed=0)  # doctest: +SKIP
     """

@@ -114,7 +114,7 @@ def redaction_regions(detections: Detections, size_hw: tuple[int, int], options:
     Raises:
         ValueError: a box has a side that is not a number.
 
-    Example:
+    Examples:
         >>> regions = redaction_regions(detections, image.shape[:2], options)  # doctest: +SKIP
         >>> redacted = redact(image, regions, options, seed=0)  # doctest: +SKIP
     """

@@ -128,7 +128,7 @@ def planar_format_name(name: str) -> str:
     Raises:
         UnsupportedMedia: there is none. The values are not integers, have more than 16 bits, or are on a device.
 
-    Example:
+    Examples:
         >>> planar_format_name("nv12"), planar_format_name("rgb24")
         ('yuv420p', 'gbrp')
     """

@@ -77,7 +77,7 @@ class Tracker:
         window_s: seconds that a frame waits before it is final, default: 1. Longer gaps are not filled completely.
         make_tracker: makes the tracker of one object type, default: ByteTrack.
 
-    Example:
+    Examples:
         >>> tracker = Tracker((1080, 1920), Options(), [ObjectType.FACE])
         >>> for time_s, detections, image in frames:  # doctest: +SKIP
         ...     for final in tracker.push(time_s, detections, image):

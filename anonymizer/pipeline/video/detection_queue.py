@@ -197,7 +197,7 @@ class LaggingTracks:
     Args:
         tracks: stream indexes of the tracks.
 
-    Example:
+    Examples:
         >>> lagging = LaggingTracks([0, 1])
         >>> lagging.add(1, 0.0)
         []

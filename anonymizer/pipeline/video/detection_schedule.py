@@ -42,7 +42,7 @@ class DetectionSchedule:
 
     One thread may add frames while others ask and forget.
 
-    Example:
+    Examples:
         >>> schedule = DetectionSchedule()
         >>> for number in range(6):
         ...     schedule.add(number, number / 10)

@@ -65,7 +65,7 @@ class StageThreads:
     Args:
         source: the stages that these take their input from; when they are stopped, these stop too. Default: none.
 
-    Example:
+    Examples:
         >>> stages, numbers = StageThreads(), []
         >>> queue = StageQueue[int](stages, 2)
         >>> stages.start("give", lambda: (queue.put(1), queue.close())[-1])

@@ -40,7 +40,7 @@ class BatchedDetector(ABC):
         DetectorFailed: the device does not exist, or the runtime is not installed.
         InvalidParameter: there is no such runtime.
 
-    Example:
+    Examples:
         A family needs little more than this::
 
             class MyDetector(FixedScales):

@@ -26,7 +26,7 @@ class Resize:
         image_wh: width and height of the images in pixels.
         scaled_wh: width and height after resizing, in pixels.
 
-    Example:
+    Examples:
         >>> resize = Resize.to_long_side(np.zeros((100, 200, 3), np.uint8), 64)
         >>> resize.scaled_wh
         (64, 32)
