@@ -37,7 +37,7 @@ return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3);
 """
 AXE = Path(axe_selenium_python.__file__).parent / "node_modules" / "axe-core" / "axe.min.js"
 #: of the video: its frames and their size, the one that a box is drawn in, and the patch that moves
-FRAMES, SIZE_WH, FRAME, TOP, SIDE, STEP = 25, (320, 240), 12, 80, 64, 6
+FRAMES, SIZE_WH, FRAME, TOP, SIDE, STEP = 15, (320, 240), 7, 80, 64, 6
 
 
 @pytest.fixture(scope="module")

@@ -204,9 +204,12 @@ class View {
   }
 
   async reopen(task, version, words = "") {
+    // a video goes on where it was
+    const { number = 0 } = this.media.player ?? {};
     this.close();
     const view = new View(task, this.around, version);
     await view.open();
+    if (number && view.media.player) view.media.go({ number });
     if (words) view.say(words);
   }
 
