@@ -44,9 +44,10 @@ def _events(task: Task, *, with_audit: bool) -> Iterator[tuple[datetime, str, st
         why = f": {task.failure_cause}" if task.failure_cause else ""
         yield task.finished, f"{task.status}{why}", task.worker
     for event in AuditEvent.objects.filter(task=task.pk) if with_audit else ():
-        about = f" {event.file}" if event.file else ""
+        what = event.get_action_display().lower()
+        about = f" {event.file}" if event.file and event.file not in what else ""
         reason = f" ({event.reason})" if event.reason else ""
-        yield event.time, f"{event.get_action_display().lower()}{about}{reason}", event.actor
+        yield event.time, f"{what}{about}{reason}", event.actor
     for version in ResultVersion.objects.filter(task=task):
         yield version.created, f"version {version.number} asked for: {version.status}", version.actor
     for attempt in WebhookTry.objects.filter(delivery__task=task):

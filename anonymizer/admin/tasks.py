@@ -59,11 +59,15 @@ class FileInline(admin.TabularInline):  # type: ignore[type-arg]
     model = File
     extra = 0
     can_delete = True
-    fields = readonly_fields = ("download", "media_type", "bytes", "sha256", "created")
+    fields = readonly_fields = ("download", "media_type", "bytes", "checksum", "created")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[File]:
         # previews come and go with the files that they show
         return super().get_queryset(request).exclude(kind__in=[*PREVIEW_OF, FileKind.SIDE_BY_SIDE])
+
+    @admin.display(description="SHA-256")
+    def checksum(self, file: File) -> SafeString:
+        return format_html('<span style="word-break:break-all">{}</span>', file.sha256)
 
     def get_formset(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
         self._request = request

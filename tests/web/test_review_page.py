@@ -37,7 +37,7 @@ return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3);
 """
 AXE = Path(axe_selenium_python.__file__).parent / "node_modules" / "axe-core" / "axe.min.js"
 #: of the video: its frames and their size, the one that a box is drawn in, and the patch that moves
-FRAMES, SIZE_WH, FRAME, TOP, SIDE, STEP = 25, (320, 240), 12, 80, 64, 6
+FRAMES, SIZE_WH, FRAME, TOP, SIDE, STEP = 15, (320, 240), 7, 80, 64, 6
 
 
 @pytest.fixture(scope="module")
@@ -220,6 +220,45 @@ def test_an_object_is_followed_through_a_video(browser: webdriver.Chrome, server
     middles = [frame[TOP + SIDE // 2, left_at(n) + SIDE // 2].max() for n, frame in enumerate(frames)]
     assert len(middles) == FRAMES
     assert max(middles) < 60
+
+
+def test_a_face_below_the_threshold_of_a_video_is_worth_a_look_and_taken(
+    browser: webdriver.Chrome, server: Server, data: Path, tmp_path: Path
+) -> None:
+    clip = first_frames(data / "videos" / "portrait-people.mp4", tmp_path / "faces.mp4", 10)
+    task_id = server.upload(clip.read_bytes(), "face=1&face-threshold=0.999&method=blacken", name="faces.mp4").json()[
+        "id"
+    ]
+    assert server.task(task_id)["detections"] == {"face": 0}
+    listed = server.get(f"/v1/file/{task_id}/candidates").json()["candidates"]
+    assert listed[0]["score"] > 0.5
+    open_earlier(browser, server, "faces.mp4")
+    assert browser.find_elements(By.CSS_SELECTOR, ".marks rect")
+    browser.find_element(By.CSS_SELECTOR, ".worth").click()
+    says(browser, "below the threshold, not redacted")
+    press(browser, "Redact it")
+    assert "will be redacted" in browser.find_element(By.CSS_SELECTOR, "section.chosen").text
+    assert browser.find_elements(By.CSS_SELECTOR, ".objects rect")
+    press(browser, "Apply")
+    says(browser, "Version 2 is ready.")
+    assert server.task(task_id)["detections"] == {"face": 1}
+    (taken,) = [each for each in server.get(f"/v1/file/{task_id}/candidates").json()["candidates"] if each["track_id"]]
+    found = server.get(f"/v1/file/{task_id}/video/metadata").json()
+    assert [row["track_id"] for row in found[taken["frame"]]["detections"]] == [taken["id"]]
+
+
+def first_frames(source: Path, path: Path, count: int) -> Path:
+    """Write the first frames of a video at half its size."""
+    with av.open(str(source)) as film, av.open(str(path), "w") as file:
+        from_ = film.streams.video[0]
+        video = file.add_stream("libx264", rate=FRAMES)
+        video.width, video.height, video.pix_fmt = from_.width // 4 * 2, from_.height // 4 * 2, "yuv420p"
+        for number, frame in zip(range(count), film.decode(from_), strict=False):
+            small = frame.reformat(video.width, video.height, "yuv420p")
+            small.pts, small.time_base = number, Fraction(1, FRAMES)
+            file.mux(video.encode(small))
+        file.mux(video.encode(None))
+    return path
 
 
 def type_keys(browser: webdriver.Chrome, *keys: str, held: str = "") -> None:

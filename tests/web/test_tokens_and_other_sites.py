@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.conftest import ROOT, Server, serving
 from tests.pictures import encoded
+from tests.videos import moving_square
 from tests.web.test_page import choose, is_true, open_result, start_browser
 
 #: lists and uploads, as the page of another site would; tells what it could read
@@ -41,6 +43,13 @@ const tries = {
 """
 
 
+#: how the browser fetched a file
+PARTS = """
+return performance.getEntriesByType("resource").filter(each => each.name.includes(arguments[0]))
+  .map(each => [each.initiatorType, each.responseStatus]);
+"""
+
+
 class EmptyPage(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.send_response(200)
@@ -61,8 +70,8 @@ def other_site() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A service of its own, for photos only."""
-    with serving(tmp_path_factory.mktemp("guarded"), "--video-workers", "0", "-a", "face") as running:
+    """A service of its own."""
+    with serving(tmp_path_factory.mktemp("guarded"), "-a", "face") as running:
         yield running
 
 
@@ -112,11 +121,7 @@ def test_other_sites_can_neither_list_nor_upload(browser: webdriver.Chrome, guar
 def test_the_page_asks_for_a_token_and_works_with_it(
     browser: webdriver.Chrome, guarded: Server, tmp_path: Path
 ) -> None:
-    made = subprocess.run(
-        [sys.executable, "-m", "anonymizer", "token", "create", "page"],
-        cwd=ROOT, env=clean_environment(guarded.folder), capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    secret = made.stdout.strip()
+    secret = make_token(guarded, "page")
     assert guarded.get("/v1/task").status_code == 401
     (tmp_path / "photo.jpg").write_bytes(encoded())
     browser.get(guarded.url)
@@ -133,6 +138,40 @@ def test_the_page_asks_for_a_token_and_works_with_it(
     # elements send no token: the page fetches their files
     is_true(browser, "document.querySelector('.plane img')?.naturalWidth > 0")
     assert guarded.get("/v1/task", headers={"Authorization": f"Bearer {secret}"}).json()["count"] == 1
+
+
+def test_a_player_with_a_token_asks_for_ranges(browser: webdriver.Chrome, guarded: Server, tmp_path: Path) -> None:
+    server, secret = guarded, make_token(guarded, "player")
+    headers = {"Authorization": f"Bearer {secret}"}
+    video = moving_square(tmp_path / "clip.webm", codec="libvpx-vp9", seconds=2, audio=None).read_bytes()
+    answer = requests.post(f"{server.url}/v1/file?face=1", files={"fileobject": video}, headers=headers, timeout=120)
+    task = answer.json()
+    assert task["status"] == "done", task
+    browser.get(server.url)
+    browser.execute_script("sessionStorage.setItem('anonymizer-token', arguments[0])", secret)
+    browser.get(server.url)
+    browser.find_element(By.ID, "tasks-title").click()
+    is_true(browser, "document.querySelector('#task-rows button')")
+    browser.execute_script("document.querySelector('#task-rows button').click()")
+    is_true(browser, "document.querySelectorAll('.plane video').length === 2", 60)
+    is_true(browser, "[...document.querySelectorAll('.plane video')].every(each => each.readyState >= 2)", 60)
+    sources = browser.execute_script("return [...document.querySelectorAll('.plane video')].map(each => each.src)")
+    assert sorted(source.split("?")[0].rsplit("/", 1)[1] for source in sources) == ["anonymised", "original"]
+    assert all("link=" in source and secret not in source for source in sources)
+    for file in ("video/anonymised", "original"):
+        parts = browser.execute_script(PARTS, f"{task['id']}/{file}")
+        assert parts
+        assert {status for kind, status in parts if kind == "video"} == {206}, parts
+        # nothing has fetched it whole besides
+        assert {kind for kind, _ in parts} == {"video"}
+
+
+def make_token(server: Server, name: str) -> str:
+    made = subprocess.run(
+        [sys.executable, "-m", "anonymizer", "token", "create", name],
+        cwd=ROOT, env=clean_environment(server.folder), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return made.stdout.strip()
 
 
 def clean_environment(folder: Path) -> dict[str, str]:

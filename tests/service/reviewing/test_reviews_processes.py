@@ -14,6 +14,7 @@ import requests
 
 from tests.conftest import Server, serving
 from tests.pictures import decoded, encoded
+from tests.pipeline.video.review.test_follow import vanishing_square, written
 from tests.videos import moving_square
 
 
@@ -110,3 +111,22 @@ def test_a_video_gets_an_object_between_key_frames_and_loses_it_again(own: Serve
     task = rendered(own, task_id)
     assert (task["version"], task["detections"], task["review"]) == (4, {"face": 0}, "approved")
     assert task["video"]["frames_copied"] == 50
+
+
+def test_a_followed_object_that_is_lost_says_so_in_the_answer(own: Server, tmp_path: Path) -> None:
+    path = written(tmp_path / "lost.mp4", [picture for picture, _ in vanishing_square(30, until=15)])
+    box = vanishing_square(30, until=15)[5][1]
+    task_id = own.upload(path.read_bytes(), "face=1&method=blacken", name="a.mp4").json()["id"]
+    added = {"type": "face", "keyframes": [{"time": 5 / 25, "box": box}], "follow": "both"}
+    assert post(own, task_id, add=[added]).status_code == 202
+    task = rendered(own, task_id)
+    assert task["review_status"] is None
+    (followed,) = own.get(f"/v1/task/{task_id}/versions").json()[0]["followed"]
+    assert (followed["from_frame"], followed["begins"], followed["ends"]) == (0, "video", "lost")
+    assert followed["to_frame"] in (14, 15)
+    assert followed["warning"] in task["warnings"]
+    # another review of it does not say it twice, and without the object nothing is said
+    assert post(own, task_id, add=[{"type": "face", "box": [1, 1, 30, 30], "from": 0, "to": 0.1}]).status_code == 202
+    assert rendered(own, task_id)["warnings"].count(followed["warning"]) == 1
+    assert post(own, task_id, drop=[{"track_id": followed["track_id"]}]).status_code == 202
+    assert followed["warning"] not in rendered(own, task_id)["warnings"]

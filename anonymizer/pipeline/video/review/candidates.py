@@ -143,6 +143,15 @@ def taken_candidates(candidates: CandidateTracks, state: ReviewState) -> set[int
     return {key for key, row in bests.items() if state.takes(key, seen.object_type(row), float(seen.scores[row]))}
 
 
+def _pairwise_ious(ones: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(n, m) IoU of each of n boxes with each of m others."""
+    low = np.maximum(ones[:, None, :2], others[None, :, :2])
+    high = np.minimum(ones[:, None, 2:], others[None, :, 2:])
+    shared = np.prod(np.clip(high - low, 0, None), axis=2)
+    areas = [np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) for boxes in (ones, others)]
+    return np.asarray(shared / np.maximum(areas[0][:, None] + areas[1][None] - shared, 1e-6), np.float32)
+
+
 def _between(boxes: Sequence[Box], times: NDArray[np.float64], time_s: float) -> tuple[Box, float]:
     """Where a candidate may be between two sightings, or beside one, and the seconds to the nearer of them."""
     if len(boxes) == 1 or times[1] <= times[0]:
@@ -264,17 +273,18 @@ class CandidateLinker:
         self, number: int, time_s: float, faint: Detections, shares: NDArray[np.float64], rows: Sequence[int]
     ) -> None:
         """Give each find to the candidate that it overlaps most, or begin a candidate with it."""
-        pairs = []
-        for at, each in enumerate(self._open):
-            same = [row for row in rows if faint.types[row] == each.object_type]
-            overlaps = ious(np.array(each.last.box, np.float32), faint.boxes[same])
-            pairs += [(float(iou), at, row) for iou, row in zip(overlaps, same, strict=True) if iou >= MATCH_IOU]
         candidate_of: dict[int, _Candidate] = {}
-        joined: set[int] = set()
-        for _, at, row in sorted(pairs, reverse=True):
-            if at not in joined and row not in candidate_of:
-                joined.add(at)
-                candidate_of[row] = self._open[at]
+        if self._open:
+            last = np.array([each.last.box for each in self._open], np.float32)
+            types = np.array([each.object_type for each in self._open])
+            overlaps = _pairwise_ious(last, faint.boxes[rows])
+            overlaps[types[:, None] != faint.types[rows]] = 0
+            joined: set[int] = set()
+            # the best pairs first
+            for at, place in np.argwhere(overlaps >= MATCH_IOU)[np.argsort(-overlaps[overlaps >= MATCH_IOU])].tolist():
+                if at not in joined and rows[place] not in candidate_of:
+                    joined.add(at)
+                    candidate_of[rows[place]] = self._open[at]
         for row in rows:
             x1, y1, x2, y2 = faint.boxes[row].tolist()
             seen = _Sighting(

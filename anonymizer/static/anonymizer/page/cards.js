@@ -1,5 +1,5 @@
 // One card for each file: its upload, its processing, its result.
-import { get, remove, token, upload } from "./api.js";
+import { get, remove, upload } from "./api.js";
 import { openTask } from "./viewer.js";
 import { isViewable, needsReview, Files } from "./files.js";
 import { button, clock, counted, make, pause } from "./words.js";
@@ -48,8 +48,9 @@ class Card {
   thumbnail(address, isVideo) {
     const shown = isVideo ? make("video", { muted: true, preload: "metadata", tabIndex: -1 }) : make("img", { alt: "" });
     shown.onerror = () => this.holder.replaceChildren("no preview in this browser");
+    // what is shown stays until the new picture is there
+    shown.addEventListener(isVideo ? "loadedmetadata" : "load", () => this.holder.replaceChildren(shown), { once: true });
     shown.src = isVideo ? `${address}#t=0.1` : address;
-    this.holder.replaceChildren(shown);
   }
 
   async run(query) {
@@ -134,9 +135,9 @@ class Card {
   async showResult() {
     this.files?.close();
     this.files = new Files(this.task);
-    // with a token the whole file would be fetched
-    if (!this.files.url("anonymised") || (this.task.kind === "video" && token.get())) return;
-    try { this.thumbnail(await this.files.address("anonymised", { thumbnail: this.task.version ?? 1 }), this.task.kind === "video"); } catch { /* the picture of the file stays */ }
+    if (!this.files.url("anonymised")) return;
+    const isVideo = this.task.kind === "video";
+    try { this.thumbnail(await (isVideo ? this.files.stream("anonymised") : this.files.address("anonymised", { thumbnail: this.task.version ?? 1 })), isVideo); } catch { /* the picture of the file stays */ }
   }
 
   fail(sentence) {

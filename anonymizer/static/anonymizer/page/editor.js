@@ -97,7 +97,7 @@ export class Editor {
   finish(shape) {
     const number = this.corrections.add(this.view.type(), shape, this.view.time(), this.view.mode());
     this.view.choose({ number });
-    this.view.finished(`${plain(this.view.type())} added.`);
+    this.view.finished(`${plain(this.view.type())} added. Apply redacts it.`);
   }
 
   corner(x, y, near) {

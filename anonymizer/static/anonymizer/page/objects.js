@@ -3,6 +3,9 @@ import { keyOf } from "./corrections.js";
 import { drawn } from "./shapes.js";
 import { hasTrack, plain, svg, trackName, TYPES } from "./words.js";
 
+//: height of a label in pixels of the screen
+const LABEL_PX = 18;
+
 export const colourOf = type => TYPES.includes(type) ? type : "";
 
 // one line on an object
@@ -30,7 +33,8 @@ export class Objects {
     const state = `${colourOf(each.type_label)}${each.source === "tracker" ? " filled" : ""}${isFree ? " free" : ""}${key === this.chosen ? " chosen" : ""}`;
     const frame = drawn({ box: each.bbox }, { class: state });
     if (this.labels === "none") return [frame];
-    const [x, y] = each.bbox, text = svg("text", { x, y, dy: "-.3em" });
+    // at the upper edge there is no room above the box
+    const [x, y] = each.bbox, text = svg("text", { x, y, dy: y < LABEL_PX * this.stage.unit() ? "1.1em" : "-.3em" });
     const short = [each.score?.toFixed(2), hasTrack(each) && trackName(each.track_id)].filter(Boolean).join(" ");
     text.textContent = (this.labels === "all" ? inWords(each) : short) + (decision === "drop" ? " no object" : decision === "visible" ? " stays visible" : "");
     return [frame, text];

@@ -60,7 +60,10 @@ export class Stage {
   // one pixel of the picture is one of the screen
   showPixels() { this.zoom.by(1 / (this.contain().scale * devicePixelRatio * this.zoom.scale)); }
 
-  split(percent) { this.element.style.setProperty("--split", `${percent}%`); }
+  split(percent) {
+    this.element.style.setProperty("--split", `${percent}%`);
+    this.plane.querySelector(".split-line")?.toggleAttribute("hidden", Number(percent) === 0);
+  }
 
   close() { this.watch.disconnect(); }
 }

@@ -8,7 +8,7 @@ export function viewTools(view) {
   const { stage } = view, { zoom } = stage;
   const split = make("input", { type: "range", min: 0, max: 100, value: 0, disabled: true, oninput: () => stage.split(split.value) });
   const before = make("label", { className: "split", hidden: true }, "Original", split);
-  view.canSplit = can => { before.hidden = split.disabled = !can; if (can && !stage.plane.querySelector(".split-line")) stage.plane.append(make("div", { className: "split-line" })); };
+  view.canSplit = can => { before.hidden = split.disabled = !can; if (can && !stage.plane.querySelector(".split-line")) stage.plane.append(make("div", { className: "split-line", hidden: Number(split.value) === 0 })); };
   const labels = make("select", { ariaLabel: "Labels of objects", onchange: () => { view.objects.labels = labels.value; view.refresh(); } },
     ...[["score", "boxes with scores"], ["all", "boxes with all details"], ["none", "boxes only"], ["off", "no boxes"]].map(([value, textContent]) => make("option", { value, textContent })));
   view.showLabels = value => { labels.value = value; labels.dispatchEvent(new Event("change")); };
@@ -33,15 +33,15 @@ export function correctionBar(view) {
   const worth = button("Next worth a look", () => view.nextWorth(), { className: "worth", title: "N" });
   const element = make("div", { className: "correction" }, make("div", { className: "tools" }, open, worth), bar);
   const isOpen = () => !bar.hidden;
-  const hints = {
-    select: "Click what needs no redaction, and say why on the side. Drag a shape or its handles to change it.",
-    box: "Drag over what was missed. Enter puts a box in the middle, arrow keys move it, Shift and arrow keys resize it.",
-    ellipse: "Drag over what was missed. Enter puts an ellipse in the middle.",
-    polygon: "Click the corners. Enter closes the shape, or puts one in the middle.",
+  const hasKeys = !matchMedia("(pointer: coarse)").matches, hints = {
+    select: ["Choose what needs no redaction, and say why beside it. Drag a shape or its handles to change it."],
+    box: ["Drag over what was missed.", "Enter puts a box in the middle, arrow keys move it, Shift and arrow keys resize it."],
+    ellipse: ["Drag over what was missed.", "Enter puts an ellipse in the middle."],
+    polygon: ["Choose the corners, and then the first one again.", "Enter closes the shape, or puts one in the middle."],
   };
   function use(name) {
     for (const [each, tool] of tools) tool.setAttribute("aria-pressed", String(each === name));
-    hint.textContent = hints[name];
+    hint.textContent = hints[name].slice(0, hasKeys ? 2 : 1).join(" ");
     view.editor.use(name);
   }
   function show(isShown) {

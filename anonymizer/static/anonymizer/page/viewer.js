@@ -60,7 +60,7 @@ class View {
     this.bar = correctionBar(this);
     this.sections = make("div", { className: "side", tabIndex: 0, role: "region", ariaLabel: "About this result" });
     const title = make("h2", { id: "viewer-title", textContent: task.name || "Result" });
-    const left = make("div", { className: "left" }, this.stage.element, viewTools(this), this.bar.element, this.media.controls);
+    const left = make("div", { className: "left" }, this.stage.element, this.media.controls, viewTools(this), this.bar.element);
     dialog.replaceChildren(make("div", { className: "top" }, title, this.message, close), left, this.sections);
     if (!dialog.open) dialog.showModal();
     dialog.onclose = () => { this.close(); dialog.replaceChildren(); this.opener?.()?.focus(); };
@@ -112,7 +112,7 @@ class View {
 
   approval() {
     if (!needsReview(this.task)) return null;
-    return make("div", { className: "approval" }, make("p", { textContent: "This result waits for a person. Nobody can download it before it is approved." }),
+    return make("div", { className: "approval" }, make("p", { textContent: "This result waits for a person. Before it is approved, only reviewers can see it." }),
       button(this.next ? "Approve and show the next" : "Approve", () => this.apply({ approve: true }), { className: "main" }));
   }
 
@@ -204,9 +204,12 @@ class View {
   }
 
   async reopen(task, version, words = "") {
+    // a video goes on where it was
+    const { number = 0 } = this.media.player ?? {};
     this.close();
     const view = new View(task, this.around, version);
     await view.open();
+    if (number && view.media.player) view.media.go({ number });
     if (words) view.say(words);
   }
 

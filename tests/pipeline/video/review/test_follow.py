@@ -49,6 +49,16 @@ def with_square(ground: np.ndarray, square: np.ndarray, number: int) -> np.ndarr
     return picture
 
 
+def vanishing_square(count: int, *, until: int) -> list[tuple[np.ndarray, list[int]]]:
+    """Frames of a square that is gone from a frame on, before the same ground; with its box."""
+    ground, square = textured(1, (320, 240), 30, 90), textured(3, (SIDE, SIDE), 0, 250)
+    places = [(*place(number), place(number)[0] + SIDE, place(number)[1] + SIDE) for number in range(count)]
+    return [
+        (with_square(ground, square, number) if number < until else ground, list(places[number]))
+        for number in range(count)
+    ]
+
+
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A textured square that moves over a textured ground; after a cut, another ground alone."""
@@ -98,9 +108,8 @@ def test_the_times_that_were_asked_for_end_before_the_cut_and_nothing_is_missing
 
 
 def test_an_object_that_is_lost_says_until_when_it_was_followed(tmp_path: Path) -> None:
-    # the square flickers away at frame 25, and the ground is the same: no cut, and nothing to follow
-    ground, square = textured(1, (320, 240), 30, 90), textured(3, (SIDE, SIDE), 0, 250)
-    pictures = [with_square(ground, square, number) if number < 25 else ground for number in range(FRAMES)]
+    # no cut, and nothing to follow from frame 25 on
+    pictures = [picture for picture, _ in vanishing_square(FRAMES, until=25)]
     added, path = follow(written(tmp_path / "lost.mp4", pictures), 10)
     report = follow_report(added, path, 7)
     assert (report["begins"], report["ends"], report["from_frame"]) == ("video", "lost", 0)
