@@ -63,6 +63,19 @@ def test_only_one_migrates_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
         pass
 
 
+class Start:
+    """A process that migrates a data folder."""
+
+    def __init__(self, folder: Path, number: int, environment: dict[str, str]) -> None:
+        self._out = folder / f"out-{number}.txt"
+        command = [sys.executable, "-m", "anonymizer", "manage", "migrate", "--verbosity", "0"]
+        with self._out.open("wb") as out:
+            self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT)
+
+    def said(self) -> str:
+        return self._out.read_text()
+
+
 @pytest.mark.slow
 def test_a_start_waits_for_one_that_migrates_and_not_for_one_that_was_killed(tmp_path: Path) -> None:
     environment = os.environ | {"ANONYMIZER_DATA_DIR": str(tmp_path)}
@@ -72,14 +85,14 @@ def test_a_start_waits_for_one_that_migrates_and_not_for_one_that_was_killed(tmp
     try:
         assert holding.stdout
         assert holding.stdout.readline() == "locked\n"
-        with ThreadPoolExecutor(2) as pool:
-            starts = [pool.submit(manage, tmp_path, "manage", "migrate", "--verbosity", "0") for _ in range(2)]
-            time.sleep(15)
-            assert not any(start.done() for start in starts)
-            holding.send_signal(signal.SIGKILL)
-            for start in starts:
-                assert start.result().returncode == 0, start.result().stderr
-                assert "Another process migrates the database. This one waits." in start.result().stderr
+        starts = [Start(tmp_path, number, environment) for number in range(2)]
+        end = time.monotonic() + 200
+        while not all("Another process migrates the database. This one waits." in start.said() for start in starts):
+            assert time.monotonic() < end, [start.said() for start in starts]
+            time.sleep(0.2)
+        assert [start.process.poll() for start in starts] == [None, None]
+        holding.send_signal(signal.SIGKILL)
+        assert [start.process.wait(200) for start in starts] == [0, 0]
     finally:
         holding.kill()
         holding.wait()
