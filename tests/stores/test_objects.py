@@ -96,6 +96,7 @@ def test_a_picture_lives_and_dies_in_the_bucket(bucket: s3.S3, client: ApiClient
     assert requests.get(sent["Location"], headers={"Range": "bytes=0-9"}, timeout=20).content == whole.body[:10]
     assert client.get(path, headers={"If-None-Match": "*"}).status_code == 304
     assert client.get(path, headers={"Sec-Fetch-Mode": "cors"}).body == whole.body
+    assert client.get(path, headers={"Sec-Fetch-Dest": "video"}).body == whole.body
     assert client.http.head(path).status_code == 200
 
     # a new task of the same original is copied within the bucket

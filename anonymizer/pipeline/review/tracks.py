@@ -74,7 +74,8 @@ class TrackReview:
             region = self._place(index, added, number, time_s)
             placed = Detections.empty() if region is None else drawn_objects([region], size_hw)
             if len(placed):
-                parts.append(replace(placed, track_ids=np.array([self.first_id + index], np.int64)))
+                source, track_id = np.array([added.source]), np.array([self.first_id + index], np.int64)
+                parts.append(replace(placed, sources=source, track_ids=track_id))
         return Detections.merge(parts)
 
     def spared(self, kept: Detections, number: int, time_s: float, size_hw: tuple[int, int]) -> Detections:
