@@ -30,6 +30,10 @@ PAGES = ROOT / "docs" / "notebooks"
 WIDEST = 1400
 #: the longest line of text that a page shows without scrolling, in letters
 WIDEST_TEXT = 80
+#: what Ray's own processes log when the notebook kills a node: a line, and the indented lines below it
+RAY_LOG = re.compile(
+    r"^(?:\x1b\[\d+m)?(?:\(raylet\)|\[[-\d]+ \S+ \w+ \d+ \d+\] \S+\.cc:).*\n?(?:[ \t].*\n?|\n)*", re.MULTILINE
+)
 _PICTURE = re.compile(r"data:image/(?:png|jpeg|webp);base64,([A-Za-z0-9+/=\s]+)")
 _VIDEO = re.compile(r"data:video/mp4;base64,([A-Za-z0-9+/=\s]+)")
 
@@ -97,7 +101,7 @@ def run(notebook: Path) -> Any:
 def shown(output: Any, stored: Any, moved: Any) -> str:
     """The output of a cell as Markdown: pictures become files, tables stay HTML, other text a block."""
     if output.output_type == "stream":
-        return block(output.text)
+        return block(RAY_LOG.sub("", output.text))
     data = output.get("data", {})
     if "application/vnd.jupyter.widget-view+json" in data:
         # a bar that shows the progress, drawn by tqdm, says nothing any more
