@@ -90,8 +90,8 @@ def make_pictures(folder: Path, count: int, side: int) -> None:
 
 
 def differences(first: Path, second: Path) -> list[str]:
-    """The names of pictures that are not the same bytes in two folders, or are in one of them only."""
-    names = {path.name for folder in (first, second) for path in folder.glob("*.jpg")}
+    """The names of pictures of the second folder that are not the same bytes in the first one, or are not in it."""
+    names = {path.name for path in second.glob("*.jpg")}
     return sorted(name for name in names if _bytes(first / name) != _bytes(second / name))
 
 
@@ -126,7 +126,10 @@ def race(source: Path, folder: Path, count: int) -> None:
         each = took.cpu_s / count * 1000
         print(f"| {name} | {took.wall_s:.0f} | {count / took.wall_s:.1f} | {took.cpu_s:.0f} | {each:.1f} ms |")
     print(f"| overhead | {bulk.wall_s / local.wall_s - 1:+.1%} | | {bulk.cpu_s / local.cpu_s - 1:+.1%} | |")
-    print(f"\nPictures that are not equal byte for byte: {len(differences(folder / 'local', folder / 'bulk'))}")
+    print(
+        f"\nPictures that are not equal byte for byte: {len(differences(folder / 'local', folder / 'bulk'))}",
+        flush=True,
+    )
 
 
 def break_and_resume(source: Path, folder: Path, count: int) -> None:
@@ -156,7 +159,7 @@ def break_and_resume(source: Path, folder: Path, count: int) -> None:
         )
     print(f"The second run skipped {rest.skipped}, did {rest.done} of {count - before} left, failed {rest.failed}.")
     print(f"Files with a row: {len(set(seen))} of {count}; with more than one: {len(seen) - len(set(seen))}.")
-    if (folder / "local").exists():
+    if count <= len(list((folder / "local").glob("*.jpg"))):
         print(f"Pictures that differ from the local ones: {len(differences(folder / 'local', target))}")
 
 
@@ -228,6 +231,16 @@ class Timed:
         return timed
 
 
+def _first_pictures(all_of_them: Path, some: Path, given: argparse.Namespace) -> None:
+    """So many of the pictures that were anonymised before, so that the results can be compared; else new ones."""
+    if given.killed > given.pictures:
+        make_pictures(some, given.killed, given.side)
+        return
+    some.mkdir()
+    for path in sorted(all_of_them.iterdir())[: given.killed]:
+        os.link(path, some / path.name)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pictures", type=int, default=2000)
@@ -252,7 +265,7 @@ def main() -> None:
             source = folder / "in"
             if given.killed != given.pictures:
                 source = folder / "in-killed"
-                make_pictures(source, given.killed, given.side)
+                _first_pictures(folder / "in", source, given)
             break_and_resume(source, folder, given.killed)
 
 

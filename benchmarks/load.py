@@ -1,7 +1,7 @@
 """Measure the service under load: many uploads, many rows, and a storm of killed processes and servers.
 
     python -m benchmarks.load [--table uploads|rows|storm] [--database postgresql|sqlite] [--uploads 10000]
-                              [--rows 100000] [--tasks 500] [--kills 100]
+                              [--rows 100000] [--runs 100] [--tasks 500] [--kills 100] [--seed 1]
 
 It starts services of its own and prints Markdown tables. A stand-in takes the place of the detectors, so that the
 figures are those of the service. Where they depend on the machine, compare them within one run only.
@@ -182,7 +182,7 @@ class Rows:
         self._process.communicate()
 
 
-def rows(database: str, many: int, runs: int = 100) -> None:
+def rows(database: str, many: int, runs: int) -> None:
     """Time what a service does again and again, alternately with few and with many rows in the table."""
     few = max(1, many // 100)
     with contextlib.ExitStack() as stack:
@@ -237,6 +237,7 @@ def main() -> None:
     parser.add_argument("--database", choices=("postgresql", "sqlite"), action="append")
     parser.add_argument("--uploads", type=int, default=10_000, help="on PostgreSQL; a tenth of it on SQLite")
     parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--runs", type=int, default=100, help="of each action on the rows")
     parser.add_argument("--tasks", type=int, default=500, help="of the storm")
     parser.add_argument("--kills", type=int, default=100, help="of the storm")
     parser.add_argument("--seed", type=int, default=1, help="of the storm")
@@ -246,7 +247,7 @@ def main() -> None:
         if "uploads" in tables:
             uploads(database, given.uploads if database == "postgresql" else max(1, given.uploads // 10))
         if "rows" in tables:
-            rows(database, given.rows)
+            rows(database, given.rows, given.runs)
     if "storm" in tables:
         storm_of(given.tasks, given.kills, given.seed)
 
