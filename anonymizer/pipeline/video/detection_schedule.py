@@ -270,8 +270,10 @@ class DetectorShifts:
         first, after, doubted, least = {}, {}, set(), 0.0
         for detector in self._detectors:
             every = detector.id in self._always
-            first[detector.id] = scales_at_first(detector, long_side=long_side, turn=turn, every_frame=every)
             wanted = scales_to_run(detector, long_side=long_side, turn=turn)
+            at_first = scales_at_first(detector, long_side=long_side, turn=turn, every_frame=every)
+            # where no detector has turns only, none makes up for what another leaves out
+            first[detector.id] = wanted if len(self._always) == len(self._detectors) else at_first
             after[detector.id] = tuple(scale for scale in wanted if scale not in first[detector.id])
             if after[detector.id]:
                 doubted |= self._types[detector.id]
