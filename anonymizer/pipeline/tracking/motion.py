@@ -56,8 +56,8 @@ class MotionState:
         own_velocity: (2,) float32, likewise, but against the scene, which moves in the frame when the camera does.
         observed: the observation that the prediction started from.
         confirmed: whether optical flow or the motion of the scene confirmed every step since then.
-        alternative: (4,) float32, where the object is if it has moved with the scene since the last step that was
-            confirmed, as far as that is known; None: all steps are confirmed, or nothing is known.
+        alternative: (4,) float32, where the object is if it has moved with the scene since the last confirmed step.
+            None: all steps are confirmed, or the motion of the scene is not known.
     """
 
     box: Box
