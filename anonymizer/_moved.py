@@ -278,7 +278,7 @@ NAMES = {
     "pipeline.track_gaps.step": "pipeline.tracking.optical_flow:follow_boxes",
     "pipeline.track_state.Added": "pipeline.tracking.state:AddedDetection",
     "pipeline.track_state.SPEED_S": "pipeline.tracking.state:VELOCITY_WINDOW_S",
-    "pipeline.tracking.EXTENSION_S": "pipeline.tracking.tracker:EXTENSION_S",
+    "pipeline.tracking.EXTENSION_S": "pipeline.tracking.state:EXTENSION_S",
     "pipeline.tracking.GAIT_S": "pipeline.tracking.final_frames:GAIT_S",
     "pipeline.tracking.MAX_FRAMES": "pipeline.tracking.tracker:MAX_FRAMES",
     "pipeline.tracking.Tracking": "pipeline.tracking.tracker:Tracker",

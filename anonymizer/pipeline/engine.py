@@ -10,7 +10,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from anonymizer.pipeline.detection.calibration import weigh_misses
+from anonymizer.pipeline.detection.calibration import unweigh_misses, weigh_misses
 from anonymizer.pipeline.detection.composites import further_looks
 from anonymizer.pipeline.detection.detail import detailed_views
 from anonymizer.pipeline.detection.merging import merge_views
@@ -95,7 +95,8 @@ class Engine:
             images: (h, w, 3) uint8 RGB, of any sizes.
             object_types: the types to detect; none: nothing is found.
             format: how images are cut into views.
-            scales: for a detector, the long sides in pixels at which it analyses whole images; default: its own.
+            scales: for a detector, the long sides in pixels at which it analyses whole images; none: it does not run.
+                Default: its own.
             closer_turns: of each image, a number that counts up from frame to frame: which regions are looked at a
                 second time, where these are too many for one frame. Default: no second time, unless for `auto`.
 
@@ -109,6 +110,8 @@ class Engine:
         if not object_types:
             return [Detections.empty() for _ in images]
         detectors, serves = self.store.detectors(object_types), self.store.serves()
+        if scales is not None:
+            detectors = [detector for detector in detectors if scales(detector)]
         scaled = [detector if scales is None else with_scales(detector, scales(detector)) for detector in detectors]
         served = [
             [object_type for object_type in object_types if detector.id in serves[object_type]]
@@ -128,6 +131,36 @@ class Engine:
             for image, of_image in zip(images, zip(*parts, strict=True), strict=True)
         ]
         return [self._weighted(of_image) for of_image in merged]
+
+    def detect_more(
+        self,
+        images: Sequence[NDArray[np.uint8]],
+        first: Sequence[Detections],
+        object_types: Sequence[ObjectType],
+        format: Format,  # noqa: A002 (the API's name)
+        *,
+        scales: Callable[[Detector], tuple[int, ...]],
+    ) -> list[Detections]:
+        """Run further detectors, or further scales, after `detect`.
+
+        Args:
+            images: (h, w, 3) uint8 RGB, of any sizes.
+            first: of each image, what was detected before.
+            object_types: the types to detect.
+            format: how images are cut into views.
+            scales: for a detector, the long sides in pixels at which it analyses whole images; none: it does not run.
+
+        Returns:
+            One `Detections` for each image, with each object once.
+
+        Raises:
+            ModelMissing, DetectorFailed, OutOfMemory, TooManyObjects: there is no result.
+        """
+        more = self.detect(images, object_types, format, scales=scales)
+        # boxes are fused by their chances, as in `detect`
+        looks = [[self._unweighted(look) for look in pair] for pair in zip(first, more, strict=True)]
+        pairs = zip(images, looks, strict=True)
+        return [self._weighted(_merged_models(of_image, image.shape[:2])) for image, of_image in pairs]
 
     def detect_images(
         self,
@@ -260,6 +293,11 @@ class Engine:
                 ]
             )
         return parts
+
+    def _unweighted(self, found: Detections) -> Detections:
+        """Get the chances back."""
+        miss_costs = np.array(list(self.store.miss_costs(OBJECT_TYPES).values()))
+        return replace(found, scores=unweigh_misses(found.scores, miss_costs[found.types]))
 
     def _weighted(self, found: Detections) -> Detections:
         """Weight chances by what a miss of the type costs; sorted by falling score."""

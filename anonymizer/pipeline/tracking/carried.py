@@ -10,7 +10,7 @@ import numpy as np
 from anonymizer.pipeline.tracking.boxes import Box, union
 from anonymizer.pipeline.tracking.motion import DAMPING_S, MotionState, predict
 from anonymizer.pipeline.tracking.scene_path import ScenePath
-from anonymizer.pipeline.tracking.state import TIME_TOLERANCE_S, Frame, Track
+from anonymizer.pipeline.tracking.state import Frame, Track
 
 __all__ = ["CarriedTracks", "coast"]
 
@@ -36,11 +36,11 @@ class CarriedTracks:
     They take no detections. Covering too much for a moment is cheap; an object that was never away must not be bare.
 
     Args:
-        extension_s: seconds from the last observation for which a track is covered.
+        window_s: of the tracker.
     """
 
-    def __init__(self, extension_s: float) -> None:
-        self._until_s = extension_s + TIME_TOLERANCE_S
+    def __init__(self, window_s: float) -> None:
+        self._window_s = window_s
         #: with each track, where its object was at the cut
         self._tracks: list[tuple[Track, MotionState, Box]] = []
 
@@ -68,7 +68,7 @@ class CarriedTracks:
             previous: the frame before it; None: there is none, and no track either.
             scale_xy: size of the small image divided by the size of the frame, along x and y.
         """
-        self._tracks = [each for each in self._tracks if frame.time_s - each[0].last.time_s <= self._until_s]
+        self._tracks = [each for each in self._tracks if frame.is_extension_of(each[0].last, self._window_s)]
         states = [state for _, state, _ in self._tracks]
         if previous is None or not states:
             return

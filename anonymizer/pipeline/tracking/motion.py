@@ -54,16 +54,19 @@ class MotionState:
         time_s: time of the frame that the box is predicted for.
         velocity: (2,) float32, pixels per second along x and y.
         own_velocity: (2,) float32, likewise, but against the scene, which moves in the frame when the camera does.
-        observed_s: time of the observation that the prediction started from.
+        observed: the observation that the prediction started from.
         confirmed: whether optical flow or the motion of the scene confirmed every step since then.
+        alternative: (4,) float32, where the object is if it has moved with the scene since the last confirmed step.
+            None: all steps are confirmed, or the motion of the scene is not known.
     """
 
     box: Box
     time_s: float
     velocity: NDArray[np.float32]
     own_velocity: NDArray[np.float32]
-    observed_s: float
+    observed: Observation
     confirmed: bool = True
+    alternative: Box | None = None
 
     @classmethod
     def from_observation(
@@ -83,7 +86,11 @@ class MotionState:
             The state in the frame of the observation.
         """
         own = velocity if own_velocity is None else own_velocity
-        return cls(observation.box, observation.time_s, velocity, own, observation.time_s)
+        return cls(observation.box, observation.time_s, velocity, own, observation)
+
+    def observe(self, observation: Observation) -> None:
+        """Go on from an observation in the frame that the box is predicted for."""
+        self.box, self.observed, self.alternative = observation.box, observation, None
 
     @property
     def moves_with_scene(self) -> bool:
@@ -92,15 +99,23 @@ class MotionState:
         return bool(np.linalg.norm(self.own_velocity) <= np.linalg.norm(self.velocity) + tolerance)
 
     @property
+    def core(self) -> Box:
+        """Where the object may be: the box, and the alternative if there is one."""
+        return self.box if self.alternative is None else union(self.box, self.alternative)
+
+    @property
     def unobserved_s(self) -> float:
         """Seconds between the observation and the frame."""
-        return abs(self.time_s - self.observed_s)
+        return abs(self.time_s - self.observed.time_s)
 
     def is_visible(self, size_hw: tuple[int, int]) -> bool:
-        """Whether more than a tenth of the box lies inside a frame of this size in pixels."""
-        height, width = size_hw
-        inside = np.clip(self.box, 0, [width, height, width, height])
-        return area(inside) > _MIN_VISIBLE * area(self.box)
+        """Whether more than a tenth of the box, or of the alternative, is inside a frame of this size in pixels."""
+        return any(box is not None and _is_inside(box, size_hw) for box in (self.box, self.alternative))
+
+
+def _is_inside(box: Box, size_hw: tuple[int, int]) -> bool:
+    height, width = size_hw
+    return area(np.clip(box, 0, [width, height, width, height])) > _MIN_VISIBLE * area(box)
 
 
 def predict(
@@ -110,12 +125,16 @@ def predict(
     time_s: float,
     scale_xy: tuple[float, float],
     motion: GlobalMotion | None = None,
+    *,
+    scene_moves: bool = False,
 ) -> None:
     """Move states from one frame to a neighbouring one, in place. Both directions of time work.
 
     Where optical flow follows a box, it gives the new box, and corrects the velocity. Elsewhere the box moves as the
     scene around it does, if that is known and the object moves with it. Its own velocity comes on top of that, and
-    fades. If not even that is known, the box moves on with its velocity, which fades.
+    fades. If not even that is known, the box moves on with its velocity, which fades. Where the motion of the scene is
+    known all the same, the alternative moves with it. Where it is not, but was near these frames, the alternative
+    stays: the box may go on in a direction that the camera has left.
 
     Args:
         states: objects to move; all are valid for the first frame.
@@ -123,6 +142,7 @@ def predict(
         time_s: time of the second frame in seconds.
         scale_xy: size of the small image divided by the size of the frame, along x and y.
         motion: of the scene, from the first image to the second; default: unknown.
+        scene_moves: whether it moves in frames near these.
     """
     if not states:
         return
@@ -130,12 +150,14 @@ def predict(
     starts = np.stack([state.box for state in states])
     seconds = np.array([time_s - state.time_s for state in states], np.float32)
     carried, holds = starts, np.zeros(len(states), bool)
+    others = np.stack([state.box if state.alternative is None else state.alternative for state in states])
     expected = None
     if motion is not None:
         moved, holds = motion.move_boxes(starts * scale)
         carried = np.asarray(moved / scale, np.float32)
-        own = np.stack([state.own_velocity for state in states]) * seconds[:, None]
-        expected = np.where(holds[:, None], (carried + np.tile(own, 2)) * scale, starts * scale)
+        own = np.tile(np.stack([state.own_velocity for state in states]) * seconds[:, None], 2)
+        others = np.asarray(motion.move_boxes(others * scale)[0] / scale + own, np.float32)
+        expected = np.where(holds[:, None], (carried + own) * scale, starts * scale)
     boxes, followed = follow_boxes(before, after, starts * scale, expected)
     for row, (state, box) in enumerate(zip(states, boxes / scale, strict=True)):
         scene_shift = centre_shift(starts[row], carried[row]) if holds[row] else None
@@ -146,6 +168,10 @@ def predict(
             _move_with_scene(state, carried[row], float(seconds[row]), scene_shift)
         else:
             _move_on(state, float(seconds[row]))
+        if state.confirmed:
+            state.alternative = None
+        elif motion is not None or scene_moves:
+            state.alternative = others[row]
 
 
 def _follow(state: MotionState, box: Box, seconds: float, scene_shift: NDArray[np.float32] | None) -> None:
@@ -200,6 +226,7 @@ def interpolate(
     time_s: float,
     forward: Mapping[int, Box],
     backward: Mapping[int, Box],
+    loose: Sequence[Box] = (),
 ) -> Box:
     """Where an object may be in a frame between two observations.
 
@@ -211,6 +238,8 @@ def interpolate(
         frame_number: number of the frame.
         time_s: time of the frame in seconds.
         forward, backward: boxes that flow predicted from the first and from the last observation, by frame number.
+        loose: where the object is in the frame if it moved with the scene where flow lost it. They count where flow did
+            not arrive at either end.
 
     Returns:
         (4,) float32, in pixels of the frame.
@@ -236,4 +265,4 @@ def interpolate(
         sides = np.tile(straight[2:] - straight[:2], 2)
         if (np.abs(flow - straight) > MAX_BEND * sides).any():
             box = union(straight, flow)
-    return union(box, *elsewhere)
+    return union(box, *elsewhere, *(() if corrected else loose))

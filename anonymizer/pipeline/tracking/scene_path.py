@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,9 @@ from anonymizer.pipeline.tracking.motion import MotionState, Observation, estima
 from anonymizer.pipeline.tracking.optical_flow import Grey
 
 __all__ = ["ScenePath"]
+
+#: in so many of the last frames the scene may have moved, by so many pixels of the small image at least
+_RECENT, _MOVED = 10, 2.0
 
 
 class ScenePath:
@@ -48,6 +52,12 @@ class ScenePath:
             if len(self._motions) > self._max_frames:
                 del self._motions[next(iter(self._motions))]
         return self._motions[number]
+
+    @property
+    def moves(self) -> bool:
+        """Whether the scene has moved between two of the last frames whose motion is known."""
+        last = islice(reversed(self._motions.values()), _RECENT)
+        return any(motion is not None and np.abs(motion.matrix[:, 2]).max() >= _MOVED for motion in last)
 
     def state_at(self, observation: Observation, observations: Sequence[Observation]) -> MotionState:
         """The state of an object at an observation, with its velocity in the frame and against the scene.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,12 +11,26 @@ from numpy.typing import NDArray
 
 from anonymizer.pipeline.detections import Detections, ObjectType
 from anonymizer.pipeline.tracking.boxes import Box, enlarge, ious
-from anonymizer.pipeline.tracking.motion import MotionState, Observation
+from anonymizer.pipeline.tracking.motion import MotionState, Observation, interpolate
 from anonymizer.pipeline.tracking.scene_cuts import SceneSignature
 from anonymizer.pipeline.tracking.scene_path import ScenePath
 
-__all__ = ["MATCH_IOU", "TIME_TOLERANCE_S", "VELOCITY_WINDOW_S", "AddedDetection", "Frame", "Track"]
+__all__ = [
+    "EXTENSION_FRAMES",
+    "EXTENSION_S",
+    "MATCH_IOU",
+    "TIME_TOLERANCE_S",
+    "VELOCITY_WINDOW_S",
+    "AddedDetection",
+    "Frame",
+    "Track",
+]
 
+#: An object is covered so many seconds before its first (lead-in) and after its last observation (lead-out), …
+EXTENSION_S = 0.5
+#: … or so many frames if these take longer, but never longer than the window. A detector that fails in some frames
+#: fails for longer where there are few in a second.
+EXTENSION_FRAMES = 10
 #: seconds of observations that the velocity of an object is estimated from
 VELOCITY_WINDOW_S = 0.25
 #: IoU from which a predicted box and a detection are taken to be the same object
@@ -80,6 +95,17 @@ class Frame:
     scene: int = 0
     added: dict[int, AddedDetection] = field(default_factory=dict)
 
+    def is_extension_of(self, observed: Frame | Observation, window_s: float) -> bool:
+        """Whether an object that was observed in another frame, before or after, is covered in this one too.
+
+        Args:
+            observed: the other frame, or the observation.
+            window_s: seconds that a frame waits before it is final.
+        """
+        number = observed.number if isinstance(observed, Frame) else observed.frame_number
+        seconds = abs(self.time_s - observed.time_s) - TIME_TOLERANCE_S
+        return seconds <= EXTENSION_S or (abs(self.number - number) <= EXTENSION_FRAMES and seconds <= window_s)
+
     def observation(self, row: int) -> Observation:
         """One of the detections as an observation of its object."""
         found = self.detections
@@ -122,6 +148,7 @@ class Track:
         recent: the last observations, from which its velocity now is estimated.
         motion: the prediction since it was last observed; None while it is observed.
         flow_path: boxes that optical flow or the motion of the scene confirmed since then, by frame number.
+        loose_path: where the object is if it has moved with the scene since the last of these, by frame number.
     """
 
     id: int
@@ -130,6 +157,7 @@ class Track:
     recent: deque[Observation]
     motion: MotionState | None = None
     flow_path: dict[int, Box] = field(default_factory=dict)
+    loose_path: dict[int, Box] = field(default_factory=dict)
 
     @classmethod
     def initiate(cls, track_id: int, object_type: int, observation: Observation) -> Track:
@@ -174,7 +202,7 @@ class Track:
             self.recent.popleft()
         if observation.time_s <= self.first.time_s + VELOCITY_WINDOW_S and len(self.early) < _MAX_OBSERVATIONS:
             self.early.append(observation)
-        self.motion, self.flow_path = None, {}
+        self.motion, self.flow_path, self.loose_path = None, {}, {}
 
     def predict_from_last(self, path: ScenePath) -> MotionState:
         """The state from which to predict forward in time, from the last observation on."""
@@ -183,6 +211,24 @@ class Track:
     def predict_from_first(self, path: ScenePath) -> MotionState:
         """The state from which to predict backward in time, from the first observation on."""
         return path.state_at(self.first, self.early)
+
+    def between(
+        self, new: Observation, frame: Frame, backward: Mapping[int, Box], loose: Mapping[int, Box]
+    ) -> AddedDetection:
+        """Make the detection to add in a frame between the last observation and a new one.
+
+        Args:
+            new: the new observation.
+            frame: the frame between.
+            backward: boxes that optical flow or the motion of the scene confirmed from the new observation on, by
+                frame number.
+            loose: where the object is before these if it has moved with the scene, by frame number.
+        """
+        number, last = frame.number, self.last
+        boxes = [path[number] for path in (self.loose_path, loose) if number in path]
+        core = interpolate(last, new, number, frame.time_s, self.flow_path, backward, boxes)
+        since_s, until_s = frame.time_s - last.time_s, new.time_s - frame.time_s
+        return self.added_detection(core, min(since_s, until_s), last if since_s <= until_s else new)
 
     def added_detection(self, core: Box, unobserved_s: float, nearest: Observation) -> AddedDetection:
         """Make the detection to add in a frame without an observation.

@@ -23,16 +23,14 @@ from anonymizer.pipeline.tracking.boxes import Box, ious, is_displaced
 from anonymizer.pipeline.tracking.carried import CarriedTracks, coast
 from anonymizer.pipeline.tracking.final_frames import GaitHistory, final_detections
 from anonymizer.pipeline.tracking.global_motion import GlobalMotion
-from anonymizer.pipeline.tracking.motion import MotionState, Observation, interpolate, predict
+from anonymizer.pipeline.tracking.motion import MotionState, Observation, predict
 from anonymizer.pipeline.tracking.optical_flow import Grey
 from anonymizer.pipeline.tracking.scene_cuts import SceneSignature, count_frames_before_cut
 from anonymizer.pipeline.tracking.scene_path import ScenePath
 from anonymizer.pipeline.tracking.state import MATCH_IOU, TIME_TOLERANCE_S, VELOCITY_WINDOW_S, Frame, Track
 
-__all__ = ["EXTENSION_S", "MAX_FRAMES", "Tracker"]
+__all__ = ["MAX_FRAMES", "Tracker"]
 
-#: an object is covered so many seconds before its first (lead-in) and after its last observation (lead-out)
-EXTENSION_S = 0.5
 #: frames that are kept at most: in a file whose times stand still, no window ever passes
 MAX_FRAMES = 256
 #: Images unlike those before them may be a flash, or something in front of the camera, until the window has passed or
@@ -62,9 +60,8 @@ class Tracker:
        it initiates a new track. A weak detection counts where flow predicts a track.
     6. **Gap filling.** A track that is observed again gets boxes in all frames since its last observation. They are
        interpolated between flow from both ends.
-    7. **Lead-out.** A track is covered for `EXTENSION_S` after its last observation, across a cut too.
-    8. **Lead-in.** A new track is followed backward in time by flow, and covered for `EXTENSION_S` before its first
-       observation, across a cut too.
+    7. **Lead-out.** A track is covered for half a second or ten frames after its last observation, across a cut too.
+    8. **Lead-in.** A new track is followed backward in time, and covered as long before its first observation.
 
     Gap filling and lead-in change frames of the past. Each frame therefore waits for `window_s` before it is final.
     Boxes that tracking adds are slightly enlarged, more so the longer the object was not observed. Frames must come in
@@ -109,7 +106,7 @@ class Tracker:
         self._undecided: deque[Frame] = deque()
         self._previous: Frame | None = None
         self._gait = GaitHistory(MAX_FRAMES)
-        self._carried = CarriedTracks(EXTENSION_S)
+        self._carried = CarriedTracks(window_s)
         self._path = ScenePath(MAX_FRAMES)
         self._now_s, self._scene = -np.inf, 0
 
@@ -229,11 +226,12 @@ class Tracker:
             if track.motion is None:
                 track.motion = track.predict_from_last(self._path)
             states.append(track.motion)
-        motion = self._motion_into(frame, self._previous)
-        predict(states, self._previous.image, frame.image, frame.time_s, self._scale_xy(frame), motion)
+        self._move(states, self._previous, frame, self._motion_into(frame, self._previous))
         for track, state in zip(tracks, states, strict=True):
             if state.confirmed:
                 track.flow_path[frame.number] = state.box
+            elif state.alternative is not None:
+                track.loose_path[frame.number] = state.alternative
 
     def _motion_into(self, frame: Frame, before: Frame) -> GlobalMotion | None:
         """The motion of the scene from the frame before to this one."""
@@ -300,7 +298,7 @@ class Tracker:
         """
         motion = track.motion
         if motion is not None and motion.confirmed and is_displaced(observation.box, motion.box):
-            split = replace(track, id=next(self._track_ids), recent=track.recent.copy(), flow_path={})
+            split = replace(track, id=next(self._track_ids), recent=track.recent.copy(), flow_path={}, loose_path={})
             self._tracks[split.id] = split
             self._extend_or_terminate(split, frame)
             self._new_tracks.append(Track.initiate(next(self._track_ids), track.object_type, observation))
@@ -308,23 +306,20 @@ class Tracker:
     def _fill_gaps(self, gaps: Sequence[tuple[Track, Observation]], frame: Frame) -> None:
         """Cover tracks between their last observation and a new one, in the frames that are not final."""
         backward: dict[int, dict[int, Box]] = {track.id: {} for track, _ in gaps}
+        loose: dict[int, dict[int, Box]] = {track.id: {} for track, _ in gaps}
         active = [(track, self._path.state_at(new, [track.last, new])) for track, new in gaps]
         for number in range(frame.number - 1, self._frames[0].number - 1, -1):
-            active = [
-                (track, state) for track, state in active if state.confirmed and track.last.frame_number <= number
-            ]
+            active = [(track, state) for track, state in active if track.last.frame_number <= number]
             self._predict_backward([state for _, state in active], number)
             for track, state in active:
                 if state.confirmed:
                     backward[track.id][number] = state.box
+                elif state.alternative is not None:
+                    loose[track.id][number] = state.alternative
         for track, new in gaps:
-            last = track.last
             for missed in self._frames:
-                if last.frame_number < missed.number < new.frame_number:
-                    since_s, until_s = missed.time_s - last.time_s, new.time_s - missed.time_s
-                    core = interpolate(last, new, missed.number, missed.time_s, track.flow_path, backward[track.id])
-                    nearest = last if since_s <= until_s else new
-                    missed.added[track.id] = track.added_detection(core, min(since_s, until_s), nearest)
+                if track.last.frame_number < missed.number < new.frame_number:
+                    missed.added[track.id] = track.between(new, missed, backward[track.id], loose[track.id])
 
     def _predict_backward(self, states: Sequence[MotionState], number: int) -> None:
         """Predict states from the frame after the one with this number to that one."""
@@ -333,16 +328,19 @@ class Tracker:
         oldest = self._frames[0].number
         after, frame = self._frames[number + 1 - oldest], self._frames[number - oldest]
         motion = self._motion_into(after, frame)
-        back = None if motion is None else motion.inverse()
-        predict(states, after.image, frame.image, frame.time_s, self._scale_xy(frame), back)
+        self._move(states, after, frame, motion and motion.inverse())
+
+    def _move(self, states: Sequence[MotionState], start: Frame, end: Frame, motion: GlobalMotion | None) -> None:
+        images, scale_xy = (start.image, end.image), self._scale_xy(end)
+        predict(states, *images, end.time_s, scale_xy, motion, scene_moves=self._path.moves)
 
     def _extend_or_terminate(self, track: Track, frame: Frame) -> None:
         """Cover a track that was not observed in this frame (lead-out), or terminate it after the window."""
-        unobserved_s = frame.time_s - track.last.time_s
+        unobserved_s, state = frame.time_s - track.last.time_s, track.motion
         if unobserved_s > self._window_s + VELOCITY_WINDOW_S:
             del self._tracks[track.id]
-        elif unobserved_s <= EXTENSION_S + TIME_TOLERANCE_S and track.motion and track.motion.is_visible(self._size_hw):
-            frame.added[track.id] = track.added_detection(track.motion.box, unobserved_s, track.last)
+        elif state and frame.is_extension_of(track.last, self._window_s) and state.is_visible(self._size_hw):
+            frame.added[track.id] = track.added_detection(state.core, unobserved_s, track.last)
 
     def _backward_pass(self, initiated_until_s: float) -> None:
         """Follow tracks that began up to a time backward from their first observation (lead-in)."""
@@ -369,20 +367,21 @@ class Tracker:
         Returns:
             Whether to go on to the frame before.
         """
-        if state.unobserved_s > EXTENSION_S + TIME_TOLERANCE_S or not state.is_visible(self._size_hw):
+        if not frame.is_extension_of(state.observed, self._window_s):
             return False
+        if not state.is_visible(self._size_hw):
+            return True  # the camera may have come from there
         row = frame.find_weak_detection(state.box, track.object_type)
         if row is None:
-            frame.added.setdefault(track.id, track.added_detection(state.box, state.unobserved_s, track.first))
+            frame.added.setdefault(track.id, track.added_detection(state.core, state.unobserved_s, track.first))
         else:
             frame.track_ids[row] = track.id
-            state.box, state.observed_s = frame.detections.boxes[row], frame.time_s
+            state.observe(frame.observation(row))
         return True
 
     def _may_be_led_in(self, frame: Frame) -> bool:
         """Whether a frame is so near to those before which there may be a cut that lead-ins reach from them to it."""
-        until_s = frame.time_s + min(EXTENSION_S, self._window_s) + TIME_TOLERANCE_S
-        return bool(self._undecided) and self._undecided[0].time_s <= until_s
+        return bool(self._undecided) and self._undecided[0].is_extension_of(frame, self._window_s)
 
     def _final_frames(self, now_s: float) -> Iterator[Detections]:
         """The detections of the frames whose window has passed. These frames are forgotten."""
@@ -391,7 +390,8 @@ class Tracker:
             is_due = frame.time_s + self._window_s <= now_s + TIME_TOLERANCE_S and not self._may_be_led_in(frame)
             if not is_due and len(self._frames) + len(self._undecided) <= MAX_FRAMES:
                 return
-            self._backward_pass(min(frame.time_s + EXTENSION_S + TIME_TOLERANCE_S, now_s))
+            last = next(each for each in reversed(self._frames) if each.is_extension_of(frame, self._window_s))
+            self._backward_pass(min(last.time_s, now_s))
             hide_gait = self._options.hide_gait
             gait_boxes = self._gait.gait_boxes(frame, self._frames) if hide_gait else {}
             yield final_detections(frame, self._size_hw, gait_boxes, self._options)

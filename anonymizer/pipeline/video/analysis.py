@@ -26,10 +26,11 @@ from anonymizer.pipeline.options.options import DamagedFrames, Options
 from anonymizer.pipeline.orientation import upright
 from anonymizer.pipeline.outputs import metadata
 from anonymizer.pipeline.redaction.drawn import drawn_objects
+from anonymizer.pipeline.tracking.scene_cuts import SceneSignature
 from anonymizer.pipeline.tracking.tracker import Tracker
 from anonymizer.pipeline.video.between_turns import TurnFiller
 from anonymizer.pipeline.video.detection_queue import DetectionQueue, FrameDetections, LaggingTracks
-from anonymizer.pipeline.video.detection_schedule import DetectionSchedule, Turn, scales_to_run, video_scales
+from anonymizer.pipeline.video.detection_schedule import DetectionSchedule, DetectorShifts, Turn, video_scales
 from anonymizer.pipeline.video.frame_images import FrameRecord, merge_looks, rgb_image, split_fields
 from anonymizer.pipeline.video.io.codecs.fingerprints import overwrite
 from anonymizer.pipeline.video.io.reader import VideoReader
@@ -48,9 +49,9 @@ MUCH_SMALLER = 2.0
 #: long side in pixels of the grey frames in which the tracker measures motion and scene cuts
 _TRACKING_SIDE = 640
 
-#: a frame, and what the detectors get of it: (h, w, 3) uint8 RGB, upright, `analysis_size_wh` large. First the whole
-#: frame, then its fields if it is interlaced.
-_FrameImages: TypeAlias = "tuple[FrameRecord, list[NDArray[np.uint8]]]"
+#: A frame, and what the detectors get of it: (h, w, 3) uint8 RGB, upright, `analysis_size_wh` large. First the whole
+#: frame, then its fields if it is interlaced. Then its grey image, and that at the size for tracking.
+_FrameImages: TypeAlias = "tuple[FrameRecord, list[NDArray[np.uint8]], tuple[NDArray[np.uint8], NDArray[np.uint8]]]"
 #: what the tracker gets of a frame beside its detections: the time in seconds, and the small grey image
 _TrackingFrame: TypeAlias = "tuple[float, NDArray[np.uint8]]"
 _Batch: TypeAlias = "list[_FrameImages]"
@@ -101,6 +102,7 @@ def start_analysis(job: VideoJob, stages: StageThreads, queues: Mapping[int, Det
     detect_threads = job.threads if device == "cpu" else 1
     # In tiles, one frame is many images. A small batch lets the work stop soon: nothing interrupts a batch.
     size = BATCH[device] if isinstance(options.video_format, Whole) else 1
+    shifts = DetectorShifts(detectors, engine.store.serves(), object_types)
     # batches are given to the threads in rotation, and are collected in the same order
     decoded: list[StageQueue[_Batch]] = [StageQueue(stages, 2) for _ in range(detect_threads)]
     analysed: list[StageQueue[_AnalysedBatch]] = [StageQueue(stages, 2) for _ in range(detect_threads)]
@@ -130,15 +132,15 @@ def start_analysis(job: VideoJob, stages: StageThreads, queues: Mapping[int, Det
 
     def detect(number: int) -> None:
         for batch in decoded[number]:
-            items = [(tracks[frame.track.index], frame, images) for frame, images in batch]
-            analysed[number].put((batch, _detect(engine, items, detectors, object_types, options)))
+            items = [(tracks[frame.track.index], frame, images) for frame, images, _ in batch]
+            analysed[number].put((batch, _detect(engine, items, shifts, object_types, options)))
         analysed[number].close()
 
     def track_objects() -> None:
         lagging = LaggingTracks(tracks)
         for batch, of_frames in _round_robin(analysed):
-            for (frame, images), detections in zip(batch, of_frames, strict=True):
-                _track_frame(tracks[frame.track.index], frame, images[0], detections, detectors, options)
+            for (frame, _, greys), detections in zip(batch, of_frames, strict=True):
+                _track_frame(tracks[frame.track.index], frame, greys, detections, detectors, options)
                 # the second reading may wait for the last frames of a track that ended long before the others
                 for index in lagging.add(frame.track.index, frame.time_s):
                     _finish_frames(tracks[index])
@@ -222,12 +224,13 @@ def _with_images(
                 f"Frame {frame.number} of the video (at {frame.time_s:.2f} s) cannot be read whole; "
                 "damaged-frames=blacken blackens such frames."
             )
-        tracks[frame.track.index].schedule.add(frame.number, frame.time_s)
         images = _analysis_images(frame, tracks[frame.track.index])
+        greys = _grey_images(images[0])
+        tracks[frame.track.index].schedule.add(frame.number, frame.time_s, SceneSignature.of(greys[1]))
         record = FrameRecord.of(frame)
         # nothing else of the frame is needed: many of 4K or 8K would fill the memory while detectors run
         overwrite(frame.picture, frame.track.codec)
-        yield record, images
+        yield record, images, greys
 
 
 def _analysis_images(frame: DecodedFrame, track: _TrackAnalysis) -> list[NDArray[np.uint8]]:
@@ -240,6 +243,16 @@ def _analysis_images(frame: DecodedFrame, track: _TrackAnalysis) -> list[NDArray
             for lines in split_fields(picture)
         ]
     return [upright(image, track.track.orientation) for image in images]
+
+
+def _grey_images(image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """The grey image of an RGB image, and that at the size for tracking."""
+    grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
+    scale = _TRACKING_SIDE / max(grey.shape)
+    if scale >= 1:
+        return grey, grey
+    size = (max(1, round(grey.shape[1] * scale)), max(1, round(grey.shape[0] * scale)))
+    return grey, np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _batches(frames: Iterable[_FrameImages], size: int) -> Iterator[_Batch]:
@@ -260,20 +273,20 @@ def _round_robin(queues: Sequence[StageQueue[_AnalysedBatch]]) -> Iterator[_Anal
 def _detect(
     engine: Engine,
     frames: Sequence[tuple[_TrackAnalysis, FrameRecord, list[NDArray[np.uint8]]]],
-    detectors: Sequence[Detector],
+    shifts: DetectorShifts,
     object_types: Sequence[ObjectType],
     options: Options,
 ) -> list[Detections]:
     """The detections of each frame, with boxes in pixels of the upright frame at full size."""
     batch = [(track, frame, image) for track, frame, images in frames for image in images]
-    looks = iter(_detect_images(engine, batch, detectors, object_types, options))
+    looks = iter(_detect_images(engine, batch, shifts, object_types, options))
     return [merge_looks(list(islice(looks, len(images)))) for _, _, images in frames]
 
 
 def _detect_images(
     engine: Engine,
     batch: Sequence[tuple[_TrackAnalysis, FrameRecord, NDArray[np.uint8]]],
-    detectors: Sequence[Detector],
+    shifts: DetectorShifts,
     object_types: Sequence[ObjectType],
     options: Options,
 ) -> list[Detections]:
@@ -287,11 +300,18 @@ def _detect_images(
             by_scales.setdefault(key, []).append(row)
         found = [Detections.empty()] * len(batch)
         for (turn, side), rows in by_scales.items():
-            scales = partial(scales_to_run, long_side=side, turn=turn)
+            plan = shifts.plan(turn, side)
             images = [batch[row][2] for row in rows]
             numbers = [batch[row][0].schedule.closer_turn(batch[row][1].number) for row in rows]
             closer = [number for number in numbers if number is not None] or None
-            of_rows = engine.detect(images, object_types, options.video_format, scales=scales, closer_turns=closer)
+            form = options.video_format
+            of_rows = engine.detect(images, object_types, form, scales=plan.at_first, closer_turns=closer)
+            open_rows = [n for n, of_image in enumerate(of_rows) if plan.is_open(of_image, images[n], options)]
+            if open_rows:
+                images, known = [images[n] for n in open_rows], [of_rows[n] for n in open_rows]
+                more = engine.detect_more(images, known, object_types, form, scales=plan.after)
+                for n, detections in zip(open_rows, more, strict=True):
+                    of_rows[n] = detections
             for row, detections in zip(rows, of_rows, strict=True):
                 found[row] = detections
     return [
@@ -309,18 +329,14 @@ def _at_full_size(found: Detections, analysed_hw: tuple[int, ...], size_hw: tupl
 def _track_frame(
     track: _TrackAnalysis,
     frame: FrameRecord,
-    image: NDArray[np.uint8],
+    greys: tuple[NDArray[np.uint8], NDArray[np.uint8]],
     found: Detections,
     detectors: Sequence[Detector],
     options: Options,
 ) -> None:
     """Give a frame's detections to the tracker, once they are complete, and queue those of frames that are final."""
-    grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
-    scale, small = _TRACKING_SIDE / max(grey.shape), grey
-    if scale < 1:
-        size = (max(1, round(grey.shape[1] * scale)), max(1, round(grey.shape[0] * scale)))
-        small = np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), np.uint8)
-    shrink = max(image.shape[:2]) / max(track.track.size_hw)
+    grey, small = greys
+    shrink = max(grey.shape) / max(track.track.size_hw)
     least = {detector.id: detector.least_size / shrink for detector in detectors}
     track.queue.review_counts.update(metadata.review_counts(found, track.track.size_hw, options, least))
     track.pending.append((frame.pts, frame.damaged, frame.fingerprint))

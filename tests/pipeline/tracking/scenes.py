@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from anonymizer.pipeline.detections import OBJECT_TYPES, Detections, ObjectType
-from anonymizer.pipeline.tracking.tracker import EXTENSION_S
+from anonymizer.pipeline.tracking.state import EXTENSION_S
 
 FACE, PLATE, PERSON, VEHICLE = OBJECT_TYPES
 SIZE_HW = (360, 640)

@@ -157,6 +157,16 @@ def test_lead_in_and_lead_out_follow_the_camera(path: CameraPath) -> None:
     assert left == [0, 1, 28, 29]
 
 
+def test_a_lead_in_goes_on_behind_the_border_from_which_the_camera_came_back() -> None:
+    # the face is out of view in frames 7 and 8
+    away = {6: 35.0, 7: 70.0, 8: 70.0, 9: 35.0}
+    frames = clip(lambda at_s: (800 + away.get(round(25 * at_s), 0.0), 0.0), side=28, rate=25, count=24)
+
+    left = bare(frames, track(frames, range(14), 25))
+
+    assert set(left).isdisjoint({2, 3, 4, 5, 10, 11, 12, 13}), left
+
+
 def test_a_face_that_the_camera_follows_is_not_taken_for_a_part_of_the_scene() -> None:
     frames = clip(pan(500), side=28, rate=25, count=26, walk=500)
 

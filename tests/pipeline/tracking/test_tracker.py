@@ -371,10 +371,17 @@ def test_times_may_rise_unevenly() -> None:
     assert min(covered(place, each) for place, each in zip(places, results, strict=True)) > 0.95
 
 
-def test_the_extension_is_half_a_second_whatever_the_rate() -> None:
-    times = [0.0, 0.5, 0.9, 1.4, 1.5, 1.9, 2.0, 2.1, 2.6, 3.0]
+@pytest.mark.parametrize(("rate", "frames"), [(60, 30), (30, 15), (12.5, 10), (8, 8), (4, 4)])
+def test_the_extension_is_half_a_second_or_ten_frames_up_to_the_window(rate: float, frames: int) -> None:
+    times = [number / rate for number in range(100)]
 
-    assert redacted(track(one_in(10, 5, seen(at(100))), times=times)) == [3, 4, 5, 6, 7]
+    assert redacted(track(one_in(100, 50, seen(at(100))), times=times)) == [*range(50 - frames, 50 + frames + 1)]
+
+
+def test_the_extension_counts_the_times_of_the_frames() -> None:
+    times = [0.0, 0.5, 0.8, 1.4, 1.5, 1.9, 2.0, 2.1, 2.6, 3.0]
+
+    assert redacted(track(one_in(10, 5, seen(at(100))), times=times)) == [3, 4, 5, 6, 7, 8]
 
 
 @pytest.mark.parametrize("times", [[3.0] * 400, [5.0, 1.0] * 200], ids=["equal", "falling"])

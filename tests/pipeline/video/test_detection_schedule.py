@@ -7,9 +7,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from anonymizer.pipeline.detections import OBJECT_TYPES, Detections, ObjectType
+from anonymizer.pipeline.options.options import Options
+from anonymizer.pipeline.tracking.scene_cuts import SceneSignature
 from anonymizer.pipeline.tracking.tracker import Tracker
-from anonymizer.pipeline.video.detection_schedule import SAME_SCALE_S, DetectionSchedule, Turn, scales_to_run
+from anonymizer.pipeline.video.detection_schedule import (
+    SAME_SCALE_S,
+    DetectionSchedule,
+    Turn,
+    in_every_frame,
+    is_in_doubt,
+    scales_at_first,
+    scales_to_run,
+)
 from anonymizer.pipeline.video.io.reader import VideoReader, check_video
+from tests.fakes import FakeDetector, FakeStore, MagentaDetector
 from tests.pipeline.video.one_scale import MAIN, SCALES, OneScale, count_bare, write_clip
 
 
@@ -64,6 +76,107 @@ def test_the_other_scales_share_the_turns_of_a_detector() -> None:
         Turn.REST: [320, MAIN, 640],
         Turn.ALL: sorted(SCALES),
     }
+
+
+def test_all_scales_of_a_detector_that_does_not_run_in_every_frame_share_its_turns() -> None:
+    detector = OneScale()
+    run = {
+        turn: sorted(scales_at_first(detector, long_side=960, turn=turn, every_frame=False)) for turn in (None, *Turn)
+    }
+    assert run == {None: [], Turn.LARGEST: [MAIN, 960], Turn.REST: [320, 640], Turn.ALL: sorted(SCALES)}
+
+
+def test_as_few_detectors_as_serve_all_types_run_in_every_frame() -> None:
+    face, plate, person, vehicle = OBJECT_TYPES
+    faces = FakeDetector("faces", (face,))
+    whole, parts = FakeDetector("whole"), [FakeDetector("persons", (person, vehicle)), FakeDetector("plates", (plate,))]
+    serves = {face: ("faces", "whole"), plate: ("plates", "whole"), person: ("persons",), vehicle: ("persons",)}
+    everywhere = {face: ("faces", "whole"), **dict.fromkeys(OBJECT_TYPES[1:], ("whole",))}
+
+    assert in_every_frame([faces, whole], everywhere, [face]) == {"faces"}
+    assert in_every_frame([faces, whole], everywhere, OBJECT_TYPES) == {"whole"}
+    assert in_every_frame([faces, whole, *parts], serves, OBJECT_TYPES) == {"whole", "persons"}
+    assert in_every_frame([whole], everywhere, OBJECT_TYPES) == {"whole"}
+    # two that serve different types both run
+    assert in_every_frame([faces, parts[1]], {face: ("faces",), plate: ("plates",)}, [face, plate]) == {
+        "faces",
+        "plates",
+    }
+
+
+def test_all_scales_run_in_the_first_frame_of_another_scene() -> None:
+    noise = np.random.default_rng(4).integers(0, 256, (2, 90, 160), np.uint8)
+    scenes = [
+        SceneSignature.of(np.kron(each // 2 + 60 * number, np.ones((4, 4), np.uint8)))
+        for number, each in enumerate(noise)
+    ]
+    schedule = DetectionSchedule()
+    for number in range(20):
+        schedule.add(number, number / 25, scenes[number >= 10])
+
+    assert [number for number in range(20) if schedule.turn(number) is Turn.ALL] == [0, 10]
+
+
+class TwoDetectors(FakeStore):
+    """A store with a second detector for faces, which alone sees the object of the clip."""
+
+    def __init__(self, seeing: MagentaDetector) -> None:
+        super().__init__(FakeDetector("blind", (ObjectType.FACE,)))
+        self.seeing = seeing
+
+    def serves(self) -> dict[ObjectType, tuple[str, ...]]:
+        return dict.fromkeys(ObjectType, ("blind", "fake"))
+
+    def detectors(self, object_types: object) -> list[FakeDetector]:
+        return [self.detector, self.seeing]
+
+
+@pytest.mark.parametrize("rate", [10, 25])
+def test_an_object_that_only_a_detector_in_turns_sees_is_covered_in_every_frame(rate: int, tmp_path: Path) -> None:
+    frames = 3 * rate
+    clip = write_clip(tmp_path / "clip.mp4", range(frames), Fraction(1, rate), rate=Fraction(rate))
+    detector = OneScale(kind=ObjectType.FACE, sees=MAIN)
+    store = TwoDetectors(detector)
+    store.detector.detect = lambda images, side: [Detections.empty()] * len(images)  # type: ignore[method-assign]
+    times = [number / rate for number in range(frames)]
+
+    assert count_bare(clip, times, detector, face=True, store=store) == 0
+    # and not because it ran in all frames
+    assert sum(count for side, count in detector.sides if side == MAIN) <= 8
+
+
+def first_look(score: float, side: float, kind: ObjectType = ObjectType.FACE) -> Detections:
+    return Detections(np.array([[50, 50, 50 + side, 50 + side]], np.float32), [score], [kind.number], ["fake"])
+
+
+@pytest.mark.parametrize(
+    ("found", "doubt"),
+    [
+        (Detections.empty(), False),
+        (first_look(0.95, 60), False),
+        (first_look(0.7, 60), True),
+        (first_look(0.95, 20), True),
+        # far below the threshold
+        (first_look(0.05, 60), False),
+        (first_look(0.95, 20, ObjectType.VEHICLE), False),
+        # where there is a person, there may be a face
+        (first_look(0.95, 200, ObjectType.PERSON), True),
+    ],
+)
+def test_objects_that_are_not_sure_or_small_and_persons_are_a_doubt(found: Detections, doubt: bool) -> None:
+    assert is_in_doubt(found, Options(), {ObjectType.FACE}, 40) is doubt
+
+
+@pytest.mark.parametrize(("score", "all_run"), [(0.95, False), (0.7, True)])
+def test_where_the_first_look_is_in_doubt_all_detectors_run(score: float, all_run: bool, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", range(24), Fraction(1, 25), rate=Fraction(25))
+    store = TwoDetectors(detector := OneScale(kind=ObjectType.FACE, sees=MAIN))
+    store.detector.detect = lambda images, side: [first_look(score, 80)] * len(images)  # type: ignore[method-assign]
+
+    count_bare(clip, [number / 25 for number in range(24)], detector, face=True, store=store)
+
+    runs = sum(count for side, count in detector.sides if side == MAIN)
+    assert runs == 24 if all_run else runs <= 4
 
 
 @pytest.mark.parametrize(("rate", "sees"), [(10, 960), (25, 960), (25, 320)])

@@ -54,6 +54,9 @@ class MaskWriter:
         self._instances, self._percent, self._legacy = instances, percent, legacy
         self._container = av.open(str(path.absolute()), "w", format="matroska")
         self._streams: dict[int, VideoStream] = {}
+        #: by track, a frame without an object as it is coded, and how many frames the encoder still holds back
+        self._empty: dict[int, av.Packet[Any]] = {}
+        self._held: dict[int, int] = {}
         for track in tracks:
             height, width = self._blank(track).shape[:2]
             rate = track.frame_rate.limit_denominator(1001) or Fraction(25)
@@ -79,6 +82,11 @@ class MaskWriter:
         Raises:
             EncoderFailed: the file cannot be written.
         """
+        stream, is_empty = self._streams[track.index], not regions and not whole
+        if is_empty and track.index in self._empty and not self._held[track.index]:
+            # each frame is coded alone, so the same mask gives the same packet
+            self._mux([_copied(self._empty[track.index], stream, track, pts)])
+            return
         mask = self._mask(track, regions)
         if whole:
             every = _LEGACY_EVERY_TYPE if self._legacy else _EVERY_TYPE
@@ -87,7 +95,11 @@ class MaskWriter:
         if self._instances:
             frame = frame.reformat(format="bgr0")
         frame.pts, frame.time_base = pts, track.time_base
-        self._mux(self._streams[track.index].encode(frame))
+        packets = stream.encode(frame)
+        self._held[track.index] = self._held.get(track.index, 0) + 1 - len(packets)
+        if is_empty and len(packets) == 1 and packets[0].pts == pts:
+            self._empty[track.index] = _copied(packets[0], stream, track, pts)
+        self._mux(packets)
 
     def copy(self, track: VideoTrack, pts: int, packet: av.Packet[Any], header: bytes | None) -> None:
         """Write the mask of the next frame as it is in another file.
@@ -108,10 +120,7 @@ class MaskWriter:
             stream.codec_context.open()
         if header is None or header != stream.codec_context.extradata:
             raise CannotSplice("a mask that is coded in another way")
-        made: av.Packet[Any] = av.Packet(bytes(packet))
-        made.stream, made.time_base, made.is_keyframe = stream, track.time_base, True
-        made.pts = made.dts = pts
-        self._mux([made])
+        self._mux([_copied(packet, stream, track, pts)])
 
     def close(self) -> None:
         """Finish the file.
@@ -138,3 +147,10 @@ class MaskWriter:
             self._container.mux(packets)
         except av.FFmpegError as error:
             raise EncoderFailed(f"A mask video cannot be written ({error.strerror}).") from error
+
+
+def _copied(packet: av.Packet[Any], stream: VideoStream, track: VideoTrack, pts: int) -> av.Packet[Any]:
+    made: av.Packet[Any] = av.Packet(bytes(packet))
+    made.stream, made.time_base, made.is_keyframe = stream, track.time_base, True
+    made.pts = made.dts = pts
+    return made
