@@ -14,8 +14,8 @@ from anonymizer.pipeline.options.options import Options
 from anonymizer.pipeline.outputs.metadata import over_threshold
 from anonymizer.pipeline.review.state import ReviewState
 from anonymizer.pipeline.tracking.boxes import Box, contains, enlarge, ious
-from anonymizer.pipeline.tracking.state import MATCH_IOU
-from anonymizer.pipeline.tracking.tracker import EXTENSION_S, MIN_THRESHOLD_SHARE
+from anonymizer.pipeline.tracking.state import EXTENSION_S, MATCH_IOU
+from anonymizer.pipeline.tracking.tracker import MIN_THRESHOLD_SHARE
 
 __all__ = [
     "MOST_IN_FRAME",
