@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from anonymizer.pipeline.audit.delivered import MOST_LOOKS
 from anonymizer.pipeline.audit.finished_frames import FRAMES, FrameFinds, follow_finds, look_at_frames
 from anonymizer.pipeline.audit.frame_drawing import draw_frames
 from anonymizer.pipeline.detections import OBJECT_TYPES, Detections, ObjectType, Source
@@ -26,11 +27,13 @@ __all__ = ["Looks"]
 
 
 class Looks:
-    """The looks at one video. There are two at most: what the second one finds in the same frames fails the work."""
+    """The looks at one video, at the same frames each time: what the last one that is allowed finds fails the work."""
 
     def __init__(self) -> None:
         self._drawn: dict[int, frozenset[int]] = {}
+        #: what the last look found, and the frames in which any of them found something, as stream index and number
         self._found: list[FrameFinds] = []
+        self._frames: set[tuple[int, int]] = set()
         #: by type and track id, where each find is: by time in seconds its box
         self._added: dict[tuple[ObjectType, int], dict[float, NDArray[np.float32]]] = {}
         self._mode = Verify.TRUE
@@ -47,18 +50,18 @@ class Looks:
             Whether something was found that has to be redacted.
 
         Raises:
-            VerificationFailed: something was found, and `verify` is `strict` or it should be redacted already.
+            VerificationFailed: something was found, and `verify` is `strict` or this was the last look.
         """
         assert job.target is not None
         self._mode = job.options.verify
         if not self._drawn:
             self._drawn = draw_frames(job.target, job.output.info, FRAMES, FileSum.of_file(job.target).sha256)
-        found = look_at_frames(job, self._drawn, on_frame)
+        self._found = look_at_frames(job, self._drawn, on_frame)
         self._count += 1
-        if found and (self._count > 1 or self._mode is Verify.STRICT):
-            raise _failure(found)
-        self._found = found or self._found
-        return bool(found)
+        if self._found and (self._count == MOST_LOOKS or self._mode is Verify.STRICT):
+            raise _failure(self._found)
+        self._frames |= {(each.stream, each.number) for each in self._found}
+        return bool(self._found)
 
     def follow(self, job: VideoJob, queues: Mapping[int, DetectionQueue], on_frame: Callable[[int], None]) -> None:
         """Add what was found to the detections, in all frames to which it can be followed.
@@ -70,6 +73,7 @@ class Looks:
         """
         review, bases = job.hooks.review, {track.index: track.time_base for track in job.tracks}
         first_id = max(queue.next_track_id for queue in queues.values()) if review is None else review.next_track_id
+        first_id = max(first_id, *(track_id + 1 for _, track_id in self._added), 0)
         places: dict[tuple[int, int, int], Detections] = {}
         for stream, number, more in follow_finds(job.source, job.info, self._found, first_id, on_frame):
             for row in range(len(more)):
@@ -106,9 +110,9 @@ class Looks:
 
     def warnings(self) -> Iterator[str]:
         """A sentence if something was found."""
-        if self._found:
+        if self._frames:
             yield (
-                f"Objects were found in {len(self._found)} frame(s) only when the finished video was looked at again; "
+                f"Objects were found in {len(self._frames)} frame(s) only when the finished video was looked at again; "
                 "they are redacted too, as far as they could be followed."
             )
 

@@ -156,12 +156,11 @@ class _VideoWork:
         return stats
 
     def _look_again(self, looks: ResultLooks, stats: RenderStats) -> RenderStats:
-        """Look at the finished video; if something is found, redact it and render again, once."""
+        """Look at the finished video. As long as something is found, redact it, render again and look again."""
         job, started = self._job, time.perf_counter()
-        if looks.look(job, self._on_frame(stats)):
+        while looks.look(job, self._on_frame(stats)):
             looks.follow(job, self._queues, self._on_frame(stats))
             stats = self._render_and_verify()
-            looks.look(job, self._on_frame(stats))
         self._verification = looks.outcome(time.perf_counter() - started)
         stats.warnings += looks.warnings()
         return stats

@@ -29,7 +29,7 @@ from tests.pipeline.video.test_sabotage import made
 pytestmark = pytest.mark.slow
 
 FRAMES = 40
-CLEAR, FAINT = (30, 20, 90, 90), (200, 60, 260, 120)
+CLEAR, FAINT, THIRD = (30, 20, 90, 90), (200, 60, 260, 120), (120, 20, 180, 80)
 
 
 @dataclass
@@ -62,6 +62,20 @@ def brightness(path: Path, box: tuple[int, int, int, int]) -> list[float]:
 
 def work(anonymizer: Anonymizer, clip: Path, folder: Path, **options: object) -> VideoResult:
     return anonymizer.video(clip, folder, Options(method="blacken", face=True, **options))  # type: ignore[arg-type]
+
+
+@dataclass
+class FaceOnlyBesideBlack(FaintFace):
+    """Detects a third face faintly, once the second one is black."""
+
+    def detect(self, images: list[NDArray[np.uint8]], side: int) -> list[Detections]:
+        found = super().detect(images, side)
+        x1, y1, x2, y2 = FAINT
+        third = Detections(np.array([THIRD], np.float32), [0.3], [0], ["fake"])
+        return [
+            Detections.merge([each, third]) if image[y1:y2, x1:x2].mean() < 25 else each
+            for image, each in zip(images, found, strict=True)
+        ]
 
 
 @pytest.mark.parametrize("more", [{}, {"keep_bit_rate": True}])
@@ -103,7 +117,18 @@ def test_without_the_option_nothing_is_looked_at_and_strict_fails(
     assert (lower.verification.looks, lower.verification.added) == (1, {})
 
 
-def test_what_stays_after_the_second_rendering_fails(
+def test_what_shows_only_in_the_second_rendering_is_redacted_by_a_third(clip: Path, tmp_path: Path) -> None:
+    result = work(Anonymizer(store=FakeStore(FaceOnlyBesideBlack()), noise_key=b"key"), clip, tmp_path, verify=True)
+    assert result.anonymised is not None
+    for box in (CLEAR, FAINT, THIRD):
+        assert max(brightness(result.anonymised, box)) < 25
+    assert result.verification is not None
+    assert (result.verification.looks, result.verification.added) == (3, {"face": 2})
+    ids = {row["track_id"] for frame in json.loads(result.metadata.read_text()) for row in frame["detections"]}
+    assert len(ids) == 3
+
+
+def test_what_stays_after_all_renderings_fails(
     anonymizer: Anonymizer, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(finished_video, "follow_finds", lambda *_: iter(()))
