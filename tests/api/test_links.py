@@ -80,6 +80,11 @@ def test_a_link_is_of_one_address_and_for_reading(owner: ApiClient, task_id: str
     assert error(Client().post(f"/v1/file/{task_id}/link?file=original&{link}")) == (401, "invalid_token")
 
 
+@pytest.mark.parametrize("link", ["", ".", "1", "-1.a", "\x00.a", "².a", "9" * 30 + ".a", "9" * 4400 + ".a"])
+def test_what_is_no_link_is_refused(owner: ApiClient, task_id: str, link: str) -> None:
+    assert error(Client().get(f"/v1/file/{task_id}/anonymised", {"link": link})) == (401, "invalid_token")
+
+
 def test_a_link_ends_with_its_time_and_with_its_token(
     owner: ApiClient, task_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
