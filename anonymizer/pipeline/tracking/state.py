@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from anonymizer.pipeline.detections import Detections, ObjectType
 from anonymizer.pipeline.tracking.boxes import Box, enlarge, ious
@@ -21,11 +21,15 @@ __all__ = [
     "MATCH_IOU",
     "TIME_TOLERANCE_S",
     "VELOCITY_WINDOW_S",
+    "WINDOW_S",
     "AddedDetection",
     "Frame",
     "Track",
+    "is_extension",
 ]
 
+#: seconds that a frame waits before it is final
+WINDOW_S = 1.0
 #: An object is covered so many seconds before its first (lead-in) and after its last observation (lead-out), …
 EXTENSION_S = 0.5
 #: … or so many frames if these take longer, but never longer than the window. A detector that fails in some frames
@@ -39,6 +43,18 @@ MATCH_IOU = 0.3
 TIME_TOLERANCE_S = 1e-6
 #: observations that a track keeps at most, at its start and at its end
 _MAX_OBSERVATIONS = 64
+
+
+def is_extension(frames: ArrayLike, seconds: ArrayLike, window_s: float = WINDOW_S) -> NDArray[np.bool_]:
+    """Whether an object is still covered, so far before its first or after its last observation.
+
+    Args:
+        frames: the distance as a number of frames; one or many.
+        seconds: the same in seconds.
+        window_s: seconds that a frame waits before it is final.
+    """
+    frames, seconds = np.asarray(frames), np.asarray(seconds) - TIME_TOLERANCE_S
+    return np.asarray((seconds <= EXTENSION_S) | ((frames <= EXTENSION_FRAMES) & (seconds <= window_s)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +119,7 @@ class Frame:
             window_s: seconds that a frame waits before it is final.
         """
         number = observed.number if isinstance(observed, Frame) else observed.frame_number
-        seconds = abs(self.time_s - observed.time_s) - TIME_TOLERANCE_S
-        return seconds <= EXTENSION_S or (abs(self.number - number) <= EXTENSION_FRAMES and seconds <= window_s)
+        return bool(is_extension(abs(self.number - number), abs(self.time_s - observed.time_s), window_s))
 
     def observation(self, row: int) -> Observation:
         """One of the detections as an observation of its object."""

@@ -27,7 +27,7 @@ from anonymizer.pipeline.tracking.motion import MotionState, Observation, predic
 from anonymizer.pipeline.tracking.optical_flow import Grey
 from anonymizer.pipeline.tracking.scene_cuts import SceneSignature, count_frames_before_cut
 from anonymizer.pipeline.tracking.scene_path import ScenePath
-from anonymizer.pipeline.tracking.state import MATCH_IOU, TIME_TOLERANCE_S, VELOCITY_WINDOW_S, Frame, Track
+from anonymizer.pipeline.tracking.state import MATCH_IOU, TIME_TOLERANCE_S, VELOCITY_WINDOW_S, WINDOW_S, Frame, Track
 
 __all__ = ["MAX_FRAMES", "Tracker"]
 
@@ -89,7 +89,7 @@ class Tracker:
         options: Options,
         object_types: Sequence[ObjectType],
         *,
-        window_s: float = 1.0,
+        window_s: float = WINDOW_S,
         make_tracker: TrackerFactory = byte_track,
     ) -> None:
         self._size_hw, self._options, self._window_s = size_hw, options, window_s

@@ -14,7 +14,7 @@ from anonymizer.pipeline.options.options import Options
 from anonymizer.pipeline.outputs.metadata import over_threshold
 from anonymizer.pipeline.review.state import ReviewState
 from anonymizer.pipeline.tracking.boxes import Box, contains, enlarge, ious
-from anonymizer.pipeline.tracking.state import EXTENSION_S, MATCH_IOU
+from anonymizer.pipeline.tracking.state import MATCH_IOU, is_extension
 from anonymizer.pipeline.tracking.tracker import MIN_THRESHOLD_SHARE
 
 __all__ = [
@@ -115,8 +115,9 @@ class CandidateTracks:
     def _path(self, rows: slice, times: NDArray[np.float64]) -> list[tuple[int, Detections]]:
         numbers, seen = self.numbers[rows], self.sightings[rows]
         first, last = int(numbers[0]), int(numbers[-1])
-        before = int(np.searchsorted(times, times[first] - EXTENSION_S - 1e-6))
-        after = int(np.searchsorted(times, times[last] + EXTENSION_S + 1e-6))
+        every = np.arange(len(times))
+        before = int(np.flatnonzero(is_extension(abs(every - first), abs(times - times[first])))[0])
+        after = int(np.flatnonzero(is_extension(abs(every - last), abs(times - times[last])))[-1]) + 1
         path = []
         for number in range(before, after):
             near = int(np.searchsorted(numbers, number))

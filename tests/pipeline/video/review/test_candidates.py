@@ -84,6 +84,14 @@ def test_finds_are_joined_while_they_overlap_and_fill_the_gaps_between_them() ->
     assert {int(one.track_ids[0]) for one in objects.values()} == {5}
 
 
+def test_at_low_rates_a_candidate_is_kept_for_ten_frames_as_tracking_keeps_an_object() -> None:
+    found = linked({20: finds((FACE, 0, 0.3))})
+    (candidate,) = found.rows()
+    for rate, frames in ((12.5, 10), (5, 5), (FPS, 12)):
+        objects = found.objects({candidate}, np.arange(50) / rate)
+        assert sorted(objects) == list(range(20 - frames, 20 + frames + 1)), rate
+
+
 def test_a_long_pause_begins_another_candidate() -> None:
     found = linked({0: finds((FACE, 0, 0.3)), 20: finds((FACE, 0, 0.4))})
     assert len(found.rows()) == 2
