@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anonymizer.pipeline.detection.calibration import unweigh_misses, weigh_misses
-from anonymizer.pipeline.detection.composites import further_looks
+from anonymizer.pipeline.detection.composites import cover_all_looks, further_looks
 from anonymizer.pipeline.detection.detail import detailed_views
 from anonymizer.pipeline.detection.merging import merge_views
 from anonymizer.pipeline.detection.protocol import Detector
@@ -243,7 +243,7 @@ class Engine:
             more = [self.detect_images([look], object_types, format)[0] for look in further_looks(picture)]
             if more:
                 looks = Detections.merge([found[number], *more])
-                merged = _merged_models([found[number], *more], picture.size_hw)
+                merged = cover_all_looks(_merged_models([found[number], *more], picture.size_hw), looks)
                 rows = same_objects(merged, looks[_has_whole_box(looks)])
                 found[number] = with_box_masks(merged, rows, picture.size_hw, source="")
         return found

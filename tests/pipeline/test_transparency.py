@@ -449,14 +449,7 @@ class TestWhatDetectorsSee:
         values = grey.astype(np.uint16) << 2
         # as a printed time, or hot pixels
         values[0, :bright] = 65535
-        shown = grey.copy()
-        shown[0, :bright] = 255
         (found,) = anonymizer.detect(png(16, 0, values), ["face"])
-        (expected,) = anonymizer.detect(png(8, 0, shown), ["face"])
-        assert best_iou(found, tuple(expected.boxes[0])) > 0.8
-        # the dark look has its share in the box; by how much depends on the processor
-        left, top, right, bottom = expected.boxes[0]
-        margin_x, margin_y = Options().margin_of(ObjectType.FACE) * np.array([right - left, bottom - top])
-        assert np.all(found.boxes[0] - (margin_x, margin_y, 0, 0) <= [left, top, np.inf, np.inf])
-        assert np.all(found.boxes[0] + (0, 0, margin_x, margin_y) >= [-np.inf, -np.inf, right, bottom])
+        (expected,) = anonymizer.detect(png(8, 0, grey), ["face"])
+        assert best_iou(found, tuple(expected.boxes[0])) > 0.9
         assert found.scores.max() > 0.9 * expected.scores.max()

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, cast
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from anonymizer.pipeline.detection.turned import SAME_IOU
+from anonymizer.pipeline.detections import Detections
 from anonymizer.pipeline.images.io import Picture
+from anonymizer.pipeline.tracking.boxes import ious, union
 
-__all__ = ["BACKGROUNDS", "further_looks"]
+__all__ = ["BACKGROUNDS", "cover_all_looks", "further_looks"]
 
 #: levels of grey that an image with transparency is laid over: black, white and middle grey
 BACKGROUNDS = (0, 255, 128)
@@ -47,6 +51,27 @@ def further_looks(picture: Picture) -> Iterator[NDArray[np.uint8]]:
         if digest not in seen and look.min() != look.max():
             seen.add(digest)
             yield look
+
+
+def cover_all_looks(objects: Detections, looks: Detections) -> Detections:
+    """Grow boxes so that each covers its object as every look shows it: a viewer may see any of them.
+
+    The mean of the boxes would leave part of an object bare that one of the looks hardly shows.
+
+    Args:
+        objects: of an image, each once.
+        looks: what was found in all looks at it.
+
+    Returns:
+        The objects. Each box holds those of its type that have an IoU of more than `SAME_IOU` with it, and at least
+        half of its score.
+    """
+    boxes = objects.boxes.copy()
+    for row, box in enumerate(objects.boxes):
+        is_same = (looks.types == objects.types[row]) & (looks.scores >= objects.scores[row] / 2)
+        is_same &= ious(box, looks.boxes) > SAME_IOU
+        boxes[row] = union(box, *looks.boxes[is_same])
+    return replace(objects, boxes=boxes)
 
 
 def _looks(
