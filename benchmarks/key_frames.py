@@ -1,14 +1,13 @@
-"""Measure what is lost if detectors run on key frames only, and tracking fills the frames between.
+"""Measure what is lost if detectors run on key frames, and other frames are filled.
 
-    python -m benchmarks.key_frames [--data ../shared/data] [--clip NAME ...] [--frames 120]
+    python -m benchmarks.key_frames [--data ../shared/data] [--clip NAME ...] [--types face ...] [--frames 120]
 
-The detections of every frame, at the scale of videos, are the true objects. Then the frames between key frames lose
-theirs. The table shows the share of frames that are no key frame, and the share of objects that stay bare:
+The detections of every frame, at the scale of videos, are the true objects. Then frames between key frames lose theirs.
+The table shows the share of frames that lost them, and how many objects stay bare after tracking:
 
-every Nth: key frames at a fixed distance.
-agreeing N: at most N - 1 frames between two key frames. A frame is left out only if the global motion since the last
-key frame is known, if every object of that frame is followed by optical flow, and if nothing else has changed: in no
-block of 16 x 16 pixels outside of these objects, in a grey picture of 640 pixels.
+every Nth: key frames at a fixed distance; only tracking fills the others.
+between N: as videos are analysed. At most N - 1 frames lie between two key frames. A frame loses its detections only
+where `objects_between` is sure of its objects, and gets these instead.
 """
 
 from __future__ import annotations
@@ -20,25 +19,20 @@ from itertools import islice
 from pathlib import Path
 
 import av
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from anonymizer.evaluation.video.dropout_test import Recording, dropout_test, small_grey
+from anonymizer.evaluation.metrics.leak_coverage import VISIBLE
+from anonymizer.evaluation.video.dropout_test import Recording, covered_share, small_grey
 from anonymizer.pipeline.anonymizer import Anonymizer
 from anonymizer.pipeline.detections import OBJECT_TYPES, Detections
 from anonymizer.pipeline.options.options import Options
 from anonymizer.pipeline.outputs.metadata import over_threshold
-from anonymizer.pipeline.tracking.global_motion import estimate_global_motion
-from anonymizer.pipeline.tracking.optical_flow import follow_boxes
+from anonymizer.pipeline.tracking.tracker import Tracker
+from anonymizer.pipeline.video.detection_schedule import KEY_S
+from anonymizer.pipeline.video.key_frames.agreement import objects_between
 
 CLIPS = ("cars-from-above", "portrait-people", "person-walking", "crowd-royal-opera-house")
-#: side in pixels of the blocks that are compared, and the mean difference in grey values that is a change
-BLOCK, CHANGE = 16, 8.0
-#: share of a threshold from which a detection is an object that must be followed
-SHARE = 0.2
-#: share of the picture that may have come into view
-MOST_NEW = 0.02
 
 Grey = NDArray[np.uint8]
 
@@ -87,74 +81,69 @@ def _detected(path: Path, count: int) -> Iterator[tuple[float, tuple[int, ...], 
             yield float(frame.time or 0), rgb.shape[:2], found, small_grey(rgb)
 
 
-def every(recording: Recording, distance: int) -> NDArray[np.bool_]:
-    return np.arange(len(recording.frames)) % distance > 0
+def between(recording: Recording, distance: int) -> tuple[Recording, NDArray[np.bool_]]:
+    """The recording as videos are analysed, and which frames have no detections of their own."""
+    frames, left_out, key = list(recording.frames), np.zeros(len(recording.frames), bool), 0
+    while key < len(frames) - 1:
+        end = min(key + distance, len(frames) - 1)
+        while end > key + 1 and frames[end][0] - frames[key][0] > KEY_S:
+            end -= 1
+        around = recording.frames[key : end + 1]
+        known = objects_between(
+            [grey for _, _, grey in around],
+            [at for at, _, _ in around],
+            around[0][1],
+            around[-1][1],
+            size_hw=recording.size_hw,
+            object_types=OBJECT_TYPES,
+            options=Options(),
+        )
+        for number, objects in enumerate(known, key + 1):
+            if objects is not None:
+                at, _, grey = frames[number]
+                frames[number], left_out[number] = (at, objects, grey), True
+        key = end
+    return Recording(recording.size_hw, frames), left_out
 
 
-def agreeing(recording: Recording, distance: int) -> NDArray[np.bool_]:
-    """Which frames would be left out: tracks and motion agree since the last key frame, and nothing else changes."""
-    left_out = np.zeros(len(recording.frames), bool)
-    options, key = Options(), 0
-    boxes, matrix = _objects(recording, 0, options), np.eye(3)
-    for number in range(1, len(recording.frames)):
-        before, now = recording.frames[number - 1][2], recording.frames[number][2]
-        motion = estimate_global_motion(before, now)
-        moved, followed = follow_boxes(before, now, boxes)
-        if number - key < distance and motion is not None and followed.all():
-            matrix = np.vstack([motion.matrix, [0, 0, 1]]) @ matrix
-            if not _has_changed(recording.frames[key][2], now, matrix, _objects(recording, key, options), moved):
-                left_out[number], boxes = True, moved
-                continue
-        key, boxes, matrix = number, _objects(recording, number, options), np.eye(3)
-    return left_out
-
-
-def _objects(recording: Recording, number: int, options: Options) -> NDArray[np.float32]:
-    """(n, 4) boxes in pixels of the small picture: all that may be an object."""
-    _, found, grey = recording.frames[number]
-    scale = max(grey.shape) / max(recording.size_hw)
-    return found[over_threshold(found, options, share=SHARE)].boxes * np.float32(scale)
-
-
-def _has_changed(
-    key: Grey, now: Grey, matrix: NDArray[np.float64], then: NDArray[np.float32], boxes: NDArray[np.float32]
-) -> bool:
-    """Whether a picture differs from the key frame, moved to it, anywhere but at the objects."""
-    height, width = now.shape
-    moved = cv2.warpAffine(key, matrix[:2], (width, height))
-    known = cv2.warpAffine(np.full(key.shape, 255, np.uint8), matrix[:2], (width, height)) == 255
-    if known.mean() < 1 - MOST_NEW:
-        return True
-    then = np.asarray(then @ np.kron(np.eye(2), matrix[:2, :2]).T + np.tile(matrix[:2, 2], 2), np.float32)
-    for box in [*then, *boxes]:
-        margin = 0.1 * (box[2:] - box[:2]) + 2
-        x1, y1 = np.maximum(box[:2] - margin, 0).astype(int)
-        x2, y2 = np.maximum(box[2:] + margin, 0).astype(int) + 1
-        known[y1:y2, x1:x2] = False
-    difference = cv2.absdiff(cv2.blur(moved, (5, 5)), cv2.blur(now, (5, 5))).astype(np.float32) * known
-    size = width // BLOCK, height // BLOCK
-    return bool(cv2.resize(difference, size, interpolation=cv2.INTER_AREA).max() > CHANGE)
+def count_bare(truth: Recording, given: Recording) -> tuple[int, int]:
+    """The objects of all frames, and how many of them tracking leaves bare in what is given."""
+    options, tracker = Options(), Tracker(truth.size_hw, Options(), OBJECT_TYPES)
+    results = [final for frame in given.frames for final in tracker.push(*frame)] + tracker.finish()
+    objects = bare = 0
+    for (_, found, _), result in zip(truth.frames, results, strict=True):
+        real = found[over_threshold(found, options)]
+        objects += len(real)
+        for box, object_type in zip(real.boxes, real.types, strict=True):
+            bare += covered_share(box, result.boxes[result.types == object_type]) < 1 - VISIBLE
+    return objects, bare
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--clip", nargs="*", choices=CLIPS, default=list(CLIPS))
+    parser.add_argument("--types", nargs="*", choices=[kind.value for kind in OBJECT_TYPES], help="default: all")
     parser.add_argument("--frames", type=int, default=120)
     given = parser.parse_args()
+    wanted = [kind.number for kind in OBJECT_TYPES if not given.types or kind.value in given.types]
     print(f"{'clip':<26}{'key frames':<14}{'left out':>9}{'objects':>9}{'bare':>6}{'share':>9}")
     for name in given.clip:
         recording = record(given.data, name, given.frames)
-        for words, choose in (("every", every), ("agreeing", agreeing)):
-            for distance in (2, 3, 4):
-                left_out = choose(recording, distance)
-                counts = dropout_test(recording, lambda count, chance, chosen=left_out: chosen, draws=1)
-                label = f"every {distance}th" if words == "every" else f"agreeing {distance}"
-                print(
-                    f"{name:<26}{label:<14}{left_out.mean():>9.1%}{counts.objects:>9}"
-                    f"{counts.uncovered_with:>6}{counts.tracked:>9.2%}",
-                    flush=True,
-                )
+        frames = [(at, found[np.isin(found.types, wanted)], grey) for at, found, grey in recording.frames]
+        truth = Recording(recording.size_hw, frames)
+        for distance in (2, 3, 4):
+            dropped = np.arange(len(frames)) % distance > 0
+            every = [
+                (at, Detections.empty() if drop else found, grey)
+                for (at, found, grey), drop in zip(frames, dropped, strict=True)
+            ]
+            rows = {f"every {distance}th": (Recording(truth.size_hw, every), dropped)}
+            rows[f"between {distance}"] = between(truth, distance)
+            for label, (changed, left_out) in rows.items():
+                objects, bare = count_bare(truth, changed)
+                share = f"{bare / max(objects, 1):>9.2%}"
+                print(f"{name:<26}{label:<14}{left_out.mean():>9.1%}{objects:>9}{bare:>6}{share}", flush=True)
 
 
 if __name__ == "__main__":

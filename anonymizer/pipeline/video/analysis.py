@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
-from itertools import cycle, islice
+from itertools import cycle
 from typing import TypeAlias
 
 import cv2
@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from anonymizer.pipeline.detection import downscaling
 from anonymizer.pipeline.detection.protocol import Detector
 from anonymizer.pipeline.detection.windows import VIDEO_WIDE, WIDE, piece_side
-from anonymizer.pipeline.detections import Detections, ObjectType
-from anonymizer.pipeline.engine import Engine
+from anonymizer.pipeline.detections import Detections
 from anonymizer.pipeline.errors import BrokenMedia
 from anonymizer.pipeline.options.drawn import DrawnRegion
 from anonymizer.pipeline.options.formats import Whole
@@ -30,11 +29,17 @@ from anonymizer.pipeline.tracking.scene_cuts import SceneSignature
 from anonymizer.pipeline.tracking.tracker import Tracker
 from anonymizer.pipeline.video.between_turns import TurnFiller
 from anonymizer.pipeline.video.detection_queue import DetectionQueue, FrameDetections, LaggingTracks
-from anonymizer.pipeline.video.detection_schedule import DetectionSchedule, DetectorShifts, Turn, video_scales
-from anonymizer.pipeline.video.frame_images import FrameRecord, merge_looks, rgb_image, split_fields
+from anonymizer.pipeline.video.detection_schedule import DetectionSchedule, Turn, video_scales
+from anonymizer.pipeline.video.frame_images import FrameImages, FrameRecord, rgb_image, split_fields
 from anonymizer.pipeline.video.io.codecs.fingerprints import overwrite
 from anonymizer.pipeline.video.io.reader import VideoReader
 from anonymizer.pipeline.video.io.tracks import DecodedFrame, VideoTrack
+from anonymizer.pipeline.video.key_frames.detection import (
+    AnalysedBatch,
+    FrameDetection,
+    KeyFrameDetection,
+    has_all_scales,
+)
 from anonymizer.pipeline.video.plan import VideoJob
 from anonymizer.pipeline.video.review.candidates import faint_finds
 from anonymizer.pipeline.video.thread_stages import StageQueue, StageThreads
@@ -49,14 +54,9 @@ MUCH_SMALLER = 2.0
 #: long side in pixels of the grey frames in which the tracker measures motion and scene cuts
 _TRACKING_SIDE = 640
 
-#: A frame, and what the detectors get of it: (h, w, 3) uint8 RGB, upright, `analysis_size_wh` large. First the whole
-#: frame, then its fields if it is interlaced. Then its grey image, and that at the size for tracking.
-_FrameImages: TypeAlias = "tuple[FrameRecord, list[NDArray[np.uint8]], tuple[NDArray[np.uint8], NDArray[np.uint8]]]"
 #: what the tracker gets of a frame beside its detections: the time in seconds, and the small grey image
 _TrackingFrame: TypeAlias = "tuple[float, NDArray[np.uint8]]"
-_Batch: TypeAlias = "list[_FrameImages]"
-#: a batch, and the detections of each of its frames
-_AnalysedBatch: TypeAlias = "tuple[_Batch, list[Detections]]"
+_Batch: TypeAlias = "list[FrameImages]"
 
 
 @dataclass(slots=True)
@@ -97,52 +97,59 @@ def start_analysis(job: VideoJob, stages: StageThreads, queues: Mapping[int, Det
         stages: the threads are started in it.
         queues: by stream index, where the final detections of each frame are put.
     """
-    engine, options, object_types, detectors = job.engine, job.options, job.object_types, job.detectors
+    engine, options, detectors = job.engine, job.options, job.detectors
     device = engine.store.device.split(":")[0]
     detect_threads = job.threads if device == "cpu" else 1
     # In tiles, one frame is many images. A small batch lets the work stop soon: nothing interrupts a batch.
     size = BATCH[device] if isinstance(options.video_format, Whole) else 1
-    shifts = DetectorShifts(detectors, engine.store.serves(), object_types)
+    # frames of several tracks would have key frames of their own in each batch
+    key_frames = len(job.tracks) == 1 and not has_all_scales(options)
+    # on a CPU, a batch is one key frame and those after it, so that frames wait shortly for the next one
+    size = 1 if key_frames and device == "cpu" else size
     # batches are given to the threads in rotation, and are collected in the same order
     decoded: list[StageQueue[_Batch]] = [StageQueue(stages, 2) for _ in range(detect_threads)]
-    analysed: list[StageQueue[_AnalysedBatch]] = [StageQueue(stages, 2) for _ in range(detect_threads)]
+    analysed: list[StageQueue[AnalysedBatch]] = [StageQueue(stages, 2) for _ in range(detect_threads)]
     tracks = {
         track.index: _TrackAnalysis(
             track,
-            Tracker(track.size_hw, options, object_types),
+            Tracker(track.size_hw, options, job.object_types),
             queues[track.index],
             TurnFiller(track.size_hw, options),
             _analysis_size_wh(track, options, detectors),
             options.regions,
             options,
             deque() if job.hooks.keep else None,
+            DetectionSchedule(key_frames=key_frames),
         )
         for track in job.tracks
     }
+    detection = FrameDetection(job, {index: track.schedule for index, track in tracks.items()})
+    between = KeyFrameDetection(detection, tracks[job.tracks[0].index].schedule, job, stages, detect_threads)
 
     def decode() -> None:
         tolerate_damage = options.damaged_frames is DamagedFrames.BLACKEN
         with VideoReader(job.source, job.info, threads=job.threads) as reader:
             frames = reader.frames(tolerate_damage=tolerate_damage)
-            batches = _batches(_with_images(frames, tracks, tolerate_damage=tolerate_damage), size)
+            batches = _batches(_with_images(frames, tracks, tolerate_damage=tolerate_damage), tracks, size)
             for batch, queue in zip(batches, cycle(decoded), strict=False):
                 queue.put(batch)
         for queue in decoded:
             queue.close()
 
     def detect(number: int) -> None:
-        for batch in decoded[number]:
-            items = [(tracks[frame.track.index], frame, images) for frame, images, _ in batch]
-            analysed[number].put((batch, _detect(engine, items, shifts, object_types, options)))
+        batches = decoded[number]
+        alone = ((batch, detection.detect(batch)) for batch in batches)
+        for done in between.run(number, batches) if key_frames else alone:
+            analysed[number].put(done)
         analysed[number].close()
 
     def track_objects() -> None:
         lagging = LaggingTracks(tracks)
         for batch, of_frames in _round_robin(analysed):
-            for (frame, _, greys), detections in zip(batch, of_frames, strict=True):
-                _track_frame(tracks[frame.track.index], frame, greys, detections, detectors, options)
+            for frame, detections in zip(batch, of_frames, strict=True):
+                _track_frame(tracks[frame.record.track.index], frame, detections, detectors, options)
                 # the second reading may wait for the last frames of a track that ended long before the others
-                for index in lagging.add(frame.track.index, frame.time_s):
+                for index in lagging.add(frame.record.track.index, frame.record.time_s):
                     _finish_frames(tracks[index])
         for track in tracks.values():
             _finish_frames(track)
@@ -166,7 +173,7 @@ def downscale_warnings(track: VideoTrack, options: Options, detectors: Sequence[
     Returns:
         A sentence for each such detector.
     """
-    if _has_all_scales(options):
+    if has_all_scales(options):
         yield from downscaling.downscale_warnings("frame", track.size_hw, options.video_format, detectors)
         return
     long_side, side = max(track.size_wh), piece_side(track.size_hw, VIDEO_WIDE)
@@ -183,14 +190,6 @@ def downscale_warnings(track: VideoTrack, options: Options, detectors: Sequence[
 def _wide(options: Options) -> float:
     """How many times as long as its short side a frame may be before it is analysed in pieces."""
     return WIDE if options.no_object_tracking else VIDEO_WIDE
-
-
-def _has_all_scales(options: Options) -> bool:
-    """Whether every frame is analysed as a picture is.
-
-    That is so without tracking, too: nothing would carry detections to the frames between.
-    """
-    return not isinstance(options.video_format, Whole) or options.no_object_tracking
 
 
 def _analysis_size_wh(track: VideoTrack, options: Options, detectors: Sequence[Detector]) -> tuple[int, int]:
@@ -212,7 +211,7 @@ def _analysis_size_wh(track: VideoTrack, options: Options, detectors: Sequence[D
 
 def _with_images(
     frames: Iterable[DecodedFrame], tracks: Mapping[int, _TrackAnalysis], *, tolerate_damage: bool
-) -> Iterator[_FrameImages]:
+) -> Iterator[FrameImages]:
     """Frames together with the images that are analysed.
 
     Raises:
@@ -225,12 +224,15 @@ def _with_images(
                 "damaged-frames=blacken blackens such frames."
             )
         images = _analysis_images(frame, tracks[frame.track.index])
-        greys = _grey_images(images[0])
-        tracks[frame.track.index].schedule.add(frame.number, frame.time_s, SceneSignature.of(greys[1]))
+        grey, small = _grey_images(images[0])
+        # what is black in places, or woven of two fields, cannot be compared with its neighbours
+        alone = frame.damaged or len(images) > 1
+        schedule = tracks[frame.track.index].schedule
+        schedule.add(frame.number, frame.time_s, SceneSignature.of(small), must_be_key=alone)
         record = FrameRecord.of(frame)
         # nothing else of the frame is needed: many of 4K or 8K would fill the memory while detectors run
         overwrite(frame.picture, frame.track.codec)
-        yield record, images, greys
+        yield FrameImages(record, images, grey, small)
 
 
 def _analysis_images(frame: DecodedFrame, track: _TrackAnalysis) -> list[NDArray[np.uint8]]:
@@ -255,13 +257,19 @@ def _grey_images(image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[n
     return grey, np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _batches(frames: Iterable[_FrameImages], size: int) -> Iterator[_Batch]:
-    remaining = iter(frames)
-    while batch := list(islice(remaining, size)):
+def _batches(frames: Iterable[FrameImages], tracks: Mapping[int, _TrackAnalysis], size: int) -> Iterator[_Batch]:
+    """Batches of so many frames or a few more: each begins with a key frame."""
+    batch: _Batch = []
+    for frame in frames:
+        if len(batch) >= size and tracks[frame.record.track.index].schedule.is_key(frame.record.number):
+            yield batch
+            batch = []
+        batch.append(frame)
+    if batch:
         yield batch
 
 
-def _round_robin(queues: Sequence[StageQueue[_AnalysedBatch]]) -> Iterator[_AnalysedBatch]:
+def _round_robin(queues: Sequence[StageQueue[AnalysedBatch]]) -> Iterator[AnalysedBatch]:
     """One item of each queue in rotation. When one queue is at its end, all are."""
     for queue in cycle([iter(queue) for queue in queues]):
         item = next(queue, None)
@@ -270,79 +278,22 @@ def _round_robin(queues: Sequence[StageQueue[_AnalysedBatch]]) -> Iterator[_Anal
         yield item
 
 
-def _detect(
-    engine: Engine,
-    frames: Sequence[tuple[_TrackAnalysis, FrameRecord, list[NDArray[np.uint8]]]],
-    shifts: DetectorShifts,
-    object_types: Sequence[ObjectType],
-    options: Options,
-) -> list[Detections]:
-    """The detections of each frame, with boxes in pixels of the upright frame at full size."""
-    batch = [(track, frame, image) for track, frame, images in frames for image in images]
-    looks = iter(_detect_images(engine, batch, shifts, object_types, options))
-    return [merge_looks(list(islice(looks, len(images)))) for _, _, images in frames]
-
-
-def _detect_images(
-    engine: Engine,
-    batch: Sequence[tuple[_TrackAnalysis, FrameRecord, NDArray[np.uint8]]],
-    shifts: DetectorShifts,
-    object_types: Sequence[ObjectType],
-    options: Options,
-) -> list[Detections]:
-    """The detections in each image of a frame, with boxes in pixels of the upright frame at full size."""
-    if _has_all_scales(options):
-        found = engine.detect([image for _, _, image in batch], object_types, options.video_format)
-    else:
-        by_scales: dict[tuple[Turn | None, int], list[int]] = {}
-        for row, (track, frame, image) in enumerate(batch):
-            key = track.schedule.turn(frame.number), piece_side(image.shape[:2], VIDEO_WIDE)
-            by_scales.setdefault(key, []).append(row)
-        found = [Detections.empty()] * len(batch)
-        for (turn, side), rows in by_scales.items():
-            plan = shifts.plan(turn, side)
-            images = [batch[row][2] for row in rows]
-            numbers = [batch[row][0].schedule.closer_turn(batch[row][1].number) for row in rows]
-            closer = [number for number in numbers if number is not None] or None
-            form = options.video_format
-            of_rows = engine.detect(images, object_types, form, scales=plan.at_first, closer_turns=closer)
-            open_rows = [n for n, of_image in enumerate(of_rows) if plan.is_open(of_image, images[n], options)]
-            if open_rows:
-                images, known = [images[n] for n in open_rows], [of_rows[n] for n in open_rows]
-                more = engine.detect_more(images, known, object_types, form, scales=plan.after)
-                for n, detections in zip(open_rows, more, strict=True):
-                    of_rows[n] = detections
-            for row, detections in zip(rows, of_rows, strict=True):
-                found[row] = detections
-    return [
-        _at_full_size(detections, image.shape[:2], track.track.size_hw)
-        for detections, (track, _, image) in zip(found, batch, strict=True)
-    ]
-
-
-def _at_full_size(found: Detections, analysed_hw: tuple[int, ...], size_hw: tuple[int, int]) -> Detections:
-    scale = np.array([size_hw[1] / analysed_hw[1], size_hw[0] / analysed_hw[0]] * 2, np.float32)
-    # the second reading makes masks on the full frame, and only for what is redacted
-    return replace(found, boxes=found.boxes * scale, masks=())
-
-
 def _track_frame(
     track: _TrackAnalysis,
-    frame: FrameRecord,
-    greys: tuple[NDArray[np.uint8], NDArray[np.uint8]],
+    frame: FrameImages,
     found: Detections,
     detectors: Sequence[Detector],
     options: Options,
 ) -> None:
     """Give a frame's detections to the tracker, once they are complete, and queue those of frames that are final."""
-    grey, small = greys
-    shrink = max(grey.shape) / max(track.track.size_hw)
+    record = frame.record
+    shrink = max(frame.grey.shape) / max(track.track.size_hw)
     least = {detector.id: detector.least_size / shrink for detector in detectors}
     track.queue.review_counts.update(metadata.review_counts(found, track.track.size_hw, options, least))
-    track.pending.append((frame.pts, frame.damaged, frame.fingerprint))
-    turn = Turn.ALL if _has_all_scales(options) else track.schedule.turn(frame.number)
-    track.schedule.forget(frame.number)
-    _push(track, track.filler.push((frame.time_s, small), frame.time_s, found, grey, turn=turn))
+    track.pending.append((record.pts, record.damaged, record.fingerprint))
+    turn = Turn.ALL if has_all_scales(options) else track.schedule.turn(record.number)
+    track.schedule.forget(record.number)
+    _push(track, track.filler.push((record.time_s, frame.small), record.time_s, found, frame.grey, turn=turn))
 
 
 def _push(track: _TrackAnalysis, frames: Iterable[tuple[_TrackingFrame, Detections]]) -> None:

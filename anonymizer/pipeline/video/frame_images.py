@@ -30,7 +30,7 @@ from anonymizer.pipeline.tracking.boxes import ious, union
 from anonymizer.pipeline.video.io.codecs.fingerprints import fingerprint
 from anonymizer.pipeline.video.io.tracks import DecodedFrame, VideoTrack
 
-__all__ = ["FrameRecord", "blacken", "merge_looks", "rgb_image", "split_fields", "to_planar"]
+__all__ = ["FrameImages", "FrameRecord", "blacken", "merge_looks", "rgb_image", "split_fields", "to_planar"]
 
 #: FFmpeg's numbers of the transfer characteristics of HDR: PQ (SMPTE ST 2084) and HLG (ARIB STD-B67)
 PQ, HLG = 16, 18
@@ -73,6 +73,24 @@ class FrameRecord:
     def time_s(self) -> float:
         """When the frame is shown, in seconds."""
         return float(self.pts * self.track.time_base)
+
+
+@dataclass(frozen=True, slots=True)
+class FrameImages:
+    """A frame, and what is looked at of it.
+
+    Attributes:
+        record: of the frame.
+        images: for the detectors, (h, w, 3) uint8 RGB, upright, smaller than the frame. First the whole frame, then its
+            fields if it is interlaced.
+        grey: (h, w) uint8, the grey image of the first of them.
+        small: the same at the size for tracking.
+    """
+
+    record: FrameRecord
+    images: list[NDArray[np.uint8]]
+    grey: NDArray[np.uint8]
+    small: NDArray[np.uint8]
 
 
 def rgb_image(

@@ -1,0 +1,1 @@
+"""Videos: detectors run in key frames, and between them where a frame may show something else."""
