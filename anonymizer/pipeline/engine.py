@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from anonymizer.pipeline.detection.calibration import unweigh_misses, weigh_misses
 from anonymizer.pipeline.detection.composites import cover_all_looks, further_looks
 from anonymizer.pipeline.detection.detail import detailed_views
-from anonymizer.pipeline.detection.merging import merge_views
+from anonymizer.pipeline.detection.merging import join_doubles, merge_views
 from anonymizer.pipeline.detection.protocol import Detector
 from anonymizer.pipeline.detection.second_look import CARRIERS, RegionShare, find_regions, look_again
 from anonymizer.pipeline.detection.turned import Orientation, look_at_orientations, same_objects, turn, turn_back
@@ -346,7 +346,9 @@ def _merged_models(parts: Sequence[Detections], size_hw: tuple[int, ...]) -> Det
     """Merge the detections of several models in one image, so that each object is there once."""
     height, width = size_hw
     whole = View(0, 0, width, height, max(height, width))
-    return merge_views([(whole, part) for part in parts], (height, width), agreement=0, one_of_each=True)
+    merged = merge_views([(whole, part) for part in parts], (height, width), agreement=0, one_of_each=True)
+    # Plates are not joined: a box that holds two finds of one plate is much larger than the plate.
+    return join_doubles(merged, ObjectType.FACE)
 
 
 def _has_whole_box(found: Detections) -> NDArray[np.bool_]:

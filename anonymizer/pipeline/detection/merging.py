@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anonymizer.pipeline.detection.box_fusion import fuse_boxes, group_boxes
-from anonymizer.pipeline.detections import Detections, Mask
+from anonymizer.pipeline.detections import Detections, Mask, ObjectType
 from anonymizer.pipeline.errors import TooManyObjects
 
-__all__ = ["MAX_OBJECTS", "View", "is_cut", "merge_views"]
+__all__ = ["MAX_OBJECTS", "View", "is_cut", "join_doubles", "merge_views"]
 
 #: An image with more objects fails: no object is dropped without notice.
 MAX_OBJECTS = 20_000
@@ -28,6 +28,12 @@ CUT_PX = 3.0
 #:     .3   .964 .824 .985  .784 .604  .846 .823 (.35)
 #:     .5   .967 .824 .985  .786 .604  .846 .824 (.44)
 AGREEMENT = 0.3
+#: Two faces with a larger IoU are one face. AP50, recall / false positives a picture at the default threshold on val
+#: (wider, masks, fddb), as found, then with one box that holds both:
+#:     both    .803 .843 / 7.38    .847 .880 / 2.62    .968 .976 / .61
+#:     one     .825 .838 / 6.22    .862 .880 / 2.25    .976 .986 / .53
+#: Faces of wider that are no longer counted are hidden behind others: the box covers both.
+SAME_FACE_IOU = 0.6
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +94,34 @@ def merge_views(
         detections = _merge_boxes(detections, cut, views, iou, agreement, one_of_each=one_of_each)
     _check_count(len(detections))
     return detections[np.argsort(-detections.scores, kind="stable")]
+
+
+def join_doubles(found: Detections, object_type: ObjectType, iou: float = SAME_FACE_IOU) -> Detections:
+    """Make one object of those that nearly have the same box. Every pixel that was covered stays covered.
+
+    Args:
+        found: objects of one image, by falling score.
+        object_type: the type of the objects that are joined.
+        iou: two boxes with a larger IoU, 0..1, are one object.
+
+    Returns:
+        The objects, by falling score. A box holds all boxes that were joined; it has the highest score, and no mask.
+    """
+    rows = np.flatnonzero(found.types == object_type.number)
+    part = found[rows]
+    nowhere, each = np.zeros(len(rows), bool), np.arange(len(rows))
+    leaders = group_boxes(part.boxes, part.scores, part.types, each, nowhere, iou=iou, one_of_each=False)
+    joined = leaders != each
+    if not joined.any():
+        return found
+    boxes, masks = found.boxes.copy(), list(found.masks)
+    np.minimum.at(boxes[:, :2], rows[leaders], part.boxes[:, :2])
+    np.maximum.at(boxes[:, 2:], rows[leaders], part.boxes[:, 2:])
+    for row in rows[leaders[joined]]:
+        masks[row] = None
+    keep = np.ones(len(found), bool)
+    keep[rows[joined]] = False
+    return replace(found, boxes=boxes, masks=tuple(masks))[keep]
 
 
 def _check_count(count: int) -> None:

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from anonymizer.pipeline.detection.merging import View, merge_views
+from anonymizer.pipeline.detection.merging import View, join_doubles, merge_views
 from anonymizer.pipeline.detections import Detections, ObjectType
 
 FACE, PERSON = ObjectType.FACE, ObjectType.PERSON
@@ -52,6 +52,31 @@ def test_two_boxes_of_one_view_are_two_objects_and_a_model_gives_at_most_one_to_
     lead = found(FACE, (104, 100, 204, 200, 0.95))
     assert len(merged(lead, two)) == 1
     assert len(merged(lead, two, one_of_each=True)) == 2
+
+
+def test_faces_with_nearly_the_same_box_become_one_that_holds_both() -> None:
+    near = found(FACE, (100, 100, 200, 200, 0.9), (90, 104, 190, 208, 0.6), (110, 96, 196, 190, 0.5))
+    apart = found(FACE, (140, 100, 240, 200, 0.4))
+    joined = join_doubles(Detections.merge([near, apart]), FACE)
+    assert joined.boxes.tolist() == [[90, 96, 200, 208], [140, 100, 240, 200]]
+    assert joined.scores == pytest.approx([0.9, 0.4])
+    # persons may stand before each other
+    persons = found(PERSON, (100, 100, 200, 200, 0.9), (90, 104, 190, 208, 0.6))
+    assert join_doubles(persons, FACE) is persons
+
+
+def test_what_was_covered_before_faces_are_joined_is_covered_afterwards() -> None:
+    chance = np.random.default_rng(6)
+    corners = chance.uniform(0, 60, (300, 2))
+    sides = chance.uniform(20, 40, (300, 2))
+    boxes = np.concatenate([corners, corners + sides], axis=1).astype(np.float32)
+    scores = np.sort(chance.random(300))[::-1].astype(np.float32)
+    before = Detections(boxes, scores, np.full(300, FACE.number), np.full(300, "model"))
+    after = join_doubles(before, FACE)
+    assert 0 < len(after) < 300
+    assert (np.diff(after.scores) <= 0).all()
+    for box in before.boxes:
+        assert ((after.boxes[:, :2] <= box[:2]) & (after.boxes[:, 2:] >= box[2:])).all(axis=1).any()
 
 
 def test_a_part_that_a_tile_cuts_off_makes_the_object_larger_and_never_smaller() -> None:
