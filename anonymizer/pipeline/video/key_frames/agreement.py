@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from anonymizer.pipeline.detections import Detections, ObjectType, Source
 from anonymizer.pipeline.options.options import Options
 from anonymizer.pipeline.outputs.metadata import over_threshold
-from anonymizer.pipeline.tracking.boxes import enlarge, ious
+from anonymizer.pipeline.tracking.boxes import ious
 from anonymizer.pipeline.tracking.optical_flow import Grey, follow_boxes
 from anonymizer.pipeline.video.detection_schedule import is_in_doubt
 from anonymizer.pipeline.video.key_frames.new_content import shows_new_content
@@ -30,6 +30,8 @@ __all__ = ["objects_between"]
 _MIN_SIDE = 8.0
 #: IoU from which an object of the second key frame is the one that was followed to it
 _SAME_IOU = 0.5
+#: pixels of the small pictures by which an object leaves the straight way between its boxes in the key frames
+_STRAIGHT_PX = 1.0
 
 
 def objects_between(
@@ -53,8 +55,8 @@ def objects_between(
         options: give the thresholds.
 
     Returns:
-        For each frame between, its objects; None: detectors have to run. Boxes are slightly enlarged, more so the
-        further the next key frame is away.
+        For each frame between, its objects; None: detectors have to run. A box holds the place that flow tells, and
+        the place on the straight way between the boxes of the key frames.
     """
     nothing: list[Detections | None] = [None] * (len(images) - 2)
     if any(is_in_doubt(found, options, object_types, least_px=0) for found in (first, last)):
@@ -76,12 +78,16 @@ def objects_between(
         masks=(),
     )
     found = nothing
-    for number, (image, time_s) in enumerate(zip(images[1:-1], times_s[1:-1], strict=True), 1):
-        boxes = path[number] + missed * np.float32(number / (len(images) - 1))
-        if not shows_new_content(image, (images[0], images[-1]), boxes):
-            away_s = min(time_s - times_s[0], times_s[-1] - time_s)
-            full = [enlarge(box, away_s) for box in boxes / scale]
-            found[number - 1] = replace(objects, boxes=np.array(full, np.float32).reshape(-1, 4))
+    for number, image in enumerate(images[1:-1], 1):
+        share = np.float32((times_s[number] - times_s[0]) / (times_s[-1] - times_s[0]))
+        straight = start.boxes + (end.boxes[rows] - start.boxes) * share
+        followed = path[number] + missed * share
+        if not shows_new_content(image, (images[0], images[-1]), followed):
+            # what hardly leaves the straight way has the same box again in a copy with other noise
+            leaves = np.abs(followed - straight * scale).max(axis=1, initial=0, keepdims=True) >= _STRAIGHT_PX
+            way = np.where(leaves, followed / scale, straight)
+            low, high = np.minimum(way, straight)[:, :2], np.maximum(way, straight)[:, 2:]
+            found[number - 1] = replace(objects, boxes=np.concatenate([low, high], axis=1).astype(np.float32))
     return found
 
 
