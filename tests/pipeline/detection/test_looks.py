@@ -57,7 +57,8 @@ def told(results: list[list[Detections]]) -> list[list[tuple[int, int]]]:
 
 def test_images_run_one_by_one_and_come_back_in_order() -> None:
     detector, other = Telling("a"), Telling("b")
-    results = run_looks([look(detector, 300, 100, 200), look(other, 500, 150), look(detector, 400), look(other, 200, 9)])
+    given = [look(detector, 300, 100, 200), look(other, 500, 150), look(detector, 400), look(other, 200, 9)]
+    results = run_looks(given)
     assert told(results) == [[(300, 100), (300, 200)], [(500, 150)], [], [(200, 9)]]
     assert sorted(each[:2] for each in detector.called + other.called) == [(1, 200), (1, 300), (1, 300), (1, 500)]
     assert all(name.startswith("look") for *_, name in detector.called + other.called)
@@ -91,9 +92,7 @@ def test_the_first_error_counts() -> None:
 
 
 @pytest.mark.parametrize("format_", [Whole(), Auto()])
-def test_real_detectors_find_the_same_bit_for_bit(
-    data: Path, format_: Format, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_real_detectors_find_the_same_bit_for_bit(data: Path, format_: Format, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = Anonymizer(store=ModelStore(device="cpu", models="embedded", runtime="openvino")).engine
     images = [image.pixels() for image in LabelledSet.read(data / "val.json").of(("coco", "wider", "dashcam"), 2)]
     together = [engine.detect([image], OBJECT_TYPES, format_)[0] for image in images]
