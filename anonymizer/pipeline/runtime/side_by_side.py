@@ -1,7 +1,7 @@
 """Run small pieces of work side by side, each on one core.
 
 A network of a few million parameters gains little from a second core: on two cores, one call takes .6 to .75 times as
-long as on one. Two calls side by side, each on one core, take half as long as both one after the other.
+long as on one. Two calls side by side, each on one core, take little more than half as long as both on one core.
 """
 
 from __future__ import annotations
