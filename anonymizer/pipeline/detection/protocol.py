@@ -28,8 +28,8 @@ class Detector(Protocol):
         least_size: shorter side of the smallest object that it was made for, in pixels of the resized image.
         device: `cpu`, `cuda:0`, ….
 
-    A detector may have a property `side_by_side`: whether several images are analysed in less time side by side, each
-    in a thread of one core, than one after the other on all cores. Default: no.
+    A detector may have a property `side_by_side`: whether several images take less time side by side, each on one core,
+    than one after the other on all cores. Default: no.
     """
 
     id: str
