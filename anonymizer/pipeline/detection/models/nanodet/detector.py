@@ -33,9 +33,8 @@ __all__ = ["NanoDet", "NanoDetBase"]
 
 PAD = 114
 NMS_IOU = 0.6
-#: By the least long side of an image in pixels, the long sides at which it is analysed. Medium images fill
-#: two cores with three scales, as they run side by side. AP50 on all of val (person voc, coco-person, coco; vehicle voc,
-#: highway, kitti), and what own-3 takes for a picture of 640 x 480, against 416 + 640:
+#: By the least long side of an image in pixels, the long sides at which it is analysed. AP50 on all of val (person voc,
+#: coco-person, coco; vehicle voc, highway, kitti), and the processor time for 640 x 480, against 416 + 640:
 #:     416 + 640           .870 .826 .770  .905 .869 .899   1
 #:     320 + 640           .874 .829 .772  .916 .864 .874    .89
 #:     320 + 416 + 640     .877 .825 .775  .921 .867 .884   1.26
