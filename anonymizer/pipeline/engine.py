@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from anonymizer.pipeline.detection.calibration import unweigh_misses, weigh_misses
 from anonymizer.pipeline.detection.composites import cover_all_looks, further_looks
 from anonymizer.pipeline.detection.detail import detailed_views
+from anonymizer.pipeline.detection.looks import run_looks
 from anonymizer.pipeline.detection.merging import join_doubles, merge_views
 from anonymizer.pipeline.detection.protocol import Detector
-from anonymizer.pipeline.detection.second_look import CARRIERS, RegionShare, find_regions, look_again
+from anonymizer.pipeline.detection.second_look import CARRIERS, RegionShare, SecondLook, find_regions
 from anonymizer.pipeline.detection.turned import Orientation, look_at_orientations, same_objects, turn, turn_back
-from anonymizer.pipeline.detection.windows import View, closest_scale, detect_windows, merge_looks, with_scales
+from anonymizer.pipeline.detection.windows import View, closest_scale, detect_all_windows, merge_looks, with_scales
 from anonymizer.pipeline.detections import OBJECT_TYPES, Detections, Mask, ObjectType
 from anonymizer.pipeline.devices import check_device
 from anonymizer.pipeline.errors import DetectorFailed
@@ -117,12 +118,12 @@ class Engine:
             [object_type for object_type in object_types if detector.id in serves[object_type]]
             for detector in detectors
         ]
-        looks_closer, parts = isinstance(format, Auto) or closer_turns is not None, []
+        looks_closer, runs = isinstance(format, Auto) or closer_turns is not None, []
         for detector, types in zip(scaled, served, strict=True):
             # persons and vehicles show where a second look is worth it, also where they are not asked for
             carriers = set(CARRIERS) & set(detector.object_types) if looks_closer else set()
-            calibrations = self.store.calibrations(detector.id)
-            parts.append(detect_windows(images, format, detector, [*{*types, *carriers}], calibrations.apply))
+            runs.append((detector, [*{*types, *carriers}], self.store.calibrations(detector.id).apply))
+        parts = detect_all_windows(images, format, runs)
         if looks_closer:
             parts = self._after_second_look(images, scaled, served, parts, format, closer_turns)
         together = any(len(serves[object_type]) > 1 for object_type in object_types)
@@ -276,16 +277,20 @@ class Engine:
             for image, of_image in zip(images, zip(*first, strict=True), strict=True)
         ]
         details = cache(lambda index, side: detailed_views(images[index], side) if closer_turns is None else [])
-        parts = []
-        for detector, types, found in zip(detectors, served, first, strict=True):
+        shares = None
+        if closer_turns is not None:
+            shares = [
+                RegionShare(CLOSER_SHARE * image[..., 0].size, number)
+                for image, number in zip(images, closer_turns, strict=True)
+            ]
+        planned = []
+        for detector, types in zip(detectors, served, strict=True):
             scales = [closest_scale(image.shape[:2], format, detector) for image in images]
-            calibrations, shares = self.store.calibrations(detector.id), None
-            if closer_turns is not None:
-                shares = [
-                    RegionShare(CLOSER_SHARE * image[..., 0].size, number)
-                    for image, number in zip(images, closer_turns, strict=True)
-                ]
-            again = look_again(images, regions, details, detector, types, scales, calibrations.apply, shares=shares)
+            planned.append(SecondLook.plan(images, regions, details, detector, types, scales, shares=shares))
+        parts = []
+        results = run_looks([second.look for second in planned])
+        for second, of_canvases, types, found in zip(planned, results, served, first, strict=True):
+            again = second.parts(of_canvases, self.store.calibrations(second.look.detector.id).apply)
             parts.append(
                 [
                     merge_looks(of_image.of_type(*types), closer, image.shape[:2])

@@ -60,6 +60,16 @@ class Canvas:
     side: int
     placed: tuple[tuple[int, int, int], ...]
 
+    def size_hw(self, crops: Sequence[Crop]) -> tuple[int, int]:
+        """Height and width in pixels; the height is a multiple of a quarter of the side.
+
+        Args:
+            crops: all crops.
+        """
+        used = max(y + crops[number].scaled_wh[1] for number, _, y in self.placed)
+        step = max(1, self.side // HEIGHT_STEPS)
+        return min(self.side, -(-used // step) * step), self.side
+
     def draw(self, crops: Sequence[Crop], images: Sequence[Image]) -> Image:
         """Draw the canvas.
 
@@ -68,11 +78,9 @@ class Canvas:
             images: (h, w, 3) uint8 RGB each.
 
         Returns:
-            (h, side, 3) uint8 RGB. Its height is a multiple of a quarter of the side.
+            (h, w, 3) uint8 RGB, of `size_hw`.
         """
-        used = max(y + crops[number].scaled_wh[1] for number, _, y in self.placed)
-        step = max(1, self.side // HEIGHT_STEPS)
-        pixels = np.full((min(self.side, -(-used // step) * step), self.side, 3), PAD, np.uint8)
+        pixels = np.full((*self.size_hw(crops), 3), PAD, np.uint8)
         for number, x, y in self.placed:
             crop, (width, height) = crops[number], crops[number].scaled_wh
             of_image = crop.view.crop(images[crop.image])

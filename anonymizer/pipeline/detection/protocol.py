@@ -27,6 +27,9 @@ class Detector(Protocol):
         min_score: the lowest useful score, 0..1; all boxes above it are returned.
         least_size: shorter side of the smallest object that it was made for, in pixels of the resized image.
         device: `cpu`, `cuda:0`, ….
+
+    A detector may have a property `side_by_side`: whether several images take less time side by side, each on one core,
+    than one after the other on all cores. Default: no.
     """
 
     id: str

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from anonymizer.pipeline.detection.canvases import Crop, pack
+from anonymizer.pipeline.detection.canvases import Canvas, Crop, pack
+from anonymizer.pipeline.detection.looks import Look, LookedAt, run_looks
 from anonymizer.pipeline.detection.merging import View, is_cut
 from anonymizer.pipeline.detection.protocol import Detector, Image
 from anonymizer.pipeline.detection.windows import Calibrate, own_scale_tiles
 from anonymizer.pipeline.detections import Detections, ObjectType
 
-__all__ = ["CARRIERS", "DetailRegion", "RegionShare", "find_regions", "look_again", "merge_regions"]
+__all__ = ["CARRIERS", "DetailRegion", "RegionShare", "SecondLook", "find_regions", "look_again", "merge_regions"]
 
 #: the types that carry objects of another type: faces are looked for on persons, license plates on vehicles
 CARRIERS = {ObjectType.PERSON: ObjectType.FACE, ObjectType.VEHICLE: ObjectType.LICENSE_PLATE}
@@ -222,6 +224,89 @@ def _first_mergeable(
     return number, DetailRegion(int(x1), int(y1), int(x2), int(y2), float(zoom[number]), types)
 
 
+@dataclass(frozen=True)
+class SecondLook:
+    """What a detector looks at again in some images, packed onto canvases.
+
+    Attributes:
+        look: at the canvases.
+    """
+
+    look: Look
+    _images: Sequence[Image]
+    _first_scales: Sequence[float]
+    _canvases: Sequence[Canvas]
+    _crops: Sequence[Crop]
+    _types: Sequence[frozenset[ObjectType]]
+    _is_tile: Sequence[bool]
+    _is_detail: Sequence[bool]
+
+    @classmethod
+    def plan(
+        cls,
+        images: Sequence[Image],
+        regions: Sequence[Sequence[DetailRegion]],
+        details: Callable[[int, int], Sequence[View]],
+        detector: Detector,
+        object_types: Sequence[ObjectType],
+        first_scales: Sequence[float],
+        *,
+        shares: Sequence[RegionShare] | None = None,
+    ) -> SecondLook:
+        """Choose what is looked at again, as `look_again` says.
+
+        Args:
+            images, regions, details, detector, object_types, first_scales, shares: as for `look_again`.
+        """
+        side = min(CANVAS_PX, max(detector.tile_side, *detector.scales(CANVAS_PX)))
+        crop_side = min(CROP_PX, side)
+        wanted = frozenset(object_types)
+        crops: list[Crop] = []
+        types: list[frozenset[ObjectType]] = []
+        is_tile: list[bool] = []
+        is_detail: list[bool] = []
+        for index, (image, of_image, first_scale) in enumerate(zip(images, regions, first_scales, strict=True)):
+            tiles = [*details(index, crop_side)] if first_scale * GAIN <= 1 else []
+            outside = [region for region in of_image if not _is_shown(region, tiles)]
+            found_regions = _useful(outside, wanted, crop_side, first_scale)
+            if shares is not None:
+                found_regions = shares[index].choose(found_regions)
+            all_tiles = own_scale_tiles(image.shape[:2], crop_side)
+            taken = _pixels(found_regions) + sum(map(_area, tiles))
+            fully_tiled = first_scale < 1 and taken > sum(map(_area, all_tiles))
+            if fully_tiled:
+                tiles, found_regions = all_tiles, []
+            crops += (Crop(index, view) for view in (*tiles, *map(_view, found_regions)))
+            types += [wanted] * len(tiles) + [region.types & wanted for region in found_regions]
+            is_tile += [True] * len(tiles) + [False] * len(found_regions)
+            is_detail += [not fully_tiled] * len(tiles) + [False] * len(found_regions)
+        canvases = pack(crops, side)
+        drawn = [LookedAt(canvas.size_hw(crops), partial(canvas.draw, crops, images)) for canvas in canvases]
+        return cls(Look(detector, drawn, side), images, first_scales, canvases, crops, types, is_tile, is_detail)
+
+    def parts(self, results: Sequence[Detections], calibrate: Calibrate) -> list[list[tuple[View, Detections]]]:
+        """Bring what was found on the canvases back to the images.
+
+        Args:
+            results: of `look`, one for each canvas.
+            calibrate: maps the detector's scores to chances.
+
+        Returns:
+            As `look_again` does.
+        """
+        parts: list[list[tuple[View, Detections]]] = [[] for _ in self._images]
+        for canvas, found in zip(self._canvases, results, strict=True):
+            for number, part in canvas.split(found, self._crops):
+                crop, of_types = self._crops[number], part.of_type(*self._types[number])
+                if self._is_detail[number]:
+                    sides = (of_types.boxes[:, 2:] - of_types.boxes[:, :2]).max(axis=1, initial=0)
+                    of_types = of_types[sides * self._first_scales[crop.image] <= SEEN_PX]
+                if not self._is_tile[number]:
+                    of_types = of_types[~is_cut(crop.view, of_types, self._images[crop.image].shape[:2])]
+                parts[crop.image].append((crop.view, calibrate(of_types, close=True)))
+        return parts
+
+
 def look_again(
     images: Sequence[Image],
     regions: Sequence[Sequence[DetailRegion]],
@@ -259,41 +344,9 @@ def look_again(
     Raises:
         DetectorFailed, OutOfMemory: there is no result.
     """
-    side = min(CANVAS_PX, max(detector.tile_side, *detector.scales(CANVAS_PX)))
-    crop_side = min(CROP_PX, side)
-    wanted = frozenset(object_types)
-    crops: list[Crop] = []
-    types: list[frozenset[ObjectType]] = []
-    is_tile: list[bool] = []
-    is_detail: list[bool] = []
-    for index, (image, of_image, first_scale) in enumerate(zip(images, regions, first_scales, strict=True)):
-        tiles = [*details(index, crop_side)] if first_scale * GAIN <= 1 else []
-        outside = [region for region in of_image if not _is_shown(region, tiles)]
-        found_regions = _useful(outside, wanted, crop_side, first_scale)
-        if shares is not None:
-            found_regions = shares[index].choose(found_regions)
-        all_tiles = own_scale_tiles(image.shape[:2], crop_side)
-        taken = _pixels(found_regions) + sum(map(_area, tiles))
-        fully_tiled = first_scale < 1 and taken > sum(map(_area, all_tiles))
-        if fully_tiled:
-            tiles, found_regions = all_tiles, []
-        crops += (Crop(index, view) for view in (*tiles, *map(_view, found_regions)))
-        types += [wanted] * len(tiles) + [region.types & wanted for region in found_regions]
-        is_tile += [True] * len(tiles) + [False] * len(found_regions)
-        is_detail += [not fully_tiled] * len(tiles) + [False] * len(found_regions)
-    canvases = pack(crops, side)
-    results = detector.detect([canvas.draw(crops, images) for canvas in canvases], side) if canvases else []
-    parts: list[list[tuple[View, Detections]]] = [[] for _ in images]
-    for canvas, found in zip(canvases, results, strict=True):
-        for number, part in canvas.split(found, crops):
-            crop, of_types = crops[number], part.of_type(*types[number])
-            if is_detail[number]:
-                sides = (of_types.boxes[:, 2:] - of_types.boxes[:, :2]).max(axis=1, initial=0)
-                of_types = of_types[sides * first_scales[crop.image] <= SEEN_PX]
-            if not is_tile[number]:
-                of_types = of_types[~is_cut(crop.view, of_types, images[crop.image].shape[:2])]
-            parts[crop.image].append((crop.view, calibrate(of_types, close=True)))
-    return parts
+    second = SecondLook.plan(images, regions, details, detector, object_types, first_scales, shares=shares)
+    (results,) = run_looks([second.look])
+    return second.parts(results, calibrate)
 
 
 def _useful(

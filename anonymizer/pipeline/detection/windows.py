@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Protocol, cast
 
+from anonymizer.pipeline.detection.looks import Look, LookedAt, run_looks
 from anonymizer.pipeline.detection.merging import View, merge_views
 from anonymizer.pipeline.detection.protocol import Detector, Image
 from anonymizer.pipeline.detections import Detections, ObjectType
@@ -17,6 +19,7 @@ __all__ = [
     "Calibrate",
     "View",
     "closest_scale",
+    "detect_all_windows",
     "detect_windows",
     "merge_looks",
     "own_scale_tiles",
@@ -279,10 +282,7 @@ def detect_windows(
     object_types: Sequence[ObjectType],
     calibrate: Calibrate | None = None,
 ) -> list[Detections]:
-    """Run one detector over all views of each image and merge the detections.
-
-    Views that enlarge more than those of the whole image show objects in another way, so their scores are calibrated
-    apart.
+    """Run one detector over all views of each image and merge the detections, as `detect_all_windows` does.
 
     Args:
         images: (h, w, 3) uint8 RGB each, of any sizes.
@@ -297,27 +297,77 @@ def detect_windows(
     Raises:
         DetectorFailed, OutOfMemory, TooManyObjects: there is no result.
     """
-    planned = [
-        (index, view) for index, image in enumerate(images) for view in plan_views(image.shape[:2], format, detector)
+    return detect_all_windows(images, format, [(detector, object_types, calibrate)])[0]
+
+
+def detect_all_windows(
+    images: Sequence[Image],
+    format: Format,  # noqa: A002 (the contract's name)
+    detectors: Sequence[tuple[Detector, Sequence[ObjectType], Calibrate | None]],
+) -> list[list[Detections]]:
+    """Run several detectors over all views of each image, and merge the detections of each of them.
+
+    Views that enlarge more than those of the whole image show objects in another way, so their scores are calibrated
+    apart.
+
+    Args:
+        images: (h, w, 3) uint8 RGB each, of any sizes.
+        format: how large images are cut into views. For `auto`, this is the first look.
+        detectors: the detectors. With each, the types that are returned of it, and what maps its scores to chances;
+            None: scores stay.
+
+    Returns:
+        By detector and image, one `Detections`, each object once, by falling score.
+
+    Raises:
+        DetectorFailed, OutOfMemory, TooManyObjects: there is no result.
+    """
+    looks: list[Look] = []
+    views: list[tuple[int, list[tuple[int, View]]]] = []
+    for number, (detector, _, _) in enumerate(detectors):
+        planned = [
+            (index, view)
+            for index, image in enumerate(images)
+            for view in plan_views(image.shape[:2], format, detector)
+        ]
+        for side in dict.fromkeys(view.side for _, view in planned):
+            of_scale = [(index, view) for index, view in planned if view.side == side]
+            crops = [
+                LookedAt((view.y2 - view.y1, view.x2 - view.x1), partial(view.crop, images[index]))
+                for index, view in of_scale
+            ]
+            looks.append(Look(detector, crops, side))
+            views.append((number, of_scale))
+    parts: list[list[list[tuple[View, Detections]]]] = [[[] for _ in images] for _ in detectors]
+    for (number, of_look), results in zip(views, run_looks(looks), strict=True):
+        types = detectors[number][1]
+        for (index, view), result in zip(of_look, results, strict=True):
+            parts[number][index].append((view, result.of_type(*types)))
+    return [
+        [
+            _merge_windows(of_image, image.shape[:2], format, detector, calibrate)
+            for of_image, image in zip(of_detector, images, strict=True)
+        ]
+        for of_detector, (detector, _, calibrate) in zip(parts, detectors, strict=True)
     ]
-    parts: list[list[tuple[View, Detections]]] = [[] for _ in images]
-    for side in dict.fromkeys(view.side for _, view in planned):
-        of_scale = [(index, view) for index, view in planned if view.side == side]
-        results = detector.detect([view.crop(images[index]) for index, view in of_scale], side)
-        for (index, view), result in zip(of_scale, results, strict=True):
-            parts[index].append((view, result.of_type(*object_types)))
-    merged = []
-    for of_image, image in zip(parts, images, strict=True):
-        size_hw = image.shape[:2]
-        # tiles and the like; the first look of `auto` has none, as all its views are of the whole image
-        scale = closest_scale(size_hw, format if isinstance(format, Auto) else Whole(), detector)
-        enlarged = [row for row in of_image if _scale(row[0]) > SAME_SCALE * scale]
-        first = merge_views([row for row in of_image if _scale(row[0]) <= SAME_SCALE * scale], size_hw)
-        if calibrate is not None:
-            first = calibrate(first, close=False)
-            enlarged = [(view, calibrate(part, close=True)) for view, part in enlarged]
-        merged.append(merge_looks(first, enlarged, size_hw))
-    return merged
+
+
+def _merge_windows(
+    parts: Sequence[tuple[View, Detections]],
+    size_hw: tuple[int, int],
+    format: Format,  # noqa: A002 (the contract's name)
+    detector: Detector,
+    calibrate: Calibrate | None,
+) -> Detections:
+    """Merge what a detector found in all views of one image."""
+    # tiles and the like; the first look of `auto` has none, as all its views are of the whole image
+    scale = closest_scale(size_hw, format if isinstance(format, Auto) else Whole(), detector)
+    enlarged = [row for row in parts if _scale(row[0]) > SAME_SCALE * scale]
+    first = merge_views([row for row in parts if _scale(row[0]) <= SAME_SCALE * scale], size_hw)
+    if calibrate is not None:
+        first = calibrate(first, close=False)
+        enlarged = [(view, calibrate(part, close=True)) for view, part in enlarged]
+    return merge_looks(first, enlarged, size_hw)
 
 
 def merge_looks(first: Detections, enlarged: Sequence[tuple[View, Detections]], size_hw: tuple[int, int]) -> Detections:

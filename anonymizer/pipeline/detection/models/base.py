@@ -12,7 +12,7 @@ from anonymizer.pipeline.detection.batching import in_batches
 from anonymizer.pipeline.detection.protocol import Image
 from anonymizer.pipeline.detections import Detections, ObjectType
 from anonymizer.pipeline.devices import resolve_device
-from anonymizer.pipeline.runtime.choice import resolve_runtime
+from anonymizer.pipeline.runtime.choice import Runtime, resolve_runtime
 
 __all__ = ["BatchedDetector", "FixedScales", "OwnSizeAndCloseUp"]
 
@@ -64,6 +64,11 @@ class BatchedDetector(ABC):
         self.device = str(self._device)
         self._runtime = resolve_runtime(runtime, self._device)
         self._dtype = torch.float16 if half and self._device.type == "cuda" else torch.float32
+
+    @property
+    def side_by_side(self) -> bool:
+        """As `Detector.side_by_side` says: on OpenVINO, which uses one core for a call in a thread of one core."""
+        return self._runtime is Runtime.OPENVINO
 
     @abstractmethod
     def scales(self, long_side: int) -> tuple[int, ...]:

@@ -150,3 +150,21 @@ def test_classes_of_coco_become_object_types(tmp_path: Path) -> None:
     assert set(found.types) == {ObjectType.VEHICLE.number}
     assert detector.object_types == (ObjectType.PERSON, ObjectType.VEHICLE)
     assert len(OBJECT_TYPES) == 4
+
+
+@pytest.mark.parametrize(
+    ("long_side", "scales", "video_scale"),
+    [
+        (1, (2,), 2),
+        (246, (320,), 320),
+        (320, (320, 416), 416),
+        (492, (320, 416), 416),
+        (493, (320, 416, 800), 416),
+        (738, (320, 416, 800), 416),
+        (739, (416, 640, 960), 416),
+        (984, (416, 640, 960), 640),
+        (6000, (416, 640, 960, 1280), 640),
+    ],
+)
+def test_scales(detector: OwnNanoDet, long_side: int, scales: tuple[int, ...], video_scale: int) -> None:
+    assert (detector.scales(long_side), detector.video_scale(long_side)) == (scales, video_scale)
