@@ -22,6 +22,8 @@ MIN_SIDE = 4
 _MIN_CORRELATION = 0.6
 #: standard deviation in grey values of a box without content, which would be found everywhere
 _FEATURELESS = 3.0
+#: the shorter side in pixels that is enough to tell an object: larger ones are searched for in smaller images
+_ENOUGH = 24
 #: how far from the box the search back may end: a share of its shorter side, and pixels
 _MAX_RETURN_SHARE, _MAX_RETURN_PX = 0.25, 1.5
 
@@ -53,6 +55,11 @@ def follow_template(
     if float(patch.std()) < _FEATURELESS:
         return None
     (high, wide), margin = patch.shape, math.ceil(reach)
+    if min(high, wide) >= 2 * _ENOUGH:
+        share = np.float32(_ENOUGH / min(high, wide))
+        smaller = (cv2.resize(each, None, fx=share, fy=share, interpolation=cv2.INTER_AREA) for each in (before, after))
+        found = follow_template(*smaller, box * share, shift=shift * share, reach=reach * float(share))
+        return None if found is None else np.asarray(found / share, np.float32)
     step_x, step_y = (round(float(along)) for along in shift)
     there = _search(patch, after, (x1 + step_x, y1 + step_y), margin)
     if there is None:

@@ -317,9 +317,9 @@ class Tracker:
                 elif state.alternative is not None:
                     loose[track.id][number] = state.alternative
         for track, new in gaps:
-            for missed in self._frames:
-                if track.last.frame_number < missed.number < new.frame_number:
-                    missed.added[track.id] = track.between(new, missed, backward[track.id], loose[track.id])
+            for lost in self._frames:
+                if track.last.frame_number < lost.number < new.frame_number:
+                    lost.added[track.id] = track.between(new, lost, backward[track.id], loose[track.id], self._size_hw)
 
     def _predict_backward(self, states: Sequence[MotionState], number: int) -> None:
         """Predict states from the frame after the one with this number to that one."""
