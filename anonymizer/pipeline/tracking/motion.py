@@ -139,11 +139,14 @@ def predict(
 ) -> None:
     """Move states from one frame to a neighbouring one, in place. Both directions of time work.
 
-    Where optical flow follows a box, it gives the new box, and corrects the velocity. Elsewhere the box moves as the
-    scene around it does, if that is known and the object moves with it. Its own velocity comes on top of that, and
-    fades. If not even that is known, the box moves on with its velocity, which fades. Where the motion of the scene is
-    known all the same, the alternative moves with it. Where it is not, but was near these frames, the alternative
-    stays: the box may go on in a direction that the camera has left.
+    Where optical flow follows a box, it gives the new box, and corrects the velocity. Where it does not, the pixels of
+    a box that is not too small are searched for. Elsewhere the box moves as the scene around it does, if that is known
+    and the object moves with it. Its own velocity comes on top of that, and fades. If not even that is known, the box
+    moves on with its velocity, which fades. Where the motion of the scene is known all the same, the alternative moves
+    with it. Where it is not, but was near these frames, the alternative stays: the box may go on in a direction that
+    the camera has left.
+
+    A box that ends at the border of the frame goes on behind it. As it moves into the frame, it grows.
 
     Args:
         states: objects to move; all are valid for the first frame.
@@ -292,7 +295,8 @@ def interpolate(
     """Where an object may be in a frame between two observations.
 
     The straight line between both boxes is the start. Optical flow from either end corrects it. Where flow and the line
-    differ, or flow arrived somewhere else (another object may have taken the track), the box covers all of them.
+    differ, or flow arrived somewhere else (another object may have taken the track), the box covers all of them. So it
+    does where flow from neither end reached the other one.
 
     Args:
         first, last: the observations before and after the frame.
@@ -301,6 +305,7 @@ def interpolate(
         forward, backward: boxes that flow predicted from the first and from the last observation, by frame number.
         loose: where the object is in the frame if it moved with the scene where flow lost it. They count where flow did
             not arrive at either end.
+        size_hw: height and width of the frame in pixels; default: not known. The object may go on behind its border.
 
     Returns:
         (4,) float32, in pixels of the frame.

@@ -243,6 +243,7 @@ class Track:
             backward: boxes that optical flow or the motion of the scene confirmed from the new observation on, by
                 frame number.
             loose: where the object is before these if it has moved with the scene, by frame number.
+            size_hw: height and width of the frame in pixels; default: not known.
         """
         number, last = frame.number, self.last
         boxes = [path[number] for path in (self.loose_path, loose) if number in path]

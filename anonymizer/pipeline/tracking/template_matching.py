@@ -1,4 +1,4 @@
-"""Follow a small object from one frame to another by template matching, where optical flow has too few pixels.
+"""Follow an object by template matching, where optical flow has too few pixels, or loses them.
 
 The pixels of a box are searched for in the other frame by normalised cross-correlation (Lewis, "Fast Normalized
 Cross-Correlation", 1995). The place that is found counts only if the search leads back from there to the box.

@@ -53,7 +53,7 @@ class Tracker:
        tracks by the overlap of their boxes. It uses detections below the threshold (weak ones) as well. Tracks are
        expected where the motion of the camera has moved them to (`global_motion.py`).
     3. **Prediction.** Lucas-Kanade optical flow moves the box of each track without a detection (`optical_flow.py`).
-       Where flow fails, the box moves with the scene around it, or on with its last velocity.
+       Where flow fails, its pixels are searched for. Else it moves with the scene, or on with its last velocity.
     4. **Identity.** A detection that fits neither the predicted place nor the looks of its track shows another object,
        and begins a new track (`appearance.py`).
     5. **Recovery.** A detection that no tracker knows continues the track that was predicted there. If there is none,
