@@ -172,10 +172,10 @@ def predict(
         expected = np.where(holds[:, None], (carried + own) * scale, starts * scale)
     boxes, followed = follow_boxes(before, after, starts * scale, expected)
     likely = starts * scale if expected is None else expected
-    for row in np.flatnonzero(~followed):
-        found = _search(before, after, starts[row] * scale, likely[row], abs(float(seconds[row])))
+    for lost in np.flatnonzero(~followed):
+        found = _search(before, after, starts[lost] * scale, likely[lost], abs(float(seconds[lost])))
         if found is not None:
-            boxes[row], followed[row] = found, True
+            boxes[lost], followed[lost] = found, True
     limits = np.array([before.shape[1] / scale_xy[0], before.shape[0] / scale_xy[1]], np.float32)
     for row, (state, box) in enumerate(zip(states, boxes / scale, strict=True)):
         alternative = state.box if state.alternative is None else state.alternative

@@ -56,9 +56,10 @@ def follow_template(
         return None
     (high, wide), margin = patch.shape, math.ceil(reach)
     if min(high, wide) >= 2 * _ENOUGH:
-        share = np.float32(_ENOUGH / min(high, wide))
-        smaller = (cv2.resize(each, None, fx=share, fy=share, interpolation=cv2.INTER_AREA) for each in (before, after))
-        found = follow_template(*smaller, box * share, shift=shift * share, reach=reach * float(share))
+        share = _ENOUGH / min(high, wide)
+        one, two = _shrink(before, share), _shrink(after, share)
+        of_box, of_shift = (np.asarray(each * share, np.float32) for each in (box, shift))
+        found = follow_template(one, two, of_box, shift=of_shift, reach=reach * share)
         return None if found is None else np.asarray(found / share, np.float32)
     step_x, step_y = (round(float(along)) for along in shift)
     there = _search(patch, after, (x1 + step_x, y1 + step_y), margin)
@@ -70,6 +71,10 @@ def follow_template(
     if back is None or math.hypot(back[0] - x1, back[1] - y1) > allowed:
         return None
     return np.asarray(box + np.array([x - x1, y - y1] * 2, np.float32), np.float32)
+
+
+def _shrink(image: NDArray[np.uint8], share: float) -> NDArray[np.uint8]:
+    return np.asarray(cv2.resize(image, None, fx=share, fy=share, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _pixels(box: Box, size_hw: tuple[int, ...]) -> tuple[int, int, int, int] | None:
