@@ -17,7 +17,7 @@ import numpy as np
 from anonymizer.pipeline.detections import Detections, ObjectType
 from anonymizer.pipeline.options.options import Options
 from anonymizer.pipeline.outputs.metadata import over_threshold
-from anonymizer.pipeline.tracking.appearance import fits, shows_object
+from anonymizer.pipeline.tracking.appearance import fits, leapt, shows_object
 from anonymizer.pipeline.tracking.association import Association, TrackerFactory, byte_track
 from anonymizer.pipeline.tracking.boxes import Box, ious, is_displaced
 from anonymizer.pipeline.tracking.carried import CarriedTracks, coast
@@ -261,7 +261,7 @@ class Tracker:
             return None
         overlaps = ious(box, np.stack([track.motion.box for track in predicted if track.motion]))
         best = int(overlaps.argmax())
-        return predicted[best] if overlaps[best] >= MATCH_IOU else None
+        return predicted[best] if overlaps[best] >= MATCH_IOU else leapt(box, predicted, frame, self._scale_xy(frame))
 
     def _assign_weak_detections(self, frame: Frame, unmatched: Sequence[Track]) -> None:
         """Take a detection below the threshold for a track that flow predicted there."""
