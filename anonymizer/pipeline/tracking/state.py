@@ -228,7 +228,12 @@ class Track:
         return path.state_at(self.first, self.early)
 
     def between(
-        self, new: Observation, frame: Frame, backward: Mapping[int, Box], loose: Mapping[int, Box]
+        self,
+        new: Observation,
+        frame: Frame,
+        backward: Mapping[int, Box],
+        loose: Mapping[int, Box],
+        size_hw: tuple[int, int] | None = None,
     ) -> AddedDetection:
         """Make the detection to add in a frame between the last observation and a new one.
 
@@ -238,10 +243,11 @@ class Track:
             backward: boxes that optical flow or the motion of the scene confirmed from the new observation on, by
                 frame number.
             loose: where the object is before these if it has moved with the scene, by frame number.
+            size_hw: height and width of the frame in pixels; default: not known.
         """
         number, last = frame.number, self.last
         boxes = [path[number] for path in (self.loose_path, loose) if number in path]
-        core = interpolate(last, new, number, frame.time_s, self.flow_path, backward, boxes)
+        core = interpolate(last, new, number, frame.time_s, self.flow_path, backward, boxes, size_hw)
         since_s, until_s = frame.time_s - last.time_s, new.time_s - frame.time_s
         return self.added_detection(core, min(since_s, until_s), last if since_s <= until_s else new)
 

@@ -1,4 +1,4 @@
-"""Follow a small object from one frame to another by template matching, where optical flow has too few pixels.
+"""Follow an object by template matching, where optical flow has too few pixels, or loses them.
 
 The pixels of a box are searched for in the other frame by normalised cross-correlation (Lewis, "Fast Normalized
 Cross-Correlation", 1995). The place that is found counts only if the search leads back from there to the box.
@@ -22,6 +22,8 @@ MIN_SIDE = 4
 _MIN_CORRELATION = 0.6
 #: standard deviation in grey values of a box without content, which would be found everywhere
 _FEATURELESS = 3.0
+#: the shorter side in pixels that is enough to tell an object: larger ones are searched for in smaller images
+_ENOUGH = 24
 #: how far from the box the search back may end: a share of its shorter side, and pixels
 _MAX_RETURN_SHARE, _MAX_RETURN_PX = 0.25, 1.5
 
@@ -53,6 +55,12 @@ def follow_template(
     if float(patch.std()) < _FEATURELESS:
         return None
     (high, wide), margin = patch.shape, math.ceil(reach)
+    if min(high, wide) >= 2 * _ENOUGH:
+        share = _ENOUGH / min(high, wide)
+        one, two = _shrink(before, share), _shrink(after, share)
+        of_box, of_shift = (np.asarray(each * share, np.float32) for each in (box, shift))
+        found = follow_template(one, two, of_box, shift=of_shift, reach=reach * share)
+        return None if found is None else np.asarray(found / share, np.float32)
     step_x, step_y = (round(float(along)) for along in shift)
     there = _search(patch, after, (x1 + step_x, y1 + step_y), margin)
     if there is None:
@@ -63,6 +71,10 @@ def follow_template(
     if back is None or math.hypot(back[0] - x1, back[1] - y1) > allowed:
         return None
     return np.asarray(box + np.array([x - x1, y - y1] * 2, np.float32), np.float32)
+
+
+def _shrink(image: NDArray[np.uint8], share: float) -> NDArray[np.uint8]:
+    return np.asarray(cv2.resize(image, None, fx=share, fy=share, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _pixels(box: Box, size_hw: tuple[int, ...]) -> tuple[int, int, int, int] | None:

@@ -17,7 +17,7 @@ import numpy as np
 from anonymizer.pipeline.detections import Detections, ObjectType
 from anonymizer.pipeline.options.options import Options
 from anonymizer.pipeline.outputs.metadata import over_threshold
-from anonymizer.pipeline.tracking.appearance import fits, shows_object
+from anonymizer.pipeline.tracking.appearance import fits, leapt, shows_object
 from anonymizer.pipeline.tracking.association import Association, TrackerFactory, byte_track
 from anonymizer.pipeline.tracking.boxes import Box, ious, is_displaced
 from anonymizer.pipeline.tracking.carried import CarriedTracks, coast
@@ -53,7 +53,7 @@ class Tracker:
        tracks by the overlap of their boxes. It uses detections below the threshold (weak ones) as well. Tracks are
        expected where the motion of the camera has moved them to (`global_motion.py`).
     3. **Prediction.** Lucas-Kanade optical flow moves the box of each track without a detection (`optical_flow.py`).
-       Where flow fails, the box moves with the scene around it, or on with its last velocity.
+       Where flow fails, its pixels are searched for. Else it moves with the scene, or on with its last velocity.
     4. **Identity.** A detection that fits neither the predicted place nor the looks of its track shows another object,
        and begins a new track (`appearance.py`).
     5. **Recovery.** A detection that no tracker knows continues the track that was predicted there. If there is none,
@@ -261,7 +261,7 @@ class Tracker:
             return None
         overlaps = ious(box, np.stack([track.motion.box for track in predicted if track.motion]))
         best = int(overlaps.argmax())
-        return predicted[best] if overlaps[best] >= MATCH_IOU else None
+        return predicted[best] if overlaps[best] >= MATCH_IOU else leapt(box, predicted, frame, self._scale_xy(frame))
 
     def _assign_weak_detections(self, frame: Frame, unmatched: Sequence[Track]) -> None:
         """Take a detection below the threshold for a track that flow predicted there."""
@@ -317,9 +317,9 @@ class Tracker:
                 elif state.alternative is not None:
                     loose[track.id][number] = state.alternative
         for track, new in gaps:
-            for missed in self._frames:
-                if track.last.frame_number < missed.number < new.frame_number:
-                    missed.added[track.id] = track.between(new, missed, backward[track.id], loose[track.id])
+            for lost in self._frames:
+                if track.last.frame_number < lost.number < new.frame_number:
+                    lost.added[track.id] = track.between(new, lost, backward[track.id], loose[track.id], self._size_hw)
 
     def _predict_backward(self, states: Sequence[MotionState], number: int) -> None:
         """Predict states from the frame after the one with this number to that one."""

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from anonymizer.pipeline.detections import OBJECT_TYPES, Detections
 from anonymizer.pipeline.options.options import Options
-from anonymizer.pipeline.tracking.appearance import fits, similarity
+from anonymizer.pipeline.tracking.appearance import fits, leapt, similarity
+from anonymizer.pipeline.tracking.motion import MotionState, Observation
+from anonymizer.pipeline.tracking.scene_cuts import SceneSignature
+from anonymizer.pipeline.tracking.state import Frame, Track
 from anonymizer.pipeline.tracking.tracker import Tracker
 from tests.pipeline.tracking.scenes import HALF, NOTHING, RATE, SIDE, SIZE_HW, STREET, Box, at, picture, seen, texture
 
@@ -107,3 +111,43 @@ def test_what_shows_nothing_cannot_be_compared() -> None:
     assert similarity(flat, place, flat, place) is None
     assert similarity(STREET, place, STREET, np.array([10, 10, 12, 12], np.float32)) is None
     assert similarity(STREET, place, STREET, np.array([-50, 10, -20, 40], np.float32)) is None
+
+
+class TestLeapt:
+    """Which track a small detection continues that overlaps none of them."""
+
+    FRAME = Frame(
+        1, 0.1, NOTHING, np.empty(0, bool), np.empty(0, np.int64), STREET, SceneSignature.of(STREET)
+    )  # no detection matters here
+
+    def track(self, x: float, side: float = 12) -> Track:
+        seen_at = Observation(0, 0.0, np.array(at(x, 100, side), np.float32), 0.9, "fake")
+        track = Track.initiate(int(x), 0, seen_at)
+        track.motion = MotionState.from_observation(seen_at, np.zeros(2, np.float32))
+        return track
+
+    @pytest.mark.parametrize(
+        ("places", "found"),
+        [
+            ([100], 100),
+            # too far away, and of two that are about as near
+            ([140], None),
+            ([100, 134], None),
+            ([112, 134], 112),
+            ([], None),
+        ],
+    )
+    def test_the_only_one_that_is_near(self, places: list[float], found: int | None) -> None:
+        box = np.array(at(117, 100, 12), np.float32)
+        track = leapt(box, [self.track(x) for x in places], self.FRAME, (0.5, 0.5))
+        assert (track and track.id) == found
+
+    def test_in_a_crowd_it_may_be_anybody(self) -> None:
+        two = seen(at(117, 100, 12), at(90, 100, 12))
+        frame = replace(self.FRAME, detections=two, above_threshold=np.ones(2, bool))
+        assert leapt(two.boxes[0], [self.track(100)], frame, (0.5, 0.5)) is None
+
+    def test_no_other_size_and_no_large_object(self) -> None:
+        box = np.array(at(117, 100, 12), np.float32)
+        assert leapt(box, [self.track(100, 20)], self.FRAME, (0.5, 0.5)) is None
+        assert leapt(np.array(at(117, 100, 40), np.float32), [self.track(100, 40)], self.FRAME, (0.5, 0.5)) is None

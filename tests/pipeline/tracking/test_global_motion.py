@@ -147,6 +147,15 @@ def test_a_face_that_walks_stays_covered_when_the_camera_moves(speed: float) -> 
     assert bare(frames, track(frames, MISSED, 25)) == []
 
 
+@pytest.mark.parametrize("walk", [500, -500])
+def test_a_small_plate_that_moves_further_than_its_size_in_each_frame_is_one_object(walk: float) -> None:
+    frames = clip(still, side=24, rate=10, count=18, walk=walk)
+    inside = [number for number, (_, box) in enumerate(frames) if box[0] >= 0 and box[2] <= 1920]
+    missed = {number for number in inside if 6 <= number < 12}
+
+    assert set(bare(frames, track(frames, missed, 10))).isdisjoint(missed)
+
+
 @pytest.mark.parametrize("path", [shake, pan(500)], ids=["shake", "pan"])
 def test_lead_in_and_lead_out_follow_the_camera(path: CameraPath) -> None:
     frames = clip(path, side=28, rate=25, count=30)

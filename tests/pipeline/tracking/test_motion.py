@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from anonymizer.pipeline.tracking.motion import (
     interpolate,
     predict,
 )
-from tests.pipeline.tracking.scenes import PICTURE_HW, SIDE, SIZE_HW, at, picture
+from tests.pipeline.tracking.scenes import PICTURE_HW, SIDE, SIZE_HW, at, picture, texture
 
 
 def observed(number: int, x: float, y: float = 100) -> Observation:
@@ -40,6 +42,49 @@ def test_a_prediction_follows_what_is_seen() -> None:
     assert np.abs(state.box - at(110, 164)).max() < 1
     assert state.velocity == pytest.approx([50, 20], abs=5)
     assert (state.confirmed, state.unobserved_s) == (True, pytest.approx(0.1))
+
+
+def test_what_flow_loses_is_searched_for() -> None:
+    state = MotionState.from_observation(observed(0, 300, 160), STILL)
+
+    predict([state], picture(at(300)), picture(at(350, 170)), 0.1, (0.5, 0.5))
+
+    assert np.abs(state.box - at(350, 170)).max() < 2
+    assert state.confirmed
+
+
+def test_a_large_object_that_leaves_the_frame_is_searched_for_by_what_stays() -> None:
+    street, car = texture(5, 360, 640), 255 - texture(6, 120, 120)
+    before, after = street.copy(), street.copy()
+    # it drives into a shadow, which flow does not bear
+    before[260:, 100:220], after[280:, 140:260] = car[:100], car[:80] // 2
+    box = np.array([100, 260, 220, 360], np.float32)
+    state = MotionState.from_observation(Observation(0, 0.0, box, 0.9, "fake"), STILL)
+
+    predict([state], before, after, 0.15, (1, 1))
+
+    assert np.abs(state.box[:3] - [140, 280, 260]).max() < 3
+    assert state.confirmed
+
+
+class TestBorder:
+    """Of an object that the border of the frame cuts off, more is seen as it moves into the frame."""
+
+    def moved(self, *places: float) -> list[float]:
+        state = MotionState.from_observation(observed(0, places[0], 160), STILL)
+        for number, (before, after) in enumerate(pairwise(places), 1):
+            predict([state], picture(at(before)), picture(at(after)), number / 10, (0.5, 0.5))
+        return [float(side) for side in state.box]
+
+    def test_its_box_grows(self) -> None:
+        assert self.moved(600, 580) == pytest.approx((580, 160, 640, 200), abs=1)
+        assert self.moved(0, 20) == pytest.approx((0, 160, 60, 200), abs=1)
+
+    def test_it_has_at_most_twice_the_side_that_was_seen(self) -> None:
+        assert self.moved(600, 580, 560, 540) == pytest.approx((540, 160, 620, 200), abs=8)
+
+    def test_a_box_within_the_frame_keeps_its_size(self) -> None:
+        assert self.moved(590, 570) == pytest.approx((570, 160, 610, 200), abs=1)
 
 
 def test_a_prediction_without_flow_moves_on_and_slows_down() -> None:
@@ -129,6 +174,35 @@ class TestInterpolate:
 
     def test_flow_that_differs_from_the_straight_line_is_covered_too(self) -> None:
         assert self.box({3: 110, 10: 200}, {3: 110, 0: 100}) == pytest.approx((110, 100, 170, 140))
+
+    def test_flow_that_differs_from_either_end_is_covered_twice(self) -> None:
+        assert self.box({3: 110, 10: 200}, {3: 150, 0: 100}) == pytest.approx((110, 100, 190, 140))
+
+    def test_flow_that_does_not_reach_the_other_end_is_covered_too(self) -> None:
+        assert self.box({3: 60}, {}) == pytest.approx((60, 100, 170, 140))
+        assert self.box({3: 60}, {3: 130, 0: 100}) == pytest.approx((130, 100, 170, 140))
+
+    @pytest.mark.parametrize(
+        ("first", "last", "way"),
+        [
+            # the object leaves the frame, or comes into it
+            ((40, 100, 80, 140), (0, 100, 20, 140), {2: (0, 100, 40, 140), 4: (-20, 100, 20, 140)}),
+            ((0, 100, 20, 140), (20, 100, 60, 140), {2: (0, 100, 40, 140), 4: (0, 100, 60, 140)}),
+        ],
+    )
+    def test_it_reaches_the_border_that_cuts_it_off(
+        self, first: Sequence[float], last: Sequence[float], way: dict[int, Sequence[float]]
+    ) -> None:
+        ends = [
+            Observation(number, number / 10, np.array(box, np.float32), 0.9, "fake")
+            for number, box in ((0, first), (4, last))
+        ]
+        path = {number: np.array(box, np.float32) for number, box in way.items()}
+
+        box = interpolate(ends[0], ends[1], 2, 0.2, path, {}, size_hw=SIZE_HW)
+
+        assert box[0] == 0
+        assert box[2] >= 40
 
     def test_flow_that_arrives_elsewhere_is_covered_too(self) -> None:
         assert self.box({3: 60, 10: 20}, {}) == pytest.approx((60, 100, 170, 140))
