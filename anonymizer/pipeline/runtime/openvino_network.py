@@ -72,6 +72,8 @@ class OpenVinoNetwork:
                     "INFERENCE_NUM_THREADS": self._cores,
                     "INFERENCE_PRECISION_HINT": self._precision,
                     "NUM_STREAMS": streams,
+                    # pinned, the first streams of two networks would share one core while others are idle
+                    "ENABLE_CPU_PINNING": False,
                 }
                 # further calls wait here: two on one stream were once seen to end the process inside of OpenVINO
                 self._free[streams] = threading.Semaphore(streams)

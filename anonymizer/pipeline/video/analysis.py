@@ -104,8 +104,8 @@ def start_analysis(job: VideoJob, stages: StageThreads, queues: Mapping[int, Det
     size = BATCH[device] if isinstance(options.video_format, Whole) else 1
     # frames of several tracks would have key frames of their own in each batch
     key_frames = len(job.tracks) == 1 and not has_all_scales(options)
-    # on a CPU, a batch is one key frame and those after it, so that frames wait shortly for the next one
-    size = 1 if key_frames and device == "cpu" else size
+    # Turns are key frames and take long. Batches that begin with each key frame would give all turns to one thread.
+    size = size + 1 if key_frames and device == "cpu" else size
     # batches are given to the threads in rotation, and are collected in the same order
     decoded: list[StageQueue[_Batch]] = [StageQueue(stages, 2) for _ in range(detect_threads)]
     analysed: list[StageQueue[AnalysedBatch]] = [StageQueue(stages, 2) for _ in range(detect_threads)]
