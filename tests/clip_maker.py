@@ -18,6 +18,8 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from anonymizer.pipeline.video.io.thread_priority import same_priority
+
 __all__ = [
     "Clip",
     "Sound",
@@ -165,7 +167,7 @@ def make(clip: Clip, path: Path) -> Path:
     """Write a clip; its path gets the clip's extension."""
     path = path.with_suffix(clip.extension)
     form = {".ts": "mpegts", ".mkv": "matroska"}.get(clip.extension, clip.extension[1:])
-    with av.open(str(path), "w", format=form, container_options=dict(clip.options)) as file:
+    with same_priority(), av.open(str(path), "w", format=form, container_options=dict(clip.options)) as file:
         _write(clip, file)
     return path
 

@@ -24,6 +24,7 @@ from anonymizer.pipeline.errors import EncoderFailed, InvalidParameter
 from anonymizer.pipeline.media_kinds import MediaInfo, by_format
 from anonymizer.pipeline.options.options import Options, VideoEncoder
 from anonymizer.pipeline.video.io.reader import VideoReader
+from anonymizer.pipeline.video.io.thread_priority import same_priority
 from anonymizer.pipeline.video.io.tracks import VideoTrack
 
 __all__ = ["MUXERS", "EncoderSettings", "OutputPlan", "encoder_works", "open_encoder", "plan_output", "with_bit_rate"]
@@ -287,7 +288,8 @@ def open_encoder(
     if track.interlaced and _writes_fields(settings, source):
         encoder.flags |= av.codec.context.Flags.interlaced_dct | av.codec.context.Flags.interlaced_me
     try:
-        encoder.open()
+        with same_priority():
+            encoder.open()
     except (av.FFmpegError, ValueError) as error:
         width, height = track.size_wh
         raise EncoderFailed(
@@ -338,7 +340,8 @@ def encoder_works(name: str) -> bool:
         for plane in frame.planes:
             plane.update(bytes(plane.buffer_size))
         frame.pts, frame.time_base = 0, encoder.time_base
-        return bool([*encoder.encode(frame), *encoder.encode(None)])
+        with same_priority():
+            return bool([*encoder.encode(frame), *encoder.encode(None)])
     except (av.FFmpegError, ValueError, IndexError):
         return False
 
