@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import threading
 import time
+import weakref
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from anonymizer.pipeline.model_zoo.loaders import DETECTORS
 from anonymizer.pipeline.model_zoo.store import ModelStore
 from anonymizer.pipeline.video import detection_queue, rendering
 from anonymizer.pipeline.video.detection_queue import DetectionQueue, FrameDetections
+from anonymizer.pipeline.video.io import frame_decoder
 from anonymizer.pipeline.video.io.track_writer import CannotSplice, TrackWriter
 from anonymizer.pipeline.video.io.tracks import DecodedFrame
 from anonymizer.pipeline.video.thread_stages import StageThreads
@@ -234,14 +235,26 @@ def test_a_model_is_loaded_once_by_several_threads(monkeypatch: pytest.MonkeyPat
     assert len({id(detector) for detector in got}) == len(loaded) == 1
 
 
-def test_no_full_size_frames_wait_for_slow_detectors(clip: Path, folder: Path) -> None:
+class WatchedFrame(DecodedFrame):
+    """A decoded frame that weak references can watch."""
+
+    __slots__ = ("__weakref__",)
+
+
+def test_no_full_size_frames_wait_for_slow_detectors(monkeypatch: pytest.MonkeyPatch, clip: Path, folder: Path) -> None:
     counts: list[int] = []
+    alive = weakref.WeakSet[DecodedFrame]()
+
+    def decoded(*fields: Any) -> DecodedFrame:
+        alive.add(frame := WatchedFrame(*fields))
+        return frame
 
     def during() -> None:
         # long enough for the decoder to fill all queues
         time.sleep(0.1)
-        counts.append(sum(type(each) is DecodedFrame for each in gc.get_objects()))
+        counts.append(len(alive))
 
+    monkeypatch.setattr(frame_decoder, "DecodedFrame", decoded)
     torch.set_num_threads(2)
     try:
         Anonymizer(store=FakeStore(MagentaDetector(during=during))).video(clip, folder, Options(save_mask="none"))
