@@ -153,12 +153,10 @@ class TestMetadata:
         result = anonymizer.video(source, tmp_path / "result")
         read = LabelledTracks.read_metadata(result.metadata, strict=True)
         (one,) = read.tracks
-        # detectors leave out some frames between key frames
-        assert one.frames.tolist() == list(range(30)) and not one.filled[[0, -1]].any()
+        assert one.frames.tolist() == list(range(30)) and not one.filled.any()
         assert read.labelled == (ObjectType.LICENSE_PLATE,) and read.size_hw == (144, 192)
         boxes = np.array([box_at(number, (192, 144)) for number in range(30)])
-        # the box jumps up every seventh frame
-        assert np.abs(one.boxes - boxes).max() <= 4
+        assert np.abs(one.boxes - boxes).max() <= 2
         times_s = np.array([each["time"] for each in json.loads(result.metadata.read_text())])
         assert read.times_s.tolist() == pytest.approx(times_s - times_s[0])
 

@@ -187,7 +187,8 @@ def test_a_small_object_that_one_scale_sees_is_covered_in_every_frame(rate: int,
     assert count_bare(clip, [number / rate for number in range(frames)], detector) == 0
     # and not because all scales ran in all frames
     runs = {side: sum(count for at, count in detector.sides if at == side) for side in SCALES}
-    assert runs[MAIN] <= frames
+    # at 25 frames a second, some frames lie between key frames that tell where the object is
+    assert runs[MAIN] == frames if rate == 10 else frames // 2 < runs[MAIN] < frames
     assert all(runs[side] <= 8 for side in SCALES if side != MAIN)
 
 

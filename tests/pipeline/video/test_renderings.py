@@ -29,26 +29,27 @@ from anonymizer.pipeline.video.io.track_writer import CannotSplice, TrackWriter
 from anonymizer.pipeline.video.io.tracks import DecodedFrame
 from anonymizer.pipeline.video.thread_stages import StageThreads
 from tests.clip_compare import pictures
-from tests.clip_maker import Clip, make
+from tests.clip_maker import Clip, box_at, make
 from tests.clip_zoo import h264
 from tests.fakes import FakeStore, MagentaDetector
 
 pytestmark = pytest.mark.slow
 
-FRAMES = 60
+FRAMES, SIZE_WH = 60, (192, 144)
 
 
 class LateDetector(MagentaDetector):
-    """Sees the box after some images of the video only, and counts the images that it gets."""
+    """Sees the box in the second half of the video only, where it is further right, and counts the images."""
 
     def __init__(self) -> None:
         super().__init__()
         self.images = 0
 
     def detect(self, images: list[NDArray[np.uint8]], side: int) -> list[Detections]:
-        found = super().detect(images, side)
         self.images += len(images)
-        return found if self.images > FRAMES // 4 else [Detections.empty()] * len(images)
+        found = super().detect(images, side)
+        left = box_at(FRAMES // 2, SIZE_WH)[0] / SIZE_WH[0]
+        return [of[of.boxes[:, 0] >= left * image.shape[1] - 1] for image, of in zip(images, found, strict=True)]
 
 
 @pytest.fixture

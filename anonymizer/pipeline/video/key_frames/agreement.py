@@ -4,7 +4,8 @@ Detectors ran in both key frames. Between them, no detector is needed where all 
 
 1. Neither key frame leaves a doubt (`is_in_doubt`). Each object is sure, and where faces are wanted there is no person.
 2. Optical flow follows every object of the first key frame to an object of the second. None is left over there.
-3. The frame shows nothing that is not in the key frames (`new_content.py`).
+3. In the frame, flow finds each object on the straight way between both.
+4. The frame shows nothing that is not in the key frames (`new_content.py`).
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ __all__ = ["objects_between"]
 _MIN_SIDE = 8.0
 #: IoU from which an object of the second key frame is the one that was followed to it
 _SAME_IOU = 0.5
-#: pixels of the small pictures by which an object leaves the straight way between its boxes in the key frames
+#: pixels of the small pictures by which an object may leave the straight way between its boxes in the key frames
 _STRAIGHT_PX = 1.0
 
 
@@ -55,8 +56,8 @@ def objects_between(
         options: give the thresholds.
 
     Returns:
-        For each frame between, its objects; None: detectors have to run. A box holds the place that flow tells, and
-        the place on the straight way between the boxes of the key frames.
+        For each frame between, its objects, with boxes on the straight way between those of the key frames. None:
+        detectors have to run.
     """
     nothing: list[Detections | None] = [None] * (len(images) - 2)
     if any(is_in_doubt(found, options, object_types, least_px=0) for found in (first, last)):
@@ -81,13 +82,9 @@ def objects_between(
     for number, image in enumerate(images[1:-1], 1):
         share = np.float32((times_s[number] - times_s[0]) / (times_s[-1] - times_s[0]))
         straight = start.boxes + (end.boxes[rows] - start.boxes) * share
-        followed = path[number] + missed * share
-        if not shows_new_content(image, (images[0], images[-1]), followed):
-            # what hardly leaves the straight way has the same box again in a copy with other noise
-            leaves = np.abs(followed - straight * scale).max(axis=1, initial=0, keepdims=True) >= _STRAIGHT_PX
-            way = np.where(leaves, followed / scale, straight)
-            low, high = np.minimum(way, straight)[:, :2], np.maximum(way, straight)[:, 2:]
-            found[number - 1] = replace(objects, boxes=np.concatenate([low, high], axis=1).astype(np.float32))
+        leaves = np.abs(path[number] + missed * share - straight * scale).max(initial=0) >= _STRAIGHT_PX
+        if not leaves and not shows_new_content(image, (images[0], images[-1]), straight * scale):
+            found[number - 1] = replace(objects, boxes=straight.astype(np.float32))
     return found
 
 
